@@ -1,0 +1,41 @@
+# make run | test | lint | ui | lock | clean     (docs: README.md)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last by the set-up, so that an interrupted one is done again.
+READY := $(VENV)/.ready
+
+.PHONY: run test lint ui lock clean
+
+run: $(READY)
+	$(BIN)/python -m flows.classify --recipe quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ui: $(READY)
+	$(BIN)/python -m flows.ui
+
+# Keeps what requirements.lock pins already and adds what pyproject.toml asks for newly; to raise one package,
+# change its line (or delete it) first. "+cpu" is the build of the machine that locked, not a requirement.
+lock: $(READY)
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--output-file requirements.lock pyproject.toml
+	sed -i 's/+cpu$$//' requirements.lock
+
+clean:
+	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+
+# Build isolation is off so that the build uses the locked setuptools and asks the index for nothing more.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("finetune-flows needs Python 3.11 or later; name one with make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(READY)

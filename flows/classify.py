@@ -1,0 +1,86 @@
+"""Fine-tune, evaluate and register a text classifier: `python -m flows.classify --recipe quickstart`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.transactions import transaction
+
+from flows.command_line import main
+from flows.terminal import PROGRESS, Result
+from lib.recipe import ClassifyRecipe
+from tasks.backbone import backbone
+from tasks.balance import balance
+from tasks.download import download
+from tasks.evaluate import evaluate
+from tasks.finetune import finetune
+from tasks.messages import messages
+from tasks.register import promote, register
+from tasks.runner import Performer
+from tasks.split import split
+from tasks.step import Run
+from tasks.tokenize import tokenize
+from tasks.track import flatten, git_commit, track
+from tasks.tracking import client, tracked_run
+
+NAME = "finetune-classifier"
+
+
+def steps(do: Callable[..., Any]) -> dict[str, Any]:
+    """Every step that makes an artifact, in order; `do` performs or explains each. By step name."""
+    made: dict[str, Any] = {}
+    made["download"] = do(download)
+    made["messages"] = do(messages, download=made["download"])
+    made["balance"] = do(balance, messages=made["messages"])
+    made["split"] = do(split, balance=made["balance"])
+    made["tokenize"] = do(tokenize, balance=made["balance"], split=made["split"])
+    made["backbone"] = do(backbone)
+    made["finetune"] = do(finetune, backbone=made["backbone"], tokenize=made["tokenize"])
+    made["evaluate"] = do(
+        evaluate, **{name: made[name] for name in ("messages", "balance", "split", "tokenize", "finetune")}
+    )
+    return made
+
+
+@flow(name=NAME, description="From a labelled text file to a registered classifier", log_prints=False)
+def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
+    """Runs the recipe; steps whose artifacts exist are reused. Returns what `--json` prints."""
+    started = time.monotonic()
+    tags = {
+        "recipe": recipe.name,
+        "prefect.flow_run_id": str(runtime.flow_run.id),
+        "prefect.flow_run_url": str(runtime.flow_run.ui_url),
+        **git_commit(),
+    }
+    params = flatten(recipe.model_dump(mode="json"))
+    tracking = client()
+    with tracked_run(tracking, experiment=NAME, name=recipe.name, params=params, tags=tags) as run_id:
+        perform = Performer(Run(recipe, run_id), PROGRESS.get())
+        made = steps(perform)
+
+        began = time.monotonic()
+        metrics = track(run_id, recipe, made, perform.state_of("finetune"))
+        perform.note("track", "ran", began)
+
+        began = time.monotonic()
+        with transaction():
+            registered = promote(register(run_id, recipe, made["finetune"]))
+        perform.note("register", "ran" if registered.new else "cached", began)
+    result = Result(
+        recipe=recipe.name,
+        flow_run=str(runtime.flow_run.id),
+        mlflow_run=run_id,
+        steps=perform.outcomes,
+        metrics=metrics,
+        registered=registered,
+        seconds=round(time.monotonic() - started, 2),
+    )
+    return result.model_dump(mode="json")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], finetune_classifier, steps))

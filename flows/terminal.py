@@ -1,0 +1,119 @@
+"""What a person sees in a terminal: progress bars, the table at the end of a run, the table of an explanation.
+
+Everything here goes to standard error or, at the end of a run, to standard output; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from lib.jsonfile import load_json
+from lib.progress import Progress as ProgressCallback
+from lib.progress import silent
+from tasks.register import Registered
+from tasks.runner import Outcome, Verdict
+from tasks.services import tracking_page
+
+# How a flow finds the terminal's progress bars; a run without a terminal has none.
+PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
+
+
+class Result(BaseModel):
+    """What a finished run of a flow says of itself; `--json` prints it."""
+
+    recipe: str
+    flow_run: str
+    mlflow_run: str
+    steps: list[Outcome]
+    metrics: dict[str, float]
+    registered: Registered
+    seconds: float
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[None]:
+    """Shows a bar for each step that reports progress, while the block runs."""
+    columns = [
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def progress_of(step: str) -> ProgressCallback:
+            bar: TaskID | None = None
+
+            def show(done: int, total: int | None, unit: str) -> None:
+                nonlocal bar
+                if bar is None:
+                    bar = bars.add_task(step, total=total, unit=unit)
+                bars.update(bar, completed=done, total=total, unit=unit)
+
+            return show
+
+        token = PROGRESS.set(progress_of)
+        try:
+            yield
+        finally:
+            PROGRESS.reset(token)
+
+
+def show_result(console: Console, result: Result, confidence: float) -> None:
+    """The table at the end of a run: counts, curve, accuracy, steps, and where to look further."""
+    artifacts = {outcome.step: outcome.artifact for outcome in result.steps if outcome.artifact}
+    table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
+    for name, value in _facts(artifacts, result.metrics, confidence):
+        table.add_row(name, value)
+    console.print(table)
+
+    steps = Table("step", "state", "seconds", "artifact")
+    for outcome in result.steps:
+        place = f"{outcome.artifact.step}/{outcome.artifact.key[:12]}" if outcome.artifact else ""
+        steps.add_row(outcome.step, outcome.state, f"{outcome.seconds:.2f}", place)
+    console.print(steps)
+    aliases = f" ({', '.join(result.registered.aliases)})" if result.registered.aliases else ""
+    console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
+    console.print(f"`make ui` opens the pages: curves and models on {tracking_page()}, runs and steps in Prefect")
+
+
+def _facts(artifacts: dict[str, Any], metrics: dict[str, float], confidence: float) -> Iterator[tuple[str, str]]:
+    from lib.training.history import read_history
+
+    profile = load_json(artifacts["messages"].file("profile.json"))
+    split = load_json(artifacts["split"].file("split.json"))
+    tokens = load_json(artifacts["tokenize"].file("tokens.json"))
+    history = read_history(artifacts["finetune"].file("history.parquet"))
+    labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
+    yield "messages", f"{profile['rows']:,} ({labels})"
+    yield "split", ", ".join(f"{rows:,} {name}" for name, rows in split["rows"].items())
+    yield "longest message kept", f"{tokens['max_length']} tokens"
+    first, last = history.iloc[0], history.iloc[-1]
+    for name in ("train_loss", "validation_loss"):
+        yield name.replace("_", " "), f"{first[name]:.3f} -> {last[name]:.3f}"
+    for name in ("train_accuracy", "validation_accuracy"):
+        yield name.replace("_", " "), f"{first[name]:.1%} -> {last[name]:.1%}"
+    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+    yield (
+        "test accuracy",
+        f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})",
+    )
+    if "baseline_test_accuracy" in metrics:
+        yield "TF-IDF baseline", f"{metrics['baseline_test_accuracy']:.2%}"
+
+
+def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """The table of `--explain`."""
+    table = Table("step", "would", "because")
+    for verdict in verdicts:
+        table.add_row(verdict.step, verdict.would, "\n".join(verdict.reasons))
+    console.print(table)

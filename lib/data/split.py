@@ -1,0 +1,215 @@
+"""How messages are divided into train, validation and test.
+
+Here belong the shuffle, the shares, and who must stay together. What makes two texts near-duplicates is in
+`lib.data.duplicates`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lib.data.duplicates import normalise
+from lib.errors import LabelError, RecipeError
+
+SPLITS = ("train", "validation", "test")  # a split's number is its position here
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Three tables (id int64, text, label, target int64), rows in shuffled order.
+
+    labels: the label names, sorted; a row's target is the position of its label.
+    report: JSON-able.
+        rows: for each split its rows.
+        labels: for each split the rows of each label.
+        straddling: how many messages of validation and of test have a near-duplicate in train
+            (`near_duplicates`), and how many an exact copy (`copies`); for the split that was `made`, and for
+            the `plain` one that the published procedure makes of the same messages with the same seed.
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    labels: tuple[str, ...]
+    report: dict[str, Any]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The three tables by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def split_messages(
+    messages: pd.DataFrame,
+    *,
+    train: float,
+    validation: float,
+    test: float,
+    seed: int,
+    stratify: bool,
+    group_duplicates: bool,
+) -> Splits:
+    """Shuffle messages (id, text, label) and divide them by the three fractions, which sum to 1.
+
+    With both options off this is the published procedure to the row: `sample(frac=1, random_state=seed)`, the
+    first `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The
+    options change which split a message goes to, and never the shuffled order within a split.
+
+    stratify: each split gets its fraction of each label, to within a message or so, and at least one message.
+    group_duplicates: near-duplicates all go to one split. A group that does not fit where its turn comes goes
+        to the next split with room for all of it; sizes differ from the fractions only where none has.
+
+    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies.
+    Copies in
+    validation or test would be right or wrong together: the figures would pretend to rest on more messages
+    than there are, and weigh some of them more than others.
+
+    Raises:
+        RecipeError: the fractions do not sum to 1.
+        LabelError: a label is left without a message in some split.
+    """
+    if not math.isclose(train + validation + test, 1, abs_tol=1e-6):
+        raise RecipeError(
+            f"split.train, split.validation and split.test must sum to 1, not {train + validation + test:g}"
+        )
+    labels = tuple(sorted(set(messages["label"])))
+    targets = {label: target for target, label in enumerate(labels)}
+    messages = messages.assign(target=messages["label"].map(targets).astype("int64"))
+    shuffled = messages.drop_duplicates("id").sample(frac=1, random_state=seed).reset_index(drop=True)
+
+    levelled = shuffled["text"].map(normalise)
+    alone = np.arange(len(shuffled))
+    units = pd.DataFrame(
+        {
+            "id": shuffled["id"],
+            "group": pd.factorize(levelled)[0] if group_duplicates else alone,
+            "stratum": shuffled["target"] if stratify else 0,
+        }
+    )
+    made = _divide(units, train=train, validation=validation, at_least_one=stratify)
+    plain = np.repeat(np.arange(3), _shares([len(shuffled)], train=train, validation=validation)[0])
+    _check_labels(shuffled["label"], made, units["group"], stratify=stratify)
+
+    tables = {name: shuffled[made == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
+    if len(shuffled) < len(messages):
+        copies = messages[messages["id"].isin(tables["train"]["id"])]
+        tables["train"] = copies.sample(frac=1, random_state=seed).reset_index(drop=True)
+    report = {
+        "rows": {name: len(table) for name, table in tables.items()},
+        "labels": {name: _counts(table["label"], labels) for name, table in tables.items()},
+        "straddling": {
+            name: {
+                "near_duplicates": _straddling(levelled, split),
+                "copies": _straddling(shuffled["text"], split),
+            }
+            for name, split in (("made", made), ("plain", plain))
+        },
+    }
+    return Splits(**tables, labels=labels, report=report)
+
+
+def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_one: bool) -> Ints:
+    """The number of the split of each row of `units` (id, group, stratum; in shuffled order).
+
+    A group's turn comes, and its stratum is, where the message that stands first in the file was shuffled to.
+    Had its turn come with the first of all its messages, large groups would crowd to the front, and so into
+    train.
+    """
+    groups = units.groupby("group")["id"]
+    sizes = groups.size()
+    leaders = units.loc[groups.idxmin().sort_values()]  # one row for each group, in the order of their turns
+    strata = [stratum["group"] for _, stratum in leaders.groupby("stratum")]
+    shares = _shares([int(sizes[stratum].sum()) for stratum in strata], train=train, validation=validation)
+    split_of = np.empty(len(sizes), dtype=np.int64)
+    for stratum, share in zip(strata, shares, strict=True):
+        in_turn = sizes[stratum].tolist()
+        chosen = _fill(in_turn, _lifted(share) if at_least_one else share)
+        split_of[stratum] = _no_split_empty(in_turn, chosen) if at_least_one else chosen
+    return split_of[units["group"]]
+
+
+def _shares(sizes: Sequence[int], *, train: float, validation: float) -> list[list[int]]:
+    """Messages for train, validation and test from each stratum.
+
+    What rounding takes from one stratum is carried to the next, so that the sums are those of the published
+    procedure, `int(n * train)` and `int(n * validation)`, however many strata there are.
+    """
+    ends = np.cumsum([0, *sizes])
+    to_train = np.diff([int(end * train) for end in ends])
+    to_validation = np.diff([int(end * validation) for end in ends])
+    return [
+        [int(a), int(b), size - int(a) - int(b)]
+        for size, a, b in zip(sizes, to_train, to_validation, strict=True)
+    ]
+
+
+def _lifted(share: Sequence[int]) -> list[int]:
+    """The share with one message for each split, where there are three, taken from the split with the
+    most."""
+    lifted = list(share)
+    while min(lifted) < 1 < max(lifted):
+        lifted[lifted.index(max(lifted))] -= 1
+        lifted[lifted.index(min(lifted))] += 1
+    return lifted
+
+
+def _fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
+    """The split of each group, in turn: the first with room for all of it, or else the one with the most
+    room."""
+    room = list(share)
+    chosen = []
+    for size in sizes:
+        fitting = (split for split in range(3) if room[split] >= size)
+        split = next(fitting, room.index(max(room)))
+        room[split] -= size
+        chosen.append(split)
+    return chosen
+
+
+def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
+    """As chosen, but a split without any group gets the smallest that another can spare: a matter of tiny
+    classes."""
+    mended = list(chosen)
+    for split in range(3):
+        counts = Counter(mended)
+        spare = [turn for turn, other in enumerate(mended) if counts[other] > 1]
+        if counts[split] == 0 and spare:
+            mended[min(spare, key=lambda turn: sizes[turn])] = split
+    return mended
+
+
+def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, stratify: bool) -> None:
+    """Every label must be in every split: what is not in train cannot be learned, nor measured elsewhere."""
+    for label, rows in labels.groupby(labels):
+        missing = [name for number, name in enumerate(SPLITS) if number not in split[rows.index]]
+        if missing:
+            different = groups[rows.index].nunique()
+            alike = "" if different == len(rows) else f" ({different} if near-duplicates are counted once)"
+            raise LabelError(
+                f"label {label!r} has {len(rows)} message{'s' * (len(rows) != 1)}{alike}, too few for one in"
+                f" each split ({missing[0]} has none): merge it with another label, remove it,"
+                f" {'' if stratify else 'switch split.stratify on, '}or change the fractions in split"
+            )
+
+
+def _counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
+    counts = Counter(labels)
+    return {name: counts[name] for name in names}
+
+
+def _straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
+    """Messages of validation and of test whose key also occurs in train."""
+    train = set(keys[split == SPLITS.index("train")])
+    return {
+        name: sum(key in train for key in keys[split == SPLITS.index(name)])
+        for name in ("validation", "test")
+    }

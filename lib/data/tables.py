@@ -1,0 +1,84 @@
+"""The Parquet contracts in one place: which columns of which type each table has, and how they are written
+and read.
+
+Here belongs what a table's file looks like. What its rows mean stands where they are made: `messages`,
+`balance`, `split`, and `lib.text.tokens`.
+
+The same table gives the same bytes: no times, no pandas metadata, one fixed compression.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lib.errors import StoreError
+
+AGAIN = "remove its folder, and the step that wrote it runs again"
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+# id: the message's row number in the source file. target: the position of its label among the sorted label
+# names.
+MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
+SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
+TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
+
+
+def save_table(
+    frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None
+) -> None:
+    """Write the schema's columns of `frame`, rows in order; other columns and the index are left out.
+
+    labels: the label names in the order of their targets, kept in the file's schema (see `load_labels`).
+        Split and token tables have them.
+    """
+    if labels is not None:
+        schema = schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
+    columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
+    pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
+
+
+def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:
+    """The schema's columns of the table in `file`: numbers as int64, texts as str, tokens as int32 arrays.
+
+    Raises:
+        StoreError: the file is missing, damaged, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(file) as source:
+            missing = [name for name in schema.names if name not in source.schema_arrow.names]
+            if missing:
+                raise StoreError(f"{file} has no column {missing[0]!r}: {AGAIN}")
+            table = source.read(columns=schema.names).select(schema.names)
+        frame: pd.DataFrame = table.replace_schema_metadata().cast(schema).to_pandas()
+        return frame
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+
+
+def load_labels(file: Path) -> tuple[str, ...]:
+    """The label names that `save_table` put into the schema, in the order of their targets.
+
+    Raises:
+        StoreError: the file is missing, damaged, or has no label names.
+    """
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+        return tuple(json.loads(metadata[b"labels"]))
+    except KeyError as error:
+        raise StoreError(f"{file} has no label names: {AGAIN}") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> StoreError:
+    return StoreError(f"{file} cannot be read as a table ({error}): {AGAIN}")

@@ -1,0 +1,299 @@
+"""One file over HTTP, into a partial file that a later call goes on with.
+
+Here belong requests, redirects, ranges and time-outs, and the partial file on disk. Which addresses are
+tried, and what becomes of the bytes, is download.py's. Nothing here retries or waits: who calls knows how
+long it has.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from lib.progress import Progress
+
+REDIRECT_LIMIT = 10
+
+OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
+TEMPORARY_REFUSALS = (408, 429)  # request timeout, too many requests; and everything from here on:
+SERVER_ERRORS = 500
+
+# The file as it lies there, not packed once more for the way: ranges and lengths then mean the file's bytes.
+AS_IT_IS = {"Accept-Encoding": "identity"}
+# From a server that packs it nonetheless: gzip is unpacked later like any gzip file, others cannot be read.
+READABLE_ENCODINGS = ("", "identity", "gzip", "x-gzip")
+
+
+class AddressError(Exception):
+    """Why one address did not give its file, as the rest of a sentence that begins with the address.
+
+    `temporary`: asking again later may help. `by_hand`: so may fetching the file in another way.
+    """
+
+    def __init__(self, reason: str, *, temporary: bool = False, by_hand: bool = True) -> None:
+        super().__init__(reason)
+        self.temporary = temporary
+        self.by_hand = by_hand
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What has arrived from one address so far, and beside it, as JSON, the validators of that answer.
+
+    `file` is open for reading and writing. `path` is None for a private one without a name.
+    """
+
+    file: IO[bytes]
+    path: Path | None
+
+    def size(self) -> int:
+        """Bytes so far; leaves `file` at its end, where the next are to be written."""
+        return self.file.seek(0, os.SEEK_END)
+
+    def validators(self) -> dict[str, str]:
+        """Of the answer that `file` is the beginning of; empty where there is nothing to go on with."""
+        if self.path is None or self.size() == 0:
+            return {}
+        try:
+            found = json.loads(_note(self.path).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # never written, or half: the transfer starts over, and nothing is lost
+        return found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
+
+    def start_over(self, validators: Mapping[str, str]) -> None:
+        """Forget every byte; what is written next belongs to an answer with these validators."""
+        self.file.seek(0)
+        self.file.truncate()
+        if self.path is not None:
+            _note(self.path).write_text(json.dumps(dict(validators), sort_keys=True), encoding="utf-8")
+
+    def remove(self) -> None:
+        """Leave nothing in the folder; `file` can still be read until it is closed."""
+        if self.path is not None:
+            _note(self.path).unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(address: str, scratch: Path) -> Iterator[Partial]:
+    """The partial file of `address` in `scratch`, for this caller alone.
+
+    While another process or thread has it (two recipes with the same source), this one gets a private file
+    that vanishes when it is closed, even by a kill: nobody waits, and never do two write into one file.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = scratch / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.part"
+    with path.open("a+b") as file:
+        if _is_mine(file, path):
+            yield Partial(file, path)
+            return
+    with tempfile.TemporaryFile(dir=scratch) as private:
+        yield Partial(private, None)
+
+
+def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress) -> None:
+    """Complete `partial` with what `address` has: only the rest of it where the server allows that.
+
+    Args:
+        address: an http:// or https:// URL.
+        partial: from `claimed`; keeps what has arrived when the transfer breaks off.
+        size_limit: bytes that the file may have.
+        timeout: seconds without any byte from the server: to connect, to answer, between two reads.
+        progress: called for every piece that arrives.
+
+    Raises:
+        AddressError: nothing, something else, too much or not everything came.
+        OSError: the partial file cannot be written.
+    """
+    try:
+        with _client(timeout) as client:
+            for ranges in (_rest_of(partial), {}):
+                with _answer(client, "GET", address, ranges) as response:
+                    if _fits(response, partial, asked_for_rest=bool(ranges)):
+                        _receive(response, partial, size_limit, progress)
+                        return
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _explained(error, partial.size(), timeout) from error
+
+
+def current_validators(address: str, *, timeout: float) -> dict[str, str] | None:
+    """What the server tells of the file as it is now, without fetching it; None if nothing answers.
+
+    Returns:
+        Of `etag`, `last_modified` and `content_length` (bytes, in digits) those that the server sends.
+    """
+    # Some servers refuse HEAD, or answer it wrongly: they are asked for one byte, but only headers are read.
+    for method, ranges in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+        try:
+            with _client(timeout) as client, _answer(client, method, address, ranges) as response:
+                if response.status_code in (OK, PARTIAL_CONTENT):
+                    return _validators(response) | _length(response)
+        except (httpx.HTTPError, httpx.InvalidURL, AddressError) as error:
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                break  # nobody there: the second question would only wait once more
+    return None
+
+
+def without_credentials(address: str) -> str:
+    """The address as it may be shown and kept: without the `user:password@` of a URL."""
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _is_mine(file: IO[bytes], path: Path) -> bool:
+    """Take the lock, and see that the file was not finished and removed between opening and locking it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:  # someone else has it, or had it until now, or this file system has no locks
+        return False
+
+
+def _client(timeout: float) -> httpx.Client:
+    """Proxies and certificates come from the environment, as httpx reads it."""
+    try:
+        return httpx.Client(timeout=timeout)
+    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        raise AddressError(
+            f"cannot be asked, because the environment's proxy or certificate settings do not work ({error})"
+        ) from error
+
+
+@contextmanager
+def _answer(
+    client: httpx.Client, method: str, address: str, headers: Mapping[str, str]
+) -> Iterator[httpx.Response]:
+    """The answer at the end of all redirects, its body unread.
+
+    They are followed one by one, because httpx would also follow those from https to http. It does leave out
+    `Authorization` and cookies when the next host is another one.
+    """
+    request = client.build_request(method, address, headers={**AS_IT_IS, **headers})
+    for _ in range(REDIRECT_LIMIT + 1):
+        response = client.send(request, stream=True)
+        try:
+            if response.next_request is None:
+                yield response
+                return
+            _refuse_downgrade(request.url, response.next_request.url)
+            request = response.next_request
+        finally:
+            response.close()
+    raise AddressError(f"redirects more than {REDIRECT_LIMIT} times")
+
+
+def _refuse_downgrade(here: httpx.URL, there: httpx.URL) -> None:
+    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
+        raise AddressError(f"redirects from {here.scheme} to {there.scheme}, which is not followed")
+
+
+def _rest_of(partial: Partial) -> dict[str, str]:
+    """The headers that ask for what is missing, provided it is still the same file (RFC 9110, 13.1.5)."""
+    known = partial.validators()
+    condition = known.get("etag") or known.get("last_modified")
+    return {"Range": f"bytes={partial.size()}-", "If-Range": condition} if condition else {}
+
+
+def _fits(response: httpx.Response, partial: Partial, *, asked_for_rest: bool) -> bool:
+    """Make `partial` ready for this answer's body; False: the rest cannot be had, so ask for the whole file.
+
+    Raises:
+        AddressError: this is no answer that brings a file.
+    """
+    status = response.status_code
+    if asked_for_rest and status == RANGE_NOT_SATISFIABLE:
+        return False
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in READABLE_ENCODINGS:
+        raise AddressError(f"sends the file packed as {encoding!r}, which was not asked for")
+    if asked_for_rest and status == PARTIAL_CONTENT:
+        return _continues(response, partial)
+    if status == OK:  # also the answer to a condition that no longer holds, and of servers without ranges
+        partial.start_over({k: v for k, v in _validators(response).items() if not v.startswith("W/")})
+        return True
+    raise AddressError(
+        f"answered {status} {response.reason_phrase}".rstrip(),
+        temporary=status in TEMPORARY_REFUSALS or status >= SERVER_ERRORS,
+    )
+
+
+def _continues(response: httpx.Response, partial: Partial) -> bool:
+    """Whether a 206 begins where `partial` ends, and is of the same file."""
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    known, now = partial.validators(), _validators(response)
+    return (
+        found is not None
+        and int(found[1]) == partial.size()
+        and all(now[name] == known[name] for name in known.keys() & now.keys())
+    )
+
+
+def _validators(response: httpx.Response) -> dict[str, str]:
+    fields = {"etag": "ETag", "last_modified": "Last-Modified"}
+    return {name: response.headers[field] for name, field in fields.items() if field in response.headers}
+
+
+def _length(response: httpx.Response) -> dict[str, str]:
+    """The whole file's, also of an answer that has only one byte of it."""
+    if response.status_code == PARTIAL_CONTENT:
+        whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+    else:
+        whole = response.headers.get("Content-Length", "")
+    return {"content_length": whole} if whole.isdecimal() else {}
+
+
+def _receive(response: httpx.Response, partial: Partial, size_limit: int, progress: Progress) -> None:
+    """Append the body undecoded, in the pieces that the network brings: a cut then loses none of them."""
+    done = partial.size()
+    announced = response.headers.get("Content-Length", "")
+    total = done + int(announced) if announced.isdecimal() else None
+    _refuse_too_large(max(done, total or 0), size_limit, partial)
+    progress(done, total, "bytes")
+    for piece in response.iter_raw():
+        done += len(piece)
+        _refuse_too_large(done, size_limit, partial)
+        partial.file.write(piece)
+        progress(done, total, "bytes")
+    partial.file.flush()
+
+
+def _refuse_too_large(size: int, size_limit: int, partial: Partial) -> None:
+    if size > size_limit:
+        partial.remove()
+        raise too_large(size_limit)
+
+
+def too_large(size_limit: int) -> AddressError:
+    """For a file of more than `size_limit` bytes."""
+    return AddressError(
+        f"is larger than {size_limit / 2**20:,.1f} MiB, the most that is taken", by_hand=False
+    )
+
+
+def _explained(error: Exception, received: int, timeout: float) -> AddressError:
+    """What httpx noticed, in the user's words; `received` counts all bytes so far."""
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return AddressError(f"is not an address that can be asked ({error})")
+    if isinstance(error, httpx.ConnectTimeout) or (
+        isinstance(error, httpx.TimeoutException) and not received
+    ):
+        reason = f"did not answer within {timeout:g} s"
+    elif isinstance(error, httpx.TimeoutException):
+        reason = f"sent nothing more for {timeout:g} s after {received:,} bytes"
+    elif isinstance(error, httpx.ConnectError | httpx.ProxyError):
+        reason = f"cannot be reached ({error})"
+    else:
+        reason = f"cut the connection after {received:,} bytes"
+    return AddressError(reason, temporary=True)

@@ -1,0 +1,54 @@
+"""What can go wrong, in the user's words.
+
+One class for each kind of cause. The sentence stands where the error is raised, because only that place knows
+the file, the row or the field; it says what is wrong, where, and what to do. The command line prints it
+without a traceback, so a class belongs here only if the user can put its cause right.
+"""
+
+
+class FinetuneError(Exception):
+    """Anything that the user can put right; `str(error)` is one sentence."""
+
+
+class RecipeError(FinetuneError):
+    """A recipe or an override: an unknown field, a wrong type, fields that contradict each other."""
+
+
+class SourceError(FinetuneError):
+    """The source file cannot be had: no such file, 404, a server that hangs or cuts the connection."""
+
+    def __init__(self, message: str, *, temporary: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary  # asking again later may help
+
+
+class ChecksumError(FinetuneError):
+    """The bytes arrived, and are not the ones that the recipe names."""
+
+
+class ArchiveError(FinetuneError):
+    """An archive that cannot be unpacked safely: paths that escape, links, bombs, damage, no such member."""
+
+
+class MessagesError(FinetuneError):
+    """The contents of the source file: not UTF-8, empty, a missing column, an empty text."""
+
+
+class LabelError(FinetuneError):
+    """The labels: only one class, a class too small to split, labels that do not match the classifier's."""
+
+
+class WeightsError(FinetuneError):
+    """Pretrained weights: missing files, tensors missing, unexpected or of the wrong shape."""
+
+
+class TrainingError(FinetuneError):
+    """Training that cannot go on: a loss that is not a finite number."""
+
+
+class StoreError(FinetuneError):
+    """The artifact store: no space left, no permission, an artifact that is missing or damaged."""
+
+
+class ServiceError(FinetuneError):
+    """A Prefect or MLflow server that does not answer, or a registered model that is not there."""

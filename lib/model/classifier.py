@@ -1,0 +1,217 @@
+"""The classifier: a GPT backbone, one vector per message out of it, and a linear head on that.
+
+Here belong making, freezing, saving, loading and applying a classifier. How it learns is in `lib/training`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.errors import LabelError, RecipeError, WeightsError
+from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
+from lib.model.gpt import GPT, empty_gpt
+from lib.model.tensors import fill_tensors, write_tensors
+from lib.progress import Progress, silent
+from lib.text.batching import PAD_TOKEN, Padding, pad_batch, padding_width
+
+Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
+Trainable = Literal["head", "last_block", "last_two_blocks", "all"]  # the recipe's `classifier.trainable`
+
+LABELS = "labels.json"
+RECIPE = "recipe.json"
+
+
+class Classifier(nn.Module):
+    """`labels[i]` is what column i of the logits stands for; `pooling` says which position feeds the head."""
+
+    def __init__(self, backbone: GPT, labels: Sequence[str], *, pooling: Pooling) -> None:
+        super().__init__()
+        if backbone.config.vocab_size <= PAD_TOKEN:
+            raise WeightsError(
+                f"The backbone knows {backbone.config.vocab_size} tokens, and GPT-2's encoding has"
+                f" {PAD_TOKEN + 1}: use weights that were made with that encoding"
+            )
+        if len(labels) < 2 or len(set(labels)) != len(labels):
+            raise LabelError(f"A classifier needs two or more different labels, and was given {list(labels)}")
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.config.emb_dim, len(labels))
+        self.labels = tuple(labels)
+        self.pooling = pooling
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Tokens (batch, length) int64, padded at the right; lengths (batch,) int64 of the real ones.
+
+        Returns logits (batch, classes) float32. With `padded_last` they depend on the padding, otherwise not:
+        attention is causal, so no real token sees the padding after it.
+        """
+        hidden = self.backbone.hidden(tokens)  # (batch, length, emb_dim)
+        return cast(Tensor, self.head(_pool(hidden, lengths, self.pooling))).float()
+
+
+def _pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
+    """(batch, length, emb_dim) and (batch,) -> (batch, emb_dim)."""
+    if pooling == "last_token":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+    if pooling == "padded_last":
+        return hidden[:, -1]
+    if pooling == "first_token":
+        return hidden[:, 0]
+    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]  # (batch, length)
+    return (hidden * real[:, :, None]).sum(dim=1) / lengths[:, None]
+
+
+def new_classifier(
+    backbone: GPT, labels: Sequence[str], *, pooling: Pooling, trainable: Trainable, seed: int
+) -> Classifier:
+    """A classifier with a head from scratch, frozen but for the part that `trainable` names.
+
+    The head is made as the published procedure makes it: `torch.manual_seed(seed)`, then `nn.Linear` with
+    torch's default initialisation. Torch's global generator is put back afterwards; training seeds it again
+    anyway.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        classifier = Classifier(backbone, labels, pooling=pooling)
+    freeze(classifier, trainable)
+    return classifier
+
+
+def freeze(classifier: Classifier, trainable: Trainable) -> None:
+    """Let only the named part learn: the head; with the final norm and the last block or two; or everything.
+
+    With `all`, the token embedding learns as an input; as an output matrix it is not used any more.
+    """
+    backbone = classifier.backbone
+    learning: dict[Trainable, list[nn.Module]] = {
+        "head": [classifier.head],
+        "last_block": [classifier.head, backbone.final_norm, *backbone.blocks[-1:]],
+        "last_two_blocks": [classifier.head, backbone.final_norm, *backbone.blocks[-2:]],
+        "all": [classifier],
+    }
+    classifier.requires_grad_(False)
+    for module in learning[trainable]:
+        module.requires_grad_(True)
+
+
+def save_classifier(folder: Path, classifier: Classifier) -> None:
+    """Write model.safetensors (`backbone.*`, `head.*`), config.json (the shape) and labels.json to `folder`.
+
+    `load_classifier` also needs recipe.json, the resolved recipe, which the caller writes there.
+    """
+    write_config(classifier.backbone.config, folder)
+    labels = json.dumps(list(classifier.labels), ensure_ascii=False, indent=2) + "\n"
+    (folder / LABELS).write_text(labels, encoding="utf-8")
+    write_tensors(folder / WEIGHTS, classifier.state_dict())
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read what `save_classifier` wrote, with the pooling of `folder`/recipe.json.
+
+    It comes in float32, on the CPU, in eval mode. Raises `WeightsError` if a file is missing, damaged or does
+    not fit the others.
+    """
+    pooling = _read_json(folder / RECIPE, dict).get("classifier", {}).get("pooling")
+    if pooling not in get_args(Pooling):
+        raise WeightsError(
+            f"{folder / RECIPE} has classifier.pooling = {pooling!r}, not one of"
+            f" {', '.join(get_args(Pooling))}: train the classifier again"
+        )
+    labels = _read_json(folder / LABELS, list)
+    # The head's first numbers are drawn and overwritten at once; the global generator should not notice.
+    with torch.random.fork_rng(devices=[]):
+        classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=pooling)
+    fill_tensors(classifier.state_dict(), weights_file(folder))
+    return classifier.eval()
+
+
+def class_probabilities(
+    classifier: Classifier,
+    sequences: Sequence[Sequence[int]],
+    *,
+    padding: Padding,
+    max_length: int,
+    batch_size: int = 32,
+    device: str = "auto",
+    precision: str = "float32",
+    progress: Progress = silent,
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Probability of each class for each sequence of tokens: (sequences, classes) float64; rows sum to 1.
+
+    Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths,
+    and the rows are put back in order. The classifier is moved to `device`; its mode is left as it was.
+    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a
+    sequence is empty.
+    """
+    context_length = classifier.backbone.config.context_length
+    width = padding_width(padding, max_length=max_length, context_length=context_length)
+    if not len(sequences):
+        return np.empty((0, len(classifier.labels)))
+    place = torch.device(device_name(device))
+    classifier.to(place)
+    cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in sequences]
+    order = np.argsort([len(sequence) for sequence in cut], kind="stable")
+    starts = range(0, len(order), batch_size)
+    batches = (
+        pad_batch([cut[index] for index in order[start : start + batch_size]], width) for start in starts
+    )
+    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = torch.cat(
+            run_batches(classifier, batches, on_batch=lambda done: progress(done, len(order), "messages"))
+        )
+    probabilities = np.empty((len(order), len(classifier.labels)))
+    probabilities[order] = logits.double().softmax(dim=1).cpu().numpy()
+    return probabilities
+
+
+@torch.inference_mode()
+def run_batches(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> list[Tensor]:
+    """Logits (batch, classes) of each batch, on the model's device, without dropout or gradients.
+
+    Batches are `pad_batch`'s. `model` is a classifier, as it is or wrapped for training; its mode is put
+    back. `on_batch` hears how many messages are done.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    logits: list[Tensor] = []
+    done = 0
+    try:
+        for tokens, lengths in batches:
+            logits.append(model(tokens.to(device), lengths.to(device)))
+            done += len(lengths)
+            on_batch(done)
+    finally:
+        model.train(was_training)
+    return logits
+
+
+def device_name(device: str) -> str:
+    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one.
+
+    Raises `RecipeError` if a CUDA device is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("training.device is cuda, but this machine has no CUDA device: use auto or cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _read_json(file: Path, kind: type) -> Any:
+    """The file's JSON, which must be a `kind`; `WeightsError` otherwise."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{file} does not exist: a classifier's folder must have it") from error
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise WeightsError(f"{file} is not JSON ({error}): train the classifier again") from error
+    if not isinstance(content, kind):
+        raise WeightsError(f"{file} must contain a JSON {kind.__name__}: train the classifier again")
+    return content

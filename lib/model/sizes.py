@@ -1,0 +1,41 @@
+"""The shapes of the GPTs that this project knows by name.
+
+Here belong plain numbers only, so that steps which merely ask for a context length start without torch. The
+network that has these shapes is in `gpt.py`; reading a shape from a folder of weights is in `folder.py`.
+"""
+
+from dataclasses import dataclass
+
+GPT2_VOCABULARY = 50257  # 50,000 merges, 256 bytes and <|endoftext|>
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT, and how often it drops activations while training."""
+
+    context_length: int = 1024  # tokens
+    emb_dim: int = 768
+    n_heads: int = 12
+    n_layers: int = 12
+    vocab_size: int = GPT2_VOCABULARY
+    dropout: float = 0.0  # probability, for embeddings, attention and both residual branches
+    layer_norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no GPT can have (`ValueError`)."""
+        for field in ("context_length", "emb_dim", "n_heads", "n_layers", "vocab_size"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}, and must be at least 1")
+        if self.emb_dim % self.n_heads:
+            raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
+
+
+# The GPT-2 shapes are those of Radford et al. 2019, table 2, with the head counts of
+# OpenAI's released hparams.
+SIZES: dict[str, GPTConfig] = {
+    "tiny": GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=2),
+    "gpt2-small": GPTConfig(emb_dim=768, n_heads=12, n_layers=12),
+    "gpt2-medium": GPTConfig(emb_dim=1024, n_heads=16, n_layers=24),
+    "gpt2-large": GPTConfig(emb_dim=1280, n_heads=20, n_layers=36),
+    "gpt2-xl": GPTConfig(emb_dim=1600, n_heads=25, n_layers=48),
+}

@@ -1,0 +1,63 @@
+"""Sequences of tokens into rectangular batches.
+
+Here belong padding and the choice of its width. Which messages make a batch is decided in
+`lib/training/batches.py` for training, and in `lib/model/classifier.py` for scoring.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.errors import MessagesError, RecipeError
+
+PAD_TOKEN = 50256  # GPT-2's <|endoftext|>: it has no padding token of its own
+
+Padding = Literal["batch", "longest"] | int  # the recipe's `classifier.padding`
+
+
+def padding_width(padding: Padding, *, max_length: int, context_length: int) -> int | None:
+    """Tokens that every batch is padded to; None: the longest sequence of each batch decides.
+
+    `max_length` is where messages are cut, in tokens. Raises `RecipeError` if messages or padding do not fit.
+    """
+    if max_length > context_length:
+        raise RecipeError(
+            f"encoding.max_length is {max_length} tokens, more than the model's context of {context_length}:"
+            f" set encoding.max_length to {context_length} or less"
+        )
+    if padding == "batch":
+        return None
+    if padding == "longest":
+        return max_length
+    if not isinstance(padding, int):
+        raise RecipeError(f"classifier.padding is {padding!r}: use batch, longest or a number of tokens")
+    if not max_length <= padding <= context_length:
+        raise RecipeError(
+            f"classifier.padding is {padding} tokens, and must be from {max_length} (the longest message"
+            f" kept) to {context_length} (the model's context): change it, or set encoding.max_length"
+        )
+    return padding
+
+
+def pad_batch(
+    sequences: Sequence[Sequence[int]], width: int | None = None, pad: int = PAD_TOKEN
+) -> tuple[Tensor, Tensor]:
+    """Pad at the right: tokens (batch, width) int64, and each row's real length (batch,) int64.
+
+    `width` None is the longest sequence. Sequences are lists or integer arrays, already cut. Raises
+    `ValueError` if one is longer than `width` or there is none, `MessagesError` if one has no tokens.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    longest = max(lengths)
+    width = longest if width is None else width
+    if longest > width:
+        raise ValueError(f"a sequence of {longest} tokens does not fit a width of {width}")
+    if min(lengths) == 0:
+        raise MessagesError("a message has no tokens: leave empty texts out")
+    tokens = np.full((len(sequences), width), pad, dtype=np.int64)
+    for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
+        tokens[row, :length] = sequence
+    return torch.from_numpy(tokens), torch.tensor(lengths)

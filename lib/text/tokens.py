@@ -1,0 +1,98 @@
+"""From texts to token lists: encoding, cutting to length, and what was cut.
+
+Here belongs everything between a table of messages and its table of tokens. Padding and batches are the
+training's business, because they depend on which messages meet in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lib.errors import RecipeError
+
+if TYPE_CHECKING:
+    import tiktoken
+
+
+@dataclass(frozen=True)
+class TokenizedSplits:
+    """The tokens of each split.
+
+    tokens: for each split a table with id int64, tokens (a list of int, 1 to `max_length` of them), target
+        int64; rows in the order of the messages.
+    max_length: tokens that the longest message may have, after cutting.
+    report: JSON-able; max_length, longest_training_message (tokens before cutting), and for each split
+        `rows`, `tokens` (kept, in all), `truncated` (messages that were cut) and `longest` (tokens before
+        cutting).
+    """
+
+    tokens: dict[str, pd.DataFrame]
+    max_length: int
+    report: dict[str, Any]
+
+
+def tokenize(
+    texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None
+) -> list[list[int]]:
+    """The tokens of each text, at most `max_length` of them (None: all).
+
+    A plain loop: on texts as short as messages tiktoken's own thread pool costs more than it saves.
+    """
+    return [encoding.encode_ordinary(text)[:max_length] for text in texts]
+
+
+def tokenize_splits(
+    splits: Mapping[str, pd.DataFrame],
+    *,
+    labels: Sequence[str],
+    encoding: tiktoken.Encoding,
+    max_length: int | None,
+    context_length: int,
+) -> TokenizedSplits:
+    """Tokenize every split, and the reserve where `splits` has one.
+
+    Args:
+        splits: tables with at least id, text and label, by name; "train" must be among them. Texts are not
+            empty.
+        labels: the label names; a row's target is the position of its label.
+        max_length: tokens kept of a message; None: as many as the longest training message has, and never
+            more than the context.
+        context_length: tokens that the model can see.
+
+    Raises:
+        RecipeError: `max_length` is over the model's context.
+    """
+    if max_length is not None and max_length > context_length:
+        raise RecipeError(
+            f"encoding.max_length {max_length} is over the model's context of {context_length}:"
+            f" choose {context_length} or less, or null for the longest training message"
+        )
+    whole = {name: tokenize(split["text"], encoding) for name, split in splits.items()}
+    longest = max(len(tokens) for tokens in whole["train"])
+    limit = max_length if max_length is not None else min(longest, context_length)
+
+    target_of = {label: target for target, label in enumerate(labels)}
+    tables = {}
+    reports = {}
+    for name, split in splits.items():
+        kept = [tokens[:limit] for tokens in whole[name]]
+        tables[name] = pd.DataFrame(
+            {
+                "id": split["id"].to_numpy("int64"),
+                "tokens": pd.Series(kept, dtype="object"),
+                "target": pd.Series([target_of[label] for label in split["label"]], dtype="int64"),
+            }
+        )
+        lengths = [len(tokens) for tokens in whole[name]]
+        reports[name] = {
+            "rows": len(kept),
+            "tokens": sum(len(tokens) for tokens in kept),
+            "truncated": sum(length > limit for length in lengths),
+            "longest": max(lengths, default=0),
+        }
+    report = {"max_length": limit, "longest_training_message": longest, "splits": reports}
+    return TokenizedSplits(tables, limit, report)

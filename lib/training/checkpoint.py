@@ -1,0 +1,122 @@
+"""Checkpoints: what a killed training needs to go on, in a folder that outlives it.
+
+Here belong the files and their safety. What is in a checkpoint is the loop's business. A checkpoint is two
+files: `checkpoint-<number>.safetensors` and `checkpoint.json`, which names the first one and its checksum.
+The JSON is replaced last and in one move, so that whatever moment a kill comes at, it points to a whole file.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lib.disk import disk_full_is_clear
+from lib.model.tensors import write_tensors
+
+STATE = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`state` is what JSON can hold, `tensors` the rest."""
+
+    state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, fingerprint: str) -> None:
+    """Replace the checkpoint in `folder` (made if need be). `number` grows with each checkpoint of a
+    training.
+
+    `fingerprint` is what a training must have in common with this one to go on from here. Raises `StoreError`
+    if the disk is full; the previous checkpoint is still whole then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"checkpoint-{number:08d}.safetensors"
+    temporary = file.with_suffix(".part")
+    write_tensors(temporary, checkpoint.tensors)
+    content = {
+        "fingerprint": fingerprint,
+        "tensors": file.name,
+        "sha256": _sha256(temporary),
+        "state": checkpoint.state,
+    }
+    _into_place(temporary, file)
+    temporary = folder / f"{STATE}.part"
+    with disk_full_is_clear(folder):
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    _into_place(temporary, folder / STATE)
+    for other in folder.glob("checkpoint-*.safetensors"):
+        if other != file:
+            other.unlink()
+
+
+def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint in `folder`, its tensors on the CPU.
+
+    None if there is none, and, after a `warn`, if it is damaged or belongs to a training with another
+    fingerprint.
+    """
+    try:
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if content["fingerprint"] != fingerprint:
+            warn(
+                f"The checkpoint in {folder} is of other data, weights or settings: training starts"
+                " from the beginning"
+            )
+            return None
+        file = folder / content["tensors"]
+        if _sha256(file) != content["sha256"]:
+            raise ValueError(f"{file.name} has changed")
+        return Checkpoint(content["state"], load_file(file))
+    except FileNotFoundError as error:
+        if (folder / STATE).exists():
+            warn(f"The checkpoint in {folder} is incomplete ({error}): training starts from the beginning")
+        return None
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        warn(f"The checkpoint in {folder} is damaged ({error}): training starts from the beginning")
+        return None
+
+
+def generator_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global generators: the CPU's, and the CUDA `device`'s if it is one."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put `generator_states` back."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:  # "auto" may have meant a CPU when the state was kept
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _into_place(temporary: Path, file: Path) -> None:
+    """Rename, with the bytes on the disk before the name and the name before the return."""
+    _sync(temporary)
+    temporary.replace(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with disk_full_is_clear(path.parent):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

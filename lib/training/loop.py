@@ -1,0 +1,275 @@
+"""The training loop: batches, gradient steps, evaluations and checkpoints, in the published order.
+
+Here belongs what happens between the first batch and the last. What is set up before and put in order after
+is in `finetune.py`; orders, schedule, history and checkpoint files have modules of their own.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from lib.errors import TrainingError
+from lib.model.classifier import run_batches
+from lib.progress import Progress
+from lib.text.batching import pad_batch
+from lib.training.batches import Batches, EncodedMessages, Order
+from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
+from lib.training.history import Row
+from lib.training.schedule import learning_rate_factor
+
+if TYPE_CHECKING:
+    from lib.recipe import Training
+
+
+@dataclass
+class State:
+    """Where the loop stands. With weights, optimizer and generators, this is all that a checkpoint keeps."""
+
+    epoch: int = 0  # finished ones
+    batches: Batches | None = None  # of the epoch under way, once drawn
+    done: int = 0  # of those
+    steps: int = 0  # batches done since the beginning
+    updates: int = 0  # optimizer steps done
+    examples_seen: int = 0
+    tokens_seen: int = 0  # without padding
+    seconds: float = 0.0
+    learning_rate: float = 0.0  # of the latest update
+    rows: list[Row] = field(default_factory=list)
+    best: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # trainable weights of the best row, if they are kept
+
+
+COUNTERS = (
+    "epoch",
+    "done",
+    "steps",
+    "updates",
+    "examples_seen",
+    "tokens_seen",
+    "seconds",
+    "learning_rate",
+    "rows",
+)
+
+
+def best_row(rows: Sequence[Row]) -> int:
+    """Position of the row with the lowest validation loss; of several, the first."""
+    return min(range(len(rows)), key=lambda index: rows[index]["validation_loss"])
+
+
+@dataclass
+class Loop:
+    """One training. `model` and `optimizer` are prepared by `accelerator`; `width` is as in `pad_batch`."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    training: "Training"
+    order: Order
+    train: EncodedMessages
+    validation: EncodedMessages
+    width: int | None
+    class_weights: Tensor | None
+    on_row: Callable[[Row], None]
+    progress: Progress
+    save: Callable[[Checkpoint, int], None]
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        """Note what the loop needs at every step."""
+        self.learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.unchecked: list[Tensor] = []  # losses not yet known to be finite; asking makes a GPU wait
+        self.saved_at = 0  # state.steps of the latest checkpoint
+        self.started = time.perf_counter()
+        self.total_steps = self.training.epochs * self.order.batches_per_epoch
+        self.total_updates = self.training.epochs * math.ceil(
+            self.order.batches_per_epoch / self.training.gradient_accumulation
+        )
+
+    def run(self) -> None:
+        """Train until the last epoch is done or patience is out."""
+        state = self.state
+        self.started = time.perf_counter() - state.seconds
+        self.model.train()
+        while state.epoch < self.training.epochs and not self._out_of_patience():
+            if state.batches is None:
+                state.batches = self.order.epoch()
+            while state.done < len(state.batches):
+                complete = self._train_batch(state.batches)
+                if (state.steps - 1) % self.training.evaluate_every == 0:
+                    self._evaluate()
+                self.progress(state.steps, self.total_steps, "steps")
+                if complete and self._checkpoint_is_due():
+                    self._require_finite_losses()
+                    self.saved_at = state.steps
+                    self.save(self.checkpoint(), state.steps)
+            self._evaluate()
+            state.epoch, state.batches, state.done = state.epoch + 1, None, 0
+
+    def checkpoint(self) -> Checkpoint:
+        """All that `restore` needs. Only between two optimizer steps: gradients are not kept."""
+        state = self.state
+        state.seconds = time.perf_counter() - self.started
+        assert state.batches is not None
+        tensors = {
+            "order.messages": torch.tensor([message for batch in state.batches for message in batch]),
+            "order.sizes": torch.tensor([len(batch) for batch in state.batches]),
+        }
+        tensors |= {f"weights.{name}": parameter.detach() for name, parameter in self.learning.items()}
+        tensors |= {f"best.{name}": weight for name, weight in state.best.items()}
+        tensors |= {
+            f"generator.{name}": numbers
+            for name, numbers in generator_states(self.accelerator.device).items()
+        }
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        return Checkpoint({name: getattr(state, name) for name in COUNTERS}, tensors)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`; its rows are given to `on_row` again, since nobody may have kept them."""
+        tensors = checkpoint.tensors
+        messages, sizes = tensors["order.messages"], tensors["order.sizes"].tolist()
+        self.state = State(**checkpoint.state)
+        self.state.batches = [batch.tolist() for batch in torch.split(messages, sizes)]
+        self.state.best = _under("best.", tensors)
+        self.saved_at = self.state.steps
+        with torch.no_grad():
+            for name, weight in _under("weights.", tensors).items():
+                self.learning[name].copy_(weight)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer.", tensors).items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = (
+                tensor.clone()
+            )  # the file's pages are not the optimizer's
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        restore_generators(_under("generator.", tensors), self.accelerator.device)
+        for row in self.state.rows:
+            self.on_row(row)
+
+    def _train_batch(self, batches: Batches) -> bool:
+        """Learn from the next batch; True if an optimizer step came of it.
+
+        Gradients of `gradient_accumulation` batches are averaged into one step; at the end of an epoch, of
+        those left.
+        """
+        state, accumulation = self.state, self.training.gradient_accumulation
+        batch = batches[state.done]
+        first = state.done - state.done % accumulation
+        together = min(accumulation, len(batches) - first)
+        complete = state.done == first + together - 1
+        with nullcontext() if complete else self.accelerator.no_sync(self.model):
+            tokens, lengths = self._padded(self.train, batch)
+            device = self.accelerator.device
+            loss = self._loss(self.model(tokens.to(device), lengths.to(device)), self.train, batch)
+            self.accelerator.backward(loss / together)
+        if complete:
+            self._update()
+        self.unchecked.append(loss.detach())
+        state.done += 1
+        state.steps += 1
+        state.examples_seen += len(batch)
+        state.tokens_seen += int(lengths.sum())
+        return complete
+
+    def _update(self) -> None:
+        """One optimizer step with the schedule's learning rate."""
+        training, state = self.training, self.state
+        state.learning_rate = training.learning_rate * learning_rate_factor(
+            state.updates,
+            schedule=training.schedule,
+            warmup_steps=training.warmup_steps,
+            total_steps=self.total_updates,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = state.learning_rate
+        if training.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.learning.values(), training.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        state.updates += 1
+
+    def _evaluate(self) -> None:
+        """Measure both splits and add a row; training first, since both may draw random numbers."""
+        self._require_finite_losses()
+        state, batches = self.state, self.training.evaluate_batches
+        train_loss, train_accuracy = self._measure(self.train, self.order.train_sample(batches))
+        validation_loss, validation_accuracy = self._measure(
+            self.validation, self.order.validation_sample(batches)
+        )
+        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+            raise _not_finite(f"measured after step {state.steps - 1}")
+        row: Row = {
+            "step": state.steps - 1,
+            "epoch": state.steps / self.order.batches_per_epoch,
+            "examples_seen": state.examples_seen,
+            "tokens_seen": state.tokens_seen,
+            "seconds": time.perf_counter() - self.started,
+            "learning_rate": state.learning_rate,
+            "train_loss": train_loss,
+            "validation_loss": validation_loss,
+            "train_accuracy": train_accuracy,
+            "validation_accuracy": validation_accuracy,
+        }
+        state.rows.append(row)
+        if self.training.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
+            state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
+        self.on_row(row)
+
+    def _measure(self, split: EncodedMessages, batches: Batches) -> tuple[float, float]:
+        """Mean of the batches' losses, and accuracy over their messages."""
+        logits = run_batches(self.model, (self._padded(split, batch) for batch in batches))
+        losses = [self._loss(scores, split, batch) for scores, batch in zip(logits, batches, strict=True)]
+        predicted = torch.cat(logits).argmax(dim=1).tolist()
+        targets = [split.targets[message] for batch in batches for message in batch]
+        correct = sum(guess == target for guess, target in zip(predicted, targets, strict=True))
+        return math.fsum(torch.stack(losses).tolist()) / len(losses), correct / len(targets)
+
+    def _loss(self, logits: Tensor, split: EncodedMessages, batch: list[int]) -> Tensor:
+        """Cross-entropy (nats), the mean over the batch, weighted by class where classes have weights."""
+        targets = torch.tensor([split.targets[message] for message in batch], device=logits.device)
+        return F.cross_entropy(logits, targets, weight=self.class_weights)
+
+    def _padded(self, split: EncodedMessages, batch: list[int]) -> tuple[Tensor, Tensor]:
+        return pad_batch([split.tokens[message] for message in batch], self.width)
+
+    def _checkpoint_is_due(self) -> bool:
+        """Whether `checkpoint_every` batches were passed since the latest; accumulation may delay it."""
+        every = self.training.checkpoint_every
+        return self.state.steps // every > self.saved_at // every
+
+    def _out_of_patience(self) -> bool:
+        """Whether the last `patience` whole epochs brought no lower validation loss."""
+        if self.training.patience is None or not self.state.rows:
+            return False
+        epoch_of_best = math.ceil(self.state.rows[best_row(self.state.rows)]["epoch"])
+        return self.state.epoch - epoch_of_best >= self.training.patience
+
+    def _require_finite_losses(self) -> None:
+        """Raise `TrainingError` at the first loss since the last check that is infinite or not a number."""
+        losses = torch.stack(self.unchecked).tolist() if self.unchecked else []
+        for behind, loss in zip(range(len(losses), 0, -1), losses, strict=True):
+            if not math.isfinite(loss):
+                raise _not_finite(f"at step {self.state.steps - behind}")
+        self.unchecked.clear()
+
+
+def _not_finite(where: str) -> TrainingError:
+    return TrainingError(
+        f"The loss {where} is not a finite number: lower training.learning_rate, raise training.warmup_steps"
+        " or set training.gradient_clip"
+    )
+
+
+def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

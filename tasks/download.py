@@ -1,0 +1,64 @@
+"""The source file, fetched, checked and unpacked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lib.data.download import download as fetch
+from lib.data.download import identity as source_identity
+from lib.data.sample import ARCHIVE
+from lib.errors import SourceError
+from tasks.step import Work, step
+
+if TYPE_CHECKING:
+    from lib.recipe import ClassifyRecipe
+
+RETRY_SECONDS = [1, 5, 25]
+
+
+def _addresses(recipe: ClassifyRecipe) -> list[str]:
+    if recipe.data.url is None:
+        return [str(ARCHIVE)]  # only the bundled sample has no address: the recipe's own check
+    return [recipe.data.url] if isinstance(recipe.data.url, str) else list(recipe.data.url)
+
+
+def _identity(recipe: ClassifyRecipe) -> dict[str, str]:
+    """What stands for the file in the key: its checksum where one is known, never its place."""
+    return source_identity(_addresses(recipe), member=recipe.data.member, sha256=recipe.data.sha256)
+
+
+def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect's signature
+    """Whether another try can end differently: after a time-out it can, after a 404 or a bad checksum it cannot."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, SourceError) and error.temporary
+
+
+@step(
+    "download",
+    reads=["data.member"],
+    unkeyed=["data.url", "data.sha256"],
+    identity=_identity,
+    noted=["source.json"],
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=_can_help,
+)
+def download(work: Work) -> None:
+    """Fetches the source file into `data/`, under its own name; `source.json` says where it came from."""
+    data = work.recipe.data
+    folder = work.folder / "data"
+    folder.mkdir()
+    got = fetch(
+        _addresses(work.recipe),
+        folder,
+        scratch=work.scratch,
+        member=data.member,
+        sha256=data.sha256,
+        progress=work.progress,
+        warn=work.log.warning,
+    )
+    if data.sha256 is None:
+        work.log.info("%s is not pinned: add data.sha256: %s to notice when it changes", got.address, got.sha256)
+    source = {"address": got.address, "sha256": got.sha256, "size": got.size}
+    (work.folder / "source.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,126 @@
+"""The classifier in MLflow's registry, published whole or not at all.
+
+`register` makes a version, `promote` points aliases at it. Both run inside one Prefect transaction: when the second
+fails, the first is rolled back. Each also takes back what it did itself if it fails half way.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from prefect import task
+from prefect.transactions import Transaction, get_transaction
+from pydantic import BaseModel
+
+from lib.artifacts import Artifact
+from lib.jsonfile import load_json, save_json
+from lib.recipe import ClassifyRecipe
+from tasks.tracking import client
+
+CLASSIFIER_TAG = "finetune.classifier"  # the artifact's digest: a classifier is registered once under a name
+CHAMPION, CHALLENGER = "champion", "challenger"
+CLASSIFIER_FILES = ("model.safetensors", "config.json", "labels.json", "history.parquet", "training.json")
+
+
+class Registered(BaseModel):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    new: bool  # False: this very classifier had been registered before
+    model_id: str | None = None  # MLflow's logged model behind a new version
+    aliases: list[str] = []
+
+
+@task(name="register", description="Registers the classifier as a version of the model in MLflow's registry")
+def register(run_id: str, recipe: ClassifyRecipe, finetune: Artifact) -> Registered:
+    """A new version, or the one that this very classifier has already."""
+    tracking = client()
+    name = recipe.registry.name
+    known = _version_of(tracking, name, finetune.digest)
+    if known is not None:
+        return Registered(name=name, version=str(known.version), new=False)
+    from lib.serving import log_classifier
+
+    with tempfile.TemporaryDirectory(prefix="finetune-register-") as folder:
+        classifier = Path(folder) / "classifier"
+        _collect(finetune, recipe, classifier)
+        model = log_classifier(classifier, run_id=run_id, tracking_uri=tracking.tracking_uri)
+    try:
+        _ensure_registered_model(tracking, name)
+        version = tracking.create_model_version(
+            name,
+            source=model.model_uri,
+            run_id=run_id,
+            model_id=model.model_id,
+            tags={CLASSIFIER_TAG: finetune.digest},
+        )
+    except BaseException:
+        tracking.delete_logged_model(model.model_id)
+        raise
+    registered = Registered(name=name, version=str(version.version), new=True, model_id=model.model_id)
+    transaction = get_transaction()
+    if transaction is not None:
+        transaction.set("registered", registered)
+    return registered
+
+
+@register.on_rollback
+def unregister(transaction: Transaction) -> None:
+    """Takes a new version back when what follows fails; one that was there before stays."""
+    registered: Registered | None = transaction.get("registered", None)
+    if registered is not None and registered.model_id is not None:
+        tracking = client()
+        tracking.delete_model_version(registered.name, registered.version)
+        tracking.delete_logged_model(registered.model_id)
+
+
+@task(
+    name="promote",
+    description="Points the alias `challenger` at the new version, and `champion` if it is the first",
+)
+def promote(registered: Registered) -> Registered:
+    """The version with the aliases that it has now; when one cannot be set, all are as before."""
+    tracking = client()
+    before = dict(tracking.get_registered_model(registered.name).aliases)
+    wanted = [CHALLENGER] if CHAMPION in before else [CHALLENGER, CHAMPION]
+    try:
+        for alias in wanted:
+            tracking.set_registered_model_alias(registered.name, alias, registered.version)
+    except BaseException:
+        for alias in wanted:
+            if alias in before:
+                tracking.set_registered_model_alias(registered.name, alias, before[alias])
+            else:
+                tracking.delete_registered_model_alias(registered.name, alias)
+        raise
+    aliases = tracking.get_model_version(registered.name, registered.version).aliases
+    return registered.model_copy(update={"aliases": sorted(aliases)})
+
+
+def _version_of(tracking: MlflowClient, name: str, digest: str) -> ModelVersion | None:
+    """The newest version of `name` that holds the classifier with this digest."""
+    found = tracking.search_model_versions(f"name = '{name}' and tags.`{CLASSIFIER_TAG}` = '{digest}'")
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _collect(finetune: Artifact, recipe: ClassifyRecipe, folder: Path) -> None:
+    """The classifier's files as they are served: with this run's own recipe, its lengths resolved."""
+    folder.mkdir()
+    for name in CLASSIFIER_FILES:
+        (folder / name).symlink_to(finetune.file(name))
+    resolved = recipe.model_dump(mode="json")
+    resolved["encoding"]["max_length"] = load_json(finetune.file("recipe.json"))["encoding"]["max_length"]
+    save_json(resolved, folder / "recipe.json")
+
+
+def _ensure_registered_model(tracking: MlflowClient, name: str) -> None:
+    try:
+        tracking.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

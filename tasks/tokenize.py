@@ -1,0 +1,45 @@
+"""Texts as tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.split import SPLITS
+from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_labels, load_table, save_table
+from lib.jsonfile import save_json
+from lib.model.folder import model_config
+from lib.text.encoding import load_encoding
+from lib.text.tokens import tokenize_splits
+from tasks.step import Work, step
+
+if TYPE_CHECKING:
+    from lib.artifacts import Artifact
+    from lib.recipe import ClassifyRecipe
+
+
+def _context(recipe: ClassifyRecipe) -> dict[str, str]:
+    """Of the model only the context length counts, and that it has the shape that the recipe says."""
+    return {"context_length": str(model_config(recipe.model.size, recipe.model.weights).context_length)}
+
+
+@step(
+    "tokenize",
+    reads=["encoding.name", "encoding.max_length"],
+    unkeyed=["model.size", "model.weights"],
+    identity=_context,
+)
+def tokenize(work: Work, balance: Artifact, split: Artifact) -> None:
+    """Encodes and cuts: a Parquet file for each split and the reserve, `tokens.json` with lengths and cuts."""
+    labels = load_labels(split.file("train.parquet"))
+    tables = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    tokenized = tokenize_splits(
+        tables,
+        labels=labels,
+        encoding=load_encoding(work.recipe.encoding.name),
+        max_length=work.recipe.encoding.max_length,
+        context_length=int(_context(work.recipe)["context_length"]),
+    )
+    for name, table in tokenized.tokens.items():
+        save_table(table, work.folder / f"{name}.parquet", TOKENS, labels=labels)
+    save_json(tokenized.report, work.folder / "tokens.json")

@@ -1,0 +1,151 @@
+"""One MLflow run for each flow run: opened before the first step, closed as what the flow became.
+
+Here is what all of a flow's tasks share about that run: finding the server, the run itself, sending history rows. What
+is logged at the end is the `track` step's business.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+
+from lib.errors import ServiceError
+from tasks.services import artifact_folder, home, local_tracking_uri, tracking_uri
+
+SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
+METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
+PARAMS_A_REQUEST = 100
+
+
+def client() -> MlflowClient:
+    """A client of the tracking server; the first use of a new local file creates its tables.
+
+    Raises ServiceError if a server is named and does not answer.
+    """
+    uri = tracking_uri()
+    if uri == local_tracking_uri():
+        home().mkdir(parents=True, exist_ok=True)
+        # Two processes that create the tables of one new file at once would collide.
+        with FileLock(home() / ".mlflow.lock"):
+            local = MlflowClient(uri)
+            local.search_experiments(max_results=1)
+            return local
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    try:
+        remote = MlflowClient(uri)
+        remote.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise ServiceError(
+            f"MLflow does not answer at {uri}: start that server or correct MLFLOW_TRACKING_URI ({error.message[:200]})"
+        ) from None
+    return remote
+
+
+def experiment_id(tracking: MlflowClient, name: str) -> str:
+    """The experiment's id; it is created when it is new."""
+    found = tracking.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    # Without a server MLflow would put files below the working directory.
+    place = artifact_folder().as_uri() if tracking_uri() == local_tracking_uri() else None
+    try:
+        return str(tracking.create_experiment(name, artifact_location=place))
+    except MlflowException:
+        found = tracking.get_experiment_by_name(name)  # another run was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def tracked_run(
+    tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> Iterator[str]:
+    """An MLflow run, yielded as its id: FINISHED after the block, FAILED after an exception, KILLED after Ctrl-C."""
+    experiment_number = experiment_id(tracking, experiment)
+    close_abandoned_runs(tracking, experiment_number)
+    run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
+    run_id = str(run.info.run_id)
+    try:
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(entries), PARAMS_A_REQUEST):
+            tracking.log_batch(run_id, params=entries[start : start + PARAMS_A_REQUEST])
+        yield run_id
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
+        tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED if interrupted else RunStatus.FAILED))
+        raise
+    tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+def _this_process() -> dict[str, str]:
+    return {
+        "finetune.host": socket.gethostname(),
+        "finetune.process": f"{os.getpid()}@{psutil.Process().create_time():.2f}",
+    }
+
+
+def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
+    """Marks FAILED what still says RUNNING although its process, on this machine, is gone (`kill -9`, power cut)."""
+    mine = f"attributes.status = 'RUNNING' and tags.`finetune.host` = '{socket.gethostname()}'"
+    for run in tracking.search_runs([experiment], filter_string=mine):
+        pid, _, created = run.data.tags["finetune.process"].partition("@")
+        try:
+            alive = f"{psutil.Process(int(pid)).create_time():.2f}" == created
+        except psutil.NoSuchProcess:
+            alive = False
+        if not alive:
+            tracking.set_tag(run.info.run_id, "finetune.error", "the process was killed")
+            tracking.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+
+
+class HistoryLog:
+    """Sends history rows to an MLflow run, many in one request."""
+
+    def __init__(self, tracking: MlflowClient, run_id: str) -> None:
+        self._tracking, self._run_id = tracking, run_id
+        self._waiting: list[Metric] = []
+        self._sent = 0.0
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Takes one row of the history: `step` is the metrics' step, what was not measured is left out."""
+        now = int(time.time() * 1000)
+        self._waiting += [
+            Metric(name, float(value), now, int(row["step"]))
+            for name, value in row.items()
+            if name != "step" and value is not None and not math.isnan(value)
+        ]
+        if time.monotonic() - self._sent > SEND_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        """Sends what is waiting."""
+        for start in range(0, len(self._waiting), METRICS_A_REQUEST):
+            self._tracking.log_batch(self._run_id, metrics=self._waiting[start : start + METRICS_A_REQUEST])
+        self._waiting = []
+        self._sent = time.monotonic()
+
+
+def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+    """Logs final metrics, all in one request."""
+    now = int(time.time() * 1000)
+    entries = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    tracking.log_batch(run_id, metrics=entries)
+
+
+def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sets tags, all in one request."""
+    tracking.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
