@@ -24,7 +24,7 @@ SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating
 PRESETS: dict[str, dict[str, Any]] = {
     "sample": {
         "member": "SMSSpamSample",
-        "sha256": None,
+        "sha256": "4d49d39dba84af3638225cd2dbe1c447b320b439bf665e3a49dfcdbb87adb286",
         "format": "tsv",
         "label_column": 0,
         "text_column": 1,

@@ -4,7 +4,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib.data.split import SPLITS
+from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_table
+from lib.jsonfile import load_json
+from lib.model.folder import read_config
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
+
+
+@step(
+    "evaluate",
+    reads=["evaluation", "classifier", "training", "balance.method"],
+    unkeyed=["training.checkpoint_every"],
+    tags=["gpu"],
+)
+def evaluate(
+    work: Work, messages: Artifact, balance: Artifact, split: Artifact, tokenize: Artifact, finetune: Artifact
+) -> None:
+    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`."""
+    from lib.evaluation.evaluate import evaluate as write_evaluation
+    from lib.model.classifier import load_classifier
+    from lib.training.history import read_history
+
+    recipe = work.recipe
+    texts = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    tokens = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in texts}
+    write_evaluation(
+        load_classifier(finetune.folder),
+        splits=texts,
+        tokens=tokens,
+        history=read_history(finetune.file("history.parquet")),
+        class_counts=load_json(messages.file("profile.json"))["labels"],
+        straddling=load_json(split.file("split.json"))["straddling"],
+        about=_about(work, finetune),
+        padding=recipe.classifier.padding,
+        max_length=load_json(tokenize.file("tokens.json"))["max_length"],
+        positive_label=recipe.evaluation.positive_label,
+        confidence=recipe.evaluation.confidence,
+        baseline=recipe.evaluation.baseline,
+        with_natural_prevalence=recipe.evaluation.natural_prevalence,
+        folder=work.folder,
+        device=recipe.training.device,
+        precision=recipe.training.precision,
+        progress=work.progress,
+    )
+
+
+def _about(work: Work, finetune: Artifact) -> dict[str, str]:
+    """What the report says was trained. Only what the key covers may stand here."""
+    config = read_config(finetune.folder)
+    facts = load_json(finetune.file("training.json"))
+    training, classifier = work.recipe.training, work.recipe.classifier
+    return {
+        "backbone": f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
+        f" context {config.context_length}",
+        "trainable": f"{classifier.trainable}: {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters",
+        "pooling": classifier.pooling,
+        "padding": str(classifier.padding),
+        "balance": work.recipe.balance.method,
+        "training": f"{training.epochs} epochs, batches of {training.batch_size},"
+        f" learning rate {training.learning_rate:g}, {training.precision}",
+    }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from prefect import State
 from pydantic import BaseModel
 
 from lib.artifacts import Artifact, Store, key_of
@@ -40,8 +41,8 @@ class Performer:
         """The step's artifact, made now or found in the store; raises what the step raised."""
         started = time.monotonic()
         run = replace(self._run, progress=self._progress_of(step.name))
-        state = step.task()(run, inputs, return_state=True)
-        artifact: Artifact = state.result()
+        state: State[Artifact] = step.task()(run, inputs, return_state=True)
+        artifact = state.result()
         self.note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
         return artifact
 

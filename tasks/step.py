@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from filelock import FileLock, Timeout
-from prefect import Task, task
+from prefect import Task
+from prefect._internal.result_records import ResultRecordMetadata
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.filesystems import WritableFileSystem
 from prefect.logging import get_run_logger
-from prefect.results import ResultRecordMetadata
 from prefect.serializers import JSONSerializer
 from prefect.transactions import IsolationLevel
 
@@ -111,7 +111,7 @@ class Step:
         policy = ArtifactPolicy(step=self).configure(
             key_storage=ArtifactRecords(), isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=LOCKS
         )
-        return task(
+        return Task(
             self._run,
             name=self.name,
             description=(self.compute.__doc__ or "").strip(),
@@ -120,7 +120,7 @@ class Step:
             result_storage=_results_folder(),
             result_serializer=JSONSerializer(),
             cache_result_in_memory=False,
-            **self.task_options,
+            **dict(self.task_options),
         )
 
     def _run(self, run: Run, inputs: dict[str, Artifact]) -> Artifact:
@@ -220,7 +220,8 @@ class ArtifactRecords(WritableFileSystem):
 
     _block_type_name = "Finetune artifact records"
 
-    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # noqa: ARG002 - Prefect passes it
+    # Prefect's engine calls these with `_sync=True`; without that parameter it would silently cache nothing.
+    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
         """A record for the artifact `<step>/<key>`; raises FileNotFoundError, a miss, if none is there and whole."""
         step_name, key = path.split("/")
         artifact = Store(store_folder(), warn=run_log().warning).find(step_name, key)
@@ -236,7 +237,7 @@ class ArtifactRecords(WritableFileSystem):
         """`read_path` for Prefect's asynchronous engine."""
         return await asyncio.to_thread(self.read_path, path)
 
-    def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> None:
+    def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> None:  # type: ignore[override]
         """Nothing to do: the task itself published the artifact, which is the record."""
 
     async def awrite_path(self, path: str, content: bytes) -> None:

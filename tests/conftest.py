@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
+import signal
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from e2e import Home, answers, free_port, wait_until
 
 from lib.artifacts import Store
+from lib.data.sample import ARCHIVE, MEMBER
 
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = PROJECT.parent / "shared" / "data"
@@ -49,3 +58,62 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk is not permitted here")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four hundred of the bundled sample's messages, as a CSV file with the columns `body` and `kind`."""
+    file = tmp_path_factory.mktemp("data") / "small.csv"
+    with zipfile.ZipFile(ARCHIVE) as archive, file.open("w", newline="", encoding="utf-8") as stream:
+        rows = [line.split("\t", 1) for line in archive.read(MEMBER).decode().splitlines()]
+        spam = [row for row in rows if row[0] == "spam"][:100]
+        writer = csv.writer(stream)
+        writer.writerow(["kind", "body"])
+        writer.writerows(spam + [row for row in rows if row[0] == "ham"][:300])
+    return file
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server for all tests of the session; its API's address."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("prefect")
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(folder),
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    log = (folder / "server.log").open("wb")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    api = f"http://127.0.0.1:{port}/api"
+    try:
+        wait_until(lambda: answers(f"{api}/health"), seconds=120, what=f"Prefect at {api}")
+        yield api
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        log.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, small_data: Path, prefect_api: str) -> Home:
+    """An empty home for quick runs against the session's Prefect server."""
+    return Home(tmp_path / "home", small_data, {"PREFECT_API_URL": prefect_api})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path, prefect_api: str) -> tuple[Home, Any]:
+    """A home in which one quick run has finished, and what it printed. Tests read it, or work on a copy of it."""
+    home = Home(tmp_path_factory.mktemp("finished") / "home", small_data, {"PREFECT_API_URL": prefect_api})
+    return home, home.run()
+
+
+@pytest.fixture
+def copied(finished: tuple[Home, Any], tmp_path: Path) -> Home:
+    """A copy of the finished run's home, to be changed; its store lies in another folder."""
+    home, _ = finished
+    shutil.copytree(home.folder, tmp_path / "copied")
+    return replace(home, folder=tmp_path / "copied")

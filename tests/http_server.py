@@ -115,9 +115,7 @@ def _handler_for(server: HttpServer) -> type[BaseHTTPRequestHandler]:
             """Tests look at `HttpServer.requests` instead."""
 
         def do_GET(self) -> None:
-            request = Request(
-                self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
-            )
+            request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
             reply = server.next_reply(request)
             if reply.hang:
                 server.wait_until_closed()

@@ -35,10 +35,9 @@ def balance_messages(
     """Make the classes equal in size, or leave that to the weights of the loss.
 
     undersample: draw as many of each class as the smallest has, without replacement. With two classes this is
-        the
-        published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`. With
-        more, the largest comes first (names in alphabetical order where counts are equal), and each is drawn
-        with the same seed; a class that already has the smallest count keeps the order of the file.
+        the published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`.
+        With more, the largest comes first (names in alphabetical order where counts are equal), and each is
+        drawn with the same seed; a class that already has the smallest count keeps the order of the file.
     oversample: repeat each class as often as it fits whole into the largest, then draw the rest without
         replacement. Copies carry the id of their message.
     class_weights, none: everything, as it is (see `class_weights` for the former).
@@ -67,8 +66,8 @@ def _repeated(messages: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
 def class_weights(labels: Iterable[Any]) -> list[float]:
     """Inverse class frequencies, in the order of the sorted labels (or targets, which have the same order).
 
-    weight = n / (k * n_class) for n messages and k classes, so that the average weight over all messages is 1:
-    the formula of scikit-learn's `class_weight="balanced"` (King and Zeng, 2001, "Logistic Regression in Rare
+    weight = n / (k * n_class) for n messages and k classes, so that the average weight over all messages is
+    1: the formula of scikit-learn's `class_weight="balanced"` (King and Zeng, 2001, "Logistic Regression in Rare
     Events Data").
     """
     sizes = Counter(labels)

@@ -16,7 +16,7 @@ from typing import IO, NoReturn
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from lib.data.archive import is_zip, safe_name, unpacked
-from lib.data.transfer import AddressError, claimed, current_validators, fetch, too_large, without_credentials
+from lib.data.transfer import AddressError, claimed, current_validators, fetch, forget, too_large, without_credentials
 from lib.disk import disk_full_is_clear
 from lib.errors import ArchiveError, ChecksumError, SourceError
 from lib.progress import Progress, silent
@@ -86,7 +86,9 @@ def download(
         except (AddressError, ChecksumError, ArchiveError) as error:
             failures.append((address, error))
         else:
-            _remove_partials(addresses, scratch)
+            # Also of those that were cut off before this one answered: nobody will go on with them.
+            for tried in filter(_is_remote, addresses):
+                forget(tried, scratch)
             return result
     _give_up(failures, sha256)
 
@@ -128,12 +130,12 @@ def identity(
 
 def _local_state(address: str) -> dict[str, str] | None:
     path = _local_path(address)
-    if path is None or not path.is_file():
-        return None
     try:
+        if path is None or not path.is_file():
+            return None
         with path.open("rb") as file:
             return {"file_sha256": hashlib.file_digest(file, "sha256").hexdigest(), "name": path.name}
-    except PermissionError:  # for `download` the same as if it were not there
+    except OSError:  # not to be read: for `download` the same as if it were not there
         return None
 
 
@@ -144,8 +146,7 @@ def _is_remote(address: str) -> bool:
 def _local_path(address: str) -> Path | None:
     """The path that a `file://` URL (RFC 8089) or a plain path means; None for anything else.
 
-    After `file://` only percent-encoding is undone: "+", "?" and "#" stand for themselves, as people write
-    them.
+    After `file://` only percent-encoding is undone: "+", "?" and "#" stand for themselves, as people write them.
     """
     if not address.lower().startswith("file:"):
         if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
@@ -168,9 +169,7 @@ def _name(address: str) -> str:
 
 
 @contextmanager
-def _opened(
-    address: str, scratch: Path, size_limit: int, timeout: float, progress: Progress
-) -> Iterator[IO[bytes]]:
+def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progress: Progress) -> Iterator[IO[bytes]]:
     """The file at `address`, complete and open for reading."""
     if not _is_remote(address):
         with _opened_local(address, size_limit) as file:
@@ -192,19 +191,17 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
         raise AddressError(
             "is no address that is read here (https://, http://, file:///path, or a path)", by_hand=False
         )
-    if not path.is_file():
-        raise AddressError("is not a file" if path.exists() else "does not exist", by_hand=False)
-    if path.stat().st_size > size_limit:
-        raise too_large(size_limit)
     try:
+        if not path.is_file():
+            raise AddressError("is not a file" if path.exists() else "does not exist", by_hand=False)
+        if path.stat().st_size > size_limit:
+            raise too_large(size_limit)
         return path.open("rb")
-    except PermissionError as error:
-        raise AddressError("may not be read by this user", by_hand=False) from error
+    except OSError as error:
+        raise AddressError(f"cannot be read ({error.strerror})", by_hand=False) from error
 
 
-def _placed(
-    source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None
-) -> Download:
+def _placed(source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None) -> Download:
     """Unpack `source` into `folder`; where that fails, nothing stays there."""
     name, chunks = unpacked(source, safe_name(_name(address)), member=member)
     unfinished = folder / f".{name}.unfinished"
@@ -234,13 +231,6 @@ def _written(chunks: Iterator[bytes], path: Path) -> tuple[str, int]:
         file.flush()
         os.fsync(file.fileno())
     return hasher.hexdigest(), size
-
-
-def _remove_partials(addresses: Sequence[str], scratch: Path) -> None:
-    """Of every address: one that was cut off before another one answered will not be gone on with."""
-    for address in filter(_is_remote, addresses):
-        with claimed(address, scratch) as partial:
-            partial.remove()
 
 
 def _sentence(address: str, failure: Failure) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import unicodedata
 
 # Digits, everything that Unicode calls punctuation, separator or control, invisible joiners (Cf), and the
-# symbols # that stand among punctuation on a keyboard: currency, mathematics and bare accents (Sc, Sm, Sk).
-# Other symbols # (So) are kept, because emoji are among them.
+# symbols that stand among punctuation on a keyboard: currency, mathematics and bare accents (Sc, Sm, Sk).
+# Other symbols (So) are kept, because emoji are among them.
 LEVELLED = {"Nd", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp", "Cc", "Cf", "Sc", "Sm", "Sk"}
 VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # they choose between the looks of one emoji
 

@@ -1,5 +1,4 @@
-"""How a source file is taken apart: one reader for each way to write it, all giving texts and labels as they
-stand.
+"""How a source file is taken apart: one reader for each format, all giving texts and labels as they stand.
 
 Here belongs everything that depends on the format. What holds for messages whatever their format, an empty
 text for one, is checked in `lib.data.messages`.
@@ -74,8 +73,7 @@ class _Lines:
 def read_delimited(
     file: Path, *, separator: str, text_column: Column, label_column: Column, quoted: bool
 ) -> TextsAndLabels:
-    """TSV and CSV. Columns by name: the first row is a header; by position (from 0): it is a row like the
-    others.
+    """TSV and CSV, with a header row if the columns are names, without one if they are positions (from 0).
 
     quoted: double quotes may enclose a field with separators, line ends and doubled quotes in it, and have no
     meaning elsewhere, as `pandas.read_csv` has it. Otherwise they are characters like any other.
@@ -85,9 +83,7 @@ def read_delimited(
     labels: list[str] = []
     with file.open(encoding="utf-8-sig", newline="") as source:
         lines = _Lines(source)
-        records = csv.reader(
-            lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        )
+        records = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         width, text_at, label_at = 0, 0, 0
         line = 1
         for record in records:
@@ -130,9 +126,7 @@ def read_jsonl(file: Path, *, text_column: Column, label_column: Column) -> Text
             try:
                 record = decoder.decode(line.strip())
             except (ValueError, RecursionError) as error:
-                raise MessagesError(
-                    f"{where} is not JSON ({error}): correct the line or remove it"
-                ) from error
+                raise MessagesError(f"{where} is not JSON ({error}): correct the line or remove it") from error
             if not isinstance(record, dict):
                 raise MessagesError(
                     f'{where} is not a JSON object: every line must look like {{"text": …, "label": …}}'
@@ -184,9 +178,7 @@ def _named(where: str, field: str, column: str, names: Sequence[str], *, hint: s
         return
     if column in names:
         raise MessagesError(f"{where} has more than one column {column!r}: rename all but one")
-    shortened = (
-        name if len(name) <= LONGEST_NAME_SHOWN else name[: LONGEST_NAME_SHOWN - 1] + "…" for name in names
-    )
+    shortened = (name if len(name) <= LONGEST_NAME_SHOWN else name[: LONGEST_NAME_SHOWN - 1] + "…" for name in names)
     nearest = difflib.get_close_matches(column, names, n=1)
     raise MessagesError(
         f"{where} has no column {column!r}, only {', '.join(map(repr, shortened)) or 'none at all'}:"

@@ -47,8 +47,7 @@ def read_messages(
     """The messages of a file: columns id int64, text str, label str, in the order of the file.
 
     `id` is the row's number in the file, counted from 0 over the rows with data, dropped ones included.
-    Labels and
-    texts stay exactly as they are written: "NA", "007" and "1e5" are text, spaces at the ends are kept.
+    Labels and texts stay exactly as they are written: "NA", "007" and "1e5" are text, spaces at the ends stay.
 
     Args:
         format: None goes by the ending of the file's name (see FORMATS).
@@ -98,9 +97,7 @@ def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> 
     labels = Counter(messages["label"])
     return {
         "rows": len(messages),
-        "labels": {
-            label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))
-        },
+        "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
         "tokens": _spread([len(encoding.encode_ordinary(text)) for text in texts]),
         "characters": _spread([len(text) for text in texts]),
         "duplicate_texts": len(texts) - len(set(texts)),
@@ -129,9 +126,7 @@ def _format_of(file: Path) -> Format:
     return FORMATS[ending]
 
 
-def _checked(
-    file: Path, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]
-) -> pd.DataFrame:
+def _checked(file: Path, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]) -> pd.DataFrame:
     """The table of messages, if there are any, all have a text and a label, and the labels differ."""
     if not texts:
         what = "has no messages, only a header row or blank lines" if file.stat().st_size else "is empty"
@@ -139,16 +134,13 @@ def _checked(
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and empty_text == "error":
         raise MessagesError(
-            f"{file.name}: {_rows_have(blank)} an empty text: fill in, remove, or leave out with"
-            " --data.empty_text drop"
+            f"{file.name}: {_rows_have(blank)} an empty text: fill in, remove, or leave out with --data.empty_text drop"
         )
     if len(blank) == len(texts):
         raise MessagesError(f"{file.name}: every text is empty: is --data.text_column the right one?")
     messages = pd.DataFrame({"id": np.arange(len(texts), dtype=np.int64), "text": texts, "label": labels})
     messages = messages.drop(blank).reset_index(drop=True)
-    unlabelled = [
-        row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()
-    ]
+    unlabelled = [row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()]
     if unlabelled:
         raise MessagesError(f"{file.name}: {_rows_have(unlabelled)} an empty label: fill in or remove")
     if messages["label"].nunique() == 1:

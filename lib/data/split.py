@@ -68,9 +68,8 @@ def split_messages(
     group_duplicates: near-duplicates all go to one split. A group that does not fit where its turn comes goes
         to the next split with room for all of it; sizes differ from the fractions only where none has.
 
-    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies.
-    Copies in
-    validation or test would be right or wrong together: the figures would pretend to rest on more messages
+    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies. Copies
+    in validation or test would be right or wrong together: the figures would pretend to rest on more messages
     than there are, and weigh some of them more than others.
 
     Raises:
@@ -120,9 +119,8 @@ def split_messages(
 def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_one: bool) -> Ints:
     """The number of the split of each row of `units` (id, group, stratum; in shuffled order).
 
-    A group's turn comes, and its stratum is, where the message that stands first in the file was shuffled to.
-    Had its turn come with the first of all its messages, large groups would crowd to the front, and so into
-    train.
+    A group's turn and stratum are those of its message that stands first in the file. Had its turn come with
+    the first of all its messages in shuffled order, large groups would crowd to the front, and so into train.
     """
     groups = units.groupby("group")["id"]
     sizes = groups.size()
@@ -140,21 +138,18 @@ def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_on
 def _shares(sizes: Sequence[int], *, train: float, validation: float) -> list[list[int]]:
     """Messages for train, validation and test from each stratum.
 
-    What rounding takes from one stratum is carried to the next, so that the sums are those of the published
-    procedure, `int(n * train)` and `int(n * validation)`, however many strata there are.
+    The sums are those of the published procedure, `int(n * train)` and `int(n * validation)`, however many
+    strata there are: what rounding takes from one is carried to the next.
     """
     ends = np.cumsum([0, *sizes])
-    to_train = np.diff([int(end * train) for end in ends])
-    to_validation = np.diff([int(end * validation) for end in ends])
-    return [
-        [int(a), int(b), size - int(a) - int(b)]
-        for size, a, b in zip(sizes, to_train, to_validation, strict=True)
-    ]
+    rows = int(ends[-1])
+    to_train = np.diff(ends * int(rows * train) // rows)
+    to_validation = np.diff(ends * int(rows * validation) // rows)
+    return [[int(a), int(b), size - int(a) - int(b)] for size, a, b in zip(sizes, to_train, to_validation, strict=True)]
 
 
 def _lifted(share: Sequence[int]) -> list[int]:
-    """The share with one message for each split, where there are three, taken from the split with the
-    most."""
+    """The share with at least one message for each split, if there are three, taken from the largest."""
     lifted = list(share)
     while min(lifted) < 1 < max(lifted):
         lifted[lifted.index(max(lifted))] -= 1
@@ -163,8 +158,7 @@ def _lifted(share: Sequence[int]) -> list[int]:
 
 
 def _fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
-    """The split of each group, in turn: the first with room for all of it, or else the one with the most
-    room."""
+    """The split of each group, in turn: the first with room for all of it, or else the roomiest."""
     room = list(share)
     chosen = []
     for size in sizes:
@@ -176,8 +170,7 @@ def _fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
 
 
 def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
-    """As chosen, but a split without any group gets the smallest that another can spare: a matter of tiny
-    classes."""
+    """As chosen, but a split without a group gets the smallest that another can spare (tiny classes)."""
     mended = list(chosen)
     for split in range(3):
         counts = Counter(mended)
@@ -209,7 +202,4 @@ def _counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
 def _straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
     """Messages of validation and of test whose key also occurs in train."""
     train = set(keys[split == SPLITS.index("train")])
-    return {
-        name: sum(key in train for key in keys[split == SPLITS.index(name)])
-        for name in ("validation", "test")
-    }
+    return {name: sum(key in train for key in keys[split == SPLITS.index(name)]) for name in ("validation", "test")}

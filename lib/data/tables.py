@@ -1,5 +1,4 @@
-"""The Parquet contracts in one place: which columns of which type each table has, and how they are written
-and read.
+"""The Parquet contracts in one place: the columns and types of each table, and how it is written and read.
 
 Here belongs what a table's file looks like. What its rows mean stands where they are made: `messages`,
 `balance`, `split`, and `lib.text.tokens`.
@@ -26,16 +25,13 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
-# id: the message's row number in the source file. target: the position of its label among the sorted label
-# names.
+# id: the message's row number in the source file; target: the position of its label among the sorted names.
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
 
 
-def save_table(
-    frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None
-) -> None:
+def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
     """Write the schema's columns of `frame`, rows in order; other columns and the index are left out.
 
     labels: the label names in the order of their targets, kept in the file's schema (see `load_labels`).

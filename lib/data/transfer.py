@@ -91,13 +91,20 @@ def claimed(address: str, scratch: Path) -> Iterator[Partial]:
     that vanishes when it is closed, even by a kill: nobody waits, and never do two write into one file.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    path = scratch / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.part"
+    path = _partial_path(address, scratch)
     with path.open("a+b") as file:
         if _is_mine(file, path):
             yield Partial(file, path)
             return
     with tempfile.TemporaryFile(dir=scratch) as private:
         yield Partial(private, None)
+
+
+def forget(address: str, scratch: Path) -> None:
+    """Remove what a transfer from `address` left in `scratch`, unless someone else is at it."""
+    if _partial_path(address, scratch).exists():
+        with claimed(address, scratch) as partial:
+            partial.remove()
 
 
 def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress) -> None:
@@ -148,6 +155,10 @@ def without_credentials(address: str) -> str:
     return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
 
 
+def _partial_path(address: str, scratch: Path) -> Path:
+    return scratch / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.part"
+
+
 def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
@@ -172,9 +183,7 @@ def _client(timeout: float) -> httpx.Client:
 
 
 @contextmanager
-def _answer(
-    client: httpx.Client, method: str, address: str, headers: Mapping[str, str]
-) -> Iterator[httpx.Response]:
+def _answer(client: httpx.Client, method: str, address: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
     """The answer at the end of all redirects, its body unread.
 
     They are followed one by one, because httpx would also follow those from https to http. It does leave out
@@ -277,18 +286,14 @@ def _refuse_too_large(size: int, size_limit: int, partial: Partial) -> None:
 
 def too_large(size_limit: int) -> AddressError:
     """For a file of more than `size_limit` bytes."""
-    return AddressError(
-        f"is larger than {size_limit / 2**20:,.1f} MiB, the most that is taken", by_hand=False
-    )
+    return AddressError(f"is larger than {size_limit / 2**20:,.1f} MiB, the most that is taken", by_hand=False)
 
 
 def _explained(error: Exception, received: int, timeout: float) -> AddressError:
     """What httpx noticed, in the user's words; `received` counts all bytes so far."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return AddressError(f"is not an address that can be asked ({error})")
-    if isinstance(error, httpx.ConnectTimeout) or (
-        isinstance(error, httpx.TimeoutException) and not received
-    ):
+    if isinstance(error, httpx.ConnectTimeout) or (isinstance(error, httpx.TimeoutException) and not received):
         reason = f"did not answer within {timeout:g} s"
     elif isinstance(error, httpx.TimeoutException):
         reason = f"sent nothing more for {timeout:g} s after {received:,} bytes"

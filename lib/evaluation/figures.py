@@ -8,6 +8,7 @@ choice of window system, is not used.
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -98,12 +99,12 @@ def write_figures(
 
 
 def draw_loss(history: pd.DataFrame) -> Figure:
-    """Training and validation loss over epochs, with the lowest validation loss after an epoch marked."""
+    """Training and validation loss over epochs, with the lowest validation loss marked."""
     figure, axes = _curves(history, "loss", title="Loss", unit="cross-entropy (nats)")
     axes.set_ylim(bottom=0)
-    best = _best_epoch(history)
+    best = _best(history)
     if best is not None:
-        _mark(axes, best["epoch"], best["validation_loss"], f"lowest after an epoch: {best['validation_loss']:.3f}")
+        _mark(axes, best["epoch"], best["validation_loss"], f"lowest: {best['validation_loss']:.3f}")
     return figure
 
 
@@ -125,9 +126,8 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
     shown = history[["train_accuracy", "validation_accuracy"]].min().min()
     lowest = majority_share if np.isnan(shown) else min(majority_share, float(shown))
     axes.set_ylim(max(0.0, lowest - 0.1 * (1 - lowest) - 0.005), 1 + 0.04 * (1 - lowest) + 0.002)
-    best = _best_epoch(history)
-    if best is not None:
-        value = best["validation_accuracy"]
+    best = _best(history)
+    if best is not None and not np.isnan(value := best["validation_accuracy"]):
         _mark(axes, best["epoch"], value, f"at the lowest validation loss: {value:.1%}", below=True)
     return figure
 
@@ -142,10 +142,9 @@ def draw_confusion(targets: Targets, probabilities: Probabilities, labels: tuple
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if not in_words:
-        figure.colorbar(
-            image, ax=axes, format=PercentFormatter(xmax=1), fraction=0.046, label="share of the true label"
-        )
-    axes.set(title="Confusion on the test split", xlabel="predicted label", ylabel="true label")
+        figure.colorbar(image, ax=axes, format=PercentFormatter(xmax=1), fraction=0.046, label="share of the row")
+    shading = "shares are of the row" if in_words else "shaded by its share of the row"
+    axes.set(title="Confusion on the test split", xlabel="predicted label", ylabel=f"true label ({shading})")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     if len(labels) <= NAMED_CLASSES:
@@ -157,7 +156,7 @@ def draw_confusion(targets: Targets, probabilities: Probabilities, labels: tuple
     if len(labels) <= NAMED_CELLS:
         for row, column in np.ndindex(counts.shape):
             share = shares[row, column]
-            text = f"{counts[row, column]:,}" + (f"\n{share:.1%} of {_short(labels[row])}" if in_words else "")
+            text = f"{counts[row, column]:,}" + (f"\n{share:.1%}" if in_words else "")
             axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else INK)
     return figure
 
@@ -210,7 +209,11 @@ def _hardest(targets: Targets, probabilities: Probabilities, present: Sequence[i
 
 
 def _precision_recall(
-    axes: Axes, truth: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], scores: Probabilities, name: str, **style: object
+    axes: Axes,
+    truth: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    scores: Probabilities,
+    name: str,
+    **style: object,
 ) -> None:
     precision, recall, _ = precision_recall_curve(truth, scores)
     label = f"{name} {average_precision_score(truth, scores):.3f}"
@@ -235,19 +238,21 @@ def _curves(history: pd.DataFrame, measure: str, *, title: str, unit: str) -> tu
     if len(history):
         last = history.iloc[-1]
         examples = float(last["examples_seen"]) / max(float(last["epoch"]), 1e-9)
-        above = axes.secondary_xaxis("top", functions=(lambda x: x * examples, lambda x: x / examples))
+        above = axes.secondary_xaxis(
+            "top", functions=(partial(np.multiply, examples), partial(np.multiply, 1 / examples))
+        )
         above.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         above.set_xlabel("examples seen")
     return figure, axes
 
 
-def _best_epoch(history: pd.DataFrame) -> dict[str, float] | None:
-    """The row with the lowest validation loss of those after a whole epoch, which alone have an accuracy."""
-    rows = history.dropna(subset=["validation_loss", "validation_accuracy"])
+def _best(history: pd.DataFrame) -> dict[str, float] | None:
+    """The row with the lowest validation loss, which `keep: best` chooses."""
+    rows = history.dropna(subset="validation_loss")
     if rows.empty:
         return None
-    best = rows.loc[rows["validation_loss"].idxmin()]
+    best = rows.iloc[int(rows["validation_loss"].argmin())]
     return {name: float(best[name]) for name in ("epoch", "validation_loss", "validation_accuracy")}
 
 

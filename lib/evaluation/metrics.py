@@ -99,9 +99,7 @@ def rates(
     )
     chosen = (
         # The classes that occur, as scikit-learn's own macro average chooses them.
-        np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
-        if positive is None
-        else [labels.index(positive)]
+        np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)) if positive is None else [labels.index(positive)]
     )
     precision, recall, f1 = (float(column[chosen].mean()) for column in by_class[:3])
     figures: dict[str, Any] = {

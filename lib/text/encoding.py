@@ -20,7 +20,7 @@ from lib.errors import RecipeError, StoreError
 
 RANKS = Path(__file__).parent / "assets" / "gpt2.tiktoken"
 # The checksum that tiktoken publishes for r50k_base.tiktoken. Standing in the code, it also makes the ranks a
-# part # of every cache key that a step using them has.
+# part of every cache key that a step using them has.
 RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
 # How GPT-2 cuts a text before pairing bytes, in tiktoken's wording of the pattern of the original release.
@@ -65,12 +65,9 @@ def read_ranks(file: Path, *, sha256: str = RANKS_SHA256) -> dict[bytes, int]:
         content = file.read_bytes()
     except OSError as error:
         raise StoreError(
-            f"the encoding's ranks cannot be read from {file} ({error.strerror}):"
-            " install finetune-flows again"
+            f"the encoding's ranks cannot be read from {file} ({error.strerror}): install finetune-flows again"
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise StoreError(
-            f"the encoding's ranks in {file} are damaged (wrong sha256): install finetune-flows again"
-        )
+        raise StoreError(f"the encoding's ranks in {file} are damaged (wrong sha256): install finetune-flows again")
     pairs = (line.split() for line in content.splitlines())
     return {binascii.a2b_base64(token): int(rank) for token, rank in pairs}

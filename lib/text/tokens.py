@@ -35,9 +35,7 @@ class TokenizedSplits:
     report: dict[str, Any]
 
 
-def tokenize(
-    texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None
-) -> list[list[int]]:
+def tokenize(texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None) -> list[list[int]]:
     """The tokens of each text, at most `max_length` of them (None: all).
 
     A plain loop: on texts as short as messages tiktoken's own thread pool costs more than it saves.

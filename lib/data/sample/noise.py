@@ -5,7 +5,7 @@ inside or a slash is touched: amounts, codes, telephone numbers and addresses st
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lib.data.sample.dice import Dice
@@ -38,15 +38,15 @@ def rewrite(text: str, voice: str, habits: Habits, dice: Dice) -> str:
     return text
 
 
-def near_copy(text: str, dice: Dice) -> str:
-    """The same message again but for digits, case, closing punctuation or spaces; never `text` itself.
+def near_copy(text: str, known: Collection[str], dice: Dice) -> str:
+    """The same message again but for digits, case, closing punctuation or spaces; none of the `known` texts.
 
     Of the digits only the last two change: the sample's telephone numbers are reserved in blocks of a thousand.
     """
     changes = [_other_digits, _other_case, _other_end, _double_space]
     while True:
         copy = dice.pick(changes)(text, dice)
-        if copy != text:
+        if copy not in known:
             return copy
 
 

@@ -91,9 +91,7 @@ def test_chunks_are_small_and_complete() -> None:
 
 
 def test_the_only_file_is_taken_whatever_surrounds_it() -> None:
-    packed = zipped(
-        ("data/", b""), ("data/sms.tsv", TEXT), ("__MACOSX/data/._sms.tsv", b"x"), ("data/.DS_Store", b"x")
-    )
+    packed = zipped(("data/", b""), ("data/sms.tsv", TEXT), ("__MACOSX/data/._sms.tsv", b"x"), ("data/.DS_Store", b"x"))
     assert unpack(packed) == ("sms.tsv", TEXT)
 
 
@@ -152,9 +150,7 @@ def test_an_archive_without_files_says_so(packed: bytes) -> None:
 
 
 def test_a_member_of_what_is_no_archive_is_refused() -> None:
-    with pytest.raises(
-        ArchiveError, match=r"'page\.html' is not a zip archive, so there is no 'sms\.tsv' in it"
-    ):
+    with pytest.raises(ArchiveError, match=r"'page\.html' is not a zip archive, so there is no 'sms\.tsv' in it"):
         unpack(b"<html>please log in</html>", "page.html", member="sms.tsv")
 
 
@@ -178,7 +174,6 @@ def test_a_member_unpacked_by_hand_is_recognised_by_its_name() -> None:
         "..\\job.tsv",
         "data\\..\\..\\job.tsv",
         "..",
-        "",
     ],
 )
 def test_a_path_that_leaves_the_folder_condemns_the_archive(name: str) -> None:
@@ -187,6 +182,14 @@ def test_a_path_that_leaves_the_folder_condemns_the_archive(name: str) -> None:
         unpack(packed, member="sms.tsv")
     assert f"The entry {name!r} of 'sms.zip'" in str(caught.value)
     assert "nothing of it is unpacked" in str(caught.value)
+
+
+def test_an_entry_without_a_name_condemns_the_archive() -> None:
+    packed = bytearray(zipped(("x", TEXT)))
+    lengths = packed.index(b"PK\x01\x02") + 28  # of name and extra field: the name becomes the extra field
+    packed[lengths : lengths + 4] = struct.pack("<HH", 0, 1)
+    with pytest.raises(ArchiveError, match=r"The entry '' of .* is not a relative path"):
+        unpack(bytes(packed))
 
 
 def test_a_nul_in_a_name_condemns_the_archive() -> None:
@@ -270,9 +273,7 @@ def test_a_bomb_that_claims_to_be_small_gets_no_further_than_its_claim() -> None
 
 def test_a_wrong_checksum_inside_is_damage() -> None:
     packed = zipped(("sms.tsv", TEXT), method=zipfile.ZIP_STORED)
-    with pytest.raises(
-        ArchiveError, match=r"'sms\.zip' is damaged \(Bad CRC-32 for file 'sms\.tsv'\): fetch it again"
-    ):
+    with pytest.raises(ArchiveError, match=r"'sms\.zip' is damaged \(Bad CRC-32 for file 'sms\.tsv'\): fetch it again"):
         unpack(packed.replace(b"seven", b"eight", 1))
 
 

@@ -1,0 +1,154 @@
+"""Prefect's and MLflow's pages over the local files of `$FINETUNE_HOME`: `python -m flows.ui`, until Ctrl-C.
+
+Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started here;
+its address is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import httpx
+
+from lib.errors import FinetuneError, ServiceError
+from tasks.services import MLFLOW_PORT, PREFECT_PORT, artifact_folder, home, local_tracking_uri
+from tasks.tracking import client
+
+HOST = "127.0.0.1"
+START_SECONDS = 120  # a first start creates databases
+STOP_SECONDS = 15
+
+
+@dataclass
+class Server:
+    """A server process with its page and the address that answers once it is up."""
+
+    name: str
+    page: str
+    health: str
+    process: subprocess.Popen[bytes]
+
+    def is_up(self) -> bool:
+        """Whether it answers; raises ServiceError if its process has ended."""
+        if self.process.poll() is not None:
+            raise ServiceError(f"{self.name} ended with status {self.process.returncode}: see {log_file(self.name)}")
+        try:
+            return httpx.get(self.health, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """Ends the process and all that it started."""
+        for kind, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            try:
+                os.killpg(self.process.pid, kind)
+                self.process.wait(seconds)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def log_file(name: str) -> str:
+    """Where a server's own output goes."""
+    return str(home() / f"{name.lower()}-server.log")
+
+
+def start(name: str, arguments: Sequence[str], port: int, health: str, environment: dict[str, str]) -> Server:
+    """Starts a server on `port`; raises ServiceError if something else listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise ServiceError(
+                f"port {port} for {name} is taken: stop what listens there, or choose another (--{name.lower()}-port)"
+            ) from None
+    with open(log_file(name), "wb") as log:  # noqa: PTH123 - a name, not a Path
+        # A session of its own, so that Ctrl-C reaches this program alone, which then stops the servers in order.
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(name, f"http://{HOST}:{port}", f"http://{HOST}:{port}{health}", process)
+
+
+def start_prefect(port: int) -> Server:
+    """Prefect's server over `$FINETUNE_HOME/prefect`."""
+    arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    # Without the variable the page would call the API on Prefect's default port.
+    return start("Prefect", arguments, port, "/api/health", {"PREFECT_SERVER_API_PORT": str(port)})
+
+
+def start_mlflow(port: int) -> Server:
+    """MLflow's server over `$FINETUNE_HOME/mlflow.db` and `mlartifacts`."""
+    client()  # creates the tables, so that the server finds them
+    arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    arguments += ["--backend-store-uri", local_tracking_uri()]
+    arguments += ["--default-artifact-root", artifact_folder().as_uri()]
+    # Job execution would add eight processes that nothing here uses.
+    return start("MLflow", arguments, port, "/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+
+
+def main(argv: Sequence[str]) -> int:
+    """Starts what is not named by the environment, prints the addresses, waits for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m flows.ui", description=__doc__)
+    parser.add_argument("--prefect-port", type=int, default=PREFECT_PORT)
+    parser.add_argument("--mlflow-port", type=int, default=MLFLOW_PORT)
+    options = parser.parse_args(argv)
+    home().mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        stop.set()
+
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, ask_to_stop)
+    servers: list[Server] = []
+    try:
+        if not os.environ.get("PREFECT_API_URL"):
+            servers.append(start_prefect(options.prefect_port))
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            servers.append(start_mlflow(options.mlflow_port))
+        _wait_until_up(servers, stop)
+        _say("Prefect", next((s.page for s in servers if s.name == "Prefect"), os.environ.get("PREFECT_API_URL")))
+        _say("MLflow", next((s.page for s in servers if s.name == "MLflow"), os.environ.get("MLFLOW_TRACKING_URI")))
+        print("Ctrl-C stops both", flush=True)  # noqa: T201 - this is the program's output
+        while not stop.wait(1):
+            for server in servers:
+                server.is_up()
+    except FinetuneError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    finally:
+        for server in servers:
+            server.stop()
+    return 0
+
+
+def _wait_until_up(servers: Sequence[Server], stop: threading.Event) -> None:
+    for _ in range(START_SECONDS * 2):
+        if stop.wait(0.5) or all(server.is_up() for server in servers):
+            return
+    raise ServiceError(f"the servers did not answer within {START_SECONDS} s: see the logs in {home()}")
+
+
+def _say(name: str, address: str | None) -> None:
+    print(f"{name:8} {address}", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

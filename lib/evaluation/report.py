@@ -1,0 +1,182 @@
+"""The evaluation as one page that a person can read, keep and mail: `report.html`.
+
+Here belong the choice and the wording of what the page says; the layout is `assets/report.html`. The page needs
+nothing but itself: no scripts, no requests, pictures inside. Messages are other people's text, so everything is
+escaped by the template engine. The same figures give the same bytes.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+TEMPLATE = Path(__file__).parent / "assets" / "report.html"
+MISTAKES = 20  # wrong answers shown
+LONGEST_TEXT = 500  # characters of a message shown
+NOTHING = "–"  # a figure that is not defined
+
+COLUMNS = {
+    "train": "train",
+    "validation": "validation",
+    "test": "test",
+    "baseline": "baseline, test",
+    "natural_prevalence": "at source shares",
+}
+# What a row of the table of figures shows: its key, its name, and how its number is written.
+FIGURES = (
+    ("rows", "messages", "{:,}"),
+    ("accuracy", "accuracy", "{:.2%}"),
+    ("precision", "precision", "{:.2%}"),
+    ("recall", "recall", "{:.2%}"),
+    ("f1", "F1", "{:.4f}"),
+    ("mcc", "Matthews correlation", "{:.4f}"),
+    ("roc_auc", "area under ROC", "{:.4f}"),
+    ("log_loss", "log loss (nats)", "{:.4f}"),
+    ("false_positive_rate", "false positive rate", "{:.2%}"),
+    ("errors_per_1000", "errors per 1,000 messages", "{:.1f}"),
+    ("false_positives_per_1000", "false positives per 1,000", "{:.1f}"),
+    ("false_negatives_per_1000", "false negatives per 1,000", "{:.1f}"),
+)
+CAPTIONS = {
+    "loss": "Loss on the batches that each evaluation while training looked at, or on all where the recipe says so.",
+    "accuracy": "Accuracy on the same batches. The figures above are over all messages.",
+    "confusion": "What became of the test messages of each label.",
+    "precision_recall": "What precision each recall costs, as the threshold moves. The dot is where the most"
+    " probable label is the answer.",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the page is about; all of it plain values.
+
+    about: what was trained, by name, in the order to show it in.
+    counts: messages by label, for the source and for each split.
+    straddling: messages of `validation` and `test` with a near-duplicate among the training messages, of the split
+        that was made and of a plain random one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
+    metrics: what metrics.json holds.
+    predictions: what predictions.parquet holds.
+    figures: names of the pictures, in the order to show them in.
+    """
+
+    about: Mapping[str, str]
+    counts: Mapping[str, Mapping[str, int]]
+    straddling: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    predictions: pd.DataFrame
+    figures: Sequence[str]
+    labels: tuple[str, ...]
+    positive: str | None
+
+
+def write_report(file: Path, findings: Findings, figures: Path) -> None:
+    """Write the page to `file`, with the PNG of each picture taken from the folder `figures`."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(
+        findings=findings,
+        headline=_headline(findings.metrics),
+        columns=[title for part, title in COLUMNS.items() if findings.metrics.get(part)],
+        rows=_figure_rows(findings.metrics),
+        classes=findings.metrics["test"]["classes"],
+        straddling=_straddling(findings.straddling),
+        natural=_natural(findings.metrics, findings.positive),
+        pictures=[
+            {
+                "data": base64.b64encode((figures / f"{name}.png").read_bytes()).decode(),
+                "caption": CAPTIONS[name],
+                "name": name,
+            }
+            for name in findings.figures
+        ],
+        mistakes=worst_mistakes(findings.predictions),
+        wrong=_wrong(findings.predictions).shape[0],
+        percent=lambda share: f"{share:.1%}",
+    )
+    file.write_text(page, encoding="utf-8")
+
+
+def worst_mistakes(predictions: pd.DataFrame) -> list[dict[str, Any]]:
+    """The wrong answers on the test split that were the most confident: id, text, label, predicted, probability."""
+    wrong = _wrong(predictions)
+    confidence = wrong.filter(like="probability_").max(axis=1)
+    worst = wrong.assign(probability=confidence).sort_values(["probability", "id"], ascending=[False, True])
+    return [
+        {
+            "id": int(row["id"]),
+            "text": row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][: LONGEST_TEXT - 1]}…",
+            "label": row["label"],
+            "predicted": row["predicted"],
+            "probability": float(row["probability"]),
+        }
+        for row in worst.head(MISTAKES).to_dict("records")
+    ]
+
+
+def _wrong(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions[(predictions["split"] == "test") & (predictions["label"] != predictions["predicted"])]
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    test = metrics["test"]
+    right = round(test["accuracy"] * test["rows"])
+    interval = test["accuracy_interval"]
+    sentence = (
+        f"{right:,} of {test['rows']:,} test messages are classified correctly: {test['accuracy']:.1%}"
+        f" ({interval['confidence']:g} confidence: {interval['low']:.1%} to {interval['high']:.1%})."
+    )
+    if metrics.get("baseline"):
+        sentence += (
+            f" TF-IDF with logistic regression reaches {metrics['baseline']['accuracy']:.1%} on the same messages."
+        )
+    return sentence
+
+
+def _figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table of figures: rows of a name and one cell for each part that was measured."""
+    parts = [metrics[part] for part in COLUMNS if metrics.get(part)]
+    rows = []
+    for key, name, form in FIGURES:
+        if not any(key in part for part in parts):
+            continue
+        cells = []
+        for part in parts:
+            cell = {"value": NOTHING if part.get(key) is None else form.format(part[key]), "interval": ""}
+            if key == "accuracy":
+                interval = part["accuracy_interval"]
+                cell["interval"] = f"{interval['low']:.2%} to {interval['high']:.2%}"
+            cells.append(cell)
+        rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def _straddling(report: Mapping[str, Any]) -> str:
+    made, plain = (report[which]["near_duplicates"]["test"] for which in ("made", "plain"))
+    return (
+        f"{made:,} test messages have a near-duplicate among the training messages; a plain random split of the same"
+        f" messages would have {plain:,}."
+    )
+
+
+def _natural(metrics: Mapping[str, Any], positive: str | None) -> str:
+    figures = metrics.get("natural_prevalence")
+    if not figures:
+        return ""
+    shares = ", ".join(f"{share:.1%} {label}" for label, share in figures["shares"].items())
+    sentence = (
+        f"Of messages as they come in the source file ({shares}) an estimated {figures['accuracy']:.1%} are classified"
+        f" correctly. Measured on {figures['rows']:,} messages of which the training saw no near-duplicate, each label"
+        " weighted to its share in the source."
+    )
+    if positive is not None:
+        sentence += (
+            f" Of 1,000 messages, {figures['false_positives_per_1000']:.1f} would wrongly be called {positive}, and"
+            f" {figures['false_negatives_per_1000']:.1f} that are {positive} would be missed."
+        )
+    return sentence

@@ -1,0 +1,127 @@
+"""Runs whole flows as a user does: a process for each, in a home of its own, against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PROJECT = Path(__file__).resolve().parents[1]
+STEPS = ["download", "messages", "balance", "split", "tokenize", "backbone", "finetune", "evaluate"]
+# Small enough for seconds, large enough that every class is in every split.
+QUICK = [
+    "--training.epochs=2",
+    "--training.batch_size=16",
+    "--training.learning_rate=0.001",
+    "--training.evaluate_every=5",
+    "--registry.name=e2e",
+]
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there with success."""
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(done: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Looks ten times a second; fails the test when time is up."""
+    pause = threading.Event()
+    for _ in range(int(seconds * 10)):
+        if done():
+            return
+        pause.wait(0.1)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+@dataclass
+class Home:
+    """A `$FINETUNE_HOME` and the environment of the processes that use it."""
+
+    folder: Path
+    data: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    project: Path = PROJECT
+
+    def command(self, *arguments: str, module: str = "flows.classify") -> list[str]:
+        return [sys.executable, "-m", module, *arguments]
+
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "FINETUNE_HOME": str(self.folder),
+            "OMP_NUM_THREADS": "2",
+            "COLUMNS": "200",
+            **self.environment,
+        }
+
+    def arguments(self, *more: str) -> list[str]:
+        """The flags of a quick run over the small data file."""
+        return ["--recipe", str(PROJECT / "tests" / "quick.yaml"), f"--data.url={self.data}", *QUICK, *more]
+
+    def call(self, *arguments: str, module: str = "flows.classify", text: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, whatever that is."""
+        return subprocess.run(
+            self.command(*arguments, module=module),
+            cwd=self.project,
+            env=self.env(),
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """Starts a quick run and does not wait for it."""
+        return subprocess.Popen(
+            self.command(*self.arguments("--json", *more)),
+            cwd=self.project,
+            env=self.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *more: str) -> Any:
+        """A quick run; what `--json` printed in its last line."""
+        done = self.call(*self.arguments("--json", *more))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def explain(self, *more: str) -> dict[str, tuple[str, list[str]]]:
+        """For each step what would become of it, and why."""
+        done = self.call(*self.arguments("--explain", "--json", *more))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {v["step"]: (v["would"], v["reasons"]) for v in json.loads(done.stdout.splitlines()[-1])}
+
+    def artifacts(self) -> dict[str, list[Path]]:
+        """The artifact folders of each step."""
+        return {step: sorted((self.folder / "store" / step).glob("[!.]*")) for step in STEPS}
+
+
+def ran(result: Any) -> list[str]:
+    """The artifact steps that a run computed; the others were reused."""
+    return [step["step"] for step in result["steps"] if step["state"] == "ran" and step["step"] in STEPS]
+
+
+def digests(result: Any) -> dict[str, str]:
+    """The digest of each step's artifact."""
+    return {step["step"]: step["artifact"]["digest"] for step in result["steps"] if step["artifact"]}

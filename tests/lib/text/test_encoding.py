@@ -1,0 +1,132 @@
+"""The shipped ranks are tiktoken's own, and the encoding over them is tiktoken's gpt2."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import tiktoken
+from tiktoken_ext import openai_public
+
+from lib.errors import RecipeError, StoreError
+from lib.text.encoding import PAD, PATTERN, RANKS, VOCABULARY, load_encoding, read_ranks
+
+
+def published_sha256(function: object, argument: str) -> str:
+    """A checksum as it stands in the source of the installed tiktoken."""
+    found = re.search(rf'{argument}="([0-9a-f]{{64}})"', inspect.getsource(function))  # type: ignore[arg-type]
+    assert found, f"tiktoken no longer publishes {argument}"
+    return found.group(1)
+
+
+def merged_from(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
+    """The two tokens that byte-pair merging joins last to make `token`."""
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 2:
+        pairs = [ranks.get(a + b, len(ranks)) for a, b in itertools.pairwise(parts)]
+        best = pairs.index(min(pairs))
+        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+    first, second = parts
+    return first, second
+
+
+def visible_bytes() -> list[str]:
+    """GPT-2's printable character for each byte, in the order of the bytes' ranks with the byte's value."""
+    printable = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
+    others = [byte for byte in range(256) if byte not in printable]
+    shown = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return [shown[byte] for byte in range(256)]
+
+
+def test_ranks_have_the_sha256_that_tiktoken_publishes_for_r50k_base() -> None:
+    published = published_sha256(openai_public.r50k_base, "expected_hash")
+    assert hashlib.sha256(RANKS.read_bytes()).hexdigest() == published
+
+
+def test_ranks_rebuild_the_merges_file_whose_sha256_tiktoken_publishes_for_gpt2() -> None:
+    # tiktoken derives gpt2's ranks from vocab.bpe alone: 256 bytes in a fixed order, then one token a merge. Equal
+    # bytes of that file therefore mean equal ranks.
+    ranks = read_ranks(RANKS)
+    shown = visible_bytes()
+    by_rank = sorted(ranks, key=lambda token: ranks[token])
+    printable_first = sorted(range(256), key=lambda byte: (ord(shown[byte]) >= 256, byte))
+    assert by_rank[:256] == [bytes([byte]) for byte in printable_first]
+
+    lines = ["#version: 0.2"]
+    for token in by_rank[256:]:
+        lines.append(" ".join("".join(shown[byte] for byte in half) for half in merged_from(token, ranks)))
+    merges = ("\n".join(lines) + "\n").encode()
+    assert hashlib.sha256(merges).hexdigest() == published_sha256(openai_public.gpt2, "vocab_bpe_hash")
+
+
+def test_vocabulary_pattern_and_padding_are_gpt2s() -> None:
+    encoding = load_encoding()
+    assert encoding.name == "gpt2"
+    assert encoding.n_vocab == VOCABULARY == 50257
+    assert encoding.eot_token == PAD == 50256
+    assert openai_public.r50k_pat_str == PATTERN
+
+
+def test_known_tokens_and_back() -> None:
+    encoding = load_encoding("gpt2")
+    assert encoding.encode_ordinary("Hello, world!") == [15496, 11, 995, 0]  # as tiktoken's README has it
+    awkward = "naïve 👍🏽 ₤5\u00a0note\n\n\ttab  end "
+    assert encoding.decode(encoding.encode_ordinary(awkward)) == awkward
+
+
+def test_end_of_text_in_a_message_is_ordinary_text() -> None:
+    tokens = load_encoding().encode_ordinary("You won<|endoftext|>")
+    assert PAD not in tokens
+    assert load_encoding().decode(tokens) == "You won<|endoftext|>"
+
+
+def test_built_once_in_a_process() -> None:
+    assert load_encoding() is load_encoding("gpt2")
+
+
+def test_unknown_encoding_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"encoding\.name 'cl100k_base' is not known: choose 'gpt2'"):
+        load_encoding("cl100k_base")
+
+
+def test_damaged_ranks_are_refused(tmp_path: Path) -> None:
+    content = bytearray(RANKS.read_bytes())
+    content[1000] ^= 1
+    damaged = tmp_path / "gpt2.tiktoken"
+    damaged.write_bytes(content)
+    with pytest.raises(StoreError, match=r"gpt2\.tiktoken are damaged"):
+        read_ranks(damaged)
+
+
+def test_missing_ranks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file"):
+        read_ranks(tmp_path / "gpt2.tiktoken")
+
+
+def test_licence_lies_beside_the_ranks() -> None:
+    licence = (RANKS.parent / "LICENSE").read_text()
+    assert "MIT License" in licence
+    assert "Copyright (c) 2022 OpenAI" in licence
+
+
+@pytest.mark.data
+def test_equals_tiktokens_own_gpt2_on_all_ranks_and_the_real_messages(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(real_data / "tiktoken", tmp_path / "cache")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    theirs = tiktoken.Encoding(**openai_public.gpt2())  # what get_encoding("gpt2") builds, past its own cache
+    ours = load_encoding()
+
+    assert ours.n_vocab == theirs.n_vocab
+    for rank in range(PAD):
+        assert ours.decode_single_token_bytes(rank) == theirs.decode_single_token_bytes(rank)
+    archive = zipfile.ZipFile(real_data / "sms+spam+collection.zip")
+    texts = [line.split("\t")[1] for line in archive.read("SMSSpamCollection").decode().splitlines()]
+    assert [ours.encode_ordinary(text) for text in texts] == [theirs.encode_ordinary(text) for text in texts]

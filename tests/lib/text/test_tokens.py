@@ -1,0 +1,99 @@
+"""Tokens of every split: lengths, cutting, and what the report says. One fake encoding can be read by eye."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from lib.errors import RecipeError
+from lib.text.encoding import PAD, load_encoding
+from lib.text.tokens import tokenize, tokenize_splits
+
+
+class Characters:
+    """An encoding whose tokens are character codes."""
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+
+def table(*rows: tuple[int, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["id", "text", "label"])
+
+
+SPLITS = {
+    "train": table((4, "abc", "ham"), (2, "AB", "spam")),
+    "validation": table((0, "abcde", "spam")),
+    "test": table((3, "a", "ham")),
+    "reserve": table((1, "wxyz", "ham")),
+}
+
+
+def tokens_of(splits, **options):
+    options = {"labels": ("ham", "spam"), "max_length": None, "context_length": 10} | options
+    return tokenize_splits(splits, encoding=Characters(), **options)
+
+
+def test_tokenize_cuts_at_max_length() -> None:
+    assert tokenize(["abc", "a"], Characters(), max_length=2) == [[97, 98], [97]]
+    assert tokenize(["abc"], Characters()) == [[97, 98, 99]]
+
+
+def test_max_length_null_is_the_longest_training_message() -> None:
+    result = tokens_of(SPLITS)
+    assert result.max_length == 3
+    assert result.tokens["train"].to_dict("list") == {
+        "id": [4, 2],
+        "tokens": [[97, 98, 99], [65, 66]],
+        "target": [0, 1],
+    }
+    assert result.tokens["validation"]["tokens"].tolist() == [[97, 98, 99]]
+    assert result.tokens["reserve"].to_dict("list") == {"id": [1], "tokens": [[119, 120, 121]], "target": [0]}
+    assert all(str(one["target"].dtype) == "int64" for one in result.tokens.values())
+
+
+def test_report_counts_what_was_cut() -> None:
+    assert tokens_of(SPLITS).report == {
+        "max_length": 3,
+        "longest_training_message": 3,
+        "splits": {
+            "train": {"rows": 2, "tokens": 5, "truncated": 0, "longest": 3},
+            "validation": {"rows": 1, "tokens": 3, "truncated": 1, "longest": 5},
+            "test": {"rows": 1, "tokens": 1, "truncated": 0, "longest": 1},
+            "reserve": {"rows": 1, "tokens": 3, "truncated": 1, "longest": 4},
+        },
+    }
+
+
+def test_a_given_max_length_is_kept_even_when_messages_are_shorter() -> None:
+    assert tokens_of(SPLITS, max_length=8).max_length == 8
+
+
+def test_a_given_max_length_cuts_training_messages_too() -> None:
+    result = tokens_of(SPLITS, max_length=1)
+    assert result.tokens["train"]["tokens"].tolist() == [[97], [65]]
+    assert result.report["splits"]["train"]["truncated"] == 2
+
+
+def test_max_length_null_never_exceeds_the_context() -> None:
+    result = tokens_of(SPLITS, context_length=2)
+    assert result.max_length == 2
+    assert result.report["longest_training_message"] == 3
+    assert result.report["splits"]["train"] == {"rows": 2, "tokens": 4, "truncated": 1, "longest": 3}
+
+
+def test_max_length_over_the_context_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^encoding\.max_length 2000 is over the model's context of 1024: "):
+        tokens_of(SPLITS, max_length=2000, context_length=1024)
+
+
+def test_an_empty_reserve_gives_an_empty_table() -> None:
+    result = tokens_of(SPLITS | {"reserve": SPLITS["reserve"].iloc[:0]})
+    assert list(result.tokens["reserve"].columns) == ["id", "tokens", "target"]
+    assert result.report["splits"]["reserve"] == {"rows": 0, "tokens": 0, "truncated": 0, "longest": 0}
+
+
+def test_end_of_text_in_a_message_is_not_the_padding_token() -> None:
+    splits = {"train": table((0, "free <|endoftext|> prize", "spam"))}
+    result = tokenize_splits(splits, labels=("spam",), encoding=load_encoding(), max_length=None, context_length=1024)
+    assert PAD not in result.tokens["train"]["tokens"][0]

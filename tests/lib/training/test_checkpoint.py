@@ -1,0 +1,94 @@
+import json
+
+import pytest
+import torch
+
+from lib.training.checkpoint import (
+    Checkpoint,
+    generator_states,
+    read_checkpoint,
+    restore_generators,
+    write_checkpoint,
+)
+
+
+def save(folder, step, fingerprint="same"):
+    write_checkpoint(
+        folder, Checkpoint({"step": step}, {"weight": torch.full((3,), step)}), number=step, fingerprint=fingerprint
+    )
+
+
+def load(folder, fingerprint="same"):
+    warnings = []
+    return read_checkpoint(folder, fingerprint=fingerprint, warn=warnings.append), warnings
+
+
+def test_the_latest_checkpoint_comes_back_and_earlier_ones_are_deleted(tmp_path):
+    folder = tmp_path / "new" / "scratch"
+    save(folder, 5)
+    save(folder, 10)
+    checkpoint, warnings = load(folder)
+    assert checkpoint.state == {"step": 10}
+    assert checkpoint.tensors["weight"].tolist() == [10, 10, 10]
+    assert warnings == []
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint-00000010.safetensors", "checkpoint.json"]
+
+
+def test_no_checkpoint_is_none_without_a_warning(tmp_path):
+    assert load(tmp_path / "nothing") == (None, [])
+
+
+def test_a_checkpoint_of_something_else_is_ignored_with_a_warning(tmp_path):
+    save(tmp_path, 5)
+    checkpoint, [warning] = load(tmp_path, "other")
+    assert checkpoint is None
+    assert "other data, weights or settings" in warning
+
+
+def test_a_kill_between_the_two_files_leaves_the_previous_checkpoint(tmp_path):
+    save(tmp_path, 5)
+    before = (tmp_path / "checkpoint.json").read_bytes()
+    kept = (tmp_path / "checkpoint-00000005.safetensors").read_bytes()
+    save(tmp_path, 10)
+    (tmp_path / "checkpoint.json").write_bytes(before)
+    (tmp_path / "checkpoint-00000005.safetensors").write_bytes(kept)
+    checkpoint, warnings = load(tmp_path)
+    assert checkpoint.state == {"step": 5}
+    assert warnings == []
+
+
+def flip_a_bit(folder):
+    file = folder / "checkpoint-00000005.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_bit,
+        lambda folder: (folder / "checkpoint.json").write_text("{"),
+        lambda folder: (folder / "checkpoint.json").write_text("[]"),
+        lambda folder: (folder / "checkpoint.json").write_bytes(b"\xff"),
+        lambda folder: (folder / "checkpoint.json").write_text(json.dumps({"fingerprint": "same"})),
+        lambda folder: (folder / "checkpoint-00000005.safetensors").unlink(),
+    ],
+)
+def test_a_damaged_checkpoint_is_ignored_with_a_warning(tmp_path, damage):
+    save(tmp_path, 5)
+    damage(tmp_path)
+    checkpoint, [warning] = load(tmp_path)
+    assert checkpoint is None
+    assert str(tmp_path) in warning
+    save(tmp_path, 10)
+    assert load(tmp_path)[0].state == {"step": 10}
+
+
+def test_generators_go_on_where_they_were():
+    device = torch.device("cpu")
+    torch.manual_seed(3)
+    states = generator_states(device)
+    drawn = torch.rand(4)
+    restore_generators(states, device)
+    assert torch.equal(torch.rand(4), drawn)

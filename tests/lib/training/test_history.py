@@ -1,0 +1,61 @@
+import math
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from lib.training.history import SCHEMA, history_table, read_history, write_history
+
+ROWS = [
+    {
+        "step": 0,
+        "epoch": 0.25,
+        "examples_seen": 8,
+        "tokens_seen": 91,
+        "seconds": 0.5,
+        "learning_rate": 5e-5,
+        "train_loss": 0.7,
+        "validation_loss": 0.8,
+        "train_accuracy": 0.5,
+        "validation_accuracy": 0.625,
+    },
+    {"step": 3, "epoch": 1.0, "examples_seen": 32, "tokens_seen": 300, "seconds": 2.0, "learning_rate": 5e-5},
+]
+
+
+def test_a_table_has_the_documented_columns_and_types():
+    table = history_table(ROWS)
+    assert list(table.columns) == [
+        "step",
+        "epoch",
+        "examples_seen",
+        "tokens_seen",
+        "seconds",
+        "learning_rate",
+        "train_loss",
+        "validation_loss",
+        "train_accuracy",
+        "validation_accuracy",
+    ]
+    assert [str(kind) for kind in table.dtypes] == ["int64", "float64", "int64", "int64"] + ["float64"] * 6
+    assert math.isnan(table.train_loss[1])
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    table = history_table(ROWS)
+    write_history(table, tmp_path / "history.parquet")
+    pd.testing.assert_frame_equal(read_history(tmp_path / "history.parquet"), table)
+
+
+def test_files_are_the_same_bytes_and_what_was_not_measured_is_null(tmp_path):
+    for name in ("one", "two"):
+        write_history(history_table(ROWS), tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    stored = pq.read_table(tmp_path / "one")
+    assert stored.schema.equals(SCHEMA, check_metadata=True)
+    assert stored["train_loss"].to_pylist() == [0.7, None]
+
+
+def test_no_rows_make_an_empty_table():
+    table = history_table([])
+    assert len(table) == 0
+    assert str(table.dtypes["step"]) == "int64"
