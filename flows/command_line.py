@@ -1,32 +1,39 @@
-"""The command line of a flow: flags from the recipe's fields, one sentence for every error a user can cause.
-
-python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json]
-python -m flows.classify predict TEXT ... [--name MODEL | --run ID] [--json]
-"""
+"""The command line of a flow: flags from the recipe's fields, one sentence for every error a user can cause."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
 from flows.terminal import Result, progress_bars, show_result, show_verdicts
-from lib.errors import FinetuneError, RecipeError
-from lib.recipe import ClassifyRecipe, RecipeField, load_recipe, recipe_fields, unknown_field
+from lib.errors import FinetuneError, MessagesError, RecipeError, ServiceError
+from lib.recipe import ClassifyRecipe
+from lib.recipe_file import RecipeField, load_recipe, recipe_fields, unknown_field
 from tasks.runner import Explainer
 from tasks.step import Run
+from tasks.tracking import reason_of, without_password
 
 EXIT_USER_ERROR = 2
+PREFECT_SECONDS = 10.0  # within which a Prefect server that is there answers
+OPTIONS = ("recipe", "explain", "json", "help")  # the flags that are no fields
+USAGE = """python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json]
+       python -m flows.classify predict TEXT ... [--name MODEL | --run ID] [--json]"""
+DESCRIPTION = "Fine-tune, evaluate and register a text classifier, or label texts with one."
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise RecipeError(message)
+        raise RecipeError(f"{message}; --help shows what there is")
 
 
 def main(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], steps: Callable[..., Any]) -> int:
@@ -42,23 +49,23 @@ def main(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], 
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ClassifyRecipe]:
-    parser = _Parser(prog="python -m flows.classify", description=__doc__, allow_abbrev=False, add_help=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("-h", "--help", action="store_true", help="show this, with the recipe's own values as defaults")
+    parser = _Parser(usage=USAGE, description=DESCRIPTION, allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", "--help", action="store_true", help="show this, with the values of the recipe")
     parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="a recipe's name, or a YAML file")
     parser.add_argument("--explain", action="store_true", help="say for each step why it would run; run nothing")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options, rest = parser.parse_known_args(argv)
     recipe = load_recipe(options.recipe, _overrides(rest))
     if options.help:
-        _help(parser, recipe)
-        sys.exit(0)
+        _add_fields(parser, recipe)
+        parser.print_help()
+        parser.exit()
     return options, recipe
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, str]:
     """`--a.b 3` and `--a.b=3` as {"a.b": "3"}; raises RecipeError for anything else."""
-    known = {field.path for field in recipe_fields(ClassifyRecipe)}
+    known = {field.path for field in recipe_fields()}
     overrides: dict[str, str] = {}
     waiting = list(arguments)
     while waiting:
@@ -67,36 +74,39 @@ def _overrides(arguments: Sequence[str]) -> dict[str, str]:
             raise RecipeError(f"{flag!r} on the command line belongs to no flag: write --FIELD VALUE, or see --help")
         path, equals, value = flag[2:].partition("=")
         if path not in known:
-            raise RecipeError(unknown_field(path, "the command line"))
+            raise RecipeError(unknown_field(path, flag=True, also=OPTIONS))
         if not equals:
-            if not waiting:
-                raise RecipeError(f"--{path} needs a value")
+            if not waiting or waiting[0].startswith("--"):
+                raise RecipeError(
+                    f"--{path} needs a value: write --{path} VALUE, or --{path}=VALUE if it begins with --"
+                )
             value = waiting.pop(0)
         overrides[path] = value
     return overrides
 
 
-def _help(parser: argparse.ArgumentParser, recipe: ClassifyRecipe) -> None:
+def _add_fields(parser: argparse.ArgumentParser, recipe: ClassifyRecipe) -> None:
+    """Lists every field in the parser's help, a group for each section."""
     values = recipe.model_dump(mode="json")
-    for field in recipe_fields(ClassifyRecipe):
-        section = field.path.partition(".")[0]
-        group = next((g for g in parser._action_groups if g.title == section), None)
-        if group is None:
-            group = parser.add_argument_group(section)
-        group.add_argument(f"--{field.path}", metavar="VALUE", help=_describe(field, values))
-    parser.print_help()
+    groups: dict[str, Any] = {}
+    for field in recipe_fields():
+        section, _, name = field.path.rpartition(".")
+        if section not in groups:
+            groups[section] = parser.add_argument_group(f"fields of {section}" if section else "fields of the recipe")
+        value = values[section][name] if section else values[name]
+        groups[section].add_argument(f"--{field.path}", metavar="VALUE", help=_describe(field, value))
 
 
-def _describe(field: RecipeField, values: dict[str, Any]) -> str:
-    value: Any = values
-    for part in field.path.split("."):
-        value = value[part]
-    text = f"{field.description} [{field.kind}; default: {json.dumps(value)}]"
-    return text.replace("%", "%%")
+def _describe(field: RecipeField, value: Any) -> str:
+    default = json.dumps(field.default)
+    here = "" if json.dumps(value) == default else f"; in this recipe: {json.dumps(value, ensure_ascii=False)}"
+    return f"{field.description} [{field.kind}; default: {default}{here}]".replace("%", "%%")
 
 
 def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]], as_json: bool) -> int:
     _keep_errors_off_the_terminal()
+    if os.environ.get("PREFECT_API_URL"):
+        _find_prefect(os.environ["PREFECT_API_URL"])
     with progress_bars(Console(stderr=True)):
         result = flow(recipe)
     if as_json:
@@ -104,6 +114,21 @@ def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]
     else:
         show_result(Console(), Result.model_validate(result), recipe.evaluation.confidence)
     return 0
+
+
+def _find_prefect(address: str) -> None:
+    """Raises ServiceError if no Prefect server of this major version answers; a flow would end with a traceback."""
+    try:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True, httpx_settings={"timeout": PREFECT_SECONDS}) as prefect,
+        ):
+            prefect.raise_for_api_version_mismatch()
+    except (RuntimeError, ValueError, httpx.HTTPError) as error:
+        raise ServiceError(
+            f"Prefect does not answer at {without_password(address)} ({reason_of(error)}): start that server, or"
+            " correct PREFECT_API_URL, or unset it to run without a server"
+        ) from None
 
 
 def _explain(recipe: ClassifyRecipe, steps: Callable[..., Any], as_json: bool) -> int:
@@ -120,13 +145,14 @@ def _explain(recipe: ClassifyRecipe, steps: Callable[..., Any], as_json: bool) -
 def _predict(argv: Sequence[str]) -> int:
     parser = _Parser(prog="python -m flows.classify predict", allow_abbrev=False)
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="what to classify; - reads lines from standard input")
-    parser.add_argument("--name", help="the registered model (default: the only one that has a champion)")
-    parser.add_argument("--run", help="the MLflow run whose classifier to use instead of a champion")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--name", help="the registered model (default: the only one that has a champion)")
+    which.add_argument("--run", help="the MLflow run whose classifier to use instead of a champion")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each text")
     options = parser.parse_args(argv)
     from tasks.predict import predict
 
-    texts = [line.rstrip("\n") for line in sys.stdin] if options.texts == ["-"] else options.texts
+    texts = _lines() if options.texts == ["-"] else options.texts
     for text, answer in zip(texts, predict(texts, name=options.name, run=options.run), strict=True):
         if options.json:
             print(json.dumps({"text": text, **answer}, ensure_ascii=False))  # noqa: T201
@@ -136,6 +162,17 @@ def _predict(argv: Sequence[str]) -> int:
             )
             print(f"{answer['label']}\t{shares}\t{text}")  # noqa: T201
     return 0
+
+
+def _lines() -> list[str]:
+    """The lines of standard input, each a text."""
+    try:
+        lines = [line.rstrip("\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise MessagesError(f"standard input is not UTF-8 text ({error.reason}): convert it first") from None
+    if not lines:
+        raise MessagesError("standard input is empty: write one text a line")
+    return lines
 
 
 def _keep_errors_off_the_terminal() -> None:

@@ -1,7 +1,7 @@
 """Prefect's and MLflow's pages over the local files of `$FINETUNE_HOME`: `python -m flows.ui`, until Ctrl-C.
 
-Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started here;
-its address is printed.
+Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started
+here; its address is printed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ class Server:
     health: str
     process: subprocess.Popen[bytes]
 
-    def is_up(self) -> bool:
-        """Whether it answers; raises ServiceError if its process has ended."""
+    def check_alive(self) -> None:
+        """Raises ServiceError if the process has ended."""
         if self.process.poll() is not None:
             raise ServiceError(f"{self.name} ended with status {self.process.returncode}: see {log_file(self.name)}")
+
+    def is_up(self) -> bool:
+        """Whether it answers; raises ServiceError if its process has ended."""
+        self.check_alive()
         try:
             return httpx.get(self.health, timeout=2).is_success
         except httpx.TransportError:
@@ -129,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         print("Ctrl-C stops both", flush=True)  # noqa: T201 - this is the program's output
         while not stop.wait(1):
             for server in servers:
-                server.is_up()
+                server.check_alive()
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -209,6 +209,8 @@ class Store:
         try:
             with disk_full_is_clear(self.root):
                 folder.mkdir()
+                # Until the real one replaces it: so that housekeeping can see what is being made from what.
+                (folder / MANIFEST).write_text(json.dumps({"ingredients": dict(ingredients)}), encoding="utf-8")
                 yield folder
                 files = _inventory(folder, noted)
                 manifest = Manifest(
@@ -249,7 +251,7 @@ class Store:
 
 
 def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     return [
         File(
             name=(name := path.relative_to(folder).as_posix()),

@@ -10,5 +10,5 @@ class Progress(Protocol):
         """`done` of `total` (None: not known), counted in `unit`: "bytes", "messages", "steps"."""
 
 
-def silent(done: int, total: int | None, unit: str) -> None:  # noqa: ARG001 - the signature is Progress's
+def silent(done: int, total: int | None, unit: str) -> None:
     """Nobody is listening."""

@@ -6,6 +6,7 @@ fails, the first is rolled back. Each also takes back what it did itself if it f
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def _collect(finetune: Artifact, recipe: ClassifyRecipe, folder: Path) -> None:
     """The classifier's files as they are served: with this run's own recipe, its lengths resolved."""
     folder.mkdir()
     for name in CLASSIFIER_FILES:
-        (folder / name).symlink_to(finetune.file(name))
+        shutil.copyfile(finetune.file(name), folder / name)
     resolved = recipe.model_dump(mode="json")
     resolved["encoding"]["max_length"] = load_json(finetune.file("recipe.json"))["encoding"]["max_length"]
     save_json(resolved, folder / "recipe.json")

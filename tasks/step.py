@@ -159,8 +159,8 @@ def step(
     """Makes a function `(work, **artifacts) -> None` a Step.
 
     `reads`: recipe fields that enter the key, or whole sections; `unkeyed`: fields that the function may read although
-    they cannot change its result (addresses); `identity`: what the key says about files outside the store; `noted`: files of the artifact
-    that stay out of its digest; `task_options` go to Prefect (retries, tags).
+    they cannot change its result (addresses); `identity`: what the key says about files outside the store; `noted`:
+    files of the artifact that stay out of its digest; `task_options` go to Prefect (retries, tags).
     """
 
     def make(compute: Callable[..., None]) -> Step:

@@ -48,7 +48,7 @@ def git_commit() -> dict[str, str]:
 @task(name="track", description="Logs datasets, curves, metrics, figures and digests to the MLflow run")
 def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], finetune_state: str) -> dict[str, float]:
     """Logs all that the steps produced; returns the final metrics by MLflow's names."""
-    from lib.evaluation.metrics import flatten as flatten_metrics
+    from lib.evaluation.flat import flatten_metrics
     from lib.training.history import read_history
 
     tracking = client()
@@ -107,17 +107,21 @@ def _show_in_prefect(
     create_table_artifact(table, key="metrics", description=f"Metrics of {recipe.name}, over all rows of each split")
     page = f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}"
     create_link_artifact(page, link_text="this run in MLflow", key="mlflow-run")
-    pictures = "\n\n".join(
-        f"![{name}](data:image/png;base64,{base64.b64encode(evaluated.file(f'figures/{name}.png').read_bytes()).decode()})"
-        for name in ("loss", "accuracy")
-    )
+    pictures = "\n\n".join(_picture(evaluated, name) for name in ("loss", "accuracy"))
     low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
     create_markdown_artifact(
         f"# {recipe.name}\n\nTest accuracy **{metrics['test_accuracy']:.2%}**"
-        f" ({recipe.evaluation.confidence:.0%} interval {low:.2%} to {high:.2%}).\n\n{pictures}\n\n[MLflow run]({page})\n",
+        f" ({recipe.evaluation.confidence:.0%} interval {low:.2%} to {high:.2%}).\n\n"
+        f"{pictures}\n\n[MLflow run]({page})\n",
         key="report",
         description=f"Curves of {recipe.name}",
     )
+
+
+def _picture(evaluated: Artifact, name: str) -> str:
+    """A figure inside Markdown, so that Prefect's page needs no file of ours."""
+    content = base64.b64encode(evaluated.file(f"figures/{name}.png").read_bytes()).decode()
+    return f"![{name}](data:image/png;base64,{content})"
 
 
 def _rounded(value: float | None) -> float | None:

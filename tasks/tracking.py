@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,18 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
 from tasks.services import artifact_folder, home, local_tracking_uri, tracking_uri
 
+ANSWER_SECONDS = 10  # within which a server that is there answers
+LONGEST_REASON = 200  # characters of MLflow's own words in an error
 SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
@@ -31,7 +40,7 @@ PARAMS_A_REQUEST = 100
 def client() -> MlflowClient:
     """A client of the tracking server; the first use of a new local file creates its tables.
 
-    Raises ServiceError if a server is named and does not answer.
+    Raises ServiceError if a server is named and does not answer as MLflow does.
     """
     uri = tracking_uri()
     if uri == local_tracking_uri():
@@ -44,13 +53,38 @@ def client() -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
+        _ask_once(uri)
         remote = MlflowClient(uri)
         remote.search_experiments(max_results=1)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError, ModuleNotFoundError) as error:
         raise ServiceError(
-            f"MLflow does not answer at {uri}: start that server or correct MLFLOW_TRACKING_URI ({error.message[:200]})"
+            f"MLflow does not answer at {without_password(uri)} ({reason_of(error)}): start that server, or correct"
+            " MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
     return remote
+
+
+def _ask_once(uri: str) -> None:
+    """Raises if nobody answers; MLflow itself would go on asking for minutes."""
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind in ("http", "https"):
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        http_request(credentials, "/health", "GET", max_retries=0, timeout=ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+    elif kind in DATABASE_ENGINES:
+        create_engine(uri, poolclass=NullPool).connect().close()
+
+
+def without_password(address: str) -> str:
+    """An address as it may be printed."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address)
+
+
+def reason_of(error: BaseException) -> str:
+    """What a failure began with, in one line: `[Errno 111] Connection refused`."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 
 def experiment_id(tracking: MlflowClient, name: str) -> str:

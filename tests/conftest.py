@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ REAL_DATA = PROJECT.parent / "shared" / "data"
 # Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ["FINETUNE_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from lib.errors import ArchiveError
 CHUNK_BYTES = 2**20
 
 UNPACKED_LIMIT = 4 * 2**30  # bytes; some 50 million SMS messages, more than fine-tuning here could get through
-RATIO_LIMIT = 200  # bytes out per byte in; SMS messages reach 2.4, logs some 20, zeros 1,029
+RATIO_LIMIT = 200  # bytes out per byte in; SMS messages reach 2.3, logs some 20, zeros 1,029
 RATIO_FREE_BYTES = 64 * 2**20  # below this a ratio is not looked at: small repetitive files are harmless
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the first entry; the directory of an archive without entries

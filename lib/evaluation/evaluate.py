@@ -162,6 +162,7 @@ def write_evaluation(
             **{
                 name: {label: int((split["label"] == label).sum()) for label in labels}
                 for name, split in splits.items()
+                if len(split)
             },
         },
         straddling=straddling,
@@ -211,10 +212,10 @@ def _predictions(
     )
 
 
-def _from(before: int, total: int, progress: Progress) -> Progress:
-    """A callback for one piece of work of several: it counts on from where the last piece ended."""
+def _from(before: int, rows: int, progress: Progress) -> Progress:
+    """A callback for one piece of work of several: it counts on, to `rows`, from where the last piece ended."""
 
-    def report(done: int, _: int | None, unit: str) -> None:
-        progress(before + done, total, unit)
+    def report(done: int, total: int | None, unit: str) -> None:  # noqa: ARG001 - the piece's own total
+        progress(before + done, rows, unit)
 
     return report

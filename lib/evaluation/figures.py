@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -28,7 +29,7 @@ ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#B8A800"  # the palette's yellow, d
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
@@ -48,7 +49,6 @@ STYLE = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "pdf.fonttype": 42,  # text stays text, so that it can be searched and copied
 }
 # Without these, files would carry the time of writing and the version of the program.
 METADATA: dict[str, dict[str, None]] = {
@@ -83,7 +83,7 @@ def write_figures(
     # A user's own matplotlibrc must not change the bytes.
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type] # typed for literal keys only
         # A label in a script that the font lacks is drawn as boxes; the report beside it has it in full.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         drawn = {
@@ -149,7 +149,9 @@ def draw_confusion(targets: Targets, probabilities: Probabilities, labels: tuple
     axes.spines[:].set_visible(False)
     if len(labels) <= NAMED_CLASSES:
         names = [_short(label) for label in labels]
-        slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
+        slanted: dict[str, Any] = (
+            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
+        )
         axes.set_xticks(range(len(labels)), names, **slanted)
         axes.set_yticks(range(len(labels)), names)
     axes.tick_params(length=0)

@@ -1,12 +1,10 @@
 """How good a classifier is on labelled rows: figures from targets and probabilities.
 
-Here belong figures that need nothing but the true classes and the predicted probabilities of one set of rows, and
-their flat view for a tracking server. Figures at other class shares are `prevalence`; drawing and wording are not
-done here.
+Here belong figures that need nothing but the true classes and the predicted probabilities of one set of rows.
+Figures at other class shares are `prevalence`'s; drawing and wording are not done here.
 """
 
 import math
-from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
 
@@ -24,9 +22,6 @@ from lib.errors import LabelError
 
 Targets = NDArray[np.integer[Any]]  # (rows,) class indices
 Probabilities = NDArray[np.float64]  # (rows, classes), each row sums to one
-
-# How the flat names of `flatten` begin; the parts not named here keep their own name.
-PREFIXES = {"baseline": "baseline_test", "natural_prevalence": "natural"}
 
 
 def positive_class(labels: tuple[str, ...], wanted: str | None) -> str | None:
@@ -97,16 +92,16 @@ def rates(
     by_class = precision_recall_fscore_support(
         targets, predicted, labels=indices, sample_weight=weights, zero_division=0
     )
-    chosen = (
-        # The classes that occur, as scikit-learn's own macro average chooses them.
-        np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)) if positive is None else [labels.index(positive)]
-    )
+    # Those among targets or predictions, as scikit-learn's own macro average chooses them.
+    occurring = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+    chosen = occurring if positive is None else [labels.index(positive)]
     precision, recall, f1 = (float(column[chosen].mean()) for column in by_class[:3])
     figures: dict[str, Any] = {
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        "mcc": float(matthews_corrcoef(targets, predicted, sample_weight=weights)),
+        # With one class alone it is 0 by convention; scikit-learn says so with a warning.
+        "mcc": float(matthews_corrcoef(targets, predicted, sample_weight=weights)) if len(occurring) > 1 else 0.0,
     }
     if positive is not None:
         figures["false_positive_rate"] = _false_positive_rate(confusion, labels.index(positive))
@@ -135,24 +130,6 @@ def wilson_interval(hits: int, rows: int, confidence: float) -> tuple[float, flo
     half = scale * z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
     # The formula gives exactly 0 and 1 at the ends; floating point does not.
     return (0.0 if hits == 0 else centre - half), (1.0 if hits == rows else centre + half)
-
-
-def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers of a metrics.json by flat name: `test_accuracy`, `test_accuracy_low`, `natural_precision`.
-
-    The baseline's begin with `baseline_test_`, those at natural prevalence with `natural_`. Null figures, tables
-    and the classes' own figures (whose labels a tracking server may refuse as names) are left out.
-    """
-    flat: dict[str, float] = {}
-    for part, figures in metrics.items():
-        prefix = PREFIXES.get(part, part)
-        for name, value in (figures or {}).items():
-            if name == "accuracy_interval":
-                flat[f"{prefix}_accuracy_low"] = value["low"]
-                flat[f"{prefix}_accuracy_high"] = value["high"]
-            elif isinstance(value, int | float):
-                flat[f"{prefix}_{name}"] = float(value)
-    return flat
 
 
 def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None:

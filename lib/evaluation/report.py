@@ -37,9 +37,6 @@ FIGURES = (
     ("roc_auc", "area under ROC", "{:.4f}"),
     ("log_loss", "log loss (nats)", "{:.4f}"),
     ("false_positive_rate", "false positive rate", "{:.2%}"),
-    ("errors_per_1000", "errors per 1,000 messages", "{:.1f}"),
-    ("false_positives_per_1000", "false positives per 1,000", "{:.1f}"),
-    ("false_negatives_per_1000", "false negatives per 1,000", "{:.1f}"),
 )
 CAPTIONS = {
     "loss": "Loss on the batches that each evaluation while training looked at, or on all where the recipe says so.",
@@ -129,7 +126,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     interval = test["accuracy_interval"]
     sentence = (
         f"{right:,} of {test['rows']:,} test messages are classified correctly: {test['accuracy']:.1%}"
-        f" ({interval['confidence']:g} confidence: {interval['low']:.1%} to {interval['high']:.1%})."
+        f" ({100 * interval['confidence']:g}% confidence interval {interval['low']:.1%} to {interval['high']:.1%})."
     )
     if metrics.get("baseline"):
         sentence += (
@@ -159,8 +156,8 @@ def _figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _straddling(report: Mapping[str, Any]) -> str:
     made, plain = (report[which]["near_duplicates"]["test"] for which in ("made", "plain"))
     return (
-        f"{made:,} test messages have a near-duplicate among the training messages; a plain random split of the same"
-        f" messages would have {plain:,}."
+        f"Test messages with a near-duplicate among the training messages: {made:,}"
+        f" (in a plain random split of the same messages: {plain:,})."
     )
 
 

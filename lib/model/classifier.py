@@ -17,7 +17,8 @@ from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
 from lib.model.gpt import GPT, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
 from lib.progress import Progress, silent
-from lib.text.batching import PAD_TOKEN, Padding, pad_batch, padding_width
+from lib.text.batching import Padding, pad_batch, padding_width
+from lib.text.encoding import VOCABULARY
 
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
 Trainable = Literal["head", "last_block", "last_two_blocks", "all"]  # the recipe's `classifier.trainable`
@@ -31,10 +32,10 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: GPT, labels: Sequence[str], *, pooling: Pooling) -> None:
         super().__init__()
-        if backbone.config.vocab_size <= PAD_TOKEN:
+        if backbone.config.vocab_size < VOCABULARY:
             raise WeightsError(
                 f"The backbone knows {backbone.config.vocab_size} tokens, and GPT-2's encoding has"
-                f" {PAD_TOKEN + 1}: use weights that were made with that encoding"
+                f" {VOCABULARY}: use weights that were made with that encoding"
             )
         if len(labels) < 2 or len(set(labels)) != len(labels):
             raise LabelError(f"A classifier needs two or more different labels, and was given {list(labels)}")
@@ -156,9 +157,7 @@ def class_probabilities(
     cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in sequences]
     order = np.argsort([len(sequence) for sequence in cut], kind="stable")
     starts = range(0, len(order), batch_size)
-    batches = (
-        pad_batch([cut[index] for index in order[start : start + batch_size]], width) for start in starts
-    )
+    batches = (pad_batch([cut[index] for index in order[start : start + batch_size]], width) for start in starts)
     with torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         logits = torch.cat(
             run_batches(classifier, batches, on_batch=lambda done: progress(done, len(order), "messages"))

@@ -39,8 +39,7 @@ def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
     for field, wanted in FIXED_FIELDS.items():
         if fields.get(field, wanted) != wanted:
             raise WeightsError(
-                f"{where} has {field} = {fields[field]!r}, and only {wanted!r} is supported:"
-                " use the weights of a GPT-2"
+                f"{where} has {field} = {fields[field]!r}, and only {wanted!r} is supported: use the weights of a GPT-2"
             )
     activation = fields.get("activation_function", TANH_GELU[0])
     if activation not in TANH_GELU:
@@ -51,14 +50,10 @@ def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
     sizes = {field: _whole_number(fields, field, where) for field in _SIZE_FIELDS}
     inner = fields.get("n_inner")
     if inner not in (None, 4 * sizes["n_embd"]):
-        raise WeightsError(
-            f"{where} has n_inner = {inner!r}, and only 4 * n_embd = {4 * sizes['n_embd']} is supported"
-        )
+        raise WeightsError(f"{where} has n_inner = {inner!r}, and only 4 * n_embd = {4 * sizes['n_embd']} is supported")
     epsilon = fields.get("layer_norm_epsilon", 1e-5)
     if not isinstance(epsilon, float):
-        raise WeightsError(
-            f"{where} has layer_norm_epsilon = {epsilon!r}, and it must be a number such as 1e-05"
-        )
+        raise WeightsError(f"{where} has layer_norm_epsilon = {epsilon!r}, and it must be a number such as 1e-05")
     try:
         return GPTConfig(
             **{_SIZE_FIELDS[field]: size for field, size in sizes.items()},
@@ -155,9 +150,7 @@ def _read_fields(file: Path) -> dict[str, Any]:
 def _whole_number(fields: dict[str, Any], field: str, where: str) -> int:
     value = fields.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise WeightsError(
-            f"{where} has {field} = {value!r}, and it must be a whole number: use a GPT-2's config.json"
-        )
+        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use a GPT-2's config.json")
     return value
 
 

@@ -93,9 +93,7 @@ class GPT(nn.Module):
         """
         length = tokens.shape[1]
         if length > self.config.context_length:
-            raise ValueError(
-                f"{length} tokens are more than the context length of {self.config.context_length}"
-            )
+            raise ValueError(f"{length} tokens are more than the context length of {self.config.context_length}")
         positions = torch.arange(length, device=tokens.device)
         return cast(Tensor, self.dropout(self.token_embedding(tokens) + self.position_embedding(positions)))
 

@@ -45,15 +45,12 @@ def fill_tensors(
     or if its names, shapes or types do not fit; the sentence lists all of them.
     """
     try:
-        with safe_open(
-            file, framework="pt"
-        ) as stored:  # memory-mapped: a tensor is read when it is asked for
+        with safe_open(file, framework="pt") as stored:  # memory-mapped: a tensor is read when it is asked for
             names = {own: name for name in stored.keys() if (own := own_name(name)) is not None}  # noqa: SIM118
             problems = _problems(targets, names, stored)
             if problems:
                 raise WeightsError(
-                    f"{file} does not fit the config.json beside it: {'; '.join(problems)};"
-                    " use both files of one model"
+                    f"{file} does not fit the config.json beside it: {'; '.join(problems)}; use both files of one model"
                 )
             for own, target in targets.items():
                 target.copy_(stored.get_tensor(names[own]))

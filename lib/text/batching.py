@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import MessagesError, RecipeError
-
-PAD_TOKEN = 50256  # GPT-2's <|endoftext|>: it has no padding token of its own
+from lib.text.encoding import PAD
 
 Padding = Literal["batch", "longest"] | int  # the recipe's `classifier.padding`
 
@@ -42,9 +41,7 @@ def padding_width(padding: Padding, *, max_length: int, context_length: int) -> 
     return padding
 
 
-def pad_batch(
-    sequences: Sequence[Sequence[int]], width: int | None = None, pad: int = PAD_TOKEN
-) -> tuple[Tensor, Tensor]:
+def pad_batch(sequences: Sequence[Sequence[int]], width: int | None = None, pad: int = PAD) -> tuple[Tensor, Tensor]:
     """Pad at the right: tokens (batch, width) int64, and each row's real length (batch,) int64.
 
     `width` None is the longest sequence. Sequences are lists or integer arrays, already cut. Raises

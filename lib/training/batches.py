@@ -90,9 +90,7 @@ class SortedOrder:
         self.batch_size = batch_size
         self.validation_lengths = validation_lengths
         generator = torch.Generator().manual_seed(seed)
-        self.validation_order: list[int] = torch.randperm(
-            len(validation_lengths), generator=generator
-        ).tolist()
+        self.validation_order: list[int] = torch.randperm(len(validation_lengths), generator=generator).tolist()
 
     @property
     def batches_per_epoch(self) -> int:

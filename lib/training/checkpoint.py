@@ -69,8 +69,7 @@ def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], Non
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if content["fingerprint"] != fingerprint:
             warn(
-                f"The checkpoint in {folder} is of other data, weights or settings: training starts"
-                " from the beginning"
+                f"The checkpoint in {folder} is of other data, weights or settings: training starts from the beginning"
             )
             return None
         file = folder / content["tensors"]

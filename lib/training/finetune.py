@@ -87,12 +87,13 @@ def finetune(
     if class_weights is not None and len(class_weights) != len(classifier.labels):
         raise LabelError(f"{len(class_weights)} class weights were given for {len(classifier.labels)} labels")
     order = _order(train, validation, padding, training)
+    weights = None if class_weights is None else [float(weight) for weight in class_weights]
     settings = {
         "fingerprint": fingerprint,
         "training": training.model_dump(exclude={"checkpoint_every"}),
         "padding": padding,
         "max_length": max_length,
-        "class_weights": None if class_weights is None else list(class_weights),
+        "class_weights": weights,
     }
     mark = _mark(settings, classifier, train, validation)
     with _accelerated(classifier, training) as (accelerator, model, optimizer):
@@ -106,14 +107,10 @@ def finetune(
             train=train,
             validation=validation,
             width=width,
-            class_weights=None
-            if class_weights is None
-            else torch.tensor(class_weights, dtype=torch.float32, device=accelerator.device),
+            class_weights=None if weights is None else torch.tensor(weights, device=accelerator.device),
             on_row=on_row,
             progress=progress,
-            save=lambda checkpoint, number: write_checkpoint(
-                scratch, checkpoint, number=number, fingerprint=mark
-            ),
+            save=lambda checkpoint, number: write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark),
         )
         checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=warn)
         if checkpoint is not None:
@@ -124,26 +121,20 @@ def finetune(
     if training.keep == "best":
         kept = best_row(rows)
         classifier.load_state_dict(loop.state.best, strict=False)  # the frozen rest has not changed
-    return Finetuned(
-        history_table(rows), kept, None if checkpoint is None else int(checkpoint.state["steps"])
-    )
+    return Finetuned(history_table(rows), kept, None if checkpoint is None else int(checkpoint.state["steps"]))
 
 
 def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> EncodedMessages:
     """The split as arrays and numbers, cut to `max_length` tokens; refuses what cannot be trained on."""
     if not len(split.tokens):
-        raise MessagesError(
-            f"There are no {name} messages: give that split a larger fraction or get more messages"
-        )
+        raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
     tokens = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in split.tokens]
     targets = [int(target) for target in split.targets]
     if len(tokens) != len(targets):
         raise ValueError(f"{len(tokens)} {name} messages have {len(targets)} targets")
     for number, sequence in enumerate(tokens):
         if not len(sequence):
-            raise MessagesError(
-                f"Message {number} of the {name} messages has no tokens: leave empty texts out"
-            )
+            raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
     if min(targets) < 0 or max(targets) >= len(classifier.labels):
         raise LabelError(
             f"The {name} messages have targets from {min(targets)} to {max(targets)}, and the classifier has"
@@ -152,9 +143,7 @@ def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_leng
     return EncodedMessages(cast(list[Sequence[int]], tokens), targets)
 
 
-def _order(
-    train: EncodedMessages, validation: EncodedMessages, padding: Padding, training: "Training"
-) -> Order:
+def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, training: "Training") -> Order:
     """Batches of similar lengths where batches are padded one by one; otherwise the published loaders'."""
     size = training.batch_size
     if padding == "batch":
@@ -177,15 +166,13 @@ def _accelerated(
     precision = "bf16" if training.precision == "bfloat16" else "no"
     accelerator = Accelerator(cpu=device_name(training.device) == "cpu", mixed_precision=precision)
     learning = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        learning, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(learning, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    own = set(vars(classifier))
     try:
         yield accelerator, *accelerator.prepare(classifier, optimizer)
     finally:
-        accelerator.unwrap_model(
-            classifier, keep_fp32_wrapper=False
-        )  # mixed precision had replaced `forward`
+        for name in vars(classifier).keys() - own:  # its `forward`, and a mark that would make it skip the next time
+            delattr(classifier, name)
         classifier.zero_grad()
         classifier.cpu().eval()
         # Accelerate keeps one state for a process; the next training may want another device or precision.

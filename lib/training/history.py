@@ -32,16 +32,14 @@ SCHEMA = pa.schema(
 
 def history_table(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a table with the columns of `SCHEMA`; what was not measured is NaN."""
-    return pd.DataFrame(
-        {field.name: [row.get(field.name, math.nan) for row in rows] for field in SCHEMA}
-    ).astype({field.name: field.type.to_pandas_dtype() for field in SCHEMA})
+    return pd.DataFrame({field.name: [row.get(field.name, math.nan) for row in rows] for field in SCHEMA}).astype(
+        {field.name: field.type.to_pandas_dtype() for field in SCHEMA}
+    )
 
 
 def write_history(history: pd.DataFrame, file: Path) -> None:
     """Write `history` as Parquet; equal tables give equal bytes. What was not measured is null."""
-    pq.write_table(
-        pa.Table.from_pandas(history, schema=SCHEMA, preserve_index=False).replace_schema_metadata(), file
-    )
+    pq.write_table(pa.Table.from_pandas(history, schema=SCHEMA, preserve_index=False).replace_schema_metadata(), file)
 
 
 def read_history(file: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,22 +43,11 @@ class State:
     seconds: float = 0.0
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(
-        default_factory=dict
-    )  # trainable weights of the best row, if they are kept
+    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, if they are kept
 
 
-COUNTERS = (
-    "epoch",
-    "done",
-    "steps",
-    "updates",
-    "examples_seen",
-    "tokens_seen",
-    "seconds",
-    "learning_rate",
-    "rows",
-)
+# The fields that JSON can hold; the others go into a checkpoint as tensors.
+PLAIN = tuple(each.name for each in fields(State) if each.name not in ("batches", "best"))
 
 
 def best_row(rows: Sequence[Row]) -> int:
@@ -86,7 +75,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         """Note what the loop needs at every step."""
-        self.learning = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        plain = self.accelerator.unwrap_model(self.model)  # without the wrapper of a data-parallel training
+        self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
         self.unchecked: list[Tensor] = []  # losses not yet known to be finite; asking makes a GPU wait
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
@@ -126,13 +116,10 @@ class Loop:
         }
         tensors |= {f"weights.{name}": parameter.detach() for name, parameter in self.learning.items()}
         tensors |= {f"best.{name}": weight for name, weight in state.best.items()}
-        tensors |= {
-            f"generator.{name}": numbers
-            for name, numbers in generator_states(self.accelerator.device).items()
-        }
+        tensors |= {f"generator.{name}": numbers for name, numbers in generator_states(self.accelerator.device).items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
-        return Checkpoint({name: getattr(state, name) for name in COUNTERS}, tensors)
+        return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`; its rows are given to `on_row` again, since nobody may have kept them."""
@@ -148,9 +135,7 @@ class Loop:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
             index, _, moment = name.partition(".")
-            moments.setdefault(int(index), {})[moment] = (
-                tensor.clone()
-            )  # the file's pages are not the optimizer's
+            moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         restore_generators(_under("generator.", tensors), self.accelerator.device)
         for row in self.state.rows:
@@ -203,9 +188,7 @@ class Loop:
         self._require_finite_losses()
         state, batches = self.state, self.training.evaluate_batches
         train_loss, train_accuracy = self._measure(self.train, self.order.train_sample(batches))
-        validation_loss, validation_accuracy = self._measure(
-            self.validation, self.order.validation_sample(batches)
-        )
+        validation_loss, validation_accuracy = self._measure(self.validation, self.order.validation_sample(batches))
         if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
             raise _not_finite(f"measured after step {state.steps - 1}")
         row: Row = {

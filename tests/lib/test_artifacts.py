@@ -62,9 +62,13 @@ def test_nothing_is_found_that_was_not_published(store: Store) -> None:
 
 
 def test_an_exception_while_writing_leaves_nothing(store: Store) -> None:
-    with pytest.raises(ValueError, match="half way"), store.write("split", KEY, INGREDIENTS) as folder:
-        (folder / "train.txt").write_text("half")
-        raise ValueError("half way")
+    def fail_half_way() -> None:
+        with store.write("split", KEY, INGREDIENTS) as folder:
+            (folder / "train.txt").write_text("half")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
     assert list((store.root / "split").iterdir()) == []
 
 
@@ -143,7 +147,8 @@ HOLD_AND_DIE = """
 import os, sys, pathlib, signal
 from lib.artifacts import Store
 store = Store(pathlib.Path(sys.argv[1]))
-store.lock("split", sys.argv[2]).acquire()
+lock = store.lock("split", sys.argv[2])
+lock.acquire()
 context = store.write("split", sys.argv[2], {})
 (context.__enter__() / "half").write_text("half")
 print("holding", flush=True)

@@ -76,7 +76,9 @@ def test_a_newly_imported_module_joins(changed: Callable[[str, str], list[str]])
 
 
 def test_imports_for_type_checkers_only_are_not_followed(changed: Callable[[str, str], list[str]]) -> None:
-    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from lib.typed import Hint\n" + FILES["lib/bottom.py"]
+    text = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from lib.typed import Hint\n" + FILES["lib/bottom.py"]
+    )
     assert changed("lib/bottom.py", text) == ["lib.bottom"]
 
 

@@ -30,6 +30,7 @@ TEXT = b"ham\tsee you at seven\nspam\tcall now to claim your prize\n" * 4000  # 
 SHA256 = hashlib.sha256(TEXT).hexdigest()
 OTHER = TEXT.replace(b"seven", b"eight")
 ETAG = '"v1"'
+PROJECT = Path(__file__).parents[3]
 SHORT = 0.2  # seconds; for servers that never answer
 
 
@@ -207,16 +208,26 @@ def test_a_transfer_is_gone_on_with_as_often_as_it_is_cut(server: HttpServer, pl
     assert asked == [None, "bytes=1000-", "bytes=1500-"]
 
 
-def test_another_process_goes_on_with_it(server: HttpServer, place: Place) -> None:
-    address = interrupted(server, place, Reply(TEXT, etag=ETAG))
-    code = (
-        "import sys; from pathlib import Path; from lib.data.download import download;"
-        "print(download([sys.argv[1]], Path(sys.argv[2]), scratch=Path(sys.argv[3])).sha256)"
-    )
-    command = [sys.executable, "-c", code, address, str(place.folder), str(place.scratch)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    assert done.stdout.strip() == SHA256
-    assert server.requests[-1].headers["range"] == "bytes=1000-"
+IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from lib.data.download import download
+download([sys.argv[1]], Path(sys.argv[2]), scratch=Path(sys.argv[3]), progress=lambda *done: print(done[0], flush=True))
+"""
+
+
+def test_another_process_goes_on_after_a_kill(server: HttpServer, place: Place) -> None:
+    address = server.serve("/sms.tsv", Reply(TEXT, etag=ETAG, stall_after=100_000), Reply(TEXT, etag=ETAG))
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, address, str(place.folder), str(place.scratch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        assert process.stdout is not None
+        assert any(int(line) == 100_000 for line in process.stdout)
+        process.kill()
+    kept = place.partial()
+    assert len(kept) > 100_000 - io.DEFAULT_BUFFER_SIZE
+    assert kept == TEXT[: len(kept)]
+    assert place.get(address, sha256=SHA256).size == len(TEXT)
+    assert server.requests[-1].headers["range"] == f"bytes={len(kept)}-"
 
 
 @pytest.mark.parametrize(
@@ -725,7 +736,7 @@ def test_a_full_disk_is_one_sentence(server: HttpServer, place: Place, tmp_path:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=PROJECT,
     )
     said, _, left = done.stdout.partition("|")
     assert said.startswith(f"No space left to write into {tmp_path / full} (")

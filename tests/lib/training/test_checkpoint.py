@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from lib.errors import StoreError
 from lib.training.checkpoint import (
     Checkpoint,
     generator_states,
@@ -83,6 +84,16 @@ def test_a_damaged_checkpoint_is_ignored_with_a_warning(tmp_path, damage):
     assert str(tmp_path) in warning
     save(tmp_path, 10)
     assert load(tmp_path)[0].state == {"step": 10}
+
+
+def test_a_full_disk_is_said_and_the_previous_checkpoint_stays(small_disk):
+    save(small_disk, 5)
+    large = Checkpoint({"step": 10}, {"weight": torch.zeros(10**6)})
+    with pytest.raises(StoreError, match="No space left"):
+        write_checkpoint(small_disk, large, number=10, fingerprint="same")
+    checkpoint, warnings = load(small_disk)
+    assert checkpoint.state == {"step": 5}
+    assert warnings == []
 
 
 def test_generators_go_on_where_they_were():

@@ -1,10 +1,12 @@
 """A training that is stopped anywhere and called again ends with the bits of one that was not."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from toy_training import classifier, train
 
 ROOT = Path(__file__).resolve().parents[3]
 FIELDS = {
-    "trainable": "all",
+    "trainable": "last_two_blocks",
     "keep": "best",
     "schedule": "cosine",
     "warmup_steps": 3,
@@ -22,7 +24,7 @@ FIELDS = {
 }
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - it is no error
     """Raised in the place of a kill."""
 
 
@@ -39,6 +41,13 @@ def run(scratch, *, stop_after=None, **fields):
     return model.state_dict(), result
 
 
+@functools.cache
+def uninterrupted(**fields):
+    """The same, never interrupted; computed once for equal settings."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return run(Path(scratch), **fields)
+
+
 def assert_same(first, second):
     for name, tensor in first[0].items():
         assert torch.equal(tensor, second[0][name]), name
@@ -49,24 +58,22 @@ def assert_same(first, second):
 @pytest.mark.parametrize("padding", ["longest", "batch"])
 @pytest.mark.parametrize("stops", [(3,), (5,), (12, 13), (14, 30), (36,)])
 def test_stopped_and_resumed_gives_the_same_bits(tmp_path, padding, stops):
-    whole = run(tmp_path / "whole", padding=padding)
     for stop in stops:
         with pytest.raises(Stopped):
             run(tmp_path / "parts", padding=padding, stop_after=stop)
     resumed = run(tmp_path / "parts", padding=padding)
-    assert_same(whole, resumed)
+    assert_same(uninterrupted(padding=padding), resumed)
     done = (stops[-1] - 1) // 4 * 4  # the progress of a batch is heard before its checkpoint
     assert resumed[1].resumed_at == (done or None)
 
 
 def test_accumulation_and_last_weights_survive_a_stop(tmp_path):
-    fields = {"gradient_accumulation": 3, "keep": "last", "patience": 1, "trainable": "last_two_blocks"}
-    whole = run(tmp_path / "whole", **fields)
+    fields = {"gradient_accumulation": 3, "keep": "last", "patience": 1, "trainable": "last_block"}
     with pytest.raises(Stopped):
         run(tmp_path / "parts", stop_after=10, **fields)
     resumed = run(tmp_path / "parts", **fields)
     assert resumed[1].resumed_at == 9  # due after 8 batches, made when the third gradient was in
-    assert_same(whole, resumed)
+    assert_same(uninterrupted(**fields), resumed)
 
 
 def test_rows_from_before_the_stop_are_given_again_and_seconds_go_on(tmp_path):
@@ -95,13 +102,13 @@ def test_other_settings_do_not_continue_a_checkpoint(tmp_path, change):
     other = run(tmp_path / "parts", warn=warnings.append, **change)
     assert len(warnings) == 1
     assert other[1].resumed_at is None
-    assert_same(run(tmp_path / "whole", **change), other)
+    assert_same(uninterrupted(**change), other)
 
 
 def test_other_weights_do_not_continue_a_checkpoint(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=10)
-    model = classifier(trainable="all", dropout=0.1)
+    model = classifier(trainable=FIELDS["trainable"], dropout=0.1)
     with torch.no_grad():
         model.head.bias[0] += 1
     fields = {name: value for name, value in FIELDS.items() if name != "trainable"}
@@ -117,20 +124,20 @@ def test_a_damaged_checkpoint_means_a_fresh_start(tmp_path):
     resumed = run(tmp_path / "parts", warn=warnings.append)
     assert len(warnings) == 1
     assert "damaged" in warnings[0]
-    assert_same(run(tmp_path / "whole"), resumed)
+    assert_same(uninterrupted(), resumed)
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from test_resume import classifier, train, FIELDS
+from test_resume import FIELDS, classifier, train
 
 def progress(done, total, unit):
     if done == 19:
         os.kill(os.getpid(), signal.SIGKILL)
 
-fields = dict(FIELDS)
-train(classifier(trainable=fields.pop("trainable"), dropout=0.1), scratch=Path(sys.argv[1]), progress=progress, **fields)
+fields = {name: value for name, value in FIELDS.items() if name != "trainable"}
+train(classifier(trainable="all", dropout=0.1), scratch=Path(sys.argv[1]), progress=progress, **fields)
 """
 
 
@@ -143,6 +150,6 @@ def test_kill_9_and_resume_in_another_process_gives_the_same_bits(tmp_path):
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    resumed = run(tmp_path / "parts")
+    resumed = run(tmp_path / "parts", trainable="all")
     assert resumed[1].resumed_at == 16
-    assert_same(run(tmp_path / "whole"), resumed)
+    assert_same(uninterrupted(trainable="all"), resumed)

@@ -1,0 +1,186 @@
+"""The artifact store in a terminal. Reading arguments and printing only: `lib/housekeeping.py` does the work.
+
+python -m flows.store list   [--json]
+python -m flows.store verify [--json]
+python -m flows.store prune  [--older-than 30d] [--to-size 5GB] [--unreferenced] [--damaged] [--dry-run] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NoReturn
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from lib.artifacts import Store
+from lib.errors import FinetuneError, StoreError
+from lib.housekeeping import Damage, Entry, Pruned, list_artifacts, prune, verify
+from tasks.services import store_folder
+
+FINAL_STEPS = ("evaluate",)  # what runs are made for: what none of these was made from is unreferenced
+EXIT_DAMAGED = 1
+EXIT_USER_ERROR = 2
+AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise StoreError(f"{message}; see --help")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the arguments ask for; returns the exit status: 1 if `verify` found damage, 2 for a mistake."""
+    try:
+        options = _parser().parse_args(argv)
+        store = Store(store_folder())
+        match options.command:
+            case "list":
+                return _list(store, options.json)
+            case "verify":
+                return _verify(store, options.json)
+            case _:
+                return _prune(store, options)
+    except FinetuneError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the program's output
+        return EXIT_USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m flows.store", description="The artifact store: see docs/store.md", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list | verify | prune")
+    about = {
+        "list": "all artifacts, oldest first",
+        "verify": "read every file and name the damaged ones; exit status 1 if there are any",
+        "prune": "remove the artifacts that meet every given criterion, and what interrupted runs left behind",
+    }
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text, allow_abbrev=False) for name, text in about.items()
+    }
+    for command in parsers.values():
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    add = parsers["prune"].add_argument
+    add("--older-than", type=_age, metavar="AGE", help="only what was made longer ago: 12h, 30d, 8w")
+    add("--to-size", type=_size, metavar="SIZE", help="oldest first, until the store is no larger: 500MB, 5GB, 2GiB")
+    add("--unreferenced", action="store_true", help="only what no evaluation was made from")
+    add("--damaged", action="store_true", help="only what is damaged; reads every file")
+    add("--dry-run", action="store_true", help="remove nothing; say what would go")
+    return parser
+
+
+def _age(text: str) -> timedelta:
+    """`12h`, `30d` or `8w`."""
+    match = re.fullmatch(r"(\d{1,6})([hdw])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age: write hours, days or weeks as in 12h, 30d or 8w")
+    return int(match[1]) * AGES[match[2]]
+
+
+def _size(text: str) -> int:
+    """`500MB` or `2GiB` in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text)
+    if not match or match[2].upper() not in SIZES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write a number and a unit as in 500MB, 5GB or 2GiB")
+    return int(float(match[1]) * SIZES[match[2].upper()])
+
+
+def _list(store: Store, as_json: bool) -> int:
+    entries = list_artifacts(store, FINAL_STEPS)
+    if as_json:
+        artifacts = [entry.model_dump(mode="json") for entry in entries]
+        print(json.dumps({"store": str(store.root), "artifacts": artifacts}))  # noqa: T201
+        return 0
+    table = Table("artifact", "size", "made (UTC)", "seconds", "referenced")
+    for entry in entries:
+        seconds = "unknown" if entry.seconds is None else f"{entry.seconds:.2f}"
+        table.add_row(*_facts(entry), seconds, "yes" if entry.referenced else "no")
+    Console().print(table)
+    _say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.root}")
+    return 0
+
+
+def _verify(store: Store, as_json: bool) -> int:
+    checked = 0
+    with Console(stderr=True).status("verifying") as status:
+
+        def show(done: int, total: int | None, unit: str) -> None:
+            nonlocal checked
+            checked = done
+            status.update(f"verified {done} of {total} {unit}")
+
+        damaged = verify(store, show)
+    if as_json:
+        found = [damage.model_dump(mode="json") for damage in damaged]
+        print(json.dumps({"store": str(store.root), "verified": checked, "damaged": found}))  # noqa: T201
+    else:
+        _show_damage(damaged)
+        _say(f"{_count(checked, 'artifact')} verified, {len(damaged) or 'none'} damaged, in {store.root}")
+    return EXIT_DAMAGED if damaged else 0
+
+
+def _show_damage(damaged: Sequence[Damage]) -> None:
+    if damaged:
+        table = Table("artifact", "damage")
+        for damage in damaged:
+            table.add_row(f"{damage.step}/{damage.key[:12]}", "\n".join(damage.problems))
+        Console().print(table)
+
+
+def _prune(store: Store, options: argparse.Namespace) -> int:
+    pruned = prune(
+        store,
+        FINAL_STEPS,
+        older_than=options.older_than,
+        to_size=options.to_size,
+        unreferenced=options.unreferenced,
+        damaged=options.damaged,
+        dry_run=options.dry_run,
+    )
+    if options.json:
+        print(json.dumps({"store": str(store.root), **pruned.model_dump(mode="json")}))  # noqa: T201
+        return 0
+    _show_pruned(pruned)
+    if options.to_size is not None and pruned.remaining > options.to_size:
+        _say(f"that is more than the {decimal(options.to_size)} asked for: nothing else may go")
+    return 0
+
+
+def _show_pruned(pruned: Pruned) -> None:
+    would = "would be " if pruned.dry_run else ""
+    if pruned.artifacts or pruned.leftovers:
+        table = Table(f"{would}removed", "size", "made (UTC)")
+        for entry in pruned.artifacts:
+            table.add_row(*_facts(entry))
+        for leftover in pruned.leftovers:
+            table.add_row(leftover, "", "")
+        Console().print(table)
+    if pruned.in_use:
+        them = "it" if len(pruned.in_use) == 1 else "them"
+        _say(f"{_count(len(pruned.in_use), 'artifact')} kept: a running process makes or needs {them}")
+    removed = f"{_count(len(pruned.artifacts), 'artifact')} and {_count(len(pruned.leftovers), 'leftover')}"
+    _say(f"{removed} {would}removed: {decimal(pruned.freed)} {would}freed, {decimal(pruned.remaining)} in the store")
+
+
+def _facts(entry: Entry) -> tuple[str, str, str]:
+    return f"{entry.step}/{entry.key[:12]}", decimal(entry.size), f"{entry.created:%Y-%m-%d %H:%M}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _say(sentence: str) -> None:
+    print(sentence)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

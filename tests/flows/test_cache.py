@@ -1,0 +1,181 @@
+"""The cache, seen from outside: whole runs in processes of their own, against a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from e2e import PROJECT, STEPS, Home, digests, ran, wait_until
+
+pytestmark = pytest.mark.e2e
+
+FROM_FINETUNE_ON = ["finetune", "evaluate"]
+
+
+def task_states(api: str, flow_run: str) -> dict[str, str]:
+    """What Prefect's API says of each task run: name of the task -> name of its state."""
+    answer = httpx.post(f"{api}/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run]}}})
+    return {run["name"].rpartition("-")[0]: run["state"]["name"] for run in answer.raise_for_status().json()}
+
+
+def test_the_first_run_computes_every_step(finished: tuple[Home, Any], prefect_api: str) -> None:
+    _, result = finished
+    assert ran(result) == STEPS
+    states = task_states(prefect_api, result["flow_run"])
+    assert states == dict.fromkeys([*STEPS, "track", "register", "promote"], "Completed")
+
+
+def test_a_second_run_reuses_every_step_and_prefect_says_cached(
+    finished: tuple[Home, Any], copied: Home, prefect_api: str
+) -> None:
+    result = copied.run()  # the copy lies in another folder: a moved store keeps its hits
+    assert ran(result) == []
+    assert digests(result) == digests(finished[1])
+    states = task_states(prefect_api, result["flow_run"])
+    assert {step: states[step] for step in STEPS} == dict.fromkeys(STEPS, "Cached")
+    assert result["metrics"] == finished[1]["metrics"]
+
+
+def test_a_cached_run_imports_no_torch(copied: Home) -> None:
+    watched = replace(copied, environment={**copied.environment, "PYTHONPROFILEIMPORTTIME": "1"})
+    done = watched.call(*watched.arguments("--json"))
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert ran(json.loads(done.stdout.splitlines()[-1])) == []
+    assert "lib.recipe" in imported
+    assert not imported & {"torch", "accelerate", "sklearn", "matplotlib", "safetensors"}
+
+
+def test_a_learning_rate_reruns_finetune_and_what_follows(copied: Home) -> None:
+    verdicts = copied.explain("--training.learning_rate=1e-4")
+    assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.0001"])
+    assert verdicts["evaluate"] == ("depend", ["reused if finetune comes out the same"])
+    assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == STEPS[:-2]
+    result = copied.run("--training.learning_rate=1e-4")
+    assert ran(result) == FROM_FINETUNE_ON
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_damage_reruns_just_that_step(finished: tuple[Home, Any], copied: Home, step: str) -> None:
+    (folder,) = copied.artifacts()[step]
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json")
+    damaged = files[-1]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")  # same size: only the checksum can tell
+    done = copied.call(*copied.arguments("--json"))
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert ran(result) == [step]
+    assert f"the artifact {step}/{folder.name} is damaged" in " ".join(done.stderr.split())
+    assert damaged.relative_to(folder).as_posix() in done.stderr
+    assert digests(result) == digests(finished[1])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_deleting_a_file_or_the_whole_artifact_is_explained(copied: Home, step: str) -> None:
+    (folder,) = copied.artifacts()[step]
+    file = max(file for file in folder.rglob("*") if file.is_file() and file.name != "manifest.json")
+    file.unlink()
+    would, reasons = copied.explain()[step]
+    assert would == "run"
+    assert f"{file.relative_to(folder).as_posix()} is missing" in reasons[0]
+    shutil.rmtree(folder)
+    assert copied.explain()[step] == ("run", ["never made before"])
+
+
+@pytest.fixture
+def own_code(copied: Home, tmp_path: Path) -> Home:
+    """The finished run's store with a copy of the project's code beside it, to be edited."""
+    project = tmp_path / "project"
+    for folder in ("flows", "tasks", "lib", "recipes"):
+        shutil.copytree(PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return replace(copied, project=project, environment={**copied.environment, "PYTHONPATH": str(project)})
+
+
+def edit(home: Home, name: str, old: str, new: str) -> None:
+    file = home.project / name
+    text = file.read_text()
+    assert text.count(old) >= 1, f"{name} has no {old!r}"
+    file.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        (
+            "lib/data/duplicates.py",
+            "def normalise(",
+            "EDITED = 1\n\n\ndef normalise(",
+            ["messages", "split", "evaluate"],
+        ),
+        ("lib/training/batches.py", "class EncodedMessages", "EDITED = 1\n\n\nclass EncodedMessages", ["finetune"]),
+        ("lib/model/gpt.py", "class GPT(", "EDITED = 1\n\n\nclass GPT(", ["backbone", "finetune", "evaluate"]),
+        ("lib/data/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
+        ("lib/evaluation/figures.py", "def write_figures(", "EDITED = 1\n\n\ndef write_figures(", ["evaluate"]),
+        ("tasks/balance.py", "@step(", "EDITED = 1\n\n\n@step(", ["balance"]),
+    ],
+)
+def test_an_edit_anywhere_in_lib_reruns_the_steps_that_reach_it(
+    own_code: Home, name: str, old: str, new: str, expected: list[str]
+) -> None:
+    edit(own_code, name, old, new)
+    verdicts = own_code.explain()
+    module = name.removesuffix(".py").replace("/", ".")
+    first = next(step for step in STEPS if verdicts[step][0] != "be reused")
+    assert first == expected[0]
+    assert verdicts[first] == ("run", [f"code changed in {module}"])
+    # What depends on a step that runs cannot be known; of the others exactly the expected ones run.
+    for step in STEPS:
+        would = verdicts[step][0]
+        assert (
+            would == "run"
+            if step == first
+            else would in (("run", "depend") if step in expected else ("be reused", "depend"))
+        )
+
+
+def test_a_comment_a_docstring_or_the_layout_reruns_nothing(own_code: Home) -> None:
+    edit(own_code, "lib/data/duplicates.py", "def normalise(", "# A comment.\ndef normalise(")
+    edit(own_code, "lib/data/split.py", '"""', '"""Other words. ')
+    edit(own_code, "lib/data/balance.py", "\n\n\n", "\n\n\n\n\n")
+    assert {would for would, _ in own_code.explain().values()} == {"be reused"}
+
+
+def test_the_same_bytes_after_an_edit_reuse_what_follows(own_code: Home) -> None:
+    edit(own_code, "lib/data/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1")
+    assert ran(own_code.run()) == ["download"]
+
+
+def test_two_runs_at_once_on_an_empty_store_compute_each_artifact_once(home: Home) -> None:
+    children = [home.start(), home.start()]
+    results = []
+    for child in children:
+        out, err = child.communicate(timeout=240)
+        assert child.returncode == 0, out + err
+        results.append(json.loads(out.splitlines()[-1]))
+    assert sorted(ran(results[0]) + ran(results[1])) == sorted(STEPS)
+    assert digests(results[0]) == digests(results[1])
+    assert {step: len(folders) for step, folders in home.artifacts().items()} == dict.fromkeys(STEPS, 1)
+
+
+def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> None:
+    long = ["--training.epochs=40", "--training.checkpoint_every=5"]
+    victim = home.start(*long)
+    try:
+        scratch = home.folder / "store" / ".scratch" / "finetune"
+        wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
+        waiting = home.start(*long)
+        assert waiting.stderr is not None
+        wait_until(lambda: "waiting for it" in waiting.stderr.readline(), seconds=60, what="the second run's wait")
+    finally:
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.wait()
+    out, err = waiting.communicate(timeout=240)
+    assert waiting.returncode == 0, out + err
+    assert ran(json.loads(out.splitlines()[-1])) == FROM_FINETUNE_ON
+    assert "went on from a checkpoint" in err
+    assert ran(home.run(*long)) == []

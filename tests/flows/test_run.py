@@ -1,0 +1,245 @@
+"""What a whole run leaves behind: files, the MLflow run, the registered model; and what a failed one does not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from e2e import STEPS, Home, ran
+from http_server import HttpServer, Reply
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+pytestmark = pytest.mark.e2e
+
+FIGURES = ["accuracy", "confusion", "loss", "precision_recall"]
+FILES = {
+    "download": ["data/small.csv", "source.json"],
+    "messages": ["messages.parquet", "profile.json"],
+    "balance": ["balanced.parquet", "reserve.parquet"],
+    "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
+    "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
+    "backbone": ["config.json", "model.safetensors"],
+    "finetune": [
+        "config.json",
+        "history.parquet",
+        "labels.json",
+        "model.safetensors",
+        "recipe.json",
+        "training.json",
+    ],
+    "evaluate": [
+        *sorted(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
+        "metrics.json",
+        "predictions.parquet",
+        "report.html",
+    ],
+}
+
+
+def tracking(home: Home) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
+
+
+def runs(home: Home) -> list[Run]:
+    client = tracking(home)
+    experiment = client.get_experiment_by_name("finetune-classifier")
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"]))
+
+
+def test_the_store_holds_exactly_these_files(finished: tuple[Home, Any]) -> None:
+    home, _ = finished
+    found = {
+        step: sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "manifest.json"
+        )
+        for step, (folder,) in home.artifacts().items()
+    }
+    assert found == FILES
+
+
+def test_tables_follow_their_contracts(finished: tuple[Home, Any]) -> None:
+    home, _ = finished
+    folders = {step: folder for step, (folder,) in home.artifacts().items()}
+    split = {name: pd.read_parquet(folders["split"] / f"{name}.parquet") for name in ("train", "validation", "test")}
+    assert {name: len(table) for name, table in split.items()} == {"train": 280, "validation": 40, "test": 80}
+    assert list(split["train"].columns) == ["id", "text", "label", "target"]
+    assert set(split["test"].groupby("label")["target"].first().items()) == {("ham", 0), ("spam", 1)}
+    tokens = pd.read_parquet(folders["tokenize"] / "train.parquet")
+    assert list(tokens.columns) == ["id", "tokens", "target"]
+    history = pd.read_parquet(folders["finetune"] / "history.parquet")
+    assert list(history.columns) == (
+        ["step", "epoch", "examples_seen", "tokens_seen", "seconds", "learning_rate"]
+        + ["train_loss", "validation_loss", "train_accuracy", "validation_accuracy"]
+    )
+    predictions = pd.read_parquet(folders["evaluate"] / "predictions.parquet")
+    assert list(predictions.columns) == (
+        ["split", "id", "text", "label", "predicted", "probability_ham", "probability_spam"]
+    )
+    assert len(predictions) == 400
+
+
+def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: tuple[Home, Any]) -> None:
+    home, result = finished
+    (run,) = runs(home)
+    client = tracking(home)
+    assert run.info.run_id == result["mlflow_run"]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.learning_rate"] == "0.001"
+    assert run.data.params["split.group_duplicates"] == "True"
+    assert run.data.tags["prefect.flow_run_id"] == result["flow_run"]
+    assert result["flow_run"] in run.data.tags["prefect.flow_run_url"]
+    assert run.data.tags["finetune.source_run"] == run.info.run_id
+    for step in result["steps"]:
+        if step["artifact"]:
+            assert run.data.tags[f"artifact.{step['step']}"] == step["artifact"]["digest"]
+    history = pd.read_parquet(home.artifacts()["finetune"][0] / "history.parquet")
+    logged = client.get_metric_history(run.info.run_id, "validation_loss")
+    assert sorted(zip(history["step"], history["validation_loss"], strict=True)) == sorted(
+        (metric.step, metric.value) for metric in logged
+    )
+    assert run.data.metrics["test_accuracy"] == result["metrics"]["test_accuracy"]
+    assert {"test_f1", "test_mcc", "test_roc_auc", "test_log_loss", "baseline_test_accuracy"} <= set(run.data.metrics)
+    assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
+    logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json"} <= logged_files
+    figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert figures == {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+
+
+def test_nothing_is_pickled(finished: tuple[Home, Any]) -> None:
+    home, _ = finished
+    kept = [path for path in home.folder.rglob("*") if path.is_file() and ".results" not in path.parts]
+    assert [path for path in kept if path.suffix in {".pkl", ".pickle", ".pt", ".bin", ".joblib"}] == []
+    # Protocol 2 and later begin with this byte and their number.
+    assert [path for path in kept if path.read_bytes()[:2] in {bytes([0x80, n]) for n in range(2, 6)}] == []
+
+
+def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(finished: tuple[Home, Any], copied: Home) -> None:
+    result = copied.run()
+    first, second = runs(copied)
+    client = tracking(copied)
+    assert second.data.tags["finetune.source_run"] == first.info.run_id
+    for name in ("train_loss", "validation_accuracy", "learning_rate"):
+        curves = [
+            sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
+            for run in (first, second)
+        ]
+        assert curves[0] == curves[1] != []
+    assert result["registered"]["version"] == "1"
+    assert result["registered"]["new"] is False
+    assert len(client.search_model_versions("name = 'e2e'")) == 1
+
+
+def test_the_first_version_is_champion_and_the_next_only_challenger(copied: Home) -> None:
+    result = copied.run("--training.learning_rate=0.002")
+    assert result["registered"]["version"] == "2"
+    assert result["registered"]["aliases"] == ["challenger"]
+    assert tracking(copied).get_registered_model("e2e").aliases == {"champion": "1", "challenger": "2"}
+
+
+def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:
+    home, result = finished
+    lines = []
+    for choice in ([], ["--name", "e2e"], ["--run", result["mlflow_run"]]):
+        done = home.call("predict", "--json", *choice, "You are a winner, claim your prize now")
+        assert done.returncode == 0, done.stderr
+        lines.append(json.loads(done.stdout))
+    assert lines[0] == lines[1] == lines[2]
+    assert set(lines[0]) == {"text", "label", "probability_ham", "probability_spam"}
+    assert lines[0]["probability_ham"] + lines[0]["probability_spam"] == pytest.approx(1)
+    done = home.call("predict", "--name", "nobody", "hello")
+    assert (done.returncode, done.stderr) == (2, "error: nobody has no champion: those with one are e2e\n")
+
+
+@pytest.fixture
+def http() -> Iterator[HttpServer]:
+    with HttpServer() as server:
+        yield server
+
+
+def one_sentence(home: Home, *arguments: str) -> str:
+    """The error of a run that must fail: one line, no traceback, exit status 2."""
+    done = home.call(*home.arguments(*arguments))
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return errors[0]
+
+
+def test_a_bad_file_is_one_sentence_and_the_mlflow_run_failed(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_bytes(b"kind,body\nham,hello\nspam,caf\xe9\n")
+    error = one_sentence(home, f"--data.url={file}")
+    assert "byte 29" in error
+    (run,) = runs(home)
+    assert run.info.status == "FAILED"
+    assert "byte 29" in run.data.tags["finetune.error"]
+    assert tracking(home).search_registered_models() == []
+    assert [path for path in (home.folder / "store" / "messages").iterdir()] == []
+
+
+def test_a_404_is_not_retried_and_says_what_to_fetch(home: Home, http: HttpServer) -> None:
+    url = http.serve("/gone.csv", Reply(status=404))
+    error = one_sentence(home, f"--data.url={url}", f"--data.sha256={'0' * 64}")
+    assert "404" in error
+    assert "data.url" in error
+    assert len(http.seen("/gone.csv")) == 1
+
+
+def test_a_server_that_fails_once_is_asked_again(copied: Home, http: HttpServer, small_data: Path) -> None:
+    shutil.rmtree(copied.folder / "store" / "download")
+    content = small_data.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    url = http.serve("/small.csv", Reply(status=503), Reply(body=content))
+    result = copied.run(f"--data.url={url}", f"--data.sha256={sha256}")
+    assert ran(result) == ["download"]  # the same bytes from elsewhere: everything after it is reused
+    assert len(http.seen("/small.csv")) == 2
+
+
+def test_three_classes_from_gzipped_json_lines_over_http(home: Home, http: HttpServer, small_data: Path) -> None:
+    table = pd.read_csv(small_data)
+    table.loc[table.index % 5 == 0, "kind"] = "offer / résumé"
+    lines = table.rename(columns={"body": "message", "kind": "topic"}).to_json(orient="records", lines=True)
+    url = http.serve("/messages.jsonl.gz", Reply(body=gzip.compress(lines.encode())))
+    result = home.run(
+        f"--data.url={url}",
+        "--data.format=null",
+        "--data.text_column=message",
+        "--data.label_column=topic",
+        "--balance.method=class_weights",
+        "--training.epochs=1",
+    )
+    assert ran(result) == STEPS
+    labels = json.loads((Path(result["steps"][6]["artifact"]["folder"]) / "labels.json").read_text())
+    assert labels == ["ham", "offer / résumé", "spam"]
+    done = home.call("predict", "--json", "hello there")
+    assert {"probability_ham", "probability_offer / résumé", "probability_spam"} < set(json.loads(done.stdout))
+
+
+def test_without_any_server_a_run_works_and_its_pages_come_from_the_same_files(copied: Home) -> None:
+    alone = replace(copied, environment={})
+    result = alone.run()
+    assert ran(result) == []
+    assert (copied.folder / "prefect" / "prefect.db").is_file()
+    assert runs(copied)[-1].info.run_id == result["mlflow_run"]
+
+
+def test_the_run_that_was_killed_is_closed_by_the_next(copied: Home) -> None:
+    client = tracking(copied)
+    (first,) = runs(copied)
+    client.update_run(first.info.run_id, status="RUNNING")
+    client.set_tag(first.info.run_id, "finetune.process", "999999999@0.00")
+    copied.run()
+    assert [run.info.status for run in runs(copied)] == ["FAILED", "FINISHED"]

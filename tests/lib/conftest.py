@@ -1,0 +1,29 @@
+"""A saved classifier, for the tests of what uses one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lib.model.classifier import new_classifier, save_classifier
+from lib.model.gpt import new_gpt
+from lib.model.sizes import GPTConfig
+
+LABELS = ("ham", "spam & <scam>")
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves behind, with random weights. To be read only."""
+    folder = tmp_path_factory.mktemp("saved") / "classifier"
+    folder.mkdir()
+    config = GPTConfig(context_length=16, emb_dim=8, n_heads=2, n_layers=2)
+    classifier = new_classifier(new_gpt(config, seed=1), LABELS, pooling="last_token", trainable="all", seed=2)
+    save_classifier(folder, classifier)
+    recipe = {
+        "encoding": {"name": "gpt2", "max_length": 12},
+        "classifier": {"pooling": "last_token", "padding": "batch"},
+        "training": {"precision": "float32"},
+    }
+    (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    return folder

@@ -1,0 +1,128 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.evaluation.figures import draw_accuracy, draw_loss, write_figures
+
+PROJECT = Path(__file__).resolve().parents[3]
+NAMES = ["loss", "accuracy", "confusion", "precision_recall"]
+
+
+def history(rows=20, per_epoch=10):
+    step = np.arange(rows)
+    loss = np.exp(-step / 8)
+    return pd.DataFrame(
+        {
+            "step": step,
+            "epoch": (step + 1) / per_epoch,
+            "examples_seen": (step + 1) * 16,
+            "train_loss": loss,
+            "validation_loss": loss + 0.1 + np.where(step > 12, (step - 12) / 20, 0),
+            "train_accuracy": 1 - loss / 4,
+            "validation_accuracy": np.where(step % 5 == 4, 1 - loss / 3, np.nan),
+        }
+    )
+
+
+def draw(folder, labels=("ham", "spam"), positive="spam", rows=60, curve=None, present=None, baseline=True):
+    generator = np.random.default_rng(3)
+    targets = generator.integers(0, present or len(labels), rows)
+    scores = generator.random((rows, len(labels))) + np.eye(len(labels))[targets]
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    return write_figures(
+        folder,
+        history=history() if curve is None else curve,
+        majority_share=0.6,
+        targets=targets,
+        probabilities=probabilities,
+        baseline=probabilities[:, ::-1] if baseline else None,
+        labels=labels,
+        positive=positive,
+    )
+
+
+def test_every_picture_is_written_as_png_and_pdf_and_the_callers_settings_stay(tmp_path):
+    before = dict(matplotlib.rcParams)
+    assert draw(tmp_path) == NAMES
+    assert dict(matplotlib.rcParams) == before
+    assert {file.name for file in tmp_path.iterdir()} == {f"{n}.{kind}" for n in NAMES for kind in ("png", "pdf")}
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "loss.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot(tmp_path):
+    draw(tmp_path / "here")
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("lines.linewidth: 9\nfont.family: serif\nfigure.dpi: 30\nsavefig.bbox: tight\n")
+    program = (
+        "import sys; from pathlib import Path; import test_figures; test_figures.draw(Path(sys.argv[1]));"
+        " sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    environment = {
+        **os.environ,
+        "MATPLOTLIBRC": str(settings),
+        "MPLBACKEND": "tkagg",
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": f"{PROJECT}{os.pathsep}{Path(__file__).parent}",
+    }
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "there")], env=environment, check=True)
+    for file in (tmp_path / "here").iterdir():
+        assert file.read_bytes() == (tmp_path / "there" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [
+        (("costs $5$", "日本語 😀"), "日本語 😀"),
+        (("a", "x" * 200, "_underscore", "100%"), None),
+        (tuple(f"label {i}" for i in range(45)), None),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_awkward_and_many_labels_are_drawn_without_warnings(tmp_path, labels, positive):
+    assert draw(tmp_path, labels=labels, positive=positive, rows=300, baseline=positive is not None) == NAMES
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_test_split_without_the_positive_label_is_drawn(tmp_path):
+    assert draw(tmp_path, present=1) == NAMES
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_short_histories_are_drawn(rows):
+    for figure in (draw_loss(history(rows)), draw_accuracy(history(rows), 0.6)):
+        figure.draw_without_rendering()
+        assert len(figure.axes[0].lines[0].get_xdata()) == rows
+
+
+def test_both_splits_are_drawn_over_epochs_with_examples_seen_above():
+    (axes,) = draw_loss(history()).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["train"].get_xdata() == pytest.approx(history()["epoch"])
+    assert lines["validation"].get_ydata() == pytest.approx(history()["validation_loss"])
+    (above,) = axes.child_axes
+    axes.figure.draw_without_rendering()
+    assert above.get_xlim() == pytest.approx(np.array(axes.get_xlim()) * 160)  # 10 batches of 16 an epoch
+
+
+def test_the_lowest_validation_loss_is_marked():
+    curve = history()
+    best = curve.loc[curve["validation_loss"].idxmin()]
+    (axes,) = draw_loss(curve).axes
+    assert [text.get_text() for text in axes.texts] == [f"lowest: {best['validation_loss']:.3f}"]
+    assert axes.texts[0].xy == (best["epoch"], best["validation_loss"])
+
+
+def test_accuracy_that_was_not_measured_leaves_no_gap_and_no_mark():
+    curve = history()
+    (axes,) = draw_accuracy(curve, 0.6).axes
+    validation = next(line for line in axes.lines if line.get_label() == "validation")
+    assert len(validation.get_xdata()) == curve["validation_accuracy"].notna().sum()
+    assert [text.get_text() for text in axes.texts] == ["always the most frequent label: 60.0%"]
