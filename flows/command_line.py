@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.logging.configuration import setup_logging
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
 from flows.terminal import Result, progress_bars, show_result, show_verdicts
@@ -118,9 +119,10 @@ def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]
 
 def _find_prefect(address: str) -> None:
     """Raises ServiceError if no Prefect server of this major version answers; a flow would end with a traceback."""
+    once = temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0})
     try:
         with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            once,
             get_client(sync_client=True, httpx_settings={"timeout": PREFECT_SECONDS}) as prefect,
         ):
             prefect.raise_for_api_version_mismatch()
@@ -178,10 +180,10 @@ def _lines() -> list[str]:
 def _keep_errors_off_the_terminal() -> None:
     """Prefect's logs of a failure repeat, with a traceback, what `main` says in one sentence. Its pages keep them."""
 
-    def no_errors(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR
+    def is_not_said_already(record: logging.LogRecord) -> bool:
+        of_a_run = record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+        return not (of_a_run and record.levelno >= logging.ERROR)
 
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-        for handler in logging.getLogger(name).handlers:
-            if type(handler).__name__ == "PrefectConsoleHandler":
-                handler.addFilter(no_errors)
+    setup_logging()  # later calls of Prefect's keep the handlers, and so the filter
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_not_said_already)

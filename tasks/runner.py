@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prefect import State
 from pydantic import BaseModel
@@ -41,7 +41,7 @@ class Performer:
         """The step's artifact, made now or found in the store; raises what the step raised."""
         started = time.monotonic()
         run = replace(self._run, progress=self._progress_of(step.name))
-        state: State[Artifact] = step.task()(run, inputs, return_state=True)
+        state = cast(State[Artifact], step.task()(run, inputs, return_state=True))
         artifact = state.result()
         self.note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
         return artifact

@@ -78,9 +78,9 @@ def test_tables_follow_their_contracts(finished: tuple[Home, Any]) -> None:
     tokens = pd.read_parquet(folders["tokenize"] / "train.parquet")
     assert list(tokens.columns) == ["id", "tokens", "target"]
     history = pd.read_parquet(folders["finetune"] / "history.parquet")
-    assert list(history.columns) == (
-        ["step", "epoch", "examples_seen", "tokens_seen", "seconds", "learning_rate"]
-        + ["train_loss", "validation_loss", "train_accuracy", "validation_accuracy"]
+    assert " ".join(history.columns) == (
+        "step epoch examples_seen tokens_seen seconds learning_rate"
+        " train_loss validation_loss train_accuracy validation_accuracy"
     )
     predictions = pd.read_parquet(folders["evaluate"] / "predictions.parquet")
     assert list(predictions.columns) == (
@@ -132,10 +132,9 @@ def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(finished: t
     assert second.data.tags["finetune.source_run"] == first.info.run_id
     for name in ("train_loss", "validation_accuracy", "learning_rate"):
         curves = [
-            sorted((m.step, m.value) for m in client.get_metric_history(run.info.run_id, name))
-            for run in (first, second)
+            {(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)} for run in (first, second)
         ]
-        assert curves[0] == curves[1] != []
+        assert curves[0] == curves[1] != set()
     assert result["registered"]["version"] == "1"
     assert result["registered"]["new"] is False
     assert len(client.search_model_versions("name = 'e2e'")) == 1
@@ -145,7 +144,8 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(copied: Home
     result = copied.run("--training.learning_rate=0.002")
     assert result["registered"]["version"] == "2"
     assert result["registered"]["aliases"] == ["challenger"]
-    assert tracking(copied).get_registered_model("e2e").aliases == {"champion": "1", "challenger": "2"}
+    aliases = tracking(copied).get_registered_model("e2e").aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
 
 
 def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:
@@ -187,7 +187,7 @@ def test_a_bad_file_is_one_sentence_and_the_mlflow_run_failed(home: Home, tmp_pa
     assert run.info.status == "FAILED"
     assert "byte 29" in run.data.tags["finetune.error"]
     assert tracking(home).search_registered_models() == []
-    assert [path for path in (home.folder / "store" / "messages").iterdir()] == []
+    assert list((home.folder / "store" / "messages").iterdir()) == []
 
 
 def test_a_404_is_not_retried_and_says_what_to_fetch(home: Home, http: HttpServer) -> None:
