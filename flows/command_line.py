@@ -25,6 +25,7 @@ from tasks.step import Run
 from tasks.tracking import reason_of, without_password
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 PREFECT_SECONDS = 10.0  # within which a Prefect server that is there answers
 OPTIONS = ("recipe", "explain", "json", "help")  # the flags that are no fields
 USAGE = """python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json]
@@ -40,13 +41,16 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], steps: Callable[..., Any]) -> int:
     """Runs what the arguments ask for; returns the exit status."""
     try:
-        if argv[:1] == ["predict"]:
+        if argv and argv[0] == "predict":
             return _predict(argv[1:])
         options, recipe = _parse(argv)
         return _explain(recipe, steps, options.json) if options.explain else _run(recipe, flow, options.json)
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the program's output
         return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted: the next run goes on from what is in the store", file=sys.stderr)  # noqa: T201
+        return EXIT_INTERRUPTED
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ClassifyRecipe]:
@@ -54,7 +58,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ClassifyRecipe]:
     parser.add_argument("-h", "--help", action="store_true", help="show this, with the values of the recipe")
     parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="a recipe's name, or a YAML file")
     parser.add_argument("--explain", action="store_true", help="say for each step why it would run; run nothing")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, as the last line")
     options, rest = parser.parse_known_args(argv)
     recipe = load_recipe(options.recipe, _overrides(rest))
     if options.help:

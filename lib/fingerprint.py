@@ -81,7 +81,8 @@ def _imports(node: ast.AST, package: str) -> list[str]:
                 base = ".".join([*parents, base] if base else parents)
             names += [f"{base}.{alias.name}" for alias in child.names]
         elif isinstance(child, ast.If) and _is_type_checking(child.test):
-            names += [name for branch in child.orelse for name in _imports(branch, package)]
+            # Wrapped, because `_imports` looks at the children of what it is given.
+            names += _imports(ast.Module(body=child.orelse, type_ignores=[]), package)
         else:
             names += _imports(child, package)
     return names

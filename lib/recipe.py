@@ -213,6 +213,15 @@ class Classifier(Section):
         " or to a number of tokens",
     )
 
+    @model_validator(mode="after")
+    def _answers_do_not_depend_on_neighbours(self) -> Classifier:
+        if self.pooling == "padded_last" and self.padding == "batch":
+            raise ValueError(
+                "classifier.pooling 'padded_last' with classifier.padding 'batch' would let a message's answer depend on"
+                " the other messages of its batch: choose pooling 'last_token', or padding 'longest' or a number"
+            )
+        return self
+
 
 class Training(Section):
     """The optimisation."""

@@ -58,6 +58,8 @@ def configure() -> None:
         # On a terminal only what needs attention; Prefect's pages get all of it.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "finetune",
+        # What is logged outside of a flow run, by `--explain` for example, has no page to go to.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
     for name, value in defaults.items():

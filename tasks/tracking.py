@@ -80,11 +80,16 @@ def without_password(address: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a failure began with, in one line: `[Errno 111] Connection refused`."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+    """Why a server cannot be reached, in one line: the system's own words, such as `[Errno 111] Connection refused`, or
+    else those of the exception that `error` was raised from, or its own."""
+    reason = error.__cause__ or error
+    link: BaseException | None = error
+    while link:
+        if isinstance(link, OSError):
+            reason = link
+        link = link.__cause__ or link.__context__
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def experiment_id(tracking: MlflowClient, name: str) -> str:

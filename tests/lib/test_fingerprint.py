@@ -82,6 +82,13 @@ def test_imports_for_type_checkers_only_are_not_followed(changed: Callable[[str,
     assert changed("lib/bottom.py", text) == ["lib.bottom"]
 
 
+def test_what_runs_instead_of_type_checking_is_followed(changed: Callable[[str, str], list[str]]) -> None:
+    switch = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import lib.typed\nelse:\n    import lib.unrelated\n"
+    )
+    assert changed("lib/bottom.py", switch + FILES["lib/bottom.py"]) == ["lib.bottom", "lib.unrelated"]
+
+
 def test_a_package_s_own_code_counts(changed: Callable[[str, str], list[str]]) -> None:
     assert changed("lib/deep/__init__.py", "SWITCH = True\n") == ["lib.deep"]
 
