@@ -217,8 +217,8 @@ class Classifier(Section):
     def _answers_do_not_depend_on_neighbours(self) -> Classifier:
         if self.pooling == "padded_last" and self.padding == "batch":
             raise ValueError(
-                "classifier.pooling 'padded_last' with classifier.padding 'batch' would let a message's answer depend on"
-                " the other messages of its batch: choose pooling 'last_token', or padding 'longest' or a number"
+                "classifier.pooling 'padded_last' with classifier.padding 'batch' would let a message's answer depend"
+                " on the other messages of its batch: choose pooling 'last_token', or padding 'longest' or a number"
             )
         return self
 

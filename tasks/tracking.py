@@ -47,14 +47,14 @@ def client() -> MlflowClient:
         home().mkdir(parents=True, exist_ok=True)
         # Two processes that create the tables of one new file at once would collide.
         with FileLock(home() / ".mlflow.lock"):
-            local = MlflowClient(uri)
+            local = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
             local.search_experiments(max_results=1)
             return local
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         _ask_once(uri)
-        remote = MlflowClient(uri)
+        remote = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         remote.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, ModuleNotFoundError) as error:
         raise ServiceError(

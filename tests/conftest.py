@@ -22,7 +22,7 @@ from lib.artifacts import Store
 from lib.data.sample import ARCHIVE, MEMBER
 
 PROJECT = Path(__file__).resolve().parents[1]
-REAL_DATA = PROJECT.parent / "shared" / "data"
+REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
 
 # Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 os.environ.pop("PREFECT_API_URL", None)

@@ -65,8 +65,10 @@ class Home:
         return [sys.executable, "-m", module, *arguments]
 
     def env(self) -> dict[str, str]:
+        # A test in this process may have pointed MLflow or Prefect somewhere; a child decides for itself.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL")}
         return {
-            **os.environ,
+            **inherited,
             "FINETUNE_HOME": str(self.folder),
             "OMP_NUM_THREADS": "2",
             "COLUMNS": "200",
