@@ -1,0 +1,63 @@
+"""The same run with servers instead of local files: only two variables change."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from e2e import Home, answers, free_port, ran, wait_until
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server with its own database, which serves artifacts itself; its address."""
+    address, folder = f"http://127.0.0.1:{(port := free_port())}", tmp_path / "mlflow-server"
+    folder.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: answers(f"{address}/health"), seconds=90, what=f"MLflow at {address}")
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
+    copied: Home, mlflow_server: str, tmp_path: Path
+) -> None:
+    remote = replace(copied, environment={**copied.environment, "MLFLOW_TRACKING_URI": mlflow_server})
+    local_runs = (copied.folder / "mlflow.db").read_bytes()
+    result = remote.run()
+    assert ran(result) == []  # another server needs no other artifacts
+    assert (copied.folder / "mlflow.db").read_bytes() == local_runs
+    client = MlflowClient(mlflow_server, registry_uri=mlflow_server)
+    run = client.get_run(result["mlflow_run"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_accuracy"] == result["metrics"]["test_accuracy"]
+    assert result["registered"]["aliases"] == ["challenger", "champion"]
+    figure = mlflow.artifacts.download_artifacts(
+        run_id=run.info.run_id, artifact_path="figures/loss.png", dst_path=str(tmp_path), tracking_uri=mlflow_server
+    )
+    assert Path(figure).read_bytes().startswith(b"\x89PNG")
+    done = remote.call("predict", "--name", "e2e", "Claim your prize now")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\t")[0] in {"ham", "spam"}
