@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from prefect import flow, runtime
@@ -19,12 +21,13 @@ from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.messages import messages
-from tasks.register import promote, register
+from tasks.register import promote, publishing, register
 from tasks.runner import Performer
+from tasks.services import PREFECT_PORT
 from tasks.split import split
 from tasks.step import Run
 from tasks.tokenize import tokenize
-from tasks.track import flatten, git_commit, track
+from tasks.track import flatten, git_commit, headline, track
 from tasks.tracking import client, tracked_run
 
 NAME = "finetune-classifier"
@@ -46,19 +49,38 @@ def steps(do: Callable[..., Any]) -> dict[str, Any]:
     return made
 
 
-@flow(name=NAME, description="From a labelled text file to a registered classifier", log_prints=False)
+def run_name() -> str:
+    """What Prefect's and MLflow's pages call a run: its recipe and when it began, on the clock of this machine."""
+    return f"{runtime.flow_run.parameters['recipe'].name} {datetime.now():%Y-%m-%d %H:%M:%S}"
+
+
+def run_page() -> str:
+    """Where Prefect shows the present run, or will once `make ui` runs."""
+    if os.environ.get("PREFECT_API_URL"):
+        return str(runtime.flow_run.ui_url)
+    return f"http://127.0.0.1:{PREFECT_PORT}/runs/flow-run/{runtime.flow_run.id}"
+
+
+@flow(
+    name=NAME,
+    description="From a labelled text file to a registered classifier",
+    flow_run_name=run_name,
+    log_prints=False,
+)
 def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
     """Runs the recipe; steps whose artifacts exist are reused. Returns what `--json` prints."""
     started = time.monotonic()
     tags = {
         "recipe": recipe.name,
         "prefect.flow_run_id": str(runtime.flow_run.id),
-        "prefect.flow_run_url": str(runtime.flow_run.ui_url),
+        "prefect.flow_run_url": run_page(),
+        "mlflow.source.name": "flows/classify.py",
+        "mlflow.source.type": "LOCAL",
         **git_commit(),
     }
     params = flatten(recipe.model_dump(mode="json"))
     tracking = client()
-    with tracked_run(tracking, experiment=NAME, name=recipe.name, params=params, tags=tags) as run_id:
+    with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
         perform = Performer(Run(recipe, run_id), PROGRESS.get())
         made = steps(perform)
 
@@ -67,8 +89,8 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
         perform.note("track", "ran", began)
 
         began = time.monotonic()
-        with transaction():
-            registered = promote(register(run_id, recipe, made["finetune"]))
+        with publishing(recipe.registry.name), transaction():
+            registered = promote(register(run_id, recipe, made["finetune"], headline(recipe, metrics)))
         perform.note("register", "ran" if registered.new else "cached", began)
     result = Result(
         recipe=recipe.name,

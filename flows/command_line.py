@@ -5,28 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-import httpx
-from prefect.client.orchestration import get_client
 from prefect.logging.configuration import setup_logging
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from rich.console import Console
 
+from flows.prefect_api import find_or_start_prefect
 from flows.terminal import Result, progress_bars, show_result, show_verdicts
-from lib.errors import FinetuneError, MessagesError, RecipeError, ServiceError
+from lib.errors import FinetuneError, MessagesError, RecipeError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import RecipeField, load_recipe, recipe_fields, unknown_field
 from tasks.runner import Explainer
 from tasks.step import Run
-from tasks.tracking import reason_of, without_password
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-PREFECT_SECONDS = 10.0  # within which a Prefect server that is there answers
 OPTIONS = ("recipe", "explain", "json", "help")  # the flags that are no fields
 USAGE = """python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json]
        python -m flows.classify predict TEXT ... [--name MODEL | --run ID] [--json]"""
@@ -110,8 +105,7 @@ def _describe(field: RecipeField, value: Any) -> str:
 
 def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]], as_json: bool) -> int:
     _keep_errors_off_the_terminal()
-    if os.environ.get("PREFECT_API_URL"):
-        _find_prefect(os.environ["PREFECT_API_URL"])
+    find_or_start_prefect()
     with progress_bars(Console(stderr=True)):
         result = flow(recipe)
     if as_json:
@@ -119,22 +113,6 @@ def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]
     else:
         show_result(Console(), Result.model_validate(result), recipe.evaluation.confidence)
     return 0
-
-
-def _find_prefect(address: str) -> None:
-    """Raises ServiceError if no Prefect server of this major version answers; a flow would end with a traceback."""
-    once = temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0})
-    try:
-        with (
-            once,
-            get_client(sync_client=True, httpx_settings={"timeout": PREFECT_SECONDS}) as prefect,
-        ):
-            prefect.raise_for_api_version_mismatch()
-    except (RuntimeError, ValueError, httpx.HTTPError) as error:
-        raise ServiceError(
-            f"Prefect does not answer at {without_password(address)} ({reason_of(error)}): start that server, or"
-            " correct PREFECT_API_URL, or unset it to run without a server"
-        ) from None
 
 
 def _explain(recipe: ClassifyRecipe, steps: Callable[..., Any], as_json: bool) -> int:

@@ -21,11 +21,18 @@ import httpx
 
 from lib.errors import FinetuneError, ServiceError
 from tasks.services import MLFLOW_PORT, PREFECT_PORT, artifact_folder, home, local_tracking_uri
-from tasks.tracking import client
+from tasks.track import IN_MLFLOW
+from tasks.tracking import client, without_password
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
 STOP_SECONDS = 15
+# Prefect's newer pages fetch a configuration from Amplitude although analytics are off; the older ones show the same
+# and ask nobody. What the user has set wins.
+QUIET_PAGES = {
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
 
 
 @dataclass
@@ -46,7 +53,7 @@ class Server:
         """Whether it answers; raises ServiceError if its process has ended."""
         self.check_alive()
         try:
-            return httpx.get(self.health, timeout=2).is_success
+            return httpx.get(self.health, timeout=2, trust_env=False).is_success  # no proxy stands between
         except httpx.TransportError:
             return False
 
@@ -67,7 +74,9 @@ def log_file(name: str) -> str:
     return str(home() / f"{name.lower()}-server.log")
 
 
-def start(name: str, arguments: Sequence[str], port: int, health: str, environment: dict[str, str]) -> Server:
+def start(
+    name: str, arguments: Sequence[str], port: int, *, page: str = "", health: str, environment: dict[str, str]
+) -> Server:
     """Starts a server on `port`; raises ServiceError if something else listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,20 +90,20 @@ def start(name: str, arguments: Sequence[str], port: int, health: str, environme
         # A session of its own, so that Ctrl-C reaches this program alone, which then stops the servers in order.
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
-            env={**os.environ, **environment},
+            env={**QUIET_PAGES, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Server(name, f"http://{HOST}:{port}", f"http://{HOST}:{port}{health}", process)
+    return Server(name, f"http://{HOST}:{port}{page}", f"http://{HOST}:{port}{health}", process)
 
 
 def start_prefect(port: int) -> Server:
     """Prefect's server over `$FINETUNE_HOME/prefect`."""
     arguments = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # Without the variable the page would call the API on Prefect's default port.
-    return start("Prefect", arguments, port, "/api/health", {"PREFECT_SERVER_API_PORT": str(port)})
+    return start("Prefect", arguments, port, health="/api/health", environment={"PREFECT_SERVER_API_PORT": str(port)})
 
 
 def start_mlflow(port: int) -> Server:
@@ -104,14 +113,21 @@ def start_mlflow(port: int) -> Server:
     arguments += ["--backend-store-uri", local_tracking_uri()]
     arguments += ["--default-artifact-root", artifact_folder().as_uri()]
     # Job execution would add eight processes that nothing here uses.
-    return start("MLflow", arguments, port, "/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    return start(
+        "MLflow",
+        arguments,
+        port,
+        page=f"/#/experiments?{IN_MLFLOW}",
+        health="/health",
+        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Starts what is not named by the environment, prints the addresses, waits for Ctrl-C."""
+    """Starts what the environment does not name, prints the addresses and, if it started anything, waits for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m flows.ui", description=__doc__)
-    parser.add_argument("--prefect-port", type=int, default=PREFECT_PORT)
-    parser.add_argument("--mlflow-port", type=int, default=MLFLOW_PORT)
+    parser.add_argument("--prefect-port", type=_port, default=PREFECT_PORT)
+    parser.add_argument("--mlflow-port", type=_port, default=MLFLOW_PORT)
     options = parser.parse_args(argv)
     home().mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
@@ -121,6 +137,8 @@ def main(argv: Sequence[str]) -> int:
 
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, ask_to_stop)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which is what `nohup` asks for
+        signal.signal(signal.SIGHUP, ask_to_stop)
     servers: list[Server] = []
     try:
         if not os.environ.get("PREFECT_API_URL"):
@@ -128,10 +146,12 @@ def main(argv: Sequence[str]) -> int:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             servers.append(start_mlflow(options.mlflow_port))
         _wait_until_up(servers, stop)
-        _say("Prefect", next((s.page for s in servers if s.name == "Prefect"), os.environ.get("PREFECT_API_URL")))
-        _say("MLflow", next((s.page for s in servers if s.name == "MLflow"), os.environ.get("MLFLOW_TRACKING_URI")))
-        print("Ctrl-C stops both", flush=True)  # noqa: T201 - this is the program's output
-        while not stop.wait(1):
+        pages = {server.name: server.page for server in servers}
+        _say("Prefect", pages.get("Prefect", os.environ.get("PREFECT_API_URL", "")))
+        _say("MLflow", pages.get("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "")))
+        if servers:
+            print("Ctrl-C stops what was started here", flush=True)  # noqa: T201 - this is the program's output
+        while servers and not stop.wait(1):
             for server in servers:
                 server.check_alive()
     except FinetuneError as error:
@@ -150,8 +170,14 @@ def _wait_until_up(servers: Sequence[Server], stop: threading.Event) -> None:
     raise ServiceError(f"the servers did not answer within {START_SECONDS} s: see the logs in {home()}")
 
 
-def _say(name: str, address: str | None) -> None:
-    print(f"{name:8} {address}", flush=True)  # noqa: T201
+def _port(text: str) -> int:
+    if not 0 < (port := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: choose one from 1 to {2**16 - 1}")
+    return port
+
+
+def _say(name: str, address: str) -> None:
+    print(f"{name:8} {without_password(address)}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,6 +31,7 @@ from lib.disk import disk_full_is_clear
 from lib.errors import StoreError
 
 MANIFEST = "manifest.json"
+SETTLED_NANOSECONDS = 10**9
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256, beyond any chance of a collision
 NOTED_PACKAGES = (
     "torch",
@@ -97,10 +98,13 @@ def key_of(ingredients: Mapping[str, Any]) -> str:
 class Store:
     """A folder of artifacts. `warn` hears, in one sentence each, about damage that was found."""
 
+    # Files whose checksum this process has seen to be right, by path, inode, time and size: a hit is looked at several
+    # times in a run, and large weights should be hashed once.
+    _verified: ClassVar[set[tuple[str, int, int, int]]] = set()
+
     def __init__(self, root: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
         self.root = root
         self.warn = warn
-        self._verified: set[tuple[str, int, int, int]] = set()
 
     # -- reading --
 
@@ -156,12 +160,13 @@ class Store:
             stat = path.stat()
             if stat.st_size != file.size:
                 return f"{file.name} has {stat.st_size:,} bytes instead of {file.size:,}"
-            # Within one process a file is hashed once: a step's hit is looked at several times.
             seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen not in self._verified:
                 if _sha256(path) != file.sha256:
                     return f"{file.name} does not have its checksum"
-                self._verified.add(seen)
+                # Not while the file is so young that a change within the clock's grain could look the same.
+                if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
+                    self._verified.add(seen)
         except FileNotFoundError:
             return f"{file.name} is missing"
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,8 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
     parameters = list(classifier.parameters())
     facts = {
         "kept_row": trained.kept,
+        # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
+        "history_sha256": hashlib.sha256(trained.history.drop(columns="seconds").to_csv().encode()).hexdigest(),
         "parameters": sum(p.numel() for p in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }

@@ -7,7 +7,7 @@ called with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -16,8 +16,9 @@ from pydantic import BaseModel
 
 from lib.artifacts import Artifact, Store, key_of
 from lib.progress import Progress, silent
+from tasks.prefect_cache import LOG
 from tasks.services import store_folder
-from tasks.step import LOG, Run, Step
+from tasks.step import Run, Step
 
 
 class Outcome(BaseModel):
@@ -41,7 +42,10 @@ class Performer:
         """The step's artifact, made now or found in the store; raises what the step raised."""
         started = time.monotonic()
         run = replace(self._run, progress=self._progress_of(step.name))
-        state = cast(State[Artifact], step.task()(run, inputs, return_state=True))
+        # Once, for the key that Prefect locks and the one that is written: an identity may ask a server, whose answers
+        # may differ.
+        ingredients = step.ingredients(run.recipe, inputs)
+        state = cast(State[Artifact], step.task()(run, ingredients, inputs, return_state=True))
         artifact = state.result()
         self.note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
         return artifact
@@ -79,35 +83,42 @@ class Explainer:
     def __call__(self, step: Step, **inputs: Artifact | None) -> Artifact | None:
         """The step's artifact if it would be reused; None if it would run, or depends on one that would."""
         waiting = [name for name, artifact in inputs.items() if artifact is None]
+        known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+        ingredients = step.ingredients(self._run.recipe, known)
         if waiting:
-            reason = f"reused if {' and '.join(waiting)} come{'s' if len(waiting) == 1 else ''} out the same"
-            self.verdicts.append(Verdict(step.name, "depend", (reason,)))
+            changes = self._changes(step.name, ingredients, unknown=waiting)
+            same = f"reused if {' and '.join(waiting)} come{'s' if len(waiting) == 1 else ''} out the same"
+            self._say(step, "run" if changes else "depend", changes or (same,))
             return None
-        ingredients = step.ingredients(
-            self._run.recipe, {name: artifact for name, artifact in inputs.items() if artifact}
-        )
         key = key_of(ingredients)
         damage: list[str] = []
         artifact = Store(self._store.root, warn=damage.append).find(step.name, key)
         if artifact:
             made = self._store.manifest(step.name, key).created
-            self.verdicts.append(Verdict(step.name, "be reused", (f"made {made:%Y-%m-%d %H:%M} UTC",)))
+            self._say(step, "be reused", (f"made {made:%Y-%m-%d %H:%M} UTC",))
         else:
-            self.verdicts.append(Verdict(step.name, "run", tuple(damage) or self._changes(step.name, ingredients)))
+            self._say(step, "run", tuple(damage) or self._changes(step.name, ingredients))
         return artifact
 
-    def _changes(self, step: str, ingredients: dict[str, Any]) -> tuple[str, ...]:
-        """What differs from the most similar artifact of the step; the newest of equally similar ones."""
+    def _say(self, step: Step, would: Literal["run", "be reused", "depend"], reasons: tuple[str, ...]) -> None:
+        self.verdicts.append(Verdict(step.name, would, reasons))
+
+    def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
+        """What differs from the most similar artifact of the step; the newest of equally similar ones.
+
+        `unknown` inputs do not count as a difference, since nobody can say yet.
+        """
+        ignored = {("inputs", name) for name in unknown}
         now = _flatten(ingredients)
         candidates = []
         for manifest in self._store.manifests(step):
             before = _flatten(manifest.ingredients)
-            changed = [name for name in sorted(now | before) if now.get(name) != before.get(name)]
+            changed = [name for name in sorted((now | before).keys() - ignored) if now.get(name) != before.get(name)]
             candidates.append((len(changed), changed, before))
         if not candidates:
             return ("never made before",)
         _, changed, before = min(reversed(candidates), key=lambda candidate: candidate[0])
-        return tuple(_say(name, before.get(name), now.get(name)) for name in changed)
+        return tuple(_in_words(name, before.get(name), now.get(name)) for name in changed)
 
 
 def _flatten(ingredients: dict[str, Any]) -> dict[tuple[str, str], Any]:
@@ -119,7 +130,7 @@ def _flatten(ingredients: dict[str, Any]) -> dict[tuple[str, str], Any]:
     }
 
 
-def _say(ingredient: tuple[str, str], before: Any, now: Any) -> str:
+def _in_words(ingredient: tuple[str, str], before: Any, now: Any) -> str:
     group, name = ingredient
     match group:
         case "fields":

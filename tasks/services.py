@@ -61,6 +61,8 @@ def configure() -> None:
         # What is logged outside of a flow run, by `--explain` for example, has no page to go to.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        # A first start creates the database, which on a busy machine takes longer than the 20 s that are the default.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -19,6 +19,8 @@ from lib.recipe import ClassifyRecipe
 from tasks.services import PROJECT, store_folder, tracking_page
 from tasks.tracking import HistoryLog, client, log_metrics, set_tags
 
+# Without it MLflow's pages open in the form that they have for language model applications.
+IN_MLFLOW = "workflowType=machine_learning"
 MLFLOW_DIGEST_LENGTH = 36  # characters that MLflow keeps of a dataset's digest
 SHOWN = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "log_loss")
 
@@ -57,14 +59,16 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
 
     finetuned, evaluated = artifacts["finetune"], artifacts["evaluate"]
     source_run = Store(store_folder()).manifest("finetune", finetuned.key).notes["tracking_run"]
+    history = read_history(finetuned.file("history.parquet"))
     if finetune_state == "cached":
         # The curves belong to this run too, so that it can be compared; the tag says which run measured them.
         log = HistoryLog(tracking, run_id)
-        for row in read_history(finetuned.file("history.parquet")).to_dict("records"):
+        for row in history.to_dict("records"):
             log({str(name): value for name, value in row.items()})
         log.send()
     metrics = flatten_metrics(load_json(evaluated.file("metrics.json")))
-    log_metrics(tracking, run_id, metrics)
+    # Two curves share their names with final metrics; MLflow takes what has the highest step for a run's value.
+    log_metrics(tracking, run_id, metrics, step=int(history["step"].max()))
     tracking.log_artifacts(run_id, str(evaluated.file("figures")), "figures")
     for artifact, name in [
         (evaluated, "report.html"),
@@ -75,9 +79,21 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
     ]:
         tracking.log_artifact(run_id, str(artifact.file(name)))
     digests = {f"artifact.{step}": artifact.digest for step, artifact in artifacts.items()}
-    set_tags(tracking, run_id, {**digests, "finetune.source_run": source_run})
-    _show_in_prefect(run_id, tracking.get_run(run_id).info.experiment_id, recipe, metrics, evaluated)
+    run = tracking.get_run(run_id)
+    note = f"{headline(recipe, metrics)}\n\n[This run in Prefect]({run.data.tags['prefect.flow_run_url']})"
+    set_tags(tracking, run_id, {**digests, "finetune.source_run": source_run, "mlflow.note.content": note})
+    page = f"{tracking_page()}/#/experiments/{run.info.experiment_id}/runs/{run_id}?{IN_MLFLOW}"
+    _show_in_prefect(page, recipe, metrics, evaluated)
     return metrics
+
+
+def headline(recipe: ClassifyRecipe, metrics: Mapping[str, float]) -> str:
+    """The run in one sentence."""
+    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+    return (
+        f"{recipe.name}: test accuracy {metrics['test_accuracy']:.2%}"
+        f" ({recipe.evaluation.confidence:.0%} interval {low:.2%} to {high:.2%})"
+    )
 
 
 def _datasets(artifacts: Mapping[str, Artifact], recipe: ClassifyRecipe) -> list[DatasetInput]:
@@ -98,21 +114,16 @@ def _datasets(artifacts: Mapping[str, Artifact], recipe: ClassifyRecipe) -> list
     ]
 
 
-def _show_in_prefect(
-    run_id: str, experiment: str, recipe: ClassifyRecipe, metrics: Mapping[str, float], evaluated: Artifact
-) -> None:
+def _show_in_prefect(page: str, recipe: ClassifyRecipe, metrics: Mapping[str, float], evaluated: Artifact) -> None:
+    """The table, the link to the run's page in MLflow and the report, as Prefect's artifacts."""
     table = [
         {"metric": name, **{split: _rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}} for name in SHOWN
     ]
     create_table_artifact(table, key="metrics", description=f"Metrics of {recipe.name}, over all rows of each split")
-    page = f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}"
     create_link_artifact(page, link_text="this run in MLflow", key="mlflow-run")
     pictures = "\n\n".join(_picture(evaluated, name) for name in ("loss", "accuracy"))
-    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
     create_markdown_artifact(
-        f"# {recipe.name}\n\nTest accuracy **{metrics['test_accuracy']:.2%}**"
-        f" ({recipe.evaluation.confidence:.0%} interval {low:.2%} to {high:.2%}).\n\n"
-        f"{pictures}\n\n[MLflow run]({page})\n",
+        f"# {headline(recipe, metrics)}\n\n{pictures}\n\n[This run in MLflow]({page})\n",
         key="report",
         description=f"Curves of {recipe.name}",
     )

@@ -178,10 +178,10 @@ class HistoryLog:
         self._sent = time.monotonic()
 
 
-def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> None:
+def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
     """Logs final metrics, all in one request."""
     now = int(time.time() * 1000)
-    entries = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    entries = [Metric(name, float(value), now, step) for name, value in metrics.items()]
     tracking.log_batch(run_id, metrics=entries)
 
 

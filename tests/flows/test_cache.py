@@ -55,10 +55,17 @@ def test_a_cached_run_imports_no_torch(copied: Home) -> None:
 def test_a_learning_rate_reruns_finetune_and_what_follows(copied: Home) -> None:
     verdicts = copied.explain("--training.learning_rate=1e-4")
     assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.0001"])
-    assert verdicts["evaluate"] == ("depend", ["reused if finetune comes out the same"])
+    assert verdicts["evaluate"] == ("run", ["training.learning_rate changed 0.001 -> 0.0001"])
     assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == STEPS[:-2]
     result = copied.run("--training.learning_rate=1e-4")
     assert ran(result) == FROM_FINETUNE_ON
+
+
+def test_an_explanation_does_not_promise_what_cannot_be(copied: Home) -> None:
+    verdicts = copied.explain("--split.seed=5", "--training.learning_rate=1e-4")
+    assert verdicts["split"] == ("run", ["split.seed changed 123 -> 5"])
+    assert verdicts["tokenize"] == ("depend", ["reused if split comes out the same"])
+    assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.0001"])
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -151,6 +158,8 @@ def test_the_same_bytes_after_an_edit_reuse_what_follows(own_code: Home) -> None
 
 
 def test_two_runs_at_once_on_an_empty_store_compute_each_artifact_once(home: Home) -> None:
+    # Without a running server: each run starts a temporary one over the same new database.
+    home = replace(home, environment={})
     children = [home.start(), home.start()]
     results = []
     for child in children:
@@ -160,6 +169,8 @@ def test_two_runs_at_once_on_an_empty_store_compute_each_artifact_once(home: Hom
     assert sorted(ran(results[0]) + ran(results[1])) == sorted(STEPS)
     assert digests(results[0]) == digests(results[1])
     assert {step: len(folders) for step, folders in home.artifacts().items()} == dict.fromkeys(STEPS, 1)
+    assert sorted(result["registered"]["new"] for result in results) == [False, True]
+    assert {result["registered"]["version"] for result in results} == {"1"}
 
 
 def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> None:

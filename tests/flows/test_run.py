@@ -148,6 +148,31 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(copied: Home
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
 
 
+def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(copied: Home) -> None:
+    copied.run("--training.learning_rate=0.002")
+    result = copied.run()
+    assert (result["registered"]["version"], result["registered"]["aliases"]) == ("1", ["champion"])
+    aliases = tracking(copied).get_registered_model("e2e").aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
+
+
+def test_the_same_weights_with_another_length_are_another_version(finished: tuple[Home, Any], copied: Home) -> None:
+    length = json.loads((copied.artifacts()["tokenize"][0] / "tokens.json").read_text())["max_length"]
+    result = copied.run(f"--encoding.max_length={length + 100}")
+    weights = {(folder / "model.safetensors").read_bytes() for folder in copied.artifacts()["finetune"]}
+    assert len(weights) == 1  # padding is per batch, so a length that cuts nothing trains the same classifier
+    assert (result["registered"]["version"], result["registered"]["new"]) == ("2", True)
+
+
+def test_the_curve_is_part_of_what_an_evaluation_depends_on(finished: tuple[Home, Any]) -> None:
+    (folder,) = finished[0].artifacts()["finetune"]
+    history = pd.read_parquet(folder / "history.parquet").drop(columns="seconds")
+    facts = json.loads((folder / "training.json").read_text())
+    assert facts["history_sha256"] == hashlib.sha256(history.to_csv().encode()).hexdigest()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {file["name"] for file in manifest["files"] if file["noted"]} == {"history.parquet", "recipe.json"}
+
+
 def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:
     home, result = finished
     lines = []

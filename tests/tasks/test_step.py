@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,11 @@ import pytest
 
 from flows.classify import steps
 from lib.artifacts import Artifact, Store, key_of
+from lib.errors import StoreError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import build_recipe, recipe_fields
-from tasks.step import (
-    ArtifactPolicy,
-    ArtifactRecords,
-    DeclaredFields,
-    Run,
-    Step,
-    StoreLocks,
-    UndeclaredFieldError,
-    Work,
-    step,
-)
+from tasks.prefect_cache import ArtifactPolicy, ArtifactRecords, StoreLocks
+from tasks.step import DeclaredFields, Run, Step, UndeclaredFieldError, Work, step
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = build_recipe({"data": {"source": "sample"}})
@@ -108,12 +101,17 @@ def own_step(compute: Callable[..., None], **options: Any) -> Step:
     return step("own", **options)(compute)
 
 
+def do(made: Step) -> Artifact:
+    """Runs a step without inputs as Prefect does when the store has no artifact of it."""
+    return made._run(Run(RECIPE), made.ingredients(RECIPE, {}), {})
+
+
 def test_a_step_that_reads_an_undeclared_field_leaves_no_artifact(home: Path) -> None:
     def compute(work: Work) -> None:
         (work.folder / "epochs").write_text(str(work.recipe.training.epochs))
 
     with pytest.raises(UndeclaredFieldError, match="step own reads training: "):
-        own_step(compute, reads=["split.seed"])._run(Run(RECIPE), {})
+        do(own_step(compute, reads=["split.seed"]))
     assert list(Store(home / "store").manifests("own")) == []
 
 
@@ -121,9 +119,21 @@ def test_a_step_can_read_what_it_keeps_out_of_its_key(home: Path) -> None:
     def compute(work: Work) -> None:
         (work.folder / "checkpoints").write_text(str(work.recipe.training.checkpoint_every))
 
-    artifact = own_step(compute, unkeyed=["training.checkpoint_every"])._run(Run(RECIPE), {})
+    artifact = do(own_step(compute, unkeyed=["training.checkpoint_every"]))
     assert artifact.file("checkpoints").read_text() == "500"
     assert artifact.folder.parent == home / "store" / "own"
+
+
+def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Path) -> None:
+    def compute(work: Work) -> None:
+        (work.folder / "data").write_text("by the old code")
+
+    made = own_step(compute)
+    edited = replace(made, code={**made.code, "lib.data.split": "what it was before"})
+    with pytest.raises(StoreError, match=r"the code of lib\.data\.split changed after this run began: run again"):
+        do(edited)
+    assert list(Store(home / "store").manifests("own")) == []
+    assert do(made).file("data").read_text() == "by the old code"
 
 
 # -- keys -------------------------------------------------------------------------------------------------------
@@ -308,7 +318,7 @@ def locks() -> StoreLocks:
 def other_process(home: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock of KEY until its standard input is closed."""
     program = (
-        "import sys\nfrom tasks.step import StoreLocks\nlocks = StoreLocks()\n"
+        "import sys\nfrom tasks.prefect_cache import StoreLocks\nlocks = StoreLocks()\n"
         f"assert locks.acquire_lock({KEY!r}, 'other')\nprint('held', flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(
@@ -428,10 +438,8 @@ def test_prefects_asynchronous_engine_has_the_same_locks(locks: StoreLocks) -> N
     assert asyncio.run(locks.await_for_lock(KEY))
 
 
-def test_a_copied_policy_has_the_same_step_and_the_same_locks(locks: StoreLocks) -> None:
-    made = STEPS["split"][0]
-    policy = ArtifactPolicy(step=made).configure(lock_manager=locks)
+def test_copies_of_the_policy_have_the_same_locks(locks: StoreLocks) -> None:
+    policy = ArtifactPolicy().configure(lock_manager=locks)
     assert isinstance(policy, ArtifactPolicy)
-    assert policy.step is made
     assert policy.lock_manager is locks
     assert copy.deepcopy(locks) is locks

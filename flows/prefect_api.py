@@ -1,0 +1,55 @@
+"""The Prefect server of a run from a terminal: the one that PREFECT_API_URL names, or a temporary one."""
+
+from __future__ import annotations
+
+import os
+
+import httpx
+from filelock import FileLock
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from lib.errors import ServiceError
+from tasks.services import home
+from tasks.tracking import reason_of, without_password
+
+ANSWER_SECONDS = 10  # within which a server that is there answers
+
+
+def find_or_start_prefect() -> None:
+    """Makes sure that a Prefect server answers; raises ServiceError if not, because a flow would end in a traceback."""
+    address = os.environ.get("PREFECT_API_URL")
+    if address:
+        _find(address)
+    else:
+        _start()
+
+
+def _find(address: str) -> None:
+    """Asks the server once, also whether its version fits."""
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect,
+        ):
+            prefect.raise_for_api_version_mismatch()
+    except (RuntimeError, ValueError, httpx.HTTPError) as error:
+        raise ServiceError(
+            f"Prefect does not answer at {without_password(address)} ({reason_of(error)}): start that server, or"
+            " correct PREFECT_API_URL, or unset it to run without a server"
+        ) from None
+
+
+def _start() -> None:
+    """Starts the temporary server that this process's flow will use, one process at a time.
+
+    Two servers that create the tables of one new database at once would collide.
+    """
+    try:
+        with FileLock(home() / ".prefect.lock"):
+            get_client(sync_client=True)
+    except RuntimeError as error:
+        raise ServiceError(
+            f"Prefect's temporary server did not start ({error}): see that {home() / 'prefect'} can be written, or"
+            " start a server (`make ui`) and set PREFECT_API_URL"
+        ) from None

@@ -1,0 +1,210 @@
+"""`python -m flows.ui`: both servers over a home's files, on this machine only, and nothing left of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from e2e import Home, free_port, wait_until
+
+pytestmark = pytest.mark.e2e
+
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+@pytest.fixture
+def alone(copied: Home) -> Home:
+    """A copy of the finished run's home, and no server named by the environment."""
+    return replace(copied, environment={})
+
+
+@dataclass
+class Ui:
+    """The program while it runs; each server is the leader of a process group."""
+
+    process: subprocess.Popen[str]
+    prefect: int
+    mlflow: int
+
+    def listeners(self) -> dict[int, set[str]]:
+        """The addresses at which the program and all that it started listen, by port."""
+        found: dict[int, set[str]] = {}
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.setdefault(connection.laddr.port, set()).add(connection.laddr.ip)
+        return found
+
+    def servers(self) -> dict[str, psutil.Process]:
+        """The process of each server, by its module's name."""
+        children = psutil.Process(self.process.pid).children()
+        return {name: child for child in children for name in ("prefect", "mlflow") if name in child.cmdline()}
+
+    def end(self, kind: signal.Signals) -> int:
+        """Sends the signal; the exit status."""
+        self.process.send_signal(kind)
+        return self.process.wait(60)
+
+
+def arguments(prefect: int, mlflow: int) -> list[str]:
+    return ["--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
+
+
+@contextmanager
+def started(home: Home) -> Iterator[Ui]:
+    """The program once it has printed its last line; what it says of addresses is checked."""
+    prefect, mlflow = free_port(), free_port()
+    process = subprocess.Popen(
+        home.command(*arguments(prefect, mlflow), module="flows.ui"),
+        cwd=home.project,
+        env=home.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert lines[:2] == [
+            f"Prefect  http://127.0.0.1:{prefect}\n",
+            f"MLflow   http://127.0.0.1:{mlflow}/#/experiments?workflowType=machine_learning\n",
+        ]
+        assert "Ctrl-C" in lines[2]
+        yield Ui(process, prefect, mlflow)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
+
+
+def of_home(home: Home) -> list[psutil.Process]:
+    """Processes that work in this home: what the program started, its children, and theirs."""
+    mine = f"FINETUNE_HOME={home.folder}".encode()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if mine in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                found.append(process)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or is somebody else's
+    return found
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def test_both_pages_show_the_homes_runs_to_this_machine_alone(alone: Home) -> None:
+    with started(alone) as ui:
+        prefect, mlflow = f"http://127.0.0.1:{ui.prefect}", f"http://127.0.0.1:{ui.mlflow}"
+        for page in (prefect, mlflow):
+            answer = httpx.get(page, follow_redirects=True)
+            assert answer.is_success
+            assert "<html" in answer.text
+        assert httpx.get(f"{prefect}/ui-settings").json()["api_url"] == f"{prefect}/api"
+        assert httpx.post(f"{prefect}/api/flow_runs/filter", json={}).json() == []  # it ran on another server
+        (run,) = httpx.post(f"{mlflow}/api/2.0/mlflow/runs/search", json={"experiment_ids": ["1"]}).json()["runs"]
+        assert run["info"]["status"] == "FINISHED"
+        artifacts = httpx.get(
+            f"{mlflow}/ajax-api/2.0/mlflow/artifacts/list", params={"run_id": run["info"]["run_id"]}
+        ).json()["files"]
+        assert "report.html" in {file["path"] for file in artifacts}
+        listening = ui.listeners()
+        assert {ui.prefect, ui.mlflow} <= set(listening)
+        assert set().union(*listening.values()) <= LOOPBACK
+
+
+def test_the_pages_ask_nobody_else(alone: Home) -> None:
+    with started(alone) as ui:
+        settings = httpx.get(f"http://127.0.0.1:{ui.prefect}/ui-settings").json()
+        assert settings["default_ui"] == "v1"
+        api = f"http://127.0.0.1:{ui.prefect}/api/admin/settings"
+        assert httpx.get(api).json()["server"]["analytics_enabled"] is False
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda kind: kind.name)
+def test_a_signal_ends_both_and_leaves_nothing(alone: Home, kind: signal.Signals) -> None:
+    with started(alone) as ui:
+        processes = of_home(alone)
+        assert len(processes) >= 3
+        assert ui.end(kind) == 0
+        assert of_home(alone) == []
+        assert is_free(ui.prefect)
+        assert is_free(ui.mlflow)
+        assert ui.process.stderr is not None
+        assert ui.process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("taken", ["prefect", "mlflow"])
+def test_a_taken_port_is_one_sentence_and_nothing_is_left(alone: Home, taken: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = {"prefect": free_port(), "mlflow": free_port(), taken: port}
+        done = alone.call(*arguments(**ports), module="flows.ui")
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: port {port} for \w+ is taken: .*--{taken}-port\)\n", done.stderr)
+    assert of_home(alone) == []
+    assert all(is_free(port) for port in ports.values())
+
+
+def test_a_port_that_cannot_be_is_refused(alone: Home) -> None:
+    done = alone.call("--prefect-port", "65536", module="flows.ui")
+    assert done.returncode == 2
+    assert "65536 is no port: choose one from 1 to 65535" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["prefect", "mlflow"])
+def test_a_server_that_dies_is_reported_and_the_other_ends(alone: Home, name: str) -> None:
+    with started(alone) as ui:
+        os.killpg(ui.servers()[name].pid, signal.SIGKILL)
+        assert ui.process.wait(60) == 2
+        assert ui.process.stderr is not None
+        said = ui.process.stderr.read()
+    assert re.fullmatch(rf"error: {name} ended with status -9: see .*/{name}-server\.log\n", said, re.IGNORECASE)
+    assert of_home(alone) == []
+
+
+def test_servers_that_the_environment_names_are_printed_and_not_started(alone: Home) -> None:
+    named = {"PREFECT_API_URL": "http://prefect.test/api", "MLFLOW_TRACKING_URI": "http://ann:secret@mlflow.test"}
+    done = replace(alone, environment=named).call(module="flows.ui")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["Prefect  http://prefect.test/api", "MLflow   http://mlflow.test"]
+
+
+def test_one_named_server_leaves_the_other_to_be_started(alone: Home) -> None:
+    home = replace(alone, environment={"PREFECT_API_URL": "http://prefect.test/api"})
+    port = free_port()
+    process = subprocess.Popen(
+        home.command("--mlflow-port", str(port), module="flows.ui"),
+        cwd=home.project,
+        env=home.env(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Prefect  http://prefect.test/api\n"
+        assert process.stdout.readline().startswith(f"MLflow   http://127.0.0.1:{port}/")
+        wait_until(lambda: not is_free(port), seconds=5, what="MLflow")
+        assert not any("prefect" in child.cmdline() for child in psutil.Process(process.pid).children())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
