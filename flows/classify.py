@@ -23,7 +23,7 @@ from tasks.finetune import finetune
 from tasks.messages import messages
 from tasks.register import promote, publishing, register
 from tasks.runner import Performer
-from tasks.services import PREFECT_PORT
+from tasks.services import PREFECT_PORT, without_password
 from tasks.split import split
 from tasks.step import Run
 from tasks.tokenize import tokenize
@@ -50,14 +50,17 @@ def steps(do: Callable[..., Any]) -> dict[str, Any]:
 
 
 def run_name() -> str:
-    """What Prefect's and MLflow's pages call a run: its recipe and when it began, on the clock of this machine."""
-    return f"{runtime.flow_run.parameters['recipe'].name} {datetime.now():%Y-%m-%d %H:%M:%S}"
+    """What Prefect's and MLflow's pages call a run: its recipe and when it began, on the clock of this machine.
+
+    Without the year, which the pages say elsewhere, it fits into their columns.
+    """
+    return f"{runtime.flow_run.parameters['recipe'].name} {datetime.now():%m-%d %H:%M:%S}"
 
 
 def run_page() -> str:
     """Where Prefect shows the present run, or will once `make ui` runs."""
     if os.environ.get("PREFECT_API_URL"):
-        return str(runtime.flow_run.ui_url)
+        return without_password(str(runtime.flow_run.ui_url))
     return f"http://127.0.0.1:{PREFECT_PORT}/runs/flow-run/{runtime.flow_run.id}"
 
 

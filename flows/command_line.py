@@ -5,21 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from mlflow.exceptions import MlflowException
 from prefect.logging.configuration import setup_logging
 from rich.console import Console
 
 from flows.prefect_api import find_or_start_prefect
 from flows.terminal import Result, progress_bars, show_result, show_verdicts
-from lib.errors import FinetuneError, MessagesError, RecipeError
+from lib.errors import FinetuneError, MessagesError, RecipeError, ServiceError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import RecipeField, load_recipe, recipe_fields, unknown_field
 from tasks.runner import Explainer
+from tasks.services import tracking_uri, unusable_home_is_clear, without_password
 from tasks.step import Run
+from tasks.tracking import reason_of
 
+EXIT_NOBODY_READS = 1  # what rich, which prints the tables, ends with
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 OPTIONS = ("recipe", "explain", "json", "help")  # the flags that are no fields
@@ -36,16 +42,39 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], steps: Callable[..., Any]) -> int:
     """Runs what the arguments ask for; returns the exit status."""
     try:
-        if argv and argv[0] == "predict":
-            return _predict(argv[1:])
-        options, recipe = _parse(argv)
-        return _explain(recipe, steps, options.json) if options.explain else _run(recipe, flow, options.json)
+        with unusable_home_is_clear(), _mlflow_errors_are_clear():
+            status = _do(argv, flow, steps)
+            sys.stdout.flush()  # here rather than when Python ends, so that a closed pipe is noticed here
+            return status
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the program's output
         return EXIT_USER_ERROR
+    except BrokenPipeError:
+        # Whoever read the output, `head` for example, has enough. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NOBODY_READS
     except KeyboardInterrupt:
         print("interrupted: the next run goes on from what is in the store", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
+
+
+def _do(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], steps: Callable[..., Any]) -> int:
+    if argv and argv[0] == "predict":
+        return _predict(argv[1:])
+    options, recipe = _parse(argv)
+    return _explain(recipe, steps, options.json) if options.explain else _run(recipe, flow, options.json)
+
+
+@contextmanager
+def _mlflow_errors_are_clear() -> Iterator[None]:
+    """What MLflow raises in the middle of a run, a full database or a lost server, as one sentence."""
+    try:
+        yield
+    except MlflowException as error:
+        raise ServiceError(
+            f"MLflow at {without_password(tracking_uri())} failed ({without_password(reason_of(error))}): see that it"
+            " works and run again, which goes on from what is in the store"
+        ) from error
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ClassifyRecipe]:
@@ -120,7 +149,7 @@ def _explain(recipe: ClassifyRecipe, steps: Callable[..., Any], as_json: bool) -
     steps(explainer)
     if as_json:
         verdicts = [{"step": v.step, "would": v.would, "reasons": v.reasons} for v in explainer.verdicts]
-        print(json.dumps(verdicts))  # noqa: T201
+        print(json.dumps({"recipe": recipe.name, "steps": verdicts}))  # noqa: T201
     else:
         show_verdicts(Console(), explainer.verdicts)
     return 0

@@ -10,14 +10,15 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from lib.errors import ServiceError
-from tasks.services import home
-from tasks.tracking import reason_of, without_password
+from tasks.services import home, make_home, without_password
+from tasks.tracking import reason_of
 
 ANSWER_SECONDS = 10  # within which a server that is there answers
 
 
 def find_or_start_prefect() -> None:
     """Makes sure that a Prefect server answers; raises ServiceError if not, because a flow would end in a traceback."""
+    make_home()
     address = os.environ.get("PREFECT_API_URL")
     if address:
         _find(address)

@@ -22,7 +22,7 @@ from rich.table import Table
 from lib.artifacts import Store
 from lib.errors import FinetuneError, StoreError
 from lib.housekeeping import Damage, Entry, Pruned, list_artifacts, prune, verify
-from tasks.services import store_folder
+from tasks.services import store_folder, unusable_home_is_clear
 
 FINAL_STEPS = ("evaluate",)  # what runs are made for: what none of these was made from is unreferenced
 EXIT_DAMAGED = 1
@@ -41,13 +41,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = _parser().parse_args(argv)
         store = Store(store_folder())
-        match options.command:
-            case "list":
-                return _list(store, options.json)
-            case "verify":
-                return _verify(store, options.json)
-            case _:
-                return _prune(store, options)
+        with unusable_home_is_clear():
+            match options.command:
+                case "list":
+                    return _list(store, options.json)
+                case "verify":
+                    return _verify(store, options.json)
+                case _:
+                    return _prune(store, options)
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the program's output
         return EXIT_USER_ERROR

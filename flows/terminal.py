@@ -5,11 +5,13 @@ Everything here goes to standard error or, at the end of a run, to standard outp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from prefect.settings import PREFECT_UI_URL
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -20,7 +22,7 @@ from lib.progress import Progress as ProgressCallback
 from lib.progress import silent
 from tasks.register import Registered
 from tasks.runner import Outcome, Verdict
-from tasks.services import tracking_page
+from tasks.services import PREFECT_PORT, tracking_is_served, tracking_page, without_password
 
 # How a flow finds the terminal's progress bars; a run without a terminal has none.
 PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
@@ -83,7 +85,18 @@ def show_result(console: Console, result: Result, confidence: float) -> None:
     console.print(steps)
     aliases = f" ({', '.join(result.registered.aliases)})" if result.registered.aliases else ""
     console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
-    console.print(f"`make ui` opens the pages: curves and models on {tracking_page()}, runs and steps in Prefect")
+    for hint in where_to_look():
+        console.print(hint, soft_wrap=True)
+
+
+def where_to_look() -> Iterator[str]:
+    """Where to look further, and whether the page is there already."""
+    later = " (once `make ui` runs)"
+    yield f"curves and models in MLflow: {tracking_page()}{'' if tracking_is_served() else later}"
+    if os.environ.get("PREFECT_API_URL"):
+        yield f"runs and steps in Prefect: {without_password(PREFECT_UI_URL.value())}"
+    else:
+        yield f"runs and steps in Prefect: http://127.0.0.1:{PREFECT_PORT}{later}"
 
 
 def _facts(artifacts: dict[str, Any], metrics: dict[str, float], confidence: float) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Prefect's and MLflow's pages over the local files of `$FINETUNE_HOME`: `python -m flows.ui`, until Ctrl-C.
 
 Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started
-here; its address is printed.
+here; its address is printed. A database that MLFLOW_TRACKING_URI names has no pages, so MLflow is started over it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,23 @@ from dataclasses import dataclass
 from types import FrameType
 
 import httpx
+from mlflow import MlflowClient
 
 from lib.errors import FinetuneError, ServiceError
-from tasks.services import MLFLOW_PORT, PREFECT_PORT, artifact_folder, home, local_tracking_uri
+from tasks.services import (
+    MLFLOW_PORT,
+    PREFECT_PORT,
+    artifact_folder,
+    home,
+    make_home,
+    tracking_is_served,
+    tracking_page,
+    tracking_uri,
+    unusable_home_is_clear,
+    without_password,
+)
 from tasks.track import IN_MLFLOW
-from tasks.tracking import client, without_password
+from tasks.tracking import client
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
@@ -107,20 +119,31 @@ def start_prefect(port: int) -> Server:
 
 
 def start_mlflow(port: int) -> Server:
-    """MLflow's server over `$FINETUNE_HOME/mlflow.db` and `mlartifacts`."""
-    client()  # creates the tables, so that the server finds them
+    """MLflow's server over the database in which runs are recorded: `$FINETUNE_HOME/mlflow.db`, or the one named."""
+    page = _newest_experiment(client())  # which also creates the tables, so that the server finds them
     arguments = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    arguments += ["--backend-store-uri", local_tracking_uri()]
-    arguments += ["--default-artifact-root", artifact_folder().as_uri()]
-    # Job execution would add eight processes that nothing here uses.
     return start(
         "MLflow",
         arguments,
         port,
-        page=f"/#/experiments?{IN_MLFLOW}",
+        page=page,
         health="/health",
-        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        environment={
+            # Not as an argument, which every user of this machine could read: there may be a password in it.
+            "MLFLOW_BACKEND_STORE_URI": tracking_uri(),
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifact_folder().as_uri(),
+            # Job execution would add eight processes that nothing here uses.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
     )
+
+
+def _newest_experiment(tracking: MlflowClient) -> str:
+    """The page of its runs; of the experiments, as long as there is none."""
+    made_by_flows = [found for found in tracking.search_experiments() if found.name != "Default"]
+    newest = max(made_by_flows, key=lambda found: found.creation_time, default=None)
+    # From the list of experiments MLflow would go on to its pages for language model applications.
+    return f"/#/experiments/{newest.experiment_id}/runs?{IN_MLFLOW}" if newest else f"/#/experiments?{IN_MLFLOW}"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -129,7 +152,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--prefect-port", type=_port, default=PREFECT_PORT)
     parser.add_argument("--mlflow-port", type=_port, default=MLFLOW_PORT)
     options = parser.parse_args(argv)
-    home().mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
@@ -141,14 +163,16 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(signal.SIGHUP, ask_to_stop)
     servers: list[Server] = []
     try:
-        if not os.environ.get("PREFECT_API_URL"):
-            servers.append(start_prefect(options.prefect_port))
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            servers.append(start_mlflow(options.mlflow_port))
+        with unusable_home_is_clear():
+            make_home()
+            if not os.environ.get("PREFECT_API_URL"):
+                servers.append(start_prefect(options.prefect_port))
+            if not tracking_is_served():
+                servers.append(start_mlflow(options.mlflow_port))
         _wait_until_up(servers, stop)
         pages = {server.name: server.page for server in servers}
         _say("Prefect", pages.get("Prefect", os.environ.get("PREFECT_API_URL", "")))
-        _say("MLflow", pages.get("MLflow", os.environ.get("MLFLOW_TRACKING_URI", "")))
+        _say("MLflow", pages.get("MLflow", tracking_page()))
         if servers:
             print("Ctrl-C stops what was started here", flush=True)  # noqa: T201 - this is the program's output
         while servers and not stop.wait(1):

@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lib.checksum import file_sha256
 from lib.disk import disk_full_is_clear
 from lib.errors import StoreError
 
@@ -162,7 +163,7 @@ class Store:
                 return f"{file.name} has {stat.st_size:,} bytes instead of {file.size:,}"
             seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen not in self._verified:
-                if _sha256(path) != file.sha256:
+                if file_sha256(path) != file.sha256:
                     return f"{file.name} does not have its checksum"
                 # Not while the file is so young that a change within the clock's grain could look the same.
                 if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
@@ -261,7 +262,7 @@ def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
         File(
             name=(name := path.relative_to(folder).as_posix()),
             size=path.stat().st_size,
-            sha256=_sha256(path),
+            sha256=file_sha256(path),
             noted=name in noted,
         )
         for path in paths
@@ -271,11 +272,6 @@ def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
 def _digest(files: list[File]) -> str:
     lines = sorted(f"{file.name} {file.sha256}" for file in files if not file.noted)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:

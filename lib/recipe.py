@@ -42,8 +42,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 SHA256 = r"^[0-9a-f]{64}$"
-REGISTERED_NAME = r"^[^/:]+$"  # what MLflow accepts
-PATTERNS = {SHA256: "64 digits from 0-9 and a-f", REGISTERED_NAME: "text without / and :"}  # in words
+# What MLflow accepts as a name, and in the filters that look for it.
+REGISTERED_NAME = r"^[^/:'\"\\]+$"
+PATTERNS = {  # in words
+    SHA256: "64 digits from 0-9 and a-f",
+    REGISTERED_NAME: "text without slashes, colons and quotes",
+}
 POSITION = re.compile(r"[0-9]{1,9}")
 Text = Annotated[str, Field(min_length=1)]
 Column = str | Annotated[int, Field(ge=0)]

@@ -200,6 +200,17 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """The node's value, if it has one: `2020-13-45` looks like a date, and is none."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:  # whatever made it stumble
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                problem=f"{_shortened(str(node.value))} is no {kind}: correct it, or put it in quotes",
+                problem_mark=node.start_mark,
+            ) from error
+
 
 def _read_yaml(file: Path) -> Mapping[Any, Any]:
     try:

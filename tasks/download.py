@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from lib.data.download import data_ending
 from lib.data.download import download as fetch
 from lib.data.download import identity as source_identity
 from lib.data.sample import ARCHIVE
@@ -24,8 +25,14 @@ def _addresses(recipe: ClassifyRecipe) -> list[str]:
 
 
 def _identity(recipe: ClassifyRecipe) -> dict[str, str]:
-    """What stands for the file in the key: its checksum where one is known, never its place."""
-    return source_identity(_addresses(recipe), member=recipe.data.member, sha256=recipe.data.sha256)
+    """What stands for the file in the key: its checksum where one is known, never its place.
+
+    What ends the file's name counts only where that is to say the format.
+    """
+    data = recipe.data
+    return source_identity(
+        _addresses(recipe), member=data.member, sha256=data.sha256, ending_counts=data.format is None
+    )
 
 
 def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect's signature
@@ -37,7 +44,7 @@ def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - P
 @step(
     "download",
     reads=["data.member"],
-    unkeyed=["data.url", "data.sha256"],
+    unkeyed=["data.url", "data.sha256", "data.format"],
     identity=_identity,
     noted=["source.json"],
     retries=len(RETRY_SECONDS),
@@ -45,7 +52,9 @@ def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - P
     retry_condition_fn=_can_help,
 )
 def download(work: Work) -> None:
-    """Fetches the source file into `data/`, under its own name; `source.json` says where it came from."""
+    """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address
+    are in `source.json`.
+    """
     data = work.recipe.data
     folder = work.folder / "data"
     folder.mkdir()
@@ -58,7 +67,13 @@ def download(work: Work) -> None:
         progress=work.progress,
         warn=work.log.warning,
     )
+    ending = ""
+    if data.format is None:
+        ending = data_ending(
+            _addresses(work.recipe), member=data.member, sha256=data.sha256, unpacked_name=got.file.name
+        )
+    got.file.rename(folder / f"source{ending}")
     if data.sha256 is None:
         work.log.info("%s is not pinned: add data.sha256: %s to notice when it changes", got.address, got.sha256)
-    source = {"address": got.address, "sha256": got.sha256, "size": got.size}
+    source = {"name": got.file.name, "address": got.address, "sha256": got.sha256, "size": got.size}
     (work.folder / "source.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")

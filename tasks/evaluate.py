@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from lib.checksum import file_sha256
 from lib.data.split import SPLITS
 from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_table
 from lib.jsonfile import load_json
@@ -21,7 +21,7 @@ REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "assets" / "report.html"
 
 def _template(recipe: ClassifyRecipe) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """The report's page is made of a template, which is no code that a fingerprint sees."""
-    return {"report_template": hashlib.sha256(REPORT_TEMPLATE.read_bytes()).hexdigest()}
+    return {"report_template": file_sha256(REPORT_TEMPLATE)}
 
 
 @step(

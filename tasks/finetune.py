@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from lib.data.balance import class_weights
 from lib.data.tables import TOKENS, load_labels, load_table
+from lib.evaluation.labels import positive_class
 from lib.jsonfile import load_json, save_json
 from tasks.step import Work, step
 
@@ -16,12 +20,13 @@ if TYPE_CHECKING:
     from lib.progress import Progress
 
 PREFECT_SECONDS = 2.0  # between two updates of the progress bar on Prefect's page: each is a request
+AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until Prefect gives up
 
 
 @step(
     "finetune",
     reads=["model.dropout", "encoding.name", "classifier", "training", "balance.method"],
-    unkeyed=["training.checkpoint_every"],
+    unkeyed=["training.checkpoint_every", "evaluation.positive_label"],
     # The recipe is noted as the first run that needed this classifier had it: its name and addresses, for example, may
     # differ in the next. The history has seconds in it. Neither may make an evaluation run again.
     noted=["recipe.json", "history.parquet"],
@@ -38,6 +43,7 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
 
     recipe = work.recipe
     labels = load_labels(tokenize.file("train.parquet"))
+    positive_class(labels, recipe.evaluation.positive_label)  # a wrong one is refused before the training, not after it
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in ("train", "validation")}
     splits = {name: EncodedMessages(list(t["tokens"]), list(t["target"])) for name, t in tables.items()}
     max_length = load_json(tokenize.file("tokens.json"))["max_length"]
@@ -49,7 +55,7 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
         seed=recipe.training.seed,
     )
     weighted = recipe.balance.method == "class_weights"
-    live = HistoryLog(client(), work.tracking_run)
+    live = HistoryLog(client(), work.tracking_run, work.log.warning)
     trained = train_classifier(
         classifier,
         splits["train"],
@@ -60,7 +66,7 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
         class_weights=class_weights(tables["train"]["target"]) if weighted else None,
         scratch=work.scratch,
         on_row=live,
-        progress=_PrefectProgress(work.progress),
+        progress=_PrefectProgress(work.progress, work.log.warning),
         warn=work.log.warning,
     )
     live.send()
@@ -84,22 +90,36 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
 
 
 class _PrefectProgress:
-    """Shows the progress on Prefect's page too, as often as a person looks."""
+    """Shows the progress on Prefect's page too, as often as a person looks.
 
-    def __init__(self, terminal: Progress) -> None:
-        self._terminal = terminal
+    A request that is lost does not end the training: `warn` hears of it once.
+    """
+
+    def __init__(self, terminal: Progress, warn: Callable[[str], None]) -> None:
+        self._terminal, self._warn = terminal, warn
         self._artifact: Any = None
-        self._shown = 0.0
+        self._next = 0.0  # when to show again (time.monotonic)
+        self._warned = False
 
     def __call__(self, done: int, total: int | None, unit: str) -> None:
-        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+        from prefect.exceptions import PrefectException
 
         self._terminal(done, total, unit)
-        now = time.monotonic()
-        if not total or (now - self._shown < PREFECT_SECONDS and done < total):
+        if not total or (time.monotonic() < self._next and done < total):
             return
-        self._shown = now
-        percent = 100 * done / total
+        pause = PREFECT_SECONDS
+        try:
+            self._show(100 * done / total, unit)
+        except (httpx.HTTPError, PrefectException) as error:
+            pause = AFTER_FAILURE_SECONDS
+            if not self._warned:
+                self._warn(f"Prefect's page could not be told how far training is ({type(error).__name__}): it goes on")
+                self._warned = True
+        self._next = time.monotonic() + pause
+
+    def _show(self, percent: float, unit: str) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
         if self._artifact is None:
             self._artifact = create_progress_artifact(percent, key="finetune", description=f"{unit} of fine-tuning")
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.data.messages import profile_messages, read_messages
 from lib.data.tables import MESSAGES, save_table
-from lib.jsonfile import save_json
+from lib.jsonfile import load_json, save_json
 from lib.text.encoding import load_encoding
 from tasks.step import Work, step
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 )
 def messages(work: Work, download: Artifact) -> None:
     """Parses and checks the source file: `messages.parquet`, and `profile.json` with counts and lengths."""
-    (file,) = download.file("data").iterdir()
+    (file,) = download.file("data").glob("source*")
     data = work.recipe.data
     table = read_messages(
         file,
+        name=load_json(download.file("source.json"))["name"],  # in errors: the name that its owner gave it
         format=data.format,
         text_column=data.text_column,
         label_column=data.label_column,

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError
 from tasks.register import CHAMPION
-from tasks.tracking import client
+from tasks.tracking import client, reason_of
 
 
 def predict(texts: Sequence[str], *, name: str | None = None, run: str | None = None) -> list[dict[str, Any]]:
@@ -27,7 +27,13 @@ def predict(texts: Sequence[str], *, name: str | None = None, run: str | None = 
     mlflow.set_tracking_uri(tracking.tracking_uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = mlflow.pyfunc.load_model(uri)
+        try:
+            model = mlflow.pyfunc.load_model(uri)
+        except (MlflowException, OSError) as error:
+            raise ServiceError(
+                f"the classifier {uri} cannot be loaded ({reason_of(error)}): its files are missing or damaged, so"
+                " choose another one (--name, --run) or fine-tune again under another registry.name"
+            ) from None
     answers: list[dict[str, Any]] = model.predict(list(texts)).to_dict("records")
     return answers
 

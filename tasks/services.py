@@ -5,17 +5,55 @@ Everything lies under `$FINETUNE_HOME` (default: `.finetune` in the project) unl
 environment then; `flows/__init__.py` and `tasks/__init__.py` see to that.
 """
 
+import errno
 import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from lib.errors import StoreError
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
 PROJECT = Path(__file__).resolve().parents[1]
+# No permission, a read-only file system, a file where a folder must be (or a folder where a file must be).
+UNUSABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+)
 
 
 def home() -> Path:
     """The folder for everything that a run keeps."""
     return Path(os.environ.get("FINETUNE_HOME") or PROJECT / ".finetune").expanduser().absolute()
+
+
+def make_home() -> None:
+    """Creates the folders for everything, where they are not there yet; raises OSError if they cannot be."""
+    for folder in (home(), store_folder(), Path(os.environ["PREFECT_HOME"]).expanduser()):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def unusable_home_is_clear() -> Iterator[None]:
+    """Turns a home that cannot be created, read or written into one sentence; other `OSError`s pass unchanged.
+
+    Raises StoreError, naming the file or folder in the way and FINETUNE_HOME.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNUSABLE or not isinstance(error.filename, str):
+            raise
+        place = Path(error.filename)
+        # A folder above the home is named where that is the one that cannot be created.
+        if not (place.is_relative_to(home()) or home().is_relative_to(place)):
+            raise
+        raise StoreError(
+            f"{place} cannot be used ({error.strerror}): see that {home()} is a folder that can be written, or set"
+            " FINETUNE_HOME to another one"
+        ) from error
 
 
 def store_folder() -> Path:
@@ -38,14 +76,28 @@ def artifact_folder() -> Path:
     return home() / "mlartifacts"
 
 
+def tracking_is_served() -> bool:
+    """Whether MLFLOW_TRACKING_URI names a server: a database has no pages of its own until `make ui` serves it."""
+    return tracking_uri().startswith(("http://", "https://"))
+
+
 def tracking_page() -> str:
-    """Where MLflow's pages are, or will be once `make ui` runs."""
-    uri = tracking_uri()
-    return uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{MLFLOW_PORT}"
+    """Where MLflow's pages are, or will be once `make ui` runs; without a password, because it is shown."""
+    if tracking_is_served():
+        return without_password(tracking_uri()).rstrip("/")
+    return f"http://127.0.0.1:{MLFLOW_PORT}"
+
+
+def without_password(address: str) -> str:
+    """An address as it may be printed."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", address)
 
 
 def configure() -> None:
-    """Sets what Prefect and MLflow read from the environment; what the user has set wins."""
+    """Sets what Prefect and MLflow read from the environment; what the user has set wins.
+
+    Creates nothing, so that what needs no folder works without one: `--help`, or listing an empty store.
+    """
     defaults = {
         "PREFECT_HOME": str(home() / "prefect"),
         # Nothing phones home.
@@ -66,5 +118,5 @@ def configure() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    # Prefect makes its folder, but not the folders above it.
-    Path(os.environ["PREFECT_HOME"]).expanduser().mkdir(parents=True, exist_ok=True)
+    # Prefect tries when it is imported and makes no folders above its own; `make_home` comes before its server.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")

@@ -120,7 +120,9 @@ def _show_in_prefect(page: str, recipe: ClassifyRecipe, metrics: Mapping[str, fl
         {"metric": name, **{split: _rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}} for name in SHOWN
     ]
     create_table_artifact(table, key="metrics", description=f"Metrics of {recipe.name}, over all rows of each split")
-    create_link_artifact(page, link_text="this run in MLflow", key="mlflow-run")
+    create_link_artifact(
+        page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
+    )
     pictures = "\n\n".join(_picture(evaluated, name) for name in ("loss", "accuracy"))
     create_markdown_artifact(
         f"# {headline(recipe, metrics)}\n\n{pictures}\n\n[This run in MLflow]({page})\n",

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psutil
 from filelock import FileLock
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.credentials import get_default_host_creds
@@ -28,11 +28,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
-from tasks.services import artifact_folder, home, local_tracking_uri, tracking_uri
+from tasks.prefect_cache import run_log
+from tasks.services import (
+    artifact_folder,
+    home,
+    local_tracking_uri,
+    make_home,
+    tracking_is_served,
+    tracking_uri,
+    without_password,
+)
 
+# What a request ends with when the server is gone, answers nonsense, or the database is damaged or full.
+FAILURES = (MlflowException, SQLAlchemyError, ParseError)
 ANSWER_SECONDS = 10  # within which a server that is there answers
 LONGEST_REASON = 200  # characters of MLflow's own words in an error
 SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
+AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until MLflow gives up
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
 
@@ -40,28 +52,41 @@ PARAMS_A_REQUEST = 100
 def client() -> MlflowClient:
     """A client of the tracking server; the first use of a new local file creates its tables.
 
-    Raises ServiceError if a server is named and does not answer as MLflow does.
+    Raises ServiceError if a server is named and does not answer as MLflow does, or if the local file cannot be used.
     """
     uri = tracking_uri()
     if uri == local_tracking_uri():
-        home().mkdir(parents=True, exist_ok=True)
-        # Two processes that create the tables of one new file at once would collide.
-        with FileLock(home() / ".mlflow.lock"):
-            local = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-            local.search_experiments(max_results=1)
-            return local
+        return _local_client(uri)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         _ask_once(uri)
-        remote = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-        remote.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, ModuleNotFoundError) as error:
+        return _connected(uri)
+    except (*FAILURES, ModuleNotFoundError) as error:
         raise ServiceError(
             f"MLflow does not answer at {without_password(uri)} ({reason_of(error)}): start that server, or correct"
             " MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
-    return remote
+
+
+def _local_client(uri: str) -> MlflowClient:
+    make_home()
+    try:
+        # Two processes that create the tables of one new file at once would collide.
+        with FileLock(home() / ".mlflow.lock"):
+            return _connected(uri)
+    except FAILURES as error:
+        raise ServiceError(
+            f"MLflow cannot use {home() / 'mlflow.db'} ({reason_of(error)}): let it be written if it may not be, or"
+            " move it away, and the next run begins a new one without the runs and registered models in it"
+        ) from None
+
+
+def _connected(uri: str) -> MlflowClient:
+    """A client that has had an answer."""
+    tracking = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    tracking.search_experiments(max_results=1)
+    return tracking
 
 
 def _ask_once(uri: str) -> None:
@@ -72,11 +97,6 @@ def _ask_once(uri: str) -> None:
         http_request(credentials, "/health", "GET", max_retries=0, timeout=ANSWER_SECONDS)  # type: ignore[no-untyped-call]
     elif kind in DATABASE_ENGINES:
         create_engine(uri, poolclass=NullPool).connect().close()
-
-
-def without_password(address: str) -> str:
-    """An address as it may be printed."""
-    return re.sub(r"(?<=://)[^/@]*@", "", address)
 
 
 def reason_of(error: BaseException) -> str:
@@ -93,12 +113,14 @@ def reason_of(error: BaseException) -> str:
 
 
 def experiment_id(tracking: MlflowClient, name: str) -> str:
-    """The experiment's id; it is created when it is new."""
+    """The experiment's id; it is created when it is new, and restored when it was deleted in the page."""
     found = tracking.get_experiment_by_name(name)
     if found is not None:
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            tracking.restore_experiment(found.experiment_id)  # its name cannot be given to another one
         return str(found.experiment_id)
     # Without a server MLflow would put files below the working directory.
-    place = artifact_folder().as_uri() if tracking_uri() == local_tracking_uri() else None
+    place = None if tracking_is_served() else artifact_folder().as_uri()
     try:
         return str(tracking.create_experiment(name, artifact_location=place))
     except MlflowException:
@@ -123,11 +145,19 @@ def tracked_run(
             tracking.log_batch(run_id, params=entries[start : start + PARAMS_A_REQUEST])
         yield run_id
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
-        tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED if interrupted else RunStatus.FAILED))
+        _close(tracking, run_id, error)
         raise
     tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
+    """Tells MLflow how a run ended; where that fails, a warning says so, because `error` is what the user must see."""
+    status = RunStatus.KILLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+    try:
+        tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
+        tracking.set_terminated(run_id, RunStatus.to_string(status))
+    except FAILURES as lost:
+        run_log().warning("MLflow could not be told that run %s has ended (%s)", run_id, reason_of(lost))
 
 
 def _this_process() -> dict[str, str]:
@@ -152,12 +182,18 @@ def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
 
 
 class HistoryLog:
-    """Sends history rows to an MLflow run, many in one request."""
+    """Sends history rows to an MLflow run, many in one request.
 
-    def __init__(self, tracking: MlflowClient, run_id: str) -> None:
-        self._tracking, self._run_id = tracking, run_id
+    A request that is lost while rows still come ends nothing: they wait for the next one, and `warn` hears of it once.
+    """
+
+    def __init__(
+        self, tracking: MlflowClient, run_id: str, warn: Callable[[str], None] = lambda sentence: None
+    ) -> None:
+        self._tracking, self._run_id, self._warn = tracking, run_id, warn
         self._waiting: list[Metric] = []
-        self._sent = 0.0
+        self._next = 0.0  # when to send again (time.monotonic)
+        self._warned = False
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Takes one row of the history: `step` is the metrics' step, what was not measured is left out."""
@@ -167,15 +203,32 @@ class HistoryLog:
             for name, value in row.items()
             if name != "step" and value is not None and not math.isnan(value)
         ]
-        if time.monotonic() - self._sent > SEND_SECONDS:
-            self.send()
+        if time.monotonic() < self._next:
+            return
+        pause = SEND_SECONDS
+        try:
+            self._send()
+        except FAILURES as error:
+            pause = AFTER_FAILURE_SECONDS
+            if not self._warned:
+                self._warn(f"MLflow did not take the curves ({reason_of(error)}): they are kept and sent again")
+                self._warned = True
+        self._next = time.monotonic() + pause
 
     def send(self) -> None:
-        """Sends what is waiting."""
-        for start in range(0, len(self._waiting), METRICS_A_REQUEST):
-            self._tracking.log_batch(self._run_id, metrics=self._waiting[start : start + METRICS_A_REQUEST])
-        self._waiting = []
-        self._sent = time.monotonic()
+        """Sends all that is waiting, when no more rows come; raises ServiceError if MLflow does not take it."""
+        try:
+            self._send()
+        except FAILURES as error:
+            raise ServiceError(
+                f"MLflow at {without_password(tracking_uri())} does not take the curves ({reason_of(error)}): see that"
+                " it works and run again, which goes on from the last checkpoint"
+            ) from None
+
+    def _send(self) -> None:
+        while self._waiting:
+            self._tracking.log_batch(self._run_id, metrics=self._waiting[:METRICS_A_REQUEST])
+            del self._waiting[:METRICS_A_REQUEST]
 
 
 def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:

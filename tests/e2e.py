@@ -112,7 +112,7 @@ class Home:
         """For each step what would become of it, and why."""
         done = self.call(*self.arguments("--explain", "--json", *more))
         assert done.returncode == 0, done.stdout + done.stderr
-        return {v["step"]: (v["would"], v["reasons"]) for v in json.loads(done.stdout.splitlines()[-1])}
+        return {v["step"]: (v["would"], v["reasons"]) for v in json.loads(done.stdout)["steps"]}
 
     def artifacts(self) -> dict[str, list[Path]]:
         """The artifact folders of each step."""

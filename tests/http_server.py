@@ -125,6 +125,10 @@ def _handler_for(server: HttpServer) -> type[BaseHTTPRequestHandler]:
 
         do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
+
         def _send(self, reply: Reply, status: int, body: bytes, headers: dict[str, str]) -> None:
             is_head = self.command == "HEAD"
             self.send_response(reply.head if is_head and reply.head else status)

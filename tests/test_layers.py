@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LAYERS = ("lib", "tasks", "flows")  # each may import from those before it
 # `lib` from the bottom up: a module may import from its own row and from the rows before it.
 ROWS = (
-    ("errors", "progress", "jsonfile", "disk"),
+    ("errors", "progress", "jsonfile", "disk", "checksum"),
     ("recipe", "recipe_file", "artifacts", "fingerprint", "housekeeping"),
     ("text",),
     ("data",),

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import IO, NoReturn
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from lib.checksum import file_sha256
 from lib.data.archive import is_zip, safe_name, unpacked
+from lib.data.endings import known_ending
 from lib.data.transfer import AddressError, claimed, current_validators, fetch, forget, too_large, without_credentials
 from lib.disk import disk_full_is_clear
 from lib.errors import ArchiveError, ChecksumError, SourceError
@@ -23,6 +25,7 @@ from lib.progress import Progress, silent
 
 SIZE_LIMIT = 2 * 2**30  # bytes of what is fetched: a wrong address should not fill the disk
 TIMEOUT_SECONDS = 30.0  # without any byte from the server
+IDENTITY_SECONDS = 5.0  # the same while only a key is made: every plan and every run waits for that
 
 LOGGER = logging.getLogger(__name__)
 
@@ -98,34 +101,62 @@ def identity(
     *,
     member: str | None,
     sha256: str | None,
-    timeout: float = TIMEOUT_SECONDS,
+    ending_counts: bool,
+    timeout: float = IDENTITY_SECONDS,
 ) -> dict[str, str]:
     """What tells this source from every other in a cache key.
 
     - With a checksum the contents are known, so nothing else matters: the same file from a mirror, a disk or
       another machine is the same source.
-    - A local file is identified by its bytes as they lie there and by its name, whose ending may say the
-      format. Its folder is left out: a project can be moved, or copied to another machine, without computing
-      anything again.
+    - A local file is identified by its bytes as they lie there. Its folder is left out: a project can be moved,
+      or copied to another machine, without computing anything again.
     - Of a remote file without a checksum nothing is certain. The addresses stand for it, with what the server
       says of its state now (ETag, Last-Modified, length), so that a file that changes there is fetched again.
       Without an answer only the addresses remain.
 
+    Where `ending_counts`, because `data_ending` is to decide the format, the key also tells endings apart: the
+    ending itself where the names in the recipe have one, and else these names, because what an archive's only
+    file is called shows only when it is there.
+
     Addresses are looked at in the order in which `download` tries them, and the first that is there counts.
     What is wrong with others is not said here: `download` will say it.
     """
+
+    def naming(addresses: Sequence[str]) -> dict[str, str]:
+        return _naming(addresses, member) if ending_counts else {}
+
     if sha256 is not None:
-        return {"sha256": sha256}
+        return {"sha256": sha256} | naming(addresses)
     chosen = {} if member is None else {"member": member}
     remote = {"addresses": " ".join(map(without_credentials, filter(_is_remote, addresses)))}
     for address in addresses:
         if _is_remote(address):
             state = current_validators(address, timeout=timeout)
             if state is not None:
-                return remote | state | chosen
+                return remote | state | chosen | naming(addresses)
         elif (state := _local_state(address)) is not None:
-            return state | chosen
-    return remote | chosen
+            return state | chosen | naming([address])
+    return remote | chosen | naming(addresses)
+
+
+def data_ending(addresses: Sequence[str], *, member: str | None, sha256: str | None, unpacked_name: str) -> str:
+    """The ending that says the format of a data file that arrived as `unpacked_name`; "" if nothing says it.
+
+    With a checksum the file is the same wherever it comes from, so the ending is the one that `identity` sees in the
+    recipe: the same recipe then finds the same format whichever address answers, and whatever a store already has.
+    """
+    return (sha256 is not None and _told_ending(addresses, member)) or known_ending(unpacked_name)
+
+
+def _told_ending(addresses: Sequence[str], member: str | None) -> str:
+    """The data file's ending as far as the names in the recipe tell it; a `.zip` tells nothing of what is in it."""
+    names = [*([] if member is None else [member]), *map(_name, addresses)]
+    return next(filter(None, map(known_ending, names)), "")
+
+
+def _naming(addresses: Sequence[str], member: str | None) -> dict[str, str]:
+    ending = _told_ending(addresses, member)
+    return {"ending": ending} if ending else {"names": " ".join(map(_name, addresses))}
 
 
 def _local_state(address: str) -> dict[str, str] | None:
@@ -133,8 +164,7 @@ def _local_state(address: str) -> dict[str, str] | None:
     try:
         if path is None or not path.is_file():
             return None
-        with path.open("rb") as file:
-            return {"file_sha256": hashlib.file_digest(file, "sha256").hexdigest(), "name": path.name}
+        return {"file_sha256": file_sha256(path)}
     except OSError:  # not to be read: for `download` the same as if it were not there
         return None
 

@@ -5,6 +5,7 @@ text for one, is checked in `lib.data.messages`.
 
 Nothing is guessed: "NA", "007" and "1e5" are text, spaces at the ends are kept. Rows are counted from 0 over
 the rows with data, so neither the header nor blank lines count; lines are counted from 1, as editors do.
+Errors call the file by the `name` that is given with it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LONGEST_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072 unless 
 LONGEST_NAME_SHOWN = 40  # characters; what stands where names are expected may be a whole message
 
 
-def check_utf8(file: Path) -> None:
+def check_utf8(file: Path, name: str) -> None:
     """Read the file through once; MessagesError with the position of the first byte that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
@@ -45,7 +46,7 @@ def check_utf8(file: Path) -> None:
                 source.seek(0)
                 utf16 = source.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
                 raise MessagesError(
-                    f"{file.name} is not UTF-8: byte {position} (counted from 0) is"
+                    f"{name} is not UTF-8: byte {position} (counted from 0) is"
                     f" 0x{error.object[error.start]:02x}{' (it looks like UTF-16)' if utf16 else ''};"
                     " save the file as UTF-8"
                 ) from error
@@ -71,7 +72,7 @@ class _Lines:
 
 
 def read_delimited(
-    file: Path, *, separator: str, text_column: Column, label_column: Column, quoted: bool
+    file: Path, name: str, *, separator: str, text_column: Column, label_column: Column, quoted: bool
 ) -> TextsAndLabels:
     """TSV and CSV, with a header row if the columns are names, without one if they are positions (from 0).
 
@@ -87,7 +88,7 @@ def read_delimited(
         width, text_at, label_at = 0, 0, 0
         line = 1
         for record in records:
-            where = f"{file.name}, line {line}"
+            where = f"{name}, line {line}"
             line = records.line_num + 1
             if lines.exhausted:
                 # A record that is complete is handed over before the next line is asked for.
@@ -99,8 +100,8 @@ def read_delimited(
                 continue
             if not width:
                 width = len(record)
-                text_at = _position(file, "text_column", text_column, record)
-                label_at = _position(file, "label_column", label_column, record)
+                text_at = _position(name, "text_column", text_column, record)
+                label_at = _position(name, "label_column", label_column, record)
                 if isinstance(text_column, str):
                     continue
             if len(record) != width:
@@ -113,16 +114,16 @@ def read_delimited(
     return texts, labels
 
 
-def read_jsonl(file: Path, *, text_column: Column, label_column: Column) -> TextsAndLabels:
+def read_jsonl(file: Path, name: str, *, text_column: Column, label_column: Column) -> TextsAndLabels:
     """One JSON object a line. Numbers become text as they are written; null and NaN become the empty text."""
-    columns = _names(file, text_column, label_column)
+    columns = _names(name, text_column, label_column)
     pairs: list[list[str]] = []
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambda _: None)
     with file.open(encoding="utf-8-sig", newline="\n") as source:
         for number, line in enumerate(source, start=1):
             if not line.strip():
                 continue
-            where = f"{file.name}, line {number}"
+            where = f"{name}, line {number}"
             try:
                 record = decoder.decode(line.strip())
             except (ValueError, RecursionError) as error:
@@ -137,36 +138,35 @@ def read_jsonl(file: Path, *, text_column: Column, label_column: Column) -> Text
     return [text for text, _ in pairs], [label for _, label in pairs]
 
 
-def read_parquet(file: Path, *, text_column: Column, label_column: Column) -> TextsAndLabels:
+def read_parquet(file: Path, name: str, *, text_column: Column, label_column: Column) -> TextsAndLabels:
     """Two columns of text, numbers or booleans; null and NaN become the empty text."""
-    columns = _names(file, text_column, label_column)
+    columns = _names(name, text_column, label_column)
     try:
         with pq.ParquetFile(file) as source:
             for field, column in columns.items():
-                _named(file.name, field, column, source.schema_arrow.names)
+                _named(name, field, column, source.schema_arrow.names)
             table = source.read(columns=list(columns.values()))
         values = {column: table.column(column).to_pylist() for column in columns.values()}
     except (OSError, ValueError, pa.ArrowException) as error:
         raise MessagesError(
-            f"{file.name} cannot be read as Parquet ({error}): write it again, or say what else it is with"
-            " --data.format"
+            f"{name} cannot be read as Parquet ({error}): write it again, or say what else it is with --data.format"
         ) from error
     texts, labels = (
-        [_as_text(f"{file.name}, row {row}", column, value) for row, value in enumerate(values[column])]
+        [_as_text(f"{name}, row {row}", column, value) for row, value in enumerate(values[column])]
         for column in columns.values()
     )
     return texts, labels
 
 
-def _position(file: Path, field: str, column: Column, first: Sequence[str]) -> int:
+def _position(name: str, field: str, column: Column, first: Sequence[str]) -> int:
     """Where the column is, given the first record of the file: its header, or a row like the others."""
     if isinstance(column, str):
         hint = ", or to a position (0, 1, …) if the file has no header row"
-        _named(file.name, field, column, first, hint=hint)
+        _named(name, field, column, first, hint=hint)
         return first.index(column)
     if not 0 <= column < len(first):
         raise MessagesError(
-            f"{file.name} has {len(first)} column{'s' * (len(first) != 1)}, so --data.{field} cannot be"
+            f"{name} has {len(first)} column{'s' * (len(first) != 1)}, so --data.{field} cannot be"
             f" {column}: positions are counted from 0"
         )
     return column
@@ -186,14 +186,12 @@ def _named(where: str, field: str, column: str, names: Sequence[str], *, hint: s
     )
 
 
-def _names(file: Path, text_column: Column, label_column: Column) -> dict[str, str]:
+def _names(name: str, text_column: Column, label_column: Column) -> dict[str, str]:
     """Recipe field to column name, for formats whose columns always have names."""
     names = {}
     for field, column in {"text_column": text_column, "label_column": label_column}.items():
         if not isinstance(column, str):
-            raise MessagesError(
-                f"{file.name}: the columns of this format have names, so --data.{field} cannot be {column}"
-            )
+            raise MessagesError(f"{name}: the columns of this format have names, so --data.{field} cannot be {column}")
         names[field] = column
     return names
 

@@ -16,21 +16,12 @@ import pandas as pd
 
 from lib.data import formats
 from lib.data.duplicates import normalise
+from lib.data.endings import FORMATS, Format
 from lib.errors import LabelError, MessagesError
 
 if TYPE_CHECKING:
     import tiktoken
 
-Format = Literal["tsv", "csv", "jsonl", "parquet"]
-
-FORMATS: dict[str, Format] = {
-    ".tsv": "tsv",
-    ".txt": "tsv",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 SEPARATORS = {"tsv": "\t", "csv": ","}
 DROPPED = "empty_texts_dropped"
 
@@ -38,6 +29,7 @@ DROPPED = "empty_texts_dropped"
 def read_messages(
     file: Path,
     *,
+    name: str | None = None,
     format: Format | None,
     text_column: str | int,
     label_column: str | int,
@@ -50,7 +42,8 @@ def read_messages(
     Labels and texts stay exactly as they are written: "NA", "007" and "1e5" are text, spaces at the ends stay.
 
     Args:
-        format: None goes by the ending of the file's name (see FORMATS).
+        name: what errors call the file; None: its own name.
+        format: None goes by the ending of the file's own name (see `lib.data.endings`).
         text_column: a name looks into the header row, the keys of each JSON object or the Parquet columns; a
             position (from 0) is for TSV and CSV without a header row. `label_column` likewise.
         quoting: of TSV and CSV. "csv": double quotes may enclose a field, which then may hold separators and
@@ -65,22 +58,24 @@ def read_messages(
             number of fields, an empty text or an empty label.
         LabelError: all messages have the same label.
     """
-    kind = format or _format_of(file)
+    name = name or file.name
+    kind = format or _format_of(file, name)
     if kind == "parquet":
-        texts, labels = formats.read_parquet(file, text_column=text_column, label_column=label_column)
-        return _checked(file, texts, labels, empty_text=empty_text)
-    formats.check_utf8(file)
+        texts, labels = formats.read_parquet(file, name, text_column=text_column, label_column=label_column)
+        return _checked(file, name, texts, labels, empty_text=empty_text)
+    formats.check_utf8(file, name)
     if kind == "jsonl":
-        texts, labels = formats.read_jsonl(file, text_column=text_column, label_column=label_column)
+        texts, labels = formats.read_jsonl(file, name, text_column=text_column, label_column=label_column)
     else:
         texts, labels = formats.read_delimited(
             file,
+            name,
             separator=SEPARATORS[kind],
             text_column=text_column,
             label_column=label_column,
             quoted=quoting == "csv",
         )
-    return _checked(file, texts, labels, empty_text=empty_text)
+    return _checked(file, name, texts, labels, empty_text=empty_text)
 
 
 def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
@@ -116,36 +111,38 @@ def _spread(lengths: Sequence[int]) -> dict[str, int | float]:
     }
 
 
-def _format_of(file: Path) -> Format:
+def _format_of(file: Path, name: str) -> Format:
     ending = file.suffix.lower()
     if ending not in FORMATS:
         raise MessagesError(
-            f"the ending of the name {file.name!r} does not say how the file is written:"
+            f"the ending of the name {name!r} does not say how the file is written:"
             " add --data.format with tsv, csv, jsonl or parquet"
         )
     return FORMATS[ending]
 
 
-def _checked(file: Path, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]) -> pd.DataFrame:
+def _checked(
+    file: Path, name: str, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]
+) -> pd.DataFrame:
     """The table of messages, if there are any, all have a text and a label, and the labels differ."""
     if not texts:
         what = "has no messages, only a header row or blank lines" if file.stat().st_size else "is empty"
-        raise MessagesError(f"{file.name} {what}: is it the right file?")
+        raise MessagesError(f"{name} {what}: is it the right file?")
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and empty_text == "error":
         raise MessagesError(
-            f"{file.name}: {_rows_have(blank)} an empty text: fill in, remove, or leave out with --data.empty_text drop"
+            f"{name}: {_rows_have(blank)} an empty text: fill in, remove, or leave out with --data.empty_text drop"
         )
     if len(blank) == len(texts):
-        raise MessagesError(f"{file.name}: every text is empty: is --data.text_column the right one?")
+        raise MessagesError(f"{name}: every text is empty: is --data.text_column the right one?")
     messages = pd.DataFrame({"id": np.arange(len(texts), dtype=np.int64), "text": texts, "label": labels})
     messages = messages.drop(blank).reset_index(drop=True)
     unlabelled = [row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()]
     if unlabelled:
-        raise MessagesError(f"{file.name}: {_rows_have(unlabelled)} an empty label: fill in or remove")
+        raise MessagesError(f"{name}: {_rows_have(unlabelled)} an empty label: fill in or remove")
     if messages["label"].nunique() == 1:
         raise LabelError(
-            f"{file.name}: every message has the label {messages['label'][0]!r}: a classifier needs messages"
+            f"{name}: every message has the label {messages['label'][0]!r}: a classifier needs messages"
             " of at least two labels"
         )
     messages.attrs[DROPPED] = len(blank)

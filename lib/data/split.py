@@ -86,14 +86,9 @@ def split_messages(
     shuffled = messages.drop_duplicates("id").sample(frac=1, random_state=seed).reset_index(drop=True)
 
     levelled = shuffled["text"].map(normalise)
-    alone = np.arange(len(shuffled))
-    units = pd.DataFrame(
-        {
-            "id": shuffled["id"],
-            "group": pd.factorize(levelled)[0] if group_duplicates else alone,
-            "stratum": shuffled["target"] if stratify else 0,
-        }
-    )
+    group = pd.factorize(levelled)[0] if group_duplicates else np.arange(len(shuffled))
+    stratum = shuffled["target"] if stratify else 0
+    units = pd.DataFrame({"id": shuffled["id"], "group": group, "stratum": stratum})
     made = _divide(units, train=train, validation=validation, at_least_one=stratify)
     plain = np.repeat(np.arange(3), _shares([len(shuffled)], train=train, validation=validation)[0])
     _check_labels(shuffled["label"], made, units["group"], stratify=stratify)
@@ -106,10 +101,7 @@ def split_messages(
         "rows": {name: len(table) for name, table in tables.items()},
         "labels": {name: _counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
-            name: {
-                "near_duplicates": _straddling(levelled, split),
-                "copies": _straddling(shuffled["text"], split),
-            }
+            name: {"near_duplicates": _straddling(levelled, split), "copies": _straddling(shuffled["text"], split)}
             for name, split in (("made", made), ("plain", plain))
         },
     }

@@ -139,14 +139,15 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
         Of `etag`, `last_modified` and `content_length` (bytes, in digits) those that the server sends.
     """
     # Some servers refuse HEAD, or answer it wrongly: they are asked for one byte, but only headers are read.
+    # After a time-out the second question would only wait once more.
     for method, ranges in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         try:
             with _client(timeout) as client, _answer(client, method, address, ranges) as response:
                 if response.status_code in (OK, PARTIAL_CONTENT):
                     return _validators(response) | _length(response)
         except (httpx.HTTPError, httpx.InvalidURL, AddressError) as error:
-            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                break  # nobody there: the second question would only wait once more
+            if isinstance(error, httpx.ConnectError | httpx.TimeoutException):
+                break
     return None
 
 

@@ -14,16 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lib.data.duplicates import normalise
+from lib.data.split import SPLITS
 from lib.evaluation.baseline import baseline_probabilities
 from lib.evaluation.figures import write_figures
-from lib.evaluation.metrics import Probabilities, measure, positive_class
+from lib.evaluation.labels import positive_class
+from lib.evaluation.metrics import Probabilities, measure
 from lib.evaluation.prevalence import natural_prevalence
 from lib.evaluation.report import Findings, write_report
 from lib.model.classifier import Classifier, class_probabilities
 from lib.progress import Progress, silent
 from lib.text.batching import Padding
 
-SPLITS = ("train", "validation", "test")
 RESERVE = "reserve"  # what undersampling left out: never trained on
 
 

@@ -4,17 +4,19 @@ Here belong which files such a folder has, what its `config.json` says and what 
 read and written in `weights.py`.
 """
 
-import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib.checksum import file_sha256
 from lib.errors import RecipeError, WeightsError
 from lib.model.sizes import SIZES, GPTConfig
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+SCRATCH = "scratch"  # in place of a folder: numbers drawn from a seed
 
 # transformers calls GPT-2's own tanh approximation `gelu_new`; the second name is the same formula.
 TANH_GELU = ("gelu_new", "gelu_pytorch_tanh")
@@ -93,9 +95,9 @@ def model_config(size: str, weights: str, *, dropout: float = 0.0) -> GPTConfig:
 
     Raises `WeightsError` for a folder that cannot be read, `RecipeError` if it has another shape than `size`.
     """
-    if weights == "scratch":
+    if weights == SCRATCH:
         return replace(SIZES[size], dropout=dropout)
-    config = read_config(Path(weights), dropout=dropout)
+    config = read_config(weights_folder(weights), dropout=dropout)
     if size != "from-weights" and config != replace(SIZES[size], dropout=dropout):
         raise RecipeError(
             f"model.size is {size!r}, but the weights in {weights} have another shape ({_in_words(config)}):"
@@ -104,12 +106,24 @@ def model_config(size: str, weights: str, *, dropout: float = 0.0) -> GPTConfig:
     return config
 
 
+def weights_folder(weights: str) -> Path:
+    """The folder that the recipe field `model.weights` means, `~` expanded; raises `WeightsError` if there is none."""
+    # os.path's leave the "~" of an unknown user as it is, and call a name that is too long no folder; pathlib's raise.
+    folder = os.path.expanduser(weights)  # noqa: PTH111
+    if not os.path.isdir(folder):  # noqa: PTH112
+        raise WeightsError(
+            f"model.weights is {weights!r}, which is no folder here, and names on a model hub are not fetched by this"
+            f" version: give a local folder with {CONFIG} and {WEIGHTS}, or {SCRATCH!r}"
+        )
+    return Path(folder)
+
+
 def weights_identity(folder: Path) -> dict[str, str]:
     """SHA-256, in hexadecimal, of `config.json` and `model.safetensors`: equal for equal weights anywhere.
 
     Raises `WeightsError` if one of them is missing.
     """
-    return {name: _sha256(_existing(folder, name)) for name in (CONFIG, WEIGHTS)}
+    return {name: file_sha256(_existing(folder, name)) for name in (CONFIG, WEIGHTS)}
 
 
 def weights_file(folder: Path) -> Path:
@@ -159,8 +173,3 @@ def _in_words(config: GPTConfig) -> str:
         f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
         f" {config.context_length} positions, {config.vocab_size} tokens"
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -6,7 +6,7 @@ network that has these shapes is in `gpt.py`; reading a shape from a folder of w
 
 from dataclasses import dataclass
 
-GPT2_VOCABULARY = 50257  # 50,000 merges, 256 bytes and <|endoftext|>
+from lib.text.encoding import VOCABULARY
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class GPTConfig:
     emb_dim: int = 768
     n_heads: int = 12
     n_layers: int = 12
-    vocab_size: int = GPT2_VOCABULARY
+    vocab_size: int = VOCABULARY
     dropout: float = 0.0  # probability, for embeddings, attention and both residual branches
     layer_norm_epsilon: float = 1e-5
 

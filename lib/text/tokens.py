@@ -74,23 +74,26 @@ def tokenize_splits(
     limit = max_length if max_length is not None else min(longest, context_length)
 
     target_of = {label: target for target, label in enumerate(labels)}
-    tables = {}
-    reports = {}
-    for name, split in splits.items():
-        kept = [tokens[:limit] for tokens in whole[name]]
-        tables[name] = pd.DataFrame(
+    tables = {
+        name: pd.DataFrame(
             {
                 "id": split["id"].to_numpy("int64"),
-                "tokens": pd.Series(kept, dtype="object"),
+                "tokens": pd.Series([tokens[:limit] for tokens in whole[name]], dtype="object"),
                 "target": pd.Series([target_of[label] for label in split["label"]], dtype="int64"),
             }
         )
-        lengths = [len(tokens) for tokens in whole[name]]
-        reports[name] = {
-            "rows": len(kept),
-            "tokens": sum(len(tokens) for tokens in kept),
-            "truncated": sum(length > limit for length in lengths),
-            "longest": max(lengths, default=0),
-        }
+        for name, split in splits.items()
+    }
+    reports = {name: _report([len(tokens) for tokens in whole[name]], limit) for name in splits}
     report = {"max_length": limit, "longest_training_message": longest, "splits": reports}
     return TokenizedSplits(tables, limit, report)
+
+
+def _report(lengths: Sequence[int], limit: int) -> dict[str, int]:
+    """Of one split, from its messages' lengths in tokens before cutting."""
+    return {
+        "rows": len(lengths),
+        "tokens": sum(min(length, limit) for length in lengths),
+        "truncated": sum(length > limit for length in lengths),
+        "longest": max(lengths, default=0),
+    }

@@ -5,7 +5,6 @@ files: `checkpoint-<number>.safetensors` and `checkpoint.json`, which names the 
 The JSON is replaced last and in one move, so that whatever moment a kill comes at, it points to a whole file.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lib.checksum import file_sha256
 from lib.disk import disk_full_is_clear
 from lib.model.tensors import write_tensors
 
@@ -46,7 +46,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
     content = {
         "fingerprint": fingerprint,
         "tensors": file.name,
-        "sha256": _sha256(temporary),
+        "sha256": file_sha256(temporary),
         "state": checkpoint.state,
     }
     _into_place(temporary, file)
@@ -73,7 +73,7 @@ def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], Non
             )
             return None
         file = folder / content["tensors"]
-        if _sha256(file) != content["sha256"]:
+        if file_sha256(file) != content["sha256"]:
             raise ValueError(f"{file.name} has changed")
         return Checkpoint(content["state"], load_file(file))
     except FileNotFoundError as error:
@@ -114,8 +114,3 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

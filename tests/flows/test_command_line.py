@@ -15,6 +15,7 @@ import prefect
 import pytest
 from e2e import free_port
 from http_server import HttpServer, Reply
+from mlflow.exceptions import MlflowException
 
 import tasks.predict
 from flows.classify import steps
@@ -22,7 +23,7 @@ from flows.command_line import main
 from lib.errors import FinetuneError, ServiceError, SourceError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import load_recipe, recipe_fields
-from tasks.tracking import client, reason_of, without_password
+from tasks.tracking import client, reason_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 RESULT = {"flow_run": "1", "metrics": {"test_accuracy": 0.5}}
@@ -152,6 +153,20 @@ def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr() == ("", "error: there is no file x.csv: correct data.url\n")
 
 
+def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.org")
+        raise MlflowException("no space\nleft at http://me:secret@mlflow.org/api")
+
+    assert main([], fail, never) == 2
+    assert capsys.readouterr().err == (
+        "error: MLflow at http://mlflow.org failed (no space left at http://mlflow.org/api): see that it works and run"
+        " again, which goes on from what is in the store\n"
+    )
+
+
 def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
     def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
         raise KeyError("x")
@@ -219,9 +234,12 @@ def test_explain_goes_through_the_real_steps_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--explain", "--json"], never, steps) == 0
-    verdicts = {verdict["step"]: verdict for verdict in json.loads(capsys.readouterr().out.splitlines()[-1])}
+    printed = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["recipe", "steps"]
+    assert printed["recipe"] == "quickstart"
+    verdicts = {verdict["step"]: verdict for verdict in printed["steps"]}
     assert verdicts["download"] == {"step": "download", "would": "run", "reasons": ["never made before"]}
-    assert verdicts["messages"]["would"] == "depend"
+    assert verdicts["messages"]["would"] == "run"
     assert not list((tmp_path / "home").glob("store/*/*"))
 
 
@@ -336,6 +354,15 @@ def test_a_server_that_is_not_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "failed with error code" in refusal_of(client)
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"experiments": 3}'])
+def test_a_server_that_answers_nonsense_is_not_mlflow(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HttpServer() as server:
+        server.serve("/health", Reply(b"OK"))
+        server.serve("/api/2.0/mlflow/experiments/search", Reply(body))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url(""))
+        assert refusal_of(client).startswith(f"MLflow does not answer at {server.url('')} (")
+
+
 @pytest.mark.parametrize(
     "uri", ["127.0.0.1:5000", "foo://x", "postgresql://me:secret@127.0.0.1:1/mlflow", "mysql://127.0.0.1:1/x"]
 )
@@ -345,11 +372,6 @@ def test_an_address_that_mlflow_cannot_use(uri: str, monkeypatch: pytest.MonkeyP
     assert sentence.startswith("MLflow does not answer at ")
     assert "secret" not in sentence
     assert len(sentence) < 500
-
-
-def test_addresses_are_shown_without_passwords() -> None:
-    assert without_password("https://me:secret@example.org/api") == "https://example.org/api"
-    assert without_password("https://example.org/a@b") == "https://example.org/a@b"
 
 
 def caught(*chain: BaseException) -> BaseException:

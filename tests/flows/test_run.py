@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 from e2e import STEPS, Home, ran
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.e2e
 
 FIGURES = ["accuracy", "confusion", "loss", "precision_recall"]
 FILES = {
-    "download": ["data/small.csv", "source.json"],
+    "download": ["data/source", "source.json"],
     "messages": ["messages.parquet", "profile.json"],
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
@@ -95,10 +97,13 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     client = tracking(home)
     assert run.info.run_id == result["mlflow_run"]
     assert run.info.status == "FINISHED"
+    assert re.fullmatch(r"quick \d\d-\d\d \d\d:\d\d:\d\d", run.info.run_name)
     assert run.data.params["training.learning_rate"] == "0.001"
     assert run.data.params["split.group_duplicates"] == "True"
     assert run.data.tags["prefect.flow_run_id"] == result["flow_run"]
     assert result["flow_run"] in run.data.tags["prefect.flow_run_url"]
+    flow_run = httpx.get(f"{home.environment['PREFECT_API_URL']}/flow_runs/{result['flow_run']}").json()
+    assert flow_run["name"] == run.info.run_name
     assert run.data.tags["finetune.source_run"] == run.info.run_id
     for step in result["steps"]:
         if step["artifact"]:
@@ -108,7 +113,12 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     assert sorted(zip(history["step"], history["validation_loss"], strict=True)) == sorted(
         (metric.step, metric.value) for metric in logged
     )
-    assert run.data.metrics["test_accuracy"] == result["metrics"]["test_accuracy"]
+    # Also where a curve has the same name: its last point is what the kept classifier measured on the whole split.
+    assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
+    assert f"{result['metrics']['test_accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
+    for split in ("train", "validation"):
+        points = client.get_metric_history(run.info.run_id, f"{split}_accuracy")
+        assert [point.value for point in points if point.step == 0] == [history[f"{split}_accuracy"].iloc[0]]
     assert {"test_f1", "test_mcc", "test_roc_auc", "test_log_loss", "baseline_test_accuracy"} <= set(run.data.metrics)
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
@@ -146,6 +156,11 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(copied: Home
     assert result["registered"]["aliases"] == ["challenger"]
     aliases = tracking(copied).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
+    assert tracking(copied).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
+    version = tracking(copied).get_model_version("e2e", "2")
+    assert version.description.startswith(
+        f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
+    )
 
 
 def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(copied: Home) -> None:
@@ -154,6 +169,11 @@ def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(copied: Home) ->
     assert (result["registered"]["version"], result["registered"]["aliases"]) == ("1", ["champion"])
     aliases = tracking(copied).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
+    assert tracking(copied).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
+    version = tracking(copied).get_model_version("e2e", "2")
+    assert version.description.startswith(
+        f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
+    )
 
 
 def test_the_same_weights_with_another_length_are_another_version(finished: tuple[Home, Any], copied: Home) -> None:
@@ -207,10 +227,10 @@ def test_a_bad_file_is_one_sentence_and_the_mlflow_run_failed(home: Home, tmp_pa
     file = tmp_path / "bad.csv"
     file.write_bytes(b"kind,body\nham,hello\nspam,caf\xe9\n")
     error = one_sentence(home, f"--data.url={file}")
-    assert "byte 29" in error
+    assert "byte 28" in error
     (run,) = runs(home)
     assert run.info.status == "FAILED"
-    assert "byte 29" in run.data.tags["finetune.error"]
+    assert "byte 28" in run.data.tags["finetune.error"]
     assert tracking(home).search_registered_models() == []
     assert list((home.folder / "store" / "messages").iterdir()) == []
 
@@ -259,6 +279,8 @@ def test_without_any_server_a_run_works_and_its_pages_come_from_the_same_files(c
     assert ran(result) == []
     assert (copied.folder / "prefect" / "prefect.db").is_file()
     assert runs(copied)[-1].info.run_id == result["mlflow_run"]
+    page = runs(copied)[-1].data.tags["prefect.flow_run_url"]
+    assert page == f"http://127.0.0.1:4200/runs/flow-run/{result['flow_run']}"  # where `make ui` will show it
 
 
 def test_the_run_that_was_killed_is_closed_by_the_next(copied: Home) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lib.data import sample
-from lib.data.messages import FORMATS
+from lib.data.endings import FORMATS
 from lib.errors import RecipeError
 from lib.recipe import PRESETS, ClassifyRecipe
 from lib.recipe_file import RECIPES, build_recipe, load_recipe, recipe_fields
@@ -211,9 +211,12 @@ LIMITS = [
     ("data.url", "", "text (not empty), a list of texts or null"),
     ("data.member", "", "text (not empty) or null"),
     ("model.weights", "", "text (not empty)"),
-    ("registry.name", "", "text without / and :"),
-    ("registry.name", "a/b", "text without / and :"),
-    ("registry.name", "models:a", "text without / and :"),
+    ("registry.name", "", "text without slashes, colons and quotes"),
+    ("registry.name", "a/b", "text without slashes, colons and quotes"),
+    ("registry.name", "models:a", "text without slashes, colons and quotes"),
+    ("registry.name", "it's", "text without slashes, colons and quotes"),
+    ("registry.name", 'a "b"', "text without slashes, colons and quotes"),
+    ("registry.name", "a\\", "text without slashes, colons and quotes"),
     ("data.sha256", "abc", "64 digits from 0-9 and a-f or null"),
     ("data.sha256", "A" * 64, "64 digits from 0-9 and a-f or null"),
 ]

@@ -262,6 +262,10 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         ("training:\n  epochs: 3\n  epochs: 4\n", 3, "epochs stands there twice"),
         ("training: {epochs: 3}\nname: a\ntraining: {seed: 4}\n", 3, "training stands there twice"),
         ("name: a\n---\nname: b\n", 2, "but found another document"),
+        ("training:\n  epochs: 2020-13-45\n", 2, "2020-13-45 is no timestamp: correct it, or put it in quotes"),
+        ("training:\n  epochs: [1, 0b_]\n", 2, "0b_ is no int"),
+        ("name: !!timestamp soon\n", 1, "soon is no timestamp"),
+        ("name: !!bool maybe\n", 1, "maybe is no bool"),
     ],
 )
 def test_a_file_that_is_not_yaml(tmp_path: Path, text: str, line: int, problem: str) -> None:

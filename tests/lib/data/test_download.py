@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from http_server import HttpServer, Reply
 
-from lib.data.download import SIZE_LIMIT, Download, download, identity
+from lib.data.download import SIZE_LIMIT, Download, data_ending, download, identity
 from lib.errors import ArchiveError, ChecksumError, SourceError, StoreError
 
 TEXT = b"ham\tsee you at seven\nspam\tcall now to claim your prize\n" * 4000  # more than one network read
@@ -543,7 +543,7 @@ def test_credentials_go_to_their_host_only_and_are_never_shown(server: HttpServe
     place.get(gone, server.url("/there.tsv"))
     error = replace(place, folder=place.folder / "again").fails(SourceError, gone)
     assert "secret" not in "".join([*place.warnings, str(error)])
-    assert "secret" not in str(identity([gone], member=None, sha256=None))
+    assert "secret" not in str(identity([gone], member=None, sha256=None, ending_counts=False))
 
 
 def test_the_environments_proxy_is_asked(server: HttpServer, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -644,7 +644,7 @@ def test_addresses_of_local_files(place: Place, tmp_path: Path, name: str, writt
     (tmp_path / name).write_bytes(TEXT)
     address = written.format(tmp_path)
     assert place.get(address).sha256 == SHA256
-    assert identity([address], member=None, sha256=None) == {"file_sha256": SHA256, "name": name}
+    assert identity([address], member=None, sha256=None, ending_counts=False) == {"file_sha256": SHA256}
 
 
 def test_paths_relative_to_here_and_to_home(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -677,7 +677,7 @@ def test_addresses_that_lead_nowhere(place: Place, tmp_path: Path, address: str,
     assert reason in str(error)
     assert not error.temporary
     remote = address if address.startswith("http") else ""
-    assert identity([address], member=None, sha256=None) == {"addresses": remote}
+    assert identity([address], member=None, sha256=None, ending_counts=False) == {"addresses": remote}
 
 
 def test_a_local_file_may_be_too_large(place: Place, tmp_path: Path) -> None:
@@ -692,7 +692,7 @@ def test_a_local_file_may_be_unreadable(place: Place, tmp_path: Path) -> None:
     (tmp_path / "sms.tsv").write_bytes(TEXT)
     (tmp_path / "sms.tsv").chmod(0)
     assert "cannot be read (Permission denied)" in str(place.fails(SourceError, str(tmp_path / "sms.tsv")))
-    assert identity([str(tmp_path / "sms.tsv")], member=None, sha256=None) == {"addresses": ""}
+    assert identity([str(tmp_path / "sms.tsv")], member=None, sha256=None, ending_counts=False) == {"addresses": ""}
 
 
 def test_a_local_copy_stands_in_when_the_network_does_not_answer(
@@ -760,20 +760,23 @@ def test_a_full_disk_is_nothing_that_another_address_could_help(server: HttpServ
 
 def test_with_a_checksum_nothing_else_tells_sources_apart(server: HttpServer) -> None:
     for address in (server.url("/sms.zip"), "/anywhere/sms.zip"):
-        assert identity([address], member="a.tsv", sha256=SHA256) == {"sha256": SHA256}
+        assert identity([address], member="a.tsv", sha256=SHA256, ending_counts=False) == {"sha256": SHA256}
     assert server.requests == []
 
 
-def test_a_local_file_is_its_bytes_and_its_name_wherever_it_lies(tmp_path: Path) -> None:
+def test_a_local_file_is_its_bytes_wherever_it_lies(tmp_path: Path) -> None:
     found = []
     for folder in (tmp_path / "here", tmp_path / "there"):
         folder.mkdir()
         (folder / "sms.tsv").write_bytes(TEXT)
-        found.append(identity([str(tmp_path / "none.tsv"), str(folder / "sms.tsv")], member=None, sha256=None))
-    assert found == [{"file_sha256": SHA256, "name": "sms.tsv"}] * 2
-    assert identity([str(tmp_path / "here" / "sms.tsv")], member="a.tsv", sha256=None) == {
+        found.append(
+            identity(
+                [str(tmp_path / "none.tsv"), str(folder / "sms.tsv")], member=None, sha256=None, ending_counts=False
+            )
+        )
+    assert found == [{"file_sha256": SHA256}] * 2
+    assert identity([str(tmp_path / "here" / "sms.tsv")], member="a.tsv", sha256=None, ending_counts=False) == {
         "file_sha256": SHA256,
-        "name": "sms.tsv",
         "member": "a.tsv",
     }
 
@@ -786,10 +789,10 @@ def test_a_remote_file_is_its_addresses_and_what_the_server_says_of_it(server: H
     gone = server.serve("/gone.tsv", Reply(status=404))
     address = server.serve("/sms.tsv", Reply(TEXT, etag=ETAG, last_modified=MODIFIED))
     expected = {"addresses": f"{gone} {address}", "member": "a.tsv"} | STATE
-    assert identity([gone, address], member="a.tsv", sha256=None) == expected
+    assert identity([gone, address], member="a.tsv", sha256=None, ending_counts=False) == expected
     assert [request.method for request in server.seen("/sms.tsv")] == ["HEAD"]
     server.serve("/sms.tsv", Reply(TEXT, etag='"v2"', last_modified=MODIFIED))
-    assert identity([gone, address], member="a.tsv", sha256=None) == expected | {"etag": '"v2"'}
+    assert identity([gone, address], member="a.tsv", sha256=None, ending_counts=False) == expected | {"etag": '"v2"'}
 
 
 @pytest.mark.parametrize("refusal", [403, 405, 500])
@@ -797,27 +800,83 @@ def test_a_remote_file_is_its_addresses_and_what_the_server_says_of_it(server: H
 def test_where_head_is_refused_one_byte_is_asked_for(server: HttpServer, refusal: int, ranges: bool) -> None:
     reply = Reply(TEXT, etag=ETAG, last_modified=MODIFIED, ranges=ranges, head=refusal)
     address = server.serve("/sms.tsv", reply)
-    assert identity([address], member=None, sha256=None) == {"addresses": address} | STATE
+    assert identity([address], member=None, sha256=None, ending_counts=False) == {"addresses": address} | STATE
     assert [request.method for request in server.requests] == ["HEAD", "GET"]
     assert server.requests[-1].headers["range"] == "bytes=0-0"
 
 
-def test_where_head_breaks_off_one_byte_is_asked_for(server: HttpServer) -> None:
+def test_where_head_is_answered_with_nonsense_one_byte_is_asked_for(server: HttpServer) -> None:
     whole = Reply(TEXT, etag=ETAG, last_modified=MODIFIED)
-    address = server.serve("/sms.tsv", Reply(hang=True), whole)
-    assert identity([address], member=None, sha256=None, timeout=SHORT) == {"addresses": address} | STATE
+    address = server.serve("/sms.tsv", Reply(headers={"no name of a header": "1"}), whole)
+    assert identity([address], member=None, sha256=None, ending_counts=False) == {"addresses": address} | STATE
+
+
+def test_who_does_not_answer_is_not_asked_a_second_time(server: HttpServer) -> None:
+    address = server.serve("/sms.tsv", Reply(hang=True))
+    found = identity([address], member=None, sha256=None, ending_counts=False, timeout=SHORT)
+    assert found == {"addresses": address}
+    assert [request.method for request in server.requests] == ["HEAD"]
 
 
 def test_without_any_answer_only_the_addresses_remain(server: HttpServer) -> None:
     hanging, gone = server.serve("/a.tsv", Reply(hang=True)), server.serve("/b.tsv", Reply(status=404))
-    found = identity([hanging, gone], member=None, sha256=None, timeout=SHORT)
+    found = identity([hanging, gone], member=None, sha256=None, ending_counts=False, timeout=SHORT)
     assert found == {"addresses": f"{hanging} {gone}"}
 
 
 def test_a_local_copy_is_what_counts_when_the_network_does_not_answer(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / "sms.tsv").write_bytes(TEXT)
     addresses = [server.url("/gone.tsv"), str(tmp_path / "sms.tsv")]
-    assert identity(addresses, member=None, sha256=None) == {"file_sha256": SHA256, "name": "sms.tsv"}
+    assert identity(addresses, member=None, sha256=None, ending_counts=False) == {"file_sha256": SHA256}
+
+
+# The ending, where it says the format
+
+
+@pytest.mark.parametrize(
+    ("addresses", "member", "expected"),
+    [
+        (["https://host/a.CSV"], None, {"ending": ".csv"}),
+        (["/mine/a.jsonl.gz"], None, {"ending": ".jsonl"}),
+        (["https://host/export?name=a.csv", "b.parquet"], None, {"ending": ".parquet"}),
+        (["https://host/a.csv"], "folder/b.tsv", {"ending": ".tsv"}),
+        (["file:///mine/a.csv.zip", "https://host/all.zip?x#y"], None, {"names": "a.csv.zip all.zip"}),
+        (["https://host/all.zip"], "SMSSpamCollection", {"names": "all.zip"}),
+    ],
+)
+def test_with_a_checksum_an_ending_that_counts_comes_from_the_recipe_alone(
+    addresses: list[str], member: str | None, expected: dict[str, str]
+) -> None:
+    found = identity(addresses, member=member, sha256=SHA256, ending_counts=True)
+    assert found == {"sha256": SHA256} | expected
+    if "ending" in expected:
+        ending = data_ending(addresses, member=member, sha256=SHA256, unpacked_name="whatever.txt")
+        assert ending == expected["ending"]
+    else:
+        assert data_ending(addresses, member=member, sha256=SHA256, unpacked_name="In.It.NDJSON") == ".ndjson"
+
+
+def test_without_a_checksum_the_ending_is_the_files_own() -> None:
+    addresses = ["https://host/a.csv", "https://host/b.parquet"]
+    assert data_ending(addresses, member=None, sha256=None, unpacked_name="b.parquet") == ".parquet"
+    assert data_ending(addresses, member=None, sha256=None, unpacked_name="data") == ""
+
+
+def test_an_ending_that_counts_is_that_of_the_local_file_that_is_there(tmp_path: Path) -> None:
+    found = {}
+    for name in ("a.csv", "b.tsv", "c.csv", "d.zip"):
+        (tmp_path / name).write_bytes(TEXT)
+        addresses = [str(tmp_path / "none.jsonl"), str(tmp_path / name)]
+        found[name] = identity(addresses, member=None, sha256=None, ending_counts=True)
+    assert found["a.csv"] == found["c.csv"] == {"file_sha256": SHA256, "ending": ".csv"}
+    assert found["b.tsv"] == {"file_sha256": SHA256, "ending": ".tsv"}
+    assert found["d.zip"] == {"file_sha256": SHA256, "names": "d.zip"}
+
+
+def test_a_remote_source_is_another_one_where_its_ending_counts(server: HttpServer) -> None:
+    address = server.serve("/sms.zip", Reply(status=404))
+    plain, named = (identity([address], member=None, sha256=None, ending_counts=counts) for counts in (False, True))
+    assert plain != named
 
 
 # The real thing

@@ -157,7 +157,7 @@ def test_quoting_csv_agrees_with_pandas_on_random_files(tmp_path: Path) -> None:
         file = written(tmp_path, "m.tsv", content)
         try:
             expected = pd.read_csv(io.StringIO(content), sep="\t", header=None, dtype=str, keep_default_na=False)
-            ours = formats.read_delimited(file, separator="\t", text_column=1, label_column=0, quoted=True)
+            ours = formats.read_delimited(file, "m.tsv", separator="\t", text_column=1, label_column=0, quoted=True)
         except (pd.errors.ParserError, MessagesError):
             continue  # both have their own opinion about rows of different widths
         if expected.shape[1] == 3 and not (expected == "").any().any():
@@ -275,12 +275,30 @@ def test_position_is_right_across_chunks(
 ) -> None:
     monkeypatch.setattr(formats, "CHUNK", 8)
     with pytest.raises(MessagesError, match=rf"byte {position} \(counted from 0\)"):
-        formats.check_utf8(written(tmp_path, "m.tsv", content))
+        formats.check_utf8(written(tmp_path, "m.tsv", content), "m.tsv")
 
 
 def test_good_characters_across_chunks_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "CHUNK", 3)
-    formats.check_utf8(written(tmp_path, "m.tsv", "aé€👍" * 10))
+    formats.check_utf8(written(tmp_path, "m.tsv", "aé€👍" * 10), "m.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("source.csv", b"text,label\nhi,ham\nwin\n"),
+        ("source.csv", b"text\nhi\n"),
+        ("source.csv", b"text,label\n\xff,ham\n"),
+        ("source.csv", b""),
+        ("source.jsonl", b"text\n"),
+        ("source.parquet", b"PAR1"),
+        ("source", b"text,label\n"),
+    ],
+)
+def test_errors_call_the_file_by_its_owners_name(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(MessagesError, match=r"mine\.txt") as caught:
+        read(written(tmp_path, name, content), name="mine.txt")
+    assert "source" not in str(caught.value)
 
 
 @pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])

@@ -6,7 +6,8 @@ from sklearn import metrics as reference
 
 from lib.errors import LabelError
 from lib.evaluation.flat import flatten_metrics
-from lib.evaluation.metrics import measure, positive_class, wilson_interval
+from lib.evaluation.labels import positive_class
+from lib.evaluation.metrics import measure, wilson_interval
 
 BINARY = ("ham", "spam")
 THREE = ("billing", "other", "sales")

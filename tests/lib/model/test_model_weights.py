@@ -7,7 +7,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from lib.errors import RecipeError, WeightsError
-from lib.model.folder import model_config, read_config, weights_identity
+from lib.model.folder import model_config, read_config, weights_folder, weights_identity
 from lib.model.gpt import new_gpt
 from lib.model.sizes import SIZES, GPTConfig
 from lib.model.weights import load_gpt, save_gpt
@@ -237,3 +237,23 @@ def test_size_and_weights_decide_the_shape_together(tmp_path):
         model_config("tiny", str(tmp_path))
     save_gpt(new_gpt(SIZES["tiny"], seed=0), tmp_path)
     assert model_config("tiny", str(tmp_path), dropout=0.1).dropout == 0.1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "gpt2").mkdir()
+    write(tmp_path / "gpt2")
+    assert weights_folder("~/gpt2") == tmp_path / "gpt2"
+    assert model_config("from-weights", "~/gpt2").emb_dim == 12
+
+
+@pytest.mark.parametrize("weights", ["openai-community/gpt2", "~nobody-of-that-name/gpt2", "a" * 5000, "config.json"])
+def test_weights_that_are_no_folder_are_refused_with_the_ways_out(tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(write(tmp_path))
+    for refusing in (weights_folder, lambda weights: model_config("gpt2-small", weights)):
+        with pytest.raises(
+            WeightsError, match=rf"^model\.weights is '{weights}', which is no folder here, and "
+        ) as caught:
+            refusing(weights)
+        assert "not fetched by this version" in str(caught.value)
+        assert "config.json and model.safetensors, or 'scratch'" in str(caught.value)

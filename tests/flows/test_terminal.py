@@ -1,0 +1,121 @@
+"""What a person or a script sees of a run: progress bars, one line of JSON, Ctrl-C, and where to look further."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from e2e import PROJECT, Home, wait_until
+from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.terminal import where_to_look
+
+
+@pytest.mark.e2e
+def test_json_on_a_run_prints_exactly_one_line_on_standard_output(copied: Home) -> None:
+    done = copied.call(*copied.arguments("--json"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert json.loads(done.stdout)["recipe"] == "quick"
+
+
+@pytest.mark.e2e
+def test_a_terminal_shows_a_bar_while_training(copied: Home) -> None:
+    status, shown = in_a_terminal(copied, *copied.arguments("--training.learning_rate=0.002"))
+    assert status == 0, shown
+    assert re.search(r"finetune\S* .*\d+/\d+.* steps", shown), shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+    last = shown.splitlines()[-2:]
+    assert last[0].startswith("curves and models in MLflow: http://127.0.0.1:5000 (once `make ui` runs)")
+    assert last[1].startswith(
+        f"runs and steps in Prefect: {copied.environment['PREFECT_API_URL'].removesuffix('/api')}"
+    )
+
+
+def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:
+    """The exit status of a run whose three streams are a terminal, and all that the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**home.env(), "TERM": "xterm"}
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(home.command(*arguments), cwd=home.project, env=environment, **streams)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # which is how a terminal ends once nobody has its other side open
+        while piece := os.read(ours, 2**16):
+            shown += piece
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("server", ["named", "temporary"])
+def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home, server: str) -> None:
+    home = copied if server == "named" else replace(copied, environment={})
+    long = ["--training.epochs=200", "--training.checkpoint_every=5"]
+    run = subprocess.Popen(
+        home.command(*home.arguments("--json", *long)),
+        cwd=home.project,
+        env=home.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, all of which a terminal would interrupt
+    )
+    scratch = home.folder / "store" / ".scratch" / "finetune"
+    try:
+        wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
+        os.killpg(run.pid, signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert (run.returncode, out, err) == (130, "", "interrupted: the next run goes on from what is in the store\n")
+    client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("finetune-classifier").experiment_id
+    newest, _ = client.search_runs([experiment], order_by=["attributes.start_time DESC"])
+    assert newest.info.status == "KILLED"
+
+
+@pytest.mark.parametrize("arguments", [["--explain", "--json"], ["--explain"]])
+def test_a_reader_who_has_enough_sees_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
+    home = Home(tmp_path / "home", tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = subprocess.run(
+            home.command(*arguments), cwd=PROJECT, env=home.env(), stdout=nobody, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+LATER = " (once `make ui` runs)"
+
+
+@pytest.mark.parametrize(
+    ("tracking", "prefect", "hints"),
+    [
+        (None, None, [f"http://127.0.0.1:5000{LATER}", f"http://127.0.0.1:4200{LATER}"]),
+        ("sqlite:////tmp/other.db", None, [f"http://127.0.0.1:5000{LATER}", f"http://127.0.0.1:4200{LATER}"]),
+        ("https://me:secret@mlflow.org/", None, ["https://mlflow.org", f"http://127.0.0.1:4200{LATER}"]),
+        (None, "http://me:secret@prefect.org/api", [f"http://127.0.0.1:5000{LATER}", "http://prefect.org"]),
+    ],
+)
+def test_a_run_ends_with_where_its_pages_are(
+    tracking: str | None, prefect: str | None, hints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MLFLOW_TRACKING_URI", tracking), ("PREFECT_API_URL", prefect)):
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    with temporary_settings({PREFECT_API_URL: prefect}):
+        assert [hint.partition(": ")[2] for hint in where_to_look()] == hints

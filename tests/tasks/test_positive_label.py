@@ -1,0 +1,36 @@
+"""A positive label that is no label is refused before the training begins."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib.artifacts import Artifact
+from lib.data.tables import TOKENS, save_table
+from lib.errors import LabelError
+from lib.progress import silent
+from lib.recipe_file import build_recipe
+from tasks.finetune import finetune
+from tasks.step import DeclaredFields, Work
+
+
+def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -> None:
+    values = {"data": {"source": "sample"}, "evaluation": {"positive_label": "junk"}}
+    fields = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
+    tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
+    save_table(tokens, tmp_path / "train.parquet", TOKENS, labels=["ham", "spam"])
+    tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
+    backbone = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")  # type: ignore[arg-type]
+    with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
+        finetune.compute(work, backbone=backbone, tokenize=tokenize)
+
+
+def test_the_positive_label_is_no_part_of_the_trainings_key() -> None:
+    recipes = [
+        build_recipe({"data": {"source": "sample"}, "evaluation": {"positive_label": label}}) for label in ("ham", None)
+    ]
+    assert finetune.ingredients(recipes[0], {}) == finetune.ingredients(recipes[1], {})
