@@ -116,9 +116,10 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
         f"always the most frequent label: {majority_share:.1%}",
         (1, majority_share),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
+        xytext=(-4, -4),  # below the line: the curves, and what is written at them, are above it
         textcoords="offset points",
         ha="right",
+        va="top",
         fontsize=9,
         color=MUTED,
     )
