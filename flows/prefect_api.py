@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 from filelock import FileLock
@@ -47,10 +50,24 @@ def _start() -> None:
     Two servers that create the tables of one new database at once would collide.
     """
     try:
-        with FileLock(home() / ".prefect.lock"):
+        with FileLock(home() / ".prefect.lock"), _interrupts_kept_from_children():
             get_client(sync_client=True)
     except RuntimeError as error:
         raise ServiceError(
             f"Prefect's temporary server did not start ({error}): see that {home() / 'prefect'} can be written, or"
             " start a server (`make ui`) and set PREFECT_API_URL"
         ) from None
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Iterator[None]:
+    """A process that is started here does not see Ctrl-C.
+
+    A terminal sends it to all processes; the server would end first, and the run would wait for it to hear that the run
+    has ended. A blocked signal stays blocked in a child, whatever the child's handlers are.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

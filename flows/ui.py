@@ -141,7 +141,7 @@ def start_mlflow(port: int) -> Server:
 def _newest_experiment(tracking: MlflowClient) -> str:
     """The page of its runs; of the experiments, as long as there is none."""
     made_by_flows = [found for found in tracking.search_experiments() if found.name != "Default"]
-    newest = max(made_by_flows, key=lambda found: found.creation_time, default=None)
+    newest = max(made_by_flows, key=lambda found: found.creation_time or 0, default=None)
     # From the list of experiments MLflow would go on to its pages for language model applications.
     return f"/#/experiments/{newest.experiment_id}/runs?{IN_MLFLOW}" if newest else f"/#/experiments?{IN_MLFLOW}"
 

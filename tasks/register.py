@@ -44,7 +44,7 @@ class Registered(BaseModel):
 
 def publishing(name: str) -> FileLock:
     """A lock on publishing under a name: two runs at once must not both find that a classifier is new."""
-    return Store(store_folder()).lock("register", name)
+    return Store(store_folder()).lock("register", key_of({"name": name}))
 
 
 @task(name="register", description="Registers the classifier as a version of the model in MLflow's registry")

@@ -80,6 +80,17 @@ class Browser:
         path = f"//input[@placeholder='{placeholder}']"
         self.wait(lambda: self.driver.find_elements(By.XPATH, path), f"a field called {placeholder}")[0].send_keys(text)
 
+    def picture(self) -> bytes:
+        """The window as PNG, once nothing has moved in it for two seconds: no spinner, no half-drawn chart."""
+        self.run("document.activeElement.blur()")  # a cursor would blink
+        seen: list[bytes] = []
+
+        def is_still() -> bytes | None:
+            seen.append(self.driver.get_screenshot_as_png())
+            return seen[-1] if seen[-5:] == [seen[-1]] * 5 else None
+
+        return bytes(self.wait(is_still, "a picture that stands still"))
+
     def hosts(self) -> set[str]:
         """The hosts that pages have asked for something since the last call."""
         entries = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]

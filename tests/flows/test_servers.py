@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import mlflow
 import pytest
 from e2e import Home, answers, free_port, ran, wait_until
@@ -61,3 +62,23 @@ def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
     done = remote.call("predict", "--name", "e2e", "Claim your prize now")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\t")[0] in {"ham", "spam"}
+
+
+def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(copied: Home, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'other.db'}"
+    MlflowClient(uri).create_experiment("of the other database")
+    home = replace(copied, environment={**copied.environment, "MLFLOW_TRACKING_URI": uri})
+    command = home.command("--mlflow-port", str(port := free_port()), module="flows.ui")
+    ui = subprocess.Popen(command, cwd=home.project, env=home.env(), stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), seconds=90, what="MLflow")
+        found = httpx.post(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search", json={"max_results": 9}).json()
+        assert "of the other database" in {experiment["name"] for experiment in found["experiments"]}
+    finally:
+        ui.terminate()
+        out, _ = ui.communicate(timeout=60)
+    assert ui.returncode == 0
+    assert [line.split()[1].partition("/#")[0] for line in out.splitlines()[:2]] == [
+        home.environment["PREFECT_API_URL"],
+        f"http://127.0.0.1:{port}",
+    ]

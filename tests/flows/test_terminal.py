@@ -34,11 +34,11 @@ def test_a_terminal_shows_a_bar_while_training(copied: Home) -> None:
     assert status == 0, shown
     assert re.search(r"finetune\S* .*\d+/\d+.* steps", shown), shown
     assert "\x1b[?25h" in shown  # the cursor is back
-    last = shown.splitlines()[-2:]
-    assert last[0].startswith("curves and models in MLflow: http://127.0.0.1:5000 (once `make ui` runs)")
-    assert last[1].startswith(
-        f"runs and steps in Prefect: {copied.environment['PREFECT_API_URL'].removesuffix('/api')}"
-    )
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert plain.splitlines()[-2:] == [
+        "curves and models in MLflow: http://127.0.0.1:5000 (once `make ui` runs)",
+        f"runs and steps in Prefect: {copied.environment['PREFECT_API_URL'].removesuffix('/api')}",
+    ]
 
 
 def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:

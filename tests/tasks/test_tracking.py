@@ -50,14 +50,15 @@ def broken(database: Path, table: str) -> Iterator[None]:
 def test_the_error_of_a_run_survives_a_failure_of_mlflow(
     tracking: MlflowClient, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (
-        ExitStack() as afterwards,
-        caplog.at_level(logging.WARNING),
-        pytest.raises(SourceError, match="no such file"),
-        tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}),
-    ):
-        afterwards.enter_context(broken(database, "tags"))
-        raise SourceError("no such file")
+    with ExitStack() as afterwards, caplog.at_level(logging.WARNING):
+
+        def fail_without_mlflow() -> None:
+            with tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}):
+                afterwards.enter_context(broken(database, "tags"))
+                raise SourceError("no such file")
+
+        with pytest.raises(SourceError, match="no such file"):
+            fail_without_mlflow()
     assert "MLflow could not be told" in caplog.text
 
 
