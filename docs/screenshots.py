@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -31,8 +32,10 @@ from e2e import free_port  # noqa: E402
 
 RECIPE = "quickstart"
 OTHER_LEARNING_RATE = "1e-4"
-CURVES_WIDTH = 1600  # pixels, of two curves side by side
-FOUR_CURVES = "^(train|validation)_(loss|accuracy)$"
+GAP = 60  # pixels between two curves
+CURVES_WIDTH = 1600  # pixels of both
+CHARTS_HEIGHT = 670  # pixels of MLflow's pages down to the end of the first row of charts
+COLOURS = ("#0072B2", "#D55E00")  # of the two runs; MLflow would choose by chance
 IN_MLFLOW = "workflowType=machine_learning"
 # MLflow opens a panel with a chat on every first visit.
 NO_PANEL = """
@@ -71,17 +74,20 @@ def save(picture: Image.Image, name: str) -> None:
     print(f"{file.relative_to(PROJECT)}: {file.stat().st_size / 1000:.0f} kB")  # noqa: T201 - this is the output
 
 
-def save_window(browser: Browser, name: str) -> None:
-    save(Image.open(io.BytesIO(browser.picture())), name)
+def save_window(browser: Browser, name: str, height: int | None = None) -> None:
+    """Writes the window as it is, or its upper part."""
+    picture = Image.open(io.BytesIO(browser.picture()))
+    save(picture.crop((0, 0, picture.width, height or picture.height)), name)
 
 
 def curves(result: dict[str, Any]) -> None:
     """Loss and accuracy of a run, from its evaluation, side by side."""
     (folder,) = [Path(step["artifact"]["folder"]) for step in result["steps"] if step["step"] == "evaluate"]
     pictures = [Image.open(folder / "figures" / f"{name}.png").convert("RGB") for name in ("loss", "accuracy")]
-    both = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height), "white")
-    both.paste(pictures[0], (0, 0))
-    both.paste(pictures[1], (pictures[0].width, 0))
+    left, right = pictures
+    both = Image.new("RGB", (left.width + GAP + right.width, left.height), "white")
+    both.paste(left, (0, 0))
+    both.paste(right, (left.width + GAP, 0))
     save(both.resize((CURVES_WIDTH, both.height * CURVES_WIDTH // both.width), Image.Resampling.LANCZOS), "curves")
 
 
@@ -92,7 +98,7 @@ def terminal(result: dict[str, Any]) -> None:
     from flows.terminal import Result, show_result
     from lib.recipe_file import load_recipe
 
-    console = Console(record=True, width=90, file=io.StringIO())
+    console = Console(record=True, width=76, file=io.StringIO())
     show_result(console, Result.model_validate(result), load_recipe(RECIPE, {}).evaluation.confidence)
     svg = console.export_svg(title=f"python -m flows.classify --recipe {RECIPE}", unique_id="terminal")
     # Rich would have the picture fetch its font from a server.
@@ -101,25 +107,26 @@ def terminal(result: dict[str, Any]) -> None:
 
 
 def prefect_page(browser: Browser, prefect: str, result: dict[str, Any]) -> None:
-    """A flow run: the graph of its steps, and below it which of them were reused."""
+    """A flow run: the graph of its steps, and below it the log, which says what was reused."""
     browser.open(f"{prefect}/runs/flow-run/{result['flow_run']}")
-    browser.click("Task Runs")
-    browser.see("promote", "Cached")
+    browser.see("Finished in state Cached", "promote")
     save_window(browser, "prefect-run")
 
 
-def mlflow_pages(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
-    """The curves of one run, and those of both in one chart."""
+def mlflow_pages(browser: Browser, mlflow: str, runs: list[str]) -> None:
+    """The curves of the first run, and a comparison of both."""
+    for run_id, colour in zip(runs, COLOURS, strict=True):
+        MlflowClient(mlflow).set_tag(run_id, "mlflow.runColor", colour)
     browser.open(f"{mlflow}/health")
     browser.run(NO_PANEL)
-    for name, page in (
-        ("mlflow-run", f"runs/{result['mlflow_run']}/model-metrics?{IN_MLFLOW}"),
-        ("mlflow-compare", f"runs?compareRunsMode=CHART&{IN_MLFLOW}"),
+    for name, page, charts in (
+        ("mlflow-run", f"runs/{runs[0]}/model-metrics?", ("train_loss", "validation_accuracy", "validation_loss")),
+        ("mlflow-compare", "runs?compareRunsMode=CHART&", ("test_accuracy", "validation_accuracy", "validation_loss")),
     ):
-        browser.open(f"{mlflow}/#/experiments/1/{page}")
-        browser.type("Search metric charts", FOUR_CURVES)
-        browser.see("train_accuracy", "validation_loss")
-        save_window(browser, name)
+        browser.open(f"{mlflow}/#/experiments/1/{page}{IN_MLFLOW}")
+        browser.type("Search metric charts", f"^({'|'.join(charts)})$")
+        browser.see("(3)", *charts)
+        save_window(browser, name, CHARTS_HEIGHT)
 
 
 def main() -> None:
@@ -136,7 +143,7 @@ def main() -> None:
             terminal(first)
             with chromium() as browser:
                 prefect_page(browser, prefect, second)
-                mlflow_pages(browser, mlflow, first)
+                mlflow_pages(browser, mlflow, [first["mlflow_run"], second["mlflow_run"]])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from lib.errors import LabelError, RecipeError, WeightsError
 from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
 from lib.model.gpt import GPT, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
+from lib.model.threads import sensible_threads
 from lib.progress import Progress, silent
 from lib.text.batching import Padding, pad_batch, padding_width
 from lib.text.encoding import VOCABULARY
@@ -158,7 +159,8 @@ def class_probabilities(
     order = np.argsort([len(sequence) for sequence in cut], kind="stable")
     starts = range(0, len(order), batch_size)
     batches = (pad_batch([cut[index] for index in order[start : start + batch_size]], width) for start in starts)
-    with torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    with sensible_threads(classifier.backbone.config), autocast:
         logits = torch.cat(
             run_batches(classifier, batches, on_batch=lambda done: progress(done, len(order), "messages"))
         )

@@ -21,6 +21,7 @@ from torch import nn
 
 from lib.errors import LabelError, MessagesError, RecipeError
 from lib.model.classifier import Classifier, device_name
+from lib.model.threads import sensible_threads
 from lib.progress import Progress, silent
 from lib.text.batching import Padding, padding_width
 from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
@@ -96,7 +97,8 @@ def finetune(
         "class_weights": weights,
     }
     mark = _mark(settings, classifier, train, validation)
-    with _accelerated(classifier, training) as (accelerator, model, optimizer):
+    threads = sensible_threads(classifier.backbone.config)
+    with threads, _accelerated(classifier, training) as (accelerator, model, optimizer):
         torch.manual_seed(training.seed)
         loop = Loop(
             accelerator=accelerator,
