@@ -106,6 +106,7 @@ def configure() -> None:
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # --json leaves standard output to the JSON
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         # On a terminal only what needs attention; Prefect's pages get all of it.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",

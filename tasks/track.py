@@ -67,8 +67,11 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
             log({str(name): value for name, value in row.items()})
         log.send()
     metrics = flatten_metrics(load_json(evaluated.file("metrics.json")))
-    # Two curves share their names with final metrics; MLflow takes what has the highest step for a run's value.
-    log_metrics(tracking, run_id, metrics, step=int(history["step"].max()))
+    # MLflow draws a bar for what has step 0 alone. Two curves share their names with final metrics; there the run's
+    # value is what has the highest step and was logged last.
+    on_curves = {name: value for name, value in metrics.items() if name in history}
+    log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
+    log_metrics(tracking, run_id, {name: metrics[name] for name in metrics.keys() - on_curves.keys()}, step=0)
     tracking.log_artifacts(run_id, str(evaluated.file("figures")), "figures")
     for artifact, name in [
         (evaluated, "report.html"),

@@ -70,6 +70,7 @@ class Home:
         return {
             **inherited,
             "FINETUNE_HOME": str(self.folder),
+            "PREFECT_HOME": str(self.folder / "prefect"),  # importing `tasks` here has set another one
             "OMP_NUM_THREADS": "2",
             "COLUMNS": "200",
             **self.environment,

@@ -116,6 +116,7 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     # Also where a curve has the same name: its last point is what the kept classifier measured on the whole split.
     assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
     assert f"{result['metrics']['test_accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "test_accuracy")] == [0]
     for split in ("train", "validation"):
         points = client.get_metric_history(run.info.run_id, f"{split}_accuracy")
         assert [point.value for point in points if point.step == 0] == [history[f"{split}_accuracy"].iloc[0]]
@@ -169,11 +170,6 @@ def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(copied: Home) ->
     assert (result["registered"]["version"], result["registered"]["aliases"]) == ("1", ["champion"])
     aliases = tracking(copied).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
-    assert tracking(copied).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
-    version = tracking(copied).get_model_version("e2e", "2")
-    assert version.description.startswith(
-        f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
-    )
 
 
 def test_the_same_weights_with_another_length_are_another_version(finished: tuple[Home, Any], copied: Home) -> None:
@@ -274,7 +270,7 @@ def test_three_classes_from_gzipped_json_lines_over_http(home: Home, http: HttpS
 
 
 def test_without_any_server_a_run_works_and_its_pages_come_from_the_same_files(copied: Home) -> None:
-    alone = replace(copied, environment={})
+    alone = replace(copied, environment={"PREFECT_HOME": str(copied.folder / "prefect")})
     result = alone.run()
     assert ran(result) == []
     assert (copied.folder / "prefect" / "prefect.db").is_file()

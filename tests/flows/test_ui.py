@@ -25,7 +25,8 @@ LOOPBACK = {"127.0.0.1", "::1"}
 @pytest.fixture
 def alone(copied: Home) -> Home:
     """A copy of the finished run's home, and no server named by the environment."""
-    return replace(copied, environment={})
+    # Importing a flow sets PREFECT_HOME for the whole process of the tests.
+    return replace(copied, environment={"PREFECT_HOME": str(copied.folder / "prefect")})
 
 
 @dataclass
