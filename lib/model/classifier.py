@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import LabelError, RecipeError, WeightsError
+from lib.jsonfile import save_json
 from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
 from lib.model.gpt import GPT, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
@@ -106,8 +107,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
     `load_classifier` also needs recipe.json, the resolved recipe, which the caller writes there.
     """
     write_config(classifier.backbone.config, folder)
-    labels = json.dumps(list(classifier.labels), ensure_ascii=False, indent=2) + "\n"
-    (folder / LABELS).write_text(labels, encoding="utf-8")
+    save_json(list(classifier.labels), folder / LABELS)
     write_tensors(folder / WEIGHTS, classifier.state_dict())
 
 
