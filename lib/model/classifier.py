@@ -18,12 +18,12 @@ from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
 from lib.model.gpt import GPT, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
 from lib.model.threads import sensible_threads
+from lib.model.trainable import Trainable, frozen_blocks
 from lib.progress import Progress, silent
 from lib.text.batching import Padding, pad_batch, padding_width
 from lib.text.encoding import VOCABULARY
 
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
-Trainable = Literal["head", "last_block", "last_two_blocks", "all"]  # the recipe's `classifier.trainable`
 
 LABELS = "labels.json"
 RECIPE = "recipe.json"
@@ -45,27 +45,42 @@ class Classifier(nn.Module):
         self.head = nn.Linear(backbone.config.emb_dim, len(labels))
         self.labels = tuple(labels)
         self.pooling = pooling
+        self.cut = 0  # blocks below the first trainable parameter: features are what leaves them
 
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Tokens (batch, length) int64, padded at the right; lengths (batch,) int64 of the real ones.
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, classes) float32 of padded messages; lengths (batch,) int64 of the real ones in them.
 
-        Returns logits (batch, classes) float32. With `padded_last` they depend on the padding, otherwise not:
-        attention is causal, so no real token sees the padding after it.
+        inputs: tokens (batch, length) int64, padded at the right; or features (batch, length, emb_dim) floating point:
+        the input of block `cut`, whatever it is at the padding.
+
+        With `padded_last` the logits depend on the padding, which counts as text there. Otherwise they do not: no real
+        position sees the padding.
         """
-        hidden = self.backbone.hidden(tokens)  # (batch, length, emb_dim)
-        return cast(Tensor, self.head(_pool(hidden, lengths, self.pooling))).float()
+        rows = torch.arange(len(inputs), device=inputs.device)
+        places = torch.arange(inputs.shape[1], device=inputs.device)
+        causal, padding_is_text = self.backbone.config.causal_mask, self.pooling == "padded_last"
+        real = places < (inputs.shape[1] if padding_is_text else lengths[:, None])  # (batch, length), or (length,)
+        mask = None if causal or padding_is_text else real[:, None, None, :]
+        x, start = (inputs, self.cut) if inputs.is_floating_point() else (self.backbone.embed(inputs), 0)
+        blocks = self.backbone.blocks[start:]
+        if self.pooling == "mean":
+            for block in blocks:
+                x = block(x, mask)
+            x = self.backbone.final_norm(x)  # (batch, length, emb_dim)
+            pooled = (x * real[:, :, None]).sum(dim=1) / lengths[:, None]
+            return cast(Tensor, self.head(pooled)).float()
+        position = self._position(inputs, lengths)
+        for block in blocks[:-1]:
+            x = block(x, mask)
+        visible = places <= position[:, None] if causal else real.expand(inputs.shape[:2])
+        pooled = blocks[-1].at(x, position, visible) if len(blocks) else x[rows, position]  # (batch, emb_dim)
+        return cast(Tensor, self.head(self.backbone.final_norm(pooled))).float()
 
-
-def _pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
-    """(batch, length, emb_dim) and (batch,) -> (batch, emb_dim)."""
-    if pooling == "last_token":
-        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
-    if pooling == "padded_last":
-        return hidden[:, -1]
-    if pooling == "first_token":
-        return hidden[:, 0]
-    real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]  # (batch, length)
-    return (hidden * real[:, :, None]).sum(dim=1) / lengths[:, None]
+    def _position(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Which position of each message feeds the head: (batch,) int64."""
+        if self.pooling == "last_token":
+            return lengths - 1
+        return torch.full_like(lengths, inputs.shape[1] - 1 if self.pooling == "padded_last" else 0)
 
 
 def new_classifier(
@@ -90,15 +105,12 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
     With `all`, the token embedding learns as an input; as an output matrix it is not used any more.
     """
     backbone = classifier.backbone
-    learning: dict[Trainable, list[nn.Module]] = {
-        "head": [classifier.head],
-        "last_block": [classifier.head, backbone.final_norm, *backbone.blocks[-1:]],
-        "last_two_blocks": [classifier.head, backbone.final_norm, *backbone.blocks[-2:]],
-        "all": [classifier],
-    }
-    classifier.requires_grad_(False)
-    for module in learning[trainable]:
-        module.requires_grad_(True)
+    classifier.cut = frozen_blocks(trainable, len(backbone.blocks))
+    classifier.requires_grad_(trainable == "all")
+    classifier.head.requires_grad_(True)
+    if trainable != "head":
+        backbone.final_norm.requires_grad_(True)
+        backbone.blocks[classifier.cut :].requires_grad_(True)
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:

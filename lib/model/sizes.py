@@ -11,7 +11,7 @@ from lib.text.encoding import VOCABULARY
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT, and how often it drops activations while training."""
+    """The shape of a GPT, what its positions may see, and how often it drops activations while training."""
 
     context_length: int = 1024  # tokens
     emb_dim: int = 768
@@ -20,6 +20,8 @@ class GPTConfig:
     vocab_size: int = VOCABULARY
     dropout: float = 0.0  # probability, for embeddings, attention and both residual branches
     layer_norm_epsilon: float = 1e-5
+    causal_mask: bool = True  # whether a position sees only itself and those before it, as GPT-2 was trained
+    tied_output: bool = True  # whether the token embedding is the output matrix too, as in GPT-2
 
     def __post_init__(self) -> None:
         """Refuse shapes that no GPT can have (`ValueError`)."""
