@@ -15,16 +15,17 @@ from torch import Tensor, nn
 from lib.errors import LabelError, RecipeError, WeightsError
 from lib.jsonfile import save_json
 from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
-from lib.model.gpt import GPT, empty_gpt
+from lib.model.gpt import GPT, Block, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
 from lib.model.threads import sensible_threads
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.progress import Progress, silent
-from lib.text.batching import Padding, pad_batch, padding_width
+from lib.text.batching import Padding, batches_by_tokens, pad_batch, padding_width
 from lib.text.encoding import VOCABULARY
 
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
 
+BATCH_TOKENS = 2048  # a batch that is only run, not learnt from: measured on CPUs, where larger ones gain nothing
 LABELS = "labels.json"
 RECIPE = "recipe.json"
 
@@ -61,8 +62,8 @@ class Classifier(nn.Module):
         causal, padding_is_text = self.backbone.config.causal_mask, self.pooling == "padded_last"
         real = places < (inputs.shape[1] if padding_is_text else lengths[:, None])  # (batch, length), or (length,)
         mask = None if causal or padding_is_text else real[:, None, None, :]
-        x, start = (inputs, self.cut) if inputs.is_floating_point() else (self.backbone.embed(inputs), 0)
-        blocks = self.backbone.blocks[start:]
+        x, start = (inputs.float(), self.cut) if inputs.is_floating_point() else (self.backbone.embed(inputs), 0)
+        blocks = [cast(Block, block) for block in self.backbone.blocks[start:]]
         if self.pooling == "mean":
             for block in blocks:
                 x = block(x, mask)
@@ -145,20 +146,20 @@ def load_classifier(folder: Path) -> Classifier:
 
 def class_probabilities(
     classifier: Classifier,
-    sequences: Sequence[Sequence[int]],
+    sequences: Sequence[Sequence[int] | Tensor],
     *,
     padding: Padding,
     max_length: int,
-    batch_size: int = 32,
+    batch_tokens: int = BATCH_TOKENS,
     device: str = "auto",
     precision: str = "float32",
     progress: Progress = silent,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Probability of each class for each sequence of tokens: (sequences, classes) float64; rows sum to 1.
+    """Probability of each class for each sequence of tokens or features: (sequences, classes) float64; rows sum to 1.
 
-    Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths,
-    and the rows are put back in order. The classifier is moved to `device`; its mode is left as it was.
-    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a
+    Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths, filled up
+    to `batch_tokens`, and the rows are put back in order. The classifier is moved to `device`; its mode is left as it
+    was. Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a
     sequence is empty.
     """
     context_length = classifier.backbone.config.context_length
@@ -167,17 +168,14 @@ def class_probabilities(
         return np.empty((0, len(classifier.labels)))
     place = torch.device(device_name(device))
     classifier.to(place)
-    cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in sequences]
-    order = np.argsort([len(sequence) for sequence in cut], kind="stable")
-    starts = range(0, len(order), batch_size)
-    batches = (pad_batch([cut[index] for index in order[start : start + batch_size]], width) for start in starts)
+    cut = [sequence[:max_length] for sequence in sequences]
+    order = batches_by_tokens([len(sequence) for sequence in cut], batch_tokens, width=width)
+    batches = (pad_batch([cut[index] for index in batch], width) for batch in order)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with sensible_threads(classifier.backbone.config), autocast:
-        logits = torch.cat(
-            run_batches(classifier, batches, on_batch=lambda done: progress(done, len(order), "messages"))
-        )
-    probabilities = np.empty((len(order), len(classifier.labels)))
-    probabilities[order] = logits.double().softmax(dim=1).cpu().numpy()
+        logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, len(cut), "messages")))
+    probabilities = np.empty((len(cut), len(classifier.labels)))
+    probabilities[np.concatenate(order)] = logits.double().softmax(dim=1).cpu().numpy()
     return probabilities
 
 

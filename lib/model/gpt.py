@@ -84,7 +84,8 @@ class Attention(nn.Module):
         softmax. Values likewise: positions are mixed first and multiplied by the values' weights after that.
         """
         rows = torch.arange(len(x), device=x.device)
-        if not isinstance(self.qkv, nn.Linear):  # an adapter around it has weights of its own
+        linear: nn.Module = self.qkv
+        if not isinstance(linear, nn.Linear):  # an adapter around it has weights of its own
             query, key, value = self._heads(self.qkv(x))
             mixed = F.scaled_dot_product_attention(
                 query[rows, :, positions, None],
@@ -95,8 +96,8 @@ class Attention(nn.Module):
             ).flatten(1)  # (batch, emb_dim)
             return cast(Tensor, self.dropout(self.projection(mixed)))
         emb_dim = x.shape[2]
-        query_weight, key_weight, value_weight = self.qkv.weight.split(emb_dim)  # each (emb_dim, emb_dim)
-        query_bias, _, value_bias = self.qkv.bias.split(emb_dim)
+        query_weight, key_weight, value_weight = linear.weight.chunk(3)  # each (emb_dim, emb_dim)
+        query_bias, _, value_bias = linear.bias.chunk(3)
         size = emb_dim // self.n_heads
         query = F.linear(x[rows, positions], query_weight, query_bias).view(-1, self.n_heads, size)
         query = torch.einsum("bhs,hse->bhe", query, key_weight.view(self.n_heads, size, emb_dim))

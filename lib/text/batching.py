@@ -1,11 +1,11 @@
-"""Sequences of tokens into rectangular batches.
+"""Sequences into rectangular batches: messages as tokens, or as features of each token.
 
-Here belong padding and the choice of its width. Which messages make a batch is decided in
-`lib/training/batches.py` for training, and in `lib/model/classifier.py` for scoring.
+Here belong padding, the choice of its width, and batches filled by tokens, in which every message is run once. Which
+messages make a batch of training is decided in `lib/training/batches.py`.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -41,11 +41,29 @@ def padding_width(padding: Padding, *, max_length: int, context_length: int) -> 
     return padding
 
 
-def pad_batch(sequences: Sequence[Sequence[int]], width: int | None = None, pad: int = PAD) -> tuple[Tensor, Tensor]:
-    """Pad at the right: tokens (batch, width) int64, and each row's real length (batch,) int64.
+def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None = None) -> list[list[int]]:
+    """Positions of all sequences in batches of similar length, shortest first, each filled up to `budget` tokens.
 
-    `width` None is the longest sequence. Sequences are lists or integer arrays, already cut. Raises
-    `ValueError` if one is longer than `width` or there is none, `MessagesError` if one has no tokens.
+    Padding counts (`width` as in `pad_batch`). A sequence that is longer than the budget is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for position in np.argsort(np.asarray(lengths), kind="stable").tolist():
+        wide = lengths[position] if width is None else width
+        if not batches or (len(batches[-1]) + 1) * wide > budget:
+            batches.append([])
+        batches[-1].append(position)
+    return batches
+
+
+def pad_batch(
+    sequences: Sequence[Sequence[int] | Tensor], width: int | None = None, pad: int = PAD
+) -> tuple[Tensor, Tensor]:
+    """Pad at the right: a batch, and each row's real length (batch,) int64.
+
+    Of tokens (lists or integer arrays, already cut) the batch is (batch, width) int64; of features, tensors (length,
+    emb_dim) of one floating type, it is (batch, width, emb_dim) of that type, padded with zeros. `width` None is the
+    longest sequence. Raises `ValueError` if one is longer than `width` or there is none, `MessagesError` if one has no
+    tokens.
     """
     lengths = [len(sequence) for sequence in sequences]
     longest = max(lengths)
@@ -54,6 +72,12 @@ def pad_batch(sequences: Sequence[Sequence[int]], width: int | None = None, pad:
         raise ValueError(f"a sequence of {longest} tokens does not fit a width of {width}")
     if min(lengths) == 0:
         raise MessagesError("a message has no tokens: leave empty texts out")
+    first = sequences[0]
+    if isinstance(first, Tensor) and first.is_floating_point():
+        batch = first.new_zeros(len(sequences), width, first.shape[1])
+        for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
+            batch[row, :length] = cast(Tensor, sequence)
+        return batch, torch.tensor(lengths)
     tokens = np.full((len(sequences), width), pad, dtype=np.int64)
     for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
         tokens[row, :length] = sequence

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
+from torch import Tensor
 
 WINDOW = 50  # batches whose messages are sorted by length together
 
@@ -16,10 +17,10 @@ Batches = list[list[int]]  # positions of messages in their split
 
 
 class EncodedMessages(NamedTuple):
-    """A split, ready for the model: message i has the tokens `tokens[i]` and the class `targets[i]` (from
-    0)."""
+    """A split, ready for the model: message i is `inputs[i]`, its tokens or its features (length, emb_dim), and has the
+    class `targets[i]` (from 0)."""
 
-    tokens: Sequence[Sequence[int]]
+    inputs: Sequence[Sequence[int] | Tensor]
     targets: Sequence[int]
 
 

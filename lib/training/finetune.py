@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 
 from lib.errors import LabelError, MessagesError, RecipeError
 from lib.model.classifier import Classifier, device_name
+from lib.model.features import Features
 from lib.model.threads import sensible_threads
 from lib.progress import Progress, silent
 from lib.text.batching import Padding, padding_width
@@ -72,9 +73,13 @@ def finetune(
     the code) are the same. Rows from before the kill are given to `on_row` again. The caller deletes
     `scratch` once the result is safe.
 
+    A split's inputs may be `Features` of the classifier's frozen part: the same losses, for less work. Their numbers
+    are not compared with a checkpoint's, so `fingerprint` should name the file.
+
     `class_weights` has one factor for each class (None: equal). Torch's global generators are seeded.
 
     Raises:
+        ValueError: features are not those of the part that is frozen.
         RecipeError: padding, max_length or batch_size do not fit the model or the data; no such device.
         MessagesError: a split or a message is empty.
         LabelError: a target or the number of class weights does not match the classifier's labels.
@@ -99,6 +104,9 @@ def finetune(
     mark = _mark(settings, classifier, train, validation)
     threads = sensible_threads(classifier.backbone.config)
     with threads, _accelerated(classifier, training) as (accelerator, model, optimizer):
+        for split in (train, validation):
+            if isinstance(split.inputs, Features):
+                split.inputs.move_to(accelerator.device)
         torch.manual_seed(training.seed)
         loop = Loop(
             accelerator=accelerator,
@@ -128,13 +136,20 @@ def finetune(
 
 def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> EncodedMessages:
     """The split as arrays and numbers, cut to `max_length` tokens; refuses what cannot be trained on."""
-    if not len(split.tokens):
+    if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
-    tokens = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in split.tokens]
+    inputs = split.inputs
+    if not isinstance(inputs, Features):
+        cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in inputs]
+        inputs = cast(list[Sequence[int] | Tensor], cut)
+    elif inputs.blocks != classifier.cut:
+        raise ValueError(
+            f"features after {inputs.blocks} blocks, and the classifier learns from block {classifier.cut} on"
+        )
     targets = [int(target) for target in split.targets]
-    if len(tokens) != len(targets):
-        raise ValueError(f"{len(tokens)} {name} messages have {len(targets)} targets")
-    for number, sequence in enumerate(tokens):
+    if len(inputs) != len(targets):
+        raise ValueError(f"{len(inputs)} {name} messages have {len(targets)} targets")
+    for number, sequence in enumerate(inputs):
         if not len(sequence):
             raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
     if min(targets) < 0 or max(targets) >= len(classifier.labels):
@@ -142,22 +157,22 @@ def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_leng
             f"The {name} messages have targets from {min(targets)} to {max(targets)}, and the classifier has"
             f" {len(classifier.labels)} labels, numbered from 0"
         )
-    return EncodedMessages(cast(list[Sequence[int]], tokens), targets)
+    return EncodedMessages(inputs, targets)
 
 
 def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, training: "Training") -> Order:
     """Batches of similar lengths where batches are padded one by one; otherwise the published loaders'."""
     size = training.batch_size
     if padding == "batch":
-        train_lengths = [len(sequence) for sequence in train.tokens]
-        validation_lengths = [len(sequence) for sequence in validation.tokens]
+        train_lengths = [len(sequence) for sequence in train.inputs]
+        validation_lengths = [len(sequence) for sequence in validation.inputs]
         return SortedOrder(train_lengths, validation_lengths, size, seed=training.seed)
-    if len(train.tokens) < size:
+    if len(train.inputs) < size:
         raise RecipeError(
-            f"training.batch_size is {size}, and there are only {len(train.tokens)} training messages: lower"
+            f"training.batch_size is {size}, and there are only {len(train.inputs)} training messages: lower"
             " it (with classifier.padding other than batch, only whole batches are trained on)"
         )
-    return PublishedOrder(len(train.tokens), len(validation.tokens), size)
+    return PublishedOrder(len(train.inputs), len(validation.inputs), size)
 
 
 @contextmanager
@@ -187,14 +202,15 @@ def _mark(
     train: EncodedMessages,
     validation: EncodedMessages,
 ) -> str:
-    """SHA-256 over everything that the result depends on, except machine and code."""
+    """SHA-256 over everything that the result depends on, except machine, code and the numbers in features."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     learning = [name for name, parameter in classifier.named_parameters() if parameter.requires_grad]
     shape = repr((classifier.backbone.config, classifier.labels, classifier.pooling, learning))
     digest.update(shape.encode())
     for split in (train, validation):
-        digest.update(json.dumps([len(sequence) for sequence in split.tokens]).encode())
-        digest.update(np.concatenate([np.asarray(sequence) for sequence in split.tokens]).tobytes())
+        digest.update(json.dumps([len(sequence) for sequence in split.inputs]).encode())
+        if not isinstance(split.inputs, Features):
+            digest.update(np.concatenate([np.asarray(sequence) for sequence in split.inputs]).tobytes())
         digest.update(json.dumps(list(split.targets)).encode())
     for name, weight in classifier.state_dict().items():
         digest.update(name.encode())

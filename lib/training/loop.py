@@ -223,7 +223,7 @@ class Loop:
         return F.cross_entropy(logits, targets, weight=self.class_weights)
 
     def _padded(self, split: EncodedMessages, batch: list[int]) -> tuple[Tensor, Tensor]:
-        return pad_batch([split.tokens[message] for message in batch], self.width)
+        return pad_batch([split.inputs[message] for message in batch], self.width)
 
     def _checkpoint_is_due(self) -> bool:
         """Whether `checkpoint_every` batches were passed since the latest; accumulation may delay it."""

@@ -90,14 +90,14 @@ def test_pooling_feeds_the_head_with_its_position(pooling, expected):
 def test_probabilities_do_not_depend_on_padding_or_batches(pooling):
     model = classifier(pooling)
     alone = np.concatenate([class_probabilities(model, [s], padding="batch", max_length=8) for s in SEQUENCES])
-    for padding, batch_size in (("batch", 2), ("longest", 32), (16, 3)):
-        together = class_probabilities(model, SEQUENCES, padding=padding, max_length=8, batch_size=batch_size)
+    for padding, batch_tokens in (("batch", 6), ("longest", 64), (16, 48)):
+        together = class_probabilities(model, SEQUENCES, padding=padding, max_length=8, batch_tokens=batch_tokens)
         np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 def test_probabilities_are_a_softmax_in_the_order_of_the_sequences():
     model = classifier()
-    probabilities = class_probabilities(model, SEQUENCES, padding="batch", max_length=8, batch_size=2)
+    probabilities = class_probabilities(model, SEQUENCES, padding="batch", max_length=8, batch_tokens=6)
     assert probabilities.dtype == np.float64
     assert probabilities.shape == (5, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
@@ -110,11 +110,11 @@ def test_probabilities_leave_mode_and_gradients_alone_and_report_progress():
     model = classifier().train()
     heard = []
     class_probabilities(
-        model, SEQUENCES, padding="batch", max_length=8, batch_size=2, progress=lambda *step: heard.append(step)
+        model, SEQUENCES, padding="batch", max_length=8, batch_tokens=6, progress=lambda *step: heard.append(step)
     )
     assert model.training
     assert all(parameter.grad is None and not parameter.is_inference() for parameter in model.parameters())
-    assert heard == [(2, 5, "messages"), (4, 5, "messages"), (5, 5, "messages")]
+    assert heard == [(2, 5, "messages"), (3, 5, "messages"), (4, 5, "messages"), (5, 5, "messages")]
 
 
 def test_sequences_are_cut_to_max_length():

@@ -39,7 +39,7 @@ def published_procedure(model, *, epochs, learning_rate, evaluate_every, evaluat
     """The published training written down once more with torch's own loaders: losses, accuracies at epochs' ends."""
 
     def loader(split, **options):
-        padded = [tokens + [50256] * (MAX_LENGTH - len(tokens)) for tokens in split.tokens]
+        padded = [tokens + [50256] * (MAX_LENGTH - len(tokens)) for tokens in split.inputs]
         return DataLoader(TensorDataset(torch.tensor(padded), torch.tensor(split.targets)), batch_size=8, **options)
 
     def logits(tokens):
@@ -109,7 +109,7 @@ def test_history_counts_steps_examples_tokens_and_epochs():
     assert history.step.tolist() == [0, 6, 12, 12, 18, 24, 25]
     np.testing.assert_allclose(history.epoch, np.array([1, 7, 13, 13, 19, 25, 26]) / 13)
     assert history.examples_seen.tolist()[-1] == 200
-    assert history.tokens_seen.tolist()[-1] == 2 * sum(len(tokens) for tokens in TRAIN.tokens)
+    assert history.tokens_seen.tolist()[-1] == 2 * sum(len(tokens) for tokens in TRAIN.inputs)
     assert (history.learning_rate == 5e-3).all()
     assert history.seconds.is_monotonic_increasing
     assert rows == history.to_dict("records")
@@ -135,7 +135,7 @@ def test_training_all_trains_the_token_embedding():
     model = classifier(trainable="all")
     before = weights(model)
     train(model, epochs=1, padding="batch")
-    seen = TRAIN.tokens[0][0]
+    seen = TRAIN.inputs[0][0]
     name = "backbone.token_embedding.weight"
     assert not torch.allclose(weights(model)[name][seen], before[name][seen], atol=1e-3)
 
@@ -150,20 +150,20 @@ def test_it_learns():
 def test_an_evaluation_measures_what_class_probabilities_gives():
     model = classifier(pooling="last_token")
     history = train(model, padding="batch", evaluate_batches=None).history
-    probabilities = class_probabilities(model, VALIDATION.tokens, padding="batch", max_length=MAX_LENGTH)
+    probabilities = class_probabilities(model, VALIDATION.inputs, padding="batch", max_length=MAX_LENGTH)
     right = probabilities.argmax(axis=1) == VALIDATION.targets
     assert history.validation_accuracy.iloc[-1] == right.mean()
 
 
 def test_best_weights_are_those_of_the_lowest_validation_loss():
-    swapped = EncodedMessages(VALIDATION.tokens, [1 - target for target in VALIDATION.targets])  # gets worse soon
+    swapped = EncodedMessages(VALIDATION.inputs, [1 - target for target in VALIDATION.targets])  # gets worse soon
     fields = {"validation": swapped, "evaluate_every": 1, "evaluate_batches": None, "padding": "batch"}
     model, last = classifier(pooling="mean", trainable="all"), classifier(pooling="mean", trainable="all")
     tuned = train(model, keep="best", **fields)
     assert tuned.kept == tuned.history.validation_loss.argmin()
     assert train(last, **fields).kept == len(tuned.history) - 1 > tuned.kept
     assert not same(weights(model), weights(last))
-    probabilities = class_probabilities(model, VALIDATION.tokens, padding="batch", max_length=MAX_LENGTH)
+    probabilities = class_probabilities(model, VALIDATION.inputs, padding="batch", max_length=MAX_LENGTH)
     right = probabilities.argmax(axis=1) == swapped.targets
     assert tuned.history.validation_accuracy[tuned.kept] == right.mean()
 
@@ -181,12 +181,12 @@ def test_patience_stops_after_epochs_without_a_lower_loss():
 def test_accumulation_makes_one_step_of_several_batches():
     at_once, in_parts = classifier(), classifier()
     fields = {"epochs": 1, "learning_rate": 1e-3, "evaluate_every": 1000}
-    whole = train(at_once, batch_size=32, train=EncodedMessages(TRAIN.tokens[:96], TRAIN.targets[:96]), **fields)
+    whole = train(at_once, batch_size=32, train=EncodedMessages(TRAIN.inputs[:96], TRAIN.targets[:96]), **fields)
     parts = train(
         in_parts,
         batch_size=8,
         gradient_accumulation=4,
-        train=EncodedMessages(TRAIN.tokens[:96], TRAIN.targets[:96]),
+        train=EncodedMessages(TRAIN.inputs[:96], TRAIN.targets[:96]),
         **fields,
     )
     assert whole.history.step.tolist()[-1] == 2
@@ -223,7 +223,7 @@ def test_class_weights_shift_the_answers():
     for factors in (None, (10.0, 1.0)):
         model = classifier(pooling="mean")
         train(model, class_weights=factors, epochs=1)
-        shares.append(class_probabilities(model, VALIDATION.tokens, padding="longest", max_length=20)[:, 0].mean())
+        shares.append(class_probabilities(model, VALIDATION.inputs, padding="longest", max_length=20)[:, 0].mean())
     assert shares[1] > shares[0] + 0.1
 
 
@@ -260,7 +260,7 @@ def test_frozen_classifiers_can_be_trained_again_with_another_part():
 def test_an_infinite_loss_names_its_step():
     model = classifier(trainable="all")
     with torch.no_grad():
-        model.backbone.token_embedding.weight[TRAIN.tokens[0][0]] = float("nan")
+        model.backbone.token_embedding.weight[TRAIN.inputs[0][0]] = float("nan")
     with pytest.raises(TrainingError, match=r"step \d+ is not a finite number: lower training\.learning_rate"):
         train(model, padding="batch")
     train(classifier(), epochs=1)  # and the next training in the same process is not disturbed

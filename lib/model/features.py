@@ -1,0 +1,155 @@
+"""Features: what leaves the frozen part of a backbone, computed once for each message and kept in a file.
+
+Here belong computing, writing and reading them. Whether it pays to keep them is decided in `feature_choice.py`.
+
+A file of features is safetensors with `features` (tokens, emb_dim), the input of the first learning block (of the last
+norm, if no block learns) for every real token, message after message; `offsets` (messages + 1,) int64, where each
+message begins and ends; and `ids` (messages,) int64.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from lib.disk import disk_full_is_clear
+from lib.errors import WeightsError
+from lib.model.gpt import GPT
+from lib.model.threads import sensible_threads
+from lib.progress import Progress, silent
+from lib.text.batching import batches_by_tokens, pad_batch
+
+CPU_TOKENS = 2048  # tokens a batch: measured; larger ones leave the caches, smaller ones waste time between operations
+GPU_TOKENS = 65_536  # enough work for each launch, and a few GB at the largest width
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
+NOTE_EVERY = 64  # batches between two notes of how far a computation is
+
+
+class Features(Sequence[Tensor]):
+    """The features of a split's messages, in their order: item i is (length, emb_dim), a view of the file's pages.
+
+    `blocks` is how many blocks they have been through. Raises `WeightsError` if `file` holds those of other messages
+    than `ids`.
+    """
+
+    def __init__(self, file: Path, ids: Sequence[int]) -> None:
+        with safe_open(file, framework="pt") as stored:  # memory-mapped: pages are read when they are used
+            self.blocks = int(stored.metadata()["blocks"])
+            self.flat: Tensor = stored.get_tensor("features")
+            self.offsets: list[int] = stored.get_tensor("offsets").tolist()
+            if stored.get_tensor("ids").tolist() != list(ids):
+                raise WeightsError(f"{file} has the features of other messages: remove it, and it is computed again")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+    def move_to(self, device: torch.device) -> None:
+        """Keep the numbers in the memory of a GPU from now on, if they fit into half of what is free there."""
+        size = self.flat.numel() * self.flat.element_size()
+        if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
+            self.flat = self.flat.to(device)
+
+
+def write_features(
+    file: Path,
+    backbone: GPT,
+    sequences: Sequence[Sequence[int]],
+    ids: Sequence[int],
+    *,
+    blocks: int,
+    dtype: str,
+    scratch: Path,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> None:
+    """Run the embeddings and the first `blocks` blocks over every message, at its real length, and write `file`.
+
+    `dtype`, "float32" or "bfloat16", is what is kept and what matrix products are computed in. Work in progress lies in
+    `scratch`, on the file system of `file`, and is gone on with when the same call is made again; batches do not depend
+    on where it was interrupted, so neither do the bytes. The backbone is moved to `device`, a name of torch's, and left
+    in eval mode. `progress` counts tokens.
+
+    Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
+    """
+    backbone.eval().to(device)
+    lengths = [len(sequence) for sequence in sequences]
+    header = _header(lengths, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
+    row_size = backbone.config.emb_dim * DTYPES[dtype].itemsize
+    begins = len(header) + row_size * np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    batches = batches_by_tokens(lengths, GPU_TOKENS if device.startswith("cuda") else CPU_TOKENS)
+    batches.reverse()  # the longest first: what does not fit into memory shows at once
+    part, note = scratch / f"{file.name}.part", scratch / f"{file.name}.json"
+    scratch.mkdir(parents=True, exist_ok=True)
+    finished = json.loads(note.read_text())["batches"] if note.exists() and part.exists() else 0
+    done, total = sum(lengths[row] for batch in batches[:finished] for row in batch), sum(lengths)
+    with disk_full_is_clear(scratch), part.open("r+b" if finished else "w+b") as writing, torch.inference_mode():
+        os.posix_fallocate(writing.fileno(), 0, int(begins[-1]))
+        os.pwrite(writing.fileno(), header, 0)
+        for number, batch in enumerate(batches[finished:], start=finished + 1):
+            computed = _frozen_part(backbone, [sequences[row] for row in batch], blocks=blocks, dtype=dtype)
+            for position, row in enumerate(batch):
+                os.pwrite(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
+            done += sum(lengths[row] for row in batch)
+            progress(done, total, "tokens")
+            if number % NOTE_EVERY == 0:
+                os.fsync(writing.fileno())
+                note.write_text(json.dumps({"batches": number}))
+        os.fsync(writing.fileno())
+    part.replace(file)
+    note.unlink(missing_ok=True)
+
+
+def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str) -> Tensor:
+    """(batch, longest, emb_dim) of `dtype`, on the CPU."""
+    device = backbone.token_embedding.weight.device
+    tokens, lengths = pad_batch(sequences)
+    real = torch.arange(tokens.shape[1]) < lengths[:, None]
+    mask = None if backbone.config.causal_mask else real[:, None, None, :].to(device)
+    bfloat16 = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    with sensible_threads(backbone.config), bfloat16:
+        x = backbone.embed(tokens.to(device))
+        for block in backbone.blocks[:blocks]:
+            x = block(x, mask)
+    return x.to(DTYPES[dtype]).cpu()
+
+
+def _header(lengths: Sequence[int], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str) -> bytes:
+    """All of the file but the features, which come last: safetensors' own header, then offsets and ids."""
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    small = {"offsets": offsets.astype("<i8"), "ids": np.asarray(ids).astype("<i8")}
+    fields: dict[str, Any] = {"__metadata__": {"format": "pt", "blocks": str(blocks)}}
+    at = 0
+    for name, array in small.items():
+        fields[name] = {"dtype": "I64", "shape": [len(array)], "data_offsets": [at, at := at + array.nbytes]}
+    size = int(offsets[-1]) * emb_dim * DTYPES[dtype].itemsize
+    fields["features"] = {
+        "dtype": IN_SAFETENSORS[dtype],
+        "shape": [int(offsets[-1]), emb_dim],
+        "data_offsets": [at, at + size],
+    }
+    text = json.dumps(fields).encode()
+    text += b" " * (-len(text) % 8)  # what follows is aligned, as safetensors' own writer does it
+    return len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in small.values())
+
+
+def _bytes(rows: Tensor) -> memoryview:
+    """The numbers of `rows` as they lie in a file; numpy has no bfloat16."""
+    return rows.contiguous().view(torch.uint8).numpy().data.cast("B")
