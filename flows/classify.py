@@ -19,6 +19,7 @@ from tasks.backbone import backbone
 from tasks.balance import balance
 from tasks.download import download
 from tasks.evaluate import evaluate
+from tasks.features import features
 from tasks.finetune import finetune
 from tasks.messages import messages
 from tasks.register import promote, publishing, register
@@ -42,9 +43,10 @@ def steps(do: Callable[..., Any]) -> dict[str, Any]:
     made["split"] = do(split, balance=made["balance"])
     made["tokenize"] = do(tokenize, balance=made["balance"], split=made["split"])
     made["backbone"] = do(backbone)
-    made["finetune"] = do(finetune, backbone=made["backbone"], tokenize=made["tokenize"])
+    made["features"] = do(features, backbone=made["backbone"], tokenize=made["tokenize"])
+    made["finetune"] = do(finetune, **{name: made[name] for name in ("backbone", "tokenize", "features")})
     made["evaluate"] = do(
-        evaluate, **{name: made[name] for name in ("messages", "balance", "split", "tokenize", "finetune")}
+        evaluate, **{name: made[name] for name in ("messages", "balance", "split", "tokenize", "features", "finetune")}
     )
     return made
 

@@ -7,8 +7,19 @@ class Progress(Protocol):
     """Called now and then by long work."""
 
     def __call__(self, done: int, total: int | None, unit: str) -> None:
-        """`done` of `total` (None: not known), counted in `unit`: "bytes", "messages", "steps"."""
+        """`done` of `total` (None: not known), counted in `unit`: "bytes", "messages", "tokens", "steps"."""
 
 
 def silent(done: int, total: int | None, unit: str) -> None:
     """Nobody is listening."""
+
+
+def part_of(progress: Progress, before: int, total: int) -> Progress:
+    """A callback for one piece of work of several: counts on, to `total`, from `before`, where the last piece ended."""
+
+    whole = total
+
+    def report(done: int, total: int | None, unit: str) -> None:  # noqa: ARG001 - the piece's own total
+        progress(before + done, whole, unit)
+
+    return report

@@ -262,6 +262,17 @@ class Training(Section):
         default="float32", description="arithmetic of the matrix products"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a CUDA device where there is one")
+    feature_cache: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="run the frozen part of the backbone once for each message and keep what comes out: where that is"
+        " possible and fits the budget (auto), always, or never",
+    )
+    feature_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="what is kept (auto: bfloat16 on a GPU or with that precision, otherwise float32)"
+    )
+    feature_budget: float = Field(
+        default=20.0, gt=0, description="GiB of disk that the kept features of a run may take with feature_cache auto"
+    )
 
 
 class Evaluation(Section):
@@ -300,3 +311,19 @@ class ClassifyRecipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     registry: Registry = Registry()
+
+    @model_validator(mode="after")
+    def _features_can_be_kept(self) -> ClassifyRecipe:
+        changing = {
+            "classifier.trainable": self.classifier.trainable == "all",
+            "classifier.pooling": self.classifier.pooling == "padded_last",
+            "model.dropout": self.model.dropout > 0,
+        }
+        if self.training.feature_cache == "on" and any(changing.values()):
+            field = next(field for field, conflicts in changing.items() if conflicts)
+            section, name = field.split(".")
+            raise ValueError(
+                f"training.feature_cache is 'on', but with {field} {getattr(getattr(self, section), name)!r} there is"
+                " nothing that stays the same between epochs for every real token: choose 'auto', or change that field"
+            )
+        return self

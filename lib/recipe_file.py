@@ -255,9 +255,10 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], overrides: Mapp
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """The field or section at a place in the values; a union's members add parts of their own behind it."""
+    """The field or section at a place in the values ("": the recipe as a whole); a union's members add parts of their
+    own behind it."""
     parts = [str(part) for part in location]
-    return parts[0] if parts[0] not in _sections() else ".".join(parts[:2])
+    return ".".join(parts[:2] if parts[:1] and parts[0] in _sections() else parts[:1])
 
 
 def _must_be(path: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> str:

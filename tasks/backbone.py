@@ -9,9 +9,10 @@ from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.recipe import ClassifyRecipe
+    from tasks.step import Inputs
 
 
-def _identity(recipe: ClassifyRecipe) -> dict[str, str]:
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """What the weights are: a seed, or the files' hashes; never the folder where they lie."""
     if recipe.model.weights == SCRATCH:
         return {"seed": str(recipe.model.seed)}

@@ -14,6 +14,7 @@ from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.recipe import ClassifyRecipe
+    from tasks.step import Inputs
 
 RETRY_SECONDS = [1, 5, 25]
 
@@ -24,7 +25,7 @@ def _addresses(recipe: ClassifyRecipe) -> list[str]:
     return [recipe.data.url] if isinstance(recipe.data.url, str) else list(recipe.data.url)
 
 
-def _identity(recipe: ClassifyRecipe) -> dict[str, str]:
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """What stands for the file in the key: its checksum where one is known, never its place.
 
     What ends the file's name counts only where that is to say the format.

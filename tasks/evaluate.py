@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 from lib.checksum import file_sha256
 from lib.data.split import SPLITS
-from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_table
+from lib.data.tables import MESSAGES, SPLIT, load_table
 from lib.jsonfile import load_json
 from lib.model.folder import read_config
+from tasks.features import inputs_of
 from tasks.services import PROJECT
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
     from lib.recipe import ClassifyRecipe
+    from tasks.step import Inputs
 
 REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "assets" / "report.html"
 
 
-def _template(recipe: ClassifyRecipe) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """The report's page is made of a template, which is no code that a fingerprint sees."""
     return {"report_template": file_sha256(REPORT_TEMPLATE)}
 
@@ -27,12 +29,23 @@ def _template(recipe: ClassifyRecipe) -> dict[str, str]:  # noqa: ARG001 - what 
 @step(
     "evaluate",
     reads=["evaluation", "classifier", "training", "balance.method"],
-    unkeyed=["training.checkpoint_every"],
+    unkeyed=[
+        "training.checkpoint_every",
+        "training.feature_cache",
+        "training.feature_dtype",
+        "training.feature_budget",
+    ],
     identity=_template,
     tags=["gpu"],
 )
 def evaluate(
-    work: Work, messages: Artifact, balance: Artifact, split: Artifact, tokenize: Artifact, finetune: Artifact
+    work: Work,
+    messages: Artifact,
+    balance: Artifact,
+    split: Artifact,
+    tokenize: Artifact,
+    features: Artifact,
+    finetune: Artifact,
 ) -> None:
     """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`."""
     from lib.evaluation.evaluate import evaluate as write_evaluation
@@ -42,11 +55,10 @@ def evaluate(
     recipe = work.recipe
     texts = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
-    tokens = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in texts}
     write_evaluation(
         load_classifier(finetune.folder),
         splits=texts,
-        tokens=tokens,
+        inputs={name: inputs_of(tokenize, features, name) for name in texts},
         history=read_history(finetune.file("history.parquet")),
         class_counts=load_json(messages.file("profile.json"))["labels"],
         straddling=load_json(split.file("split.json"))["straddling"],

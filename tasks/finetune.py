@@ -13,6 +13,7 @@ from lib.data.balance import class_weights
 from lib.data.tables import TOKENS, load_labels, load_table
 from lib.evaluation.labels import positive_class
 from lib.jsonfile import load_json, save_json
+from tasks.features import inputs_of
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
@@ -26,13 +27,20 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 @step(
     "finetune",
     reads=["model.dropout", "encoding.name", "classifier", "training", "balance.method"],
-    unkeyed=["training.checkpoint_every", "evaluation.positive_label"],
+    unkeyed=[
+        "training.checkpoint_every",
+        # What they come to is in the features' own key.
+        "training.feature_cache",
+        "training.feature_dtype",
+        "training.feature_budget",
+        "evaluation.positive_label",
+    ],
     # The recipe is noted as the first run that needed this classifier had it: its name and addresses, for example, may
     # differ in the next. The history has seconds in it. Neither may make an evaluation run again.
     noted=["recipe.json", "history.parquet"],
     tags=["gpu"],
 )
-def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
+def finetune(work: Work, backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
     """Trains a classifier: its weights and labels, `history.parquet`, `recipe.json`, `training.json`."""
     from lib.model.classifier import new_classifier, save_classifier
     from lib.model.weights import load_gpt
@@ -45,7 +53,10 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
     labels = load_labels(tokenize.file("train.parquet"))
     positive_class(labels, recipe.evaluation.positive_label)  # a wrong one is refused before the training, not after it
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in ("train", "validation")}
-    splits = {name: EncodedMessages(list(t["tokens"]), list(t["target"])) for name, t in tables.items()}
+    splits = {
+        name: EncodedMessages(inputs_of(tokenize, features, name), list(table["target"]))
+        for name, table in tables.items()
+    }
     max_length = load_json(tokenize.file("tokens.json"))["max_length"]
     classifier = new_classifier(
         load_gpt(backbone.folder, dropout=recipe.model.dropout),
@@ -65,6 +76,7 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
         max_length=max_length,
         class_weights=class_weights(tables["train"]["target"]) if weighted else None,
         scratch=work.scratch,
+        fingerprint=features.digest,
         on_row=live,
         progress=_PrefectProgress(work.progress, work.log.warning),
         warn=work.log.warning,

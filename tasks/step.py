@@ -26,6 +26,9 @@ from lib.recipe import ClassifyRecipe
 from tasks.prefect_cache import CACHE, results_folder, run_log
 from tasks.services import store_folder
 
+Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the name of the step that made each
+Identity = Callable[[ClassifyRecipe, Inputs], dict[str, str]]
+
 
 class UndeclaredFieldError(Exception):
     """A step read a field of the recipe that it had not declared: a mistake in the step, not of the user."""
@@ -77,12 +80,12 @@ class Step:
     compute: Callable[..., None]
     reads: tuple[str, ...]
     unkeyed: tuple[str, ...]
-    identity: Callable[[ClassifyRecipe], dict[str, str]] | None
+    identity: Identity | None
     noted: tuple[str, ...]
     code: Mapping[str, str]  # the fingerprint of the code as it was when this process loaded it
     task_options: Mapping[str, Any]
 
-    def ingredients(self, recipe: ClassifyRecipe, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    def ingredients(self, recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, Any]:
         """All that the artifact depends on, readable and as JSON; nothing in it names a place or a time."""
         ingredients: dict[str, Any] = {
             "step": self.name,
@@ -91,7 +94,7 @@ class Step:
             "code": dict(self.code),
         }
         if self.identity:
-            ingredients["identity"] = self.identity(recipe)
+            ingredients["identity"] = self.identity(recipe, inputs)
         return ingredients
 
     def task(self) -> Task[..., Artifact]:
@@ -149,15 +152,15 @@ def step(
     *,
     reads: Sequence[str] = (),
     unkeyed: Sequence[str] = (),
-    identity: Callable[[ClassifyRecipe], dict[str, str]] | None = None,
+    identity: Identity | None = None,
     noted: Sequence[str] = (),
     **task_options: Any,
 ) -> Callable[[Callable[..., None]], Step]:
     """Makes a function `(work, **artifacts) -> None` a Step.
 
     `reads`: recipe fields that enter the key, or whole sections; `unkeyed`: fields that the function may read although
-    they cannot change its result (addresses); `identity`: what the key says about files outside the store; `noted`:
-    files of the artifact that stay out of its digest; `task_options` go to Prefect (retries, tags).
+    they cannot change its result (addresses); `identity`: what else the key says, such as what identifies files outside
+    the store; `noted`: files of the artifact that stay out of its digest; `task_options` go to Prefect (retries, tags).
     """
 
     def make(compute: Callable[..., None]) -> Step:

@@ -15,18 +15,23 @@ from tasks.step import Work, step
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
     from lib.recipe import ClassifyRecipe
+    from tasks.step import Inputs
 
 
-def _context(recipe: ClassifyRecipe) -> dict[str, str]:
+def _context_length(recipe: ClassifyRecipe) -> int:
+    return model_config(recipe.model.size, recipe.model.weights).context_length
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """Of the model only the context length counts, and that it has the shape that the recipe says."""
-    return {"context_length": str(model_config(recipe.model.size, recipe.model.weights).context_length)}
+    return {"context_length": str(_context_length(recipe))}
 
 
 @step(
     "tokenize",
     reads=["encoding.name", "encoding.max_length"],
     unkeyed=["model.size", "model.weights"],
-    identity=_context,
+    identity=_identity,
 )
 def tokenize(work: Work, balance: Artifact, split: Artifact) -> None:
     """Encodes and cuts: a Parquet file for each split and the reserve, `tokens.json` with lengths and cuts."""
@@ -38,7 +43,7 @@ def tokenize(work: Work, balance: Artifact, split: Artifact) -> None:
         labels=labels,
         encoding=load_encoding(work.recipe.encoding.name),
         max_length=work.recipe.encoding.max_length,
-        context_length=int(_context(work.recipe)["context_length"]),
+        context_length=_context_length(work.recipe),
     )
     for name, table in tokenized.tokens.items():
         save_table(table, work.folder / f"{name}.parquet", TOKENS, labels=labels)

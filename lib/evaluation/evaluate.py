@@ -4,7 +4,7 @@ Here belongs the order of the work and the files that come of it; each kind of f
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from lib.data.duplicates import normalise
 from lib.data.split import SPLITS
@@ -22,7 +23,7 @@ from lib.evaluation.metrics import Probabilities, measure
 from lib.evaluation.prevalence import natural_prevalence
 from lib.evaluation.report import Findings, write_report
 from lib.model.classifier import Classifier, class_probabilities
-from lib.progress import Progress, silent
+from lib.progress import Progress, part_of, silent
 from lib.text.batching import Padding
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
@@ -32,7 +33,7 @@ def evaluate(
     classifier: Classifier,
     *,
     splits: Mapping[str, pd.DataFrame],
-    tokens: Mapping[str, pd.DataFrame],
+    inputs: Mapping[str, Sequence[Sequence[int] | Tensor]],
     history: pd.DataFrame,
     class_counts: Mapping[str, int],
     straddling: Mapping[str, Any],
@@ -52,7 +53,7 @@ def evaluate(
 
     Args:
         splits: id, text, label of `train`, `validation`, `test`, and of `reserve` where there is one.
-        tokens: id, tokens, target of the same, row by row.
+        inputs: the tokens of each row of the same, or their features.
         history: the training's history table.
         class_counts: rows of the source file by label, before balancing.
         straddling: the part of that name in the split's report.
@@ -73,16 +74,16 @@ def evaluate(
     probabilities: dict[str, Probabilities] = {}
     done = 0
     for name in names:
-        if not np.array_equal(splits[name]["id"], tokens[name]["id"]):
-            raise ValueError(f"the tokens of {name} are not those of its messages")
+        if len(splits[name]) != len(inputs[name]):
+            raise ValueError(f"the {len(inputs[name])} inputs of {name} are not those of its messages")
         probabilities[name] = class_probabilities(
             classifier,
-            tokens[name]["tokens"].tolist(),
+            inputs[name],
             padding=padding,
             max_length=max_length,
             device=device,
             precision=precision,
-            progress=_from(done, total, progress),
+            progress=part_of(progress, done, total),
         )
         done += len(splits[name])
     return write_evaluation(
@@ -211,12 +212,3 @@ def _predictions(
         ],
         ignore_index=True,
     )
-
-
-def _from(before: int, rows: int, progress: Progress) -> Progress:
-    """A callback for one piece of work of several: it counts on, to `rows`, from where the last piece ended."""
-
-    def report(done: int, total: int | None, unit: str) -> None:  # noqa: ARG001 - the piece's own total
-        progress(before + done, rows, unit)
-
-    return report

@@ -125,21 +125,23 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Read what `save_classifier` wrote, with the pooling of `folder`/recipe.json.
+    """Read what `save_classifier` wrote, with the pooling and the frozen part of `folder`/recipe.json.
 
     It comes in float32, on the CPU, in eval mode. Raises `WeightsError` if a file is missing, damaged or does
     not fit the others.
     """
-    pooling = _read_json(folder / RECIPE, dict).get("classifier", {}).get("pooling")
-    if pooling not in get_args(Pooling):
-        raise WeightsError(
-            f"{folder / RECIPE} has classifier.pooling = {pooling!r}, not one of"
-            f" {', '.join(get_args(Pooling))}: train the classifier again"
-        )
+    trained = _read_json(folder / RECIPE, dict).get("classifier", {})
+    for field, values in (("pooling", get_args(Pooling)), ("trainable", get_args(Trainable))):
+        if trained.get(field) not in values:
+            raise WeightsError(
+                f"{folder / RECIPE} has classifier.{field} = {trained.get(field)!r}, not one of {', '.join(values)}:"
+                " train the classifier again"
+            )
     labels = _read_json(folder / LABELS, list)
     # The head's first numbers are drawn and overwritten at once; the global generator should not notice.
     with torch.random.fork_rng(devices=[]):
-        classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=pooling)
+        classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=trained["pooling"])
+    classifier.cut = frozen_blocks(trained["trainable"], classifier.backbone.config.n_layers)
     fill_tensors(classifier.state_dict(), weights_file(folder))
     return classifier.eval()
 

@@ -41,6 +41,11 @@ class KeyValues:
         self.length = end
         return self._keys[:, :, :end], self._values[:, :, :end]
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget all sequences but those in these rows, (kept,) int64."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys[rows], self._values[rows]
+
 
 class Attention(nn.Module):
     """Self-attention over several heads."""

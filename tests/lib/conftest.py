@@ -22,7 +22,7 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_classifier(folder, classifier)
     recipe = {
         "encoding": {"name": "gpt2", "max_length": 12},
-        "classifier": {"pooling": "last_token", "padding": "batch"},
+        "classifier": {"pooling": "last_token", "padding": "batch", "trainable": "all"},
         "training": {"precision": "float32"},
     }
     (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")

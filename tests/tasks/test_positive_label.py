@@ -26,7 +26,7 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
     backbone = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
     work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")  # type: ignore[arg-type]
     with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
-        finetune.compute(work, backbone=backbone, tokenize=tokenize)
+        finetune.compute(work, backbone=backbone, tokenize=tokenize, features=backbone)
 
 
 def test_the_positive_label_is_no_part_of_the_trainings_key() -> None:

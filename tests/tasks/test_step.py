@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import pytest
 
 from flows.classify import steps
 from lib.artifacts import Artifact, Store, key_of
+from lib.data.split import SPLITS
 from lib.errors import StoreError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import build_recipe, recipe_fields
@@ -140,13 +142,18 @@ def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Pa
 
 
 def artifacts_in(folder: Path, names: tuple[str, ...]) -> dict[str, Artifact]:
-    """Inputs with digests that depend on their names alone."""
+    """Inputs with digests that depend on their names alone, and the two files that a key is made of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(GPT_CONFIG))
+    lengths = {split: {"tokens": 100} for split in SPLITS}
+    (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
     return {name: Artifact(step=name, key="0" * 32, digest=f"digest of {name}", folder=folder) for name in names}
 
 
-def ingredients(name: str, recipe: ClassifyRecipe, folder: Path = Path("/store")) -> dict[str, Any]:
+def ingredients(name: str, recipe: ClassifyRecipe, folder: Path | None = None) -> dict[str, Any]:
     made, inputs = STEPS[name]
-    return made.ingredients(recipe, artifacts_in(folder, inputs))
+    with tempfile.TemporaryDirectory() as somewhere:
+        return made.ingredients(recipe, artifacts_in(folder or Path(somewhere), inputs))
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -192,9 +199,9 @@ def test_a_key_changes_with_what_its_step_reads(
     assert (ingredients(step_name, build_recipe(values)) == ingredients(step_name, RECIPE)) is same
 
 
-def test_a_key_changes_with_its_inputs() -> None:
+def test_a_key_changes_with_its_inputs(tmp_path: Path) -> None:
     made, inputs = STEPS["finetune"]
-    given = artifacts_in(Path("/store"), inputs)
+    given = artifacts_in(tmp_path, inputs)
     other = given | {"tokenize": given["tokenize"].model_copy(update={"digest": "another"})}
     assert key_of(made.ingredients(RECIPE, given)) != key_of(made.ingredients(RECIPE, other))
 

@@ -37,13 +37,10 @@ def splits():
 
 
 @pytest.fixture
-def tokens(splits):
+def inputs(splits):
     """The tokens of each split."""
     encoding = load_encoding()
-    return {
-        name: pd.DataFrame({"id": split["id"], "tokens": tokenize(split["text"], encoding, max_length=12)})
-        for name, split in splits.items()
-    }
+    return {name: tokenize(split["text"], encoding, max_length=12) for name, split in splits.items()}
 
 
 @pytest.fixture

@@ -16,14 +16,14 @@ FILES = {"metrics.json", "predictions.parquet", "report.html"} | {
 
 
 @pytest.fixture
-def run(classifier_folder, splits, tokens, facts, tmp_path):
+def run(classifier_folder, splits, inputs, facts, tmp_path):
     """Evaluate into a folder of that name; returns what `evaluate` returned, and the folder."""
 
     def run(name="evaluation", **changes):
         folder = tmp_path / name
         arguments = {
             "splits": splits,
-            "tokens": tokens,
+            "inputs": inputs,
             **facts,
             "padding": "batch",
             "max_length": 12,
@@ -52,7 +52,7 @@ def test_the_files_and_that_they_are_the_same_bytes_again(run):
     assert list(metrics) == ["train", "validation", "test", "baseline", "natural_prevalence"]
 
 
-def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classifier_folder, splits, tokens):
+def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classifier_folder, splits, inputs):
     metrics, folder = run()
     table = pq.read_table(folder / "predictions.parquet")
     assert table.schema.names == [
@@ -66,16 +66,14 @@ def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classif
         part = rows[rows["split"] == name]
         assert part["id"].tolist() == split["id"].tolist()
         assert part["text"].tolist() == split["text"].tolist()
-        expected = class_probabilities(
-            classifier, tokens[name]["tokens"].tolist(), padding="batch", max_length=12, device="cpu"
-        )
+        expected = class_probabilities(classifier, inputs[name], padding="batch", max_length=12, device="cpu")
         assert np.array_equal(part.filter(like="probability_"), expected)
     test = rows[rows["split"] == "test"]
     assert metrics["test"]["accuracy"] == (test["label"] == test["predicted"]).mean()
     assert metrics["test"]["rows"] == 20
 
 
-def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(run, splits, tokens):
+def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(run, splits, inputs):
     assert run()[0]["natural_prevalence"]["rows"] == 20 + 30
     copied = splits["reserve"].copy()
     copied.loc[3, "text"] = splits["train"]["text"][0].upper() + " !! 123"
@@ -90,9 +88,9 @@ def test_what_is_switched_off_is_not_there(run):
     assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
 
 
-def test_an_empty_reserve_is_as_none(run, splits, tokens):
-    empty = {name: {**tables, "reserve": tables["reserve"][:0]} for name, tables in (("s", splits), ("t", tokens))}
-    metrics, folder = run("empty", splits=empty["s"], tokens=empty["t"])
+def test_an_empty_reserve_is_as_none(run, splits, inputs):
+    empty = [{**given, "reserve": given["reserve"][:0]} for given in (splits, inputs)]
+    metrics, folder = run("empty", splits=empty[0], inputs=empty[1])
     assert metrics["natural_prevalence"]["rows"] == 20
     assert '<th scope="col">reserve</th>' not in (folder / "report.html").read_text()
 
@@ -110,6 +108,6 @@ def test_progress_goes_once_from_nothing_to_all_messages(run):
     assert {(total, unit) for _, total, unit in heard} == {(102, "messages")}
 
 
-def test_tokens_of_other_messages_are_refused(run, tokens):
-    with pytest.raises(ValueError, match="the tokens of test are not those"):
-        run(tokens={**tokens, "test": tokens["test"][::-1]})
+def test_inputs_of_other_messages_are_refused(run, inputs):
+    with pytest.raises(ValueError, match="the 19 inputs of test are not those"):
+        run(inputs={**inputs, "test": inputs["test"][1:]})

@@ -162,7 +162,7 @@ def test_labels_and_vocabulary_are_checked():
 def save(folder, model, pooling="mean"):
     folder.mkdir()
     save_classifier(folder, model)
-    (folder / "recipe.json").write_text(json.dumps({"classifier": {"pooling": pooling}}))
+    (folder / "recipe.json").write_text(json.dumps({"classifier": {"pooling": pooling, "trainable": "all"}}))
     return folder
 
 

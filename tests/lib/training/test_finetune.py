@@ -9,6 +9,7 @@ from toy_training import MAX_LENGTH, TRAIN, VALIDATION, classifier, messages, tr
 
 from lib.errors import LabelError, MessagesError, RecipeError, TrainingError
 from lib.model.classifier import class_probabilities, freeze
+from lib.model.features import Features, write_features
 from lib.training.batches import EncodedMessages
 
 # Losses that the published script's own functions gave for this classifier, these messages and this seed: after
@@ -101,6 +102,37 @@ def test_the_same_seed_gives_the_same_bits(padding):
     other = classifier(dropout=0.1, trainable="all")
     train(other, padding=padding, seed=124)
     assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("pooling", ["last_token", "first_token", "mean"])
+@pytest.mark.parametrize(
+    ("trainable", "padding"), [("head", "batch"), ("last_block", "batch"), ("last_two_blocks", 25)]
+)
+def test_features_give_the_losses_of_the_whole_model(tmp_path, trainable, padding, pooling):
+    whole, part = (classifier(trainable=trainable, pooling=pooling) for _ in range(2))
+    kept = {}
+    for name, split in (("train", TRAIN), ("validation", VALIDATION)):
+        file, ids = tmp_path / name, list(range(len(split.inputs)))
+        write_features(
+            file, part.backbone, split.inputs, ids, blocks=part.cut, dtype="float32", scratch=tmp_path / "scratch"
+        )
+        kept[name] = EncodedMessages(Features(file, ids), split.targets)
+    settings = {"padding": padding, "evaluate_every": 1, "evaluate_batches": None}
+    expected, found = train(whole, **settings).history, train(part, **settings, **kept).history
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, atol=1e-5)
+    np.testing.assert_allclose(found.validation_loss, expected.validation_loss, atol=1e-5)
+    assert found.train_accuracy.equals(expected.train_accuracy)
+    assert found.tokens_seen.equals(expected.tokens_seen)
+
+
+def test_features_of_another_part_are_refused(tmp_path):
+    model = classifier(trainable="last_two_blocks")
+    ids = list(range(len(TRAIN.inputs)))
+    write_features(
+        tmp_path / "f", model.backbone, TRAIN.inputs, ids, blocks=2, dtype="float32", scratch=tmp_path / "scratch"
+    )
+    with pytest.raises(ValueError, match="features after 2 blocks, and the classifier learns from block 1 on"):
+        train(model, train=EncodedMessages(Features(tmp_path / "f", ids), TRAIN.targets), padding="batch")
 
 
 def test_history_counts_steps_examples_tokens_and_epochs():

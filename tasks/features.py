@@ -1,0 +1,109 @@
+"""The activations that leave the frozen part of the backbone, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lib.data.split import SPLITS
+from lib.data.tables import TOKENS, load_table
+from lib.jsonfile import load_json, save_json
+from lib.model.device import feature_dtype
+from lib.model.feature_choice import FeatureChoice, choose_features
+from lib.model.folder import read_config
+from lib.model.trainable import learning_blocks
+from lib.progress import part_of
+from tasks.step import Work, step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lib.artifacts import Artifact
+    from lib.recipe import ClassifyRecipe
+    from tasks.step import Inputs
+
+
+def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
+    """Whether this run's features are kept, and why."""
+    config = read_config(inputs["backbone"].folder)
+    lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
+    return choose_features(
+        recipe.training.feature_cache,
+        learning_blocks=learning_blocks(recipe.classifier.trainable),
+        pooling=recipe.classifier.pooling,
+        dropout=recipe.model.dropout,
+        emb_dim=config.emb_dim,
+        n_layers=config.n_layers,
+        tokens=sum(lengths[name]["tokens"] for name in SPLITS),
+        dtype=_dtype(recipe),
+        epochs=recipe.training.epochs,
+        budget_gib=recipe.training.feature_budget,
+    )
+
+
+def _dtype(recipe: ClassifyRecipe) -> str:
+    training = recipe.training
+    return feature_dtype(training.feature_dtype, precision=training.precision, device=training.device)
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
+    """Where the frozen part ends, counted from the end, and how its activations are kept; or that they are not.
+
+    Together with the weights and the tokens that is all they depend on: whatever else differs between two recipes, they
+    share them.
+    """
+    if not {"backbone", "tokenize"} <= inputs.keys():
+        return {}  # only explaining, and nobody can say yet
+    if not choice(recipe, inputs).keep:
+        return {"kept": "no"}
+    return {"learning_blocks": str(learning_blocks(recipe.classifier.trainable)), "dtype": _dtype(recipe)}
+
+
+@step(
+    "features",
+    unkeyed=["training", "classifier", "model.dropout"],
+    identity=_identity,
+    tags=["gpu"],
+)
+def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
+    """Runs the frozen part once over every message: a file of features for each split, and `features.json`, which says
+    whether they are kept."""
+    from lib.model.classifier import device_name
+    from lib.model.features import write_features
+    from lib.model.weights import load_gpt
+
+    chosen = choice(work.recipe, {"backbone": backbone, "tokenize": tokenize})
+    work.log.info("features are %s: %s", "kept" if chosen.keep else "not kept", chosen.reason)
+    save_json({"kept": chosen.keep}, work.folder / "features.json")
+    if not chosen.keep:
+        return
+    gpt = load_gpt(backbone.folder)
+    learning = learning_blocks(work.recipe.classifier.trainable)
+    assert learning is not None, "something is frozen where features are kept"
+    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}
+    done = 0
+    for name, table in tables.items():
+        write_features(
+            work.folder / f"{name}.safetensors",
+            gpt,
+            table["tokens"].tolist(),
+            table["id"].tolist(),
+            blocks=gpt.config.n_layers - learning,
+            dtype=_dtype(work.recipe),
+            scratch=work.scratch,
+            device=device_name(work.recipe.training.device),
+            progress=part_of(work.progress, done, sum(tokens_of.values())),
+        )
+        done += tokens_of[name]
+
+
+def inputs_of(tokenize: Artifact, features: Artifact, split: str) -> Sequence[Sequence[int] | Tensor]:
+    """What the classifier takes for each message of a split: its features where they are kept, otherwise its tokens."""
+    table = load_table(tokenize.file(f"{split}.parquet"), TOKENS)
+    file = features.file(f"{split}.safetensors")
+    if not file.exists():
+        return list(table["tokens"])
+    from lib.model.features import Features
+
+    return Features(file, table["id"].tolist())
