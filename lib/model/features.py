@@ -16,17 +16,15 @@ from typing import Any, overload
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.disk import disk_full_is_clear
 from lib.errors import WeightsError
 from lib.model.gpt import GPT
 from lib.model.threads import sensible_threads
 from lib.progress import Progress, silent
-from lib.text.batching import batches_by_tokens, pad_batch
+from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
 
-CPU_TOKENS = 2048  # tokens a batch: measured; larger ones leave the caches, smaller ones waste time between operations
-GPU_TOKENS = 65_536  # enough work for each launch, and a few GB at the largest width
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
 NOTE_EVERY = 64  # batches between two notes of how far a computation is
@@ -85,16 +83,19 @@ def write_features(
     `dtype`, "float32" or "bfloat16", is what is kept and what matrix products are computed in. Work in progress lies in
     `scratch`, on the file system of `file`, and is gone on with when the same call is made again; batches do not depend
     on where it was interrupted, so neither do the bytes. The backbone is moved to `device`, a name of torch's, and left
-    in eval mode. `progress` counts tokens.
+    in eval mode, its linear layers in `dtype`. `progress` counts tokens.
 
     Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
     """
     backbone.eval().to(device)
+    for module in backbone.blocks[:blocks].modules():
+        if isinstance(module, nn.Linear):
+            module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
     lengths = [len(sequence) for sequence in sequences]
     header = _header(lengths, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
     row_size = backbone.config.emb_dim * DTYPES[dtype].itemsize
     begins = len(header) + row_size * np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    batches = batches_by_tokens(lengths, GPU_TOKENS if device.startswith("cuda") else CPU_TOKENS)
+    batches = batches_by_tokens(lengths, RUN_TOKENS[torch.device(device).type])
     batches.reverse()  # the longest first: what does not fit into memory shows at once
     part, note = scratch / f"{file.name}.part", scratch / f"{file.name}.json"
     scratch.mkdir(parents=True, exist_ok=True)

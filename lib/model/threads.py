@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from lib.model.heap import keep_freed_memory
 from lib.model.sizes import GPTConfig
 
 # Below this width two threads are no faster than one, and several times slower as soon as anything else wants a core:
@@ -14,7 +15,11 @@ WORTH_SHARING = 256
 
 @contextmanager
 def sensible_threads(config: GPTConfig) -> Iterator[None]:
-    """One thread inside the block for narrow models; torch's own choice, as before, for all others."""
+    """One thread inside the block for narrow models; torch's own choice, as before, for all others.
+
+    From the first block on the process also keeps the memory that it frees (`heap.py`).
+    """
+    keep_freed_memory()
     before = torch.get_num_threads()
     if config.emb_dim < WORTH_SHARING:
         torch.set_num_threads(1)

@@ -60,7 +60,7 @@ def test_bfloat16_takes_half_the_room(tmp_path):
 
 
 def test_an_interrupted_computation_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CPU_TOKENS", 5)
+    monkeypatch.setitem(module.RUN_TOKENS, "cpu", 5)
     monkeypatch.setattr(module, "NOTE_EVERY", 2)
     gpt = backbone()
     whole = written(tmp_path, gpt).read_bytes()
