@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.model.folder import SCRATCH, model_config, weights_folder, weights_identity
+from lib.model.places import SCRATCH, fetch_weights, model_config, weights_identity
+from tasks.retries import RETRY_SECONDS, another_try_can_help
+from tasks.services import home
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
@@ -13,20 +15,43 @@ if TYPE_CHECKING:
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """What the weights are: a seed, or the files' hashes; never the folder where they lie."""
+    """What the weights are: a seed, the files' hashes or a commit; never the folder where they lie."""
     if recipe.model.weights == SCRATCH:
         return {"seed": str(recipe.model.seed)}
-    return weights_identity(weights_folder(recipe.model.weights))
+    return weights_identity(recipe.model.weights, recipe.model.revision)
 
 
-@step("backbone", reads=["model.size"], unkeyed=["model.weights", "model.seed"], identity=_identity)
+@step(
+    "backbone",
+    reads=["model.size"],
+    unkeyed=["model.weights", "model.revision", "model.seed"],
+    identity=_identity,
+    noted=["sanity.txt"],
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=RETRY_SECONDS,
+    retry_condition_fn=another_try_can_help,
+)
 def backbone(work: Work) -> None:
-    """Weights from scratch or from a folder, checked against their shape: Hugging Face layout again."""
+    """Weights from scratch or fetched from where they are, checked against their shape: in Hugging Face layout."""
     from lib.model.gpt import new_gpt
-    from lib.model.weights import load_gpt, save_gpt
+    from lib.model.pretrained import load_pretrained
+    from lib.model.sanity import sanity_report
+    from lib.model.weights import save_gpt
+    from lib.text.encoding import load_encoding
 
     model = work.recipe.model
-    config = model_config(model.size, model.weights)
-    scratch = model.weights == SCRATCH
-    gpt = new_gpt(config, seed=model.seed) if scratch else load_gpt(weights_folder(model.weights))
+    if model.weights == SCRATCH:
+        gpt = new_gpt(model_config(model.size, SCRATCH), seed=model.seed)
+    else:
+        place = fetch_weights(
+            model.size,
+            model.weights,
+            work.identity.get("commit", model.revision),  # a branch may have moved since the key was made
+            folder=home() / "weights",
+            progress=work.progress,
+            warn=work.log.warning,
+        )
+        gpt = load_pretrained(place, model_config(model.size, f"{place}"))
     save_gpt(gpt, work.folder)
+    # Noted: where two tokens are almost equally likely, another machine's rounding may write another text.
+    (work.folder / "sanity.txt").write_text(sanity_report(gpt, load_encoding()), encoding="utf-8")

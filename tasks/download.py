@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lib.data.download import data_ending
 from lib.data.download import download as fetch
 from lib.data.download import identity as source_identity
 from lib.data.sample import ARCHIVE
-from lib.errors import SourceError
+from tasks.retries import RETRY_SECONDS, another_try_can_help
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.recipe import ClassifyRecipe
     from tasks.step import Inputs
-
-RETRY_SECONDS = [1, 5, 25]
 
 
 def _addresses(recipe: ClassifyRecipe) -> list[str]:
@@ -36,12 +34,6 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     )
 
 
-def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect's signature
-    """Whether another try can end differently: after a time-out it can, after a 404 or a bad checksum it cannot."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, SourceError) and error.temporary
-
-
 @step(
     "download",
     reads=["data.member"],
@@ -50,7 +42,7 @@ def _can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa: ARG001 - P
     noted=["source.json"],
     retries=len(RETRY_SECONDS),
     retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=_can_help,
+    retry_condition_fn=another_try_can_help,
 )
 def download(work: Work) -> None:
     """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.split import SPLITS
 from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_labels, load_table, save_table
 from lib.jsonfile import save_json
-from lib.model.folder import model_config
+from lib.model.places import model_config
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits
 from tasks.step import Work, step
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def _context_length(recipe: ClassifyRecipe) -> int:
-    return model_config(recipe.model.size, recipe.model.weights).context_length
+    model = recipe.model
+    return model_config(model.size, model.weights, model.revision).context_length
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
@@ -30,7 +31,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
 @step(
     "tokenize",
     reads=["encoding.name", "encoding.max_length"],
-    unkeyed=["model.size", "model.weights"],
+    unkeyed=["model.size", "model.weights", "model.revision"],
     identity=_identity,
 )
 def tokenize(work: Work, balance: Artifact, split: Artifact) -> None:

@@ -231,7 +231,7 @@ def _fits(response: httpx.Response, partial: Partial, *, asked_for_rest: bool) -
     if asked_for_rest and status == PARTIAL_CONTENT:
         return _continues(response, partial)
     if status == OK:  # also the answer to a condition that no longer holds, and of servers without ranges
-        partial.start_over({k: v for k, v in _validators(response).items() if not v.startswith("W/")})
+        partial.start_over({k: v for k, v in _validators(response).items() if not v.startswith("W/")} | _md5(response))
         return True
     raise AddressError(
         f"answered {status} {response.reason_phrase}".rstrip(),
@@ -253,6 +253,12 @@ def _continues(response: httpx.Response, partial: Partial) -> bool:
 def _validators(response: httpx.Response) -> dict[str, str]:
     fields = {"etag": "ETag", "last_modified": "Last-Modified"}
     return {name: response.headers[field] for name, field in fields.items() if field in response.headers}
+
+
+def _md5(response: httpx.Response) -> dict[str, str]:
+    """The checksum that some servers announce of a whole file, in RFC 1864's form, for callers that know no other."""
+    told = response.headers.get("Content-MD5", "")
+    return {"content_md5": told} if re.fullmatch(r"[A-Za-z0-9+/]{22}==", told) else {}
 
 
 def _length(response: httpx.Response) -> dict[str, str]:

@@ -1,22 +1,22 @@
 """A folder of weights in Hugging Face layout, as far as it can be understood without torch.
 
-Here belong which files such a folder has, what its `config.json` says and what identifies it. The tensors are
-read and written in `weights.py`.
+Here belong which files such a folder has and what its `config.json` says. The tensors are read and written in
+`weights.py`; other places that weights come from, and what identifies each, are in `places.py`.
 """
 
 import json
-import os
-from dataclasses import replace
+import shlex
 from pathlib import Path
 from typing import Any
 
-from lib.checksum import file_sha256
-from lib.errors import RecipeError, WeightsError
-from lib.model.sizes import SIZES, GPTConfig
+from lib.errors import WeightsError
+from lib.model.sizes import GPTConfig
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-SCRATCH = "scratch"  # in place of a folder: numbers drawn from a seed
+INDEX = "model.safetensors.index.json"  # in place of it: which file has which tensor
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+CONVERTED = "gpt2-safetensors"  # where the command that converts a pickle writes
 
 # transformers calls GPT-2's own tanh approximation `gelu_new`; the second name is the same formula.
 TANH_GELU = ("gelu_new", "gelu_pytorch_tanh")
@@ -33,10 +33,11 @@ FIXED_FIELDS: dict[str, Any] = {
 def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
     """Read the shape from `folder`/config.json, whose fields are those of transformers' GPT2Config.
 
-    `dropout` comes from the caller, because it is about training and not part of the weights. Raises
-    `WeightsError` if the file is missing, is no JSON object, or describes a network that is not a GPT-2.
+    `dropout` comes from the caller, because it is about training and not part of the weights. A field of our own,
+    `causal_mask`, is there where it is false. Raises `WeightsError` if the file is missing, is no JSON object, or
+    describes a network that is not a GPT-2.
     """
-    fields = _read_fields(_existing(folder, CONFIG))
+    fields = read_fields(_existing(folder, CONFIG))
     where = f"{folder / CONFIG}"
     for field, wanted in FIXED_FIELDS.items():
         if fields.get(field, wanted) != wanted:
@@ -49,7 +50,7 @@ def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
             f"{where} has activation_function = {activation!r}, and only {TANH_GELU[0]!r} is supported:"
             " use the weights of a GPT-2"
         )
-    sizes = {field: _whole_number(fields, field, where) for field in _SIZE_FIELDS}
+    sizes = {field: whole_number(fields, field, where) for field in _SIZE_FIELDS}
     inner = fields.get("n_inner")
     if inner not in (None, 4 * sizes["n_embd"]):
         raise WeightsError(f"{where} has n_inner = {inner!r}, and only 4 * n_embd = {4 * sizes['n_embd']} is supported")
@@ -61,6 +62,8 @@ def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
             **{_SIZE_FIELDS[field]: size for field, size in sizes.items()},
             dropout=dropout,
             layer_norm_epsilon=epsilon,
+            causal_mask=_switch(fields, "causal_mask", where),
+            tied_output=_switch(fields, "tie_word_embeddings", where),
         )
     except ValueError as error:
         raise WeightsError(f"{where} describes no GPT: {error}") from error
@@ -76,82 +79,62 @@ _SIZE_FIELDS = {
 
 
 def write_config(config: GPTConfig, folder: Path) -> None:
-    """Write `folder`/config.json with the fields of transformers' GPT2Config, so that it can be read
-    there."""
+    """Write `folder`/config.json with the fields of transformers' GPT2Config, so that it can be read there.
+
+    transformers knows no GPT-2 without a causal mask; that one field of ours is written only where it is false.
+    """
     fields = FIXED_FIELDS | {
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": TANH_GELU[0],
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "n_inner": None,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": config.tied_output,
     }
     fields |= {field: getattr(config, ours) for field, ours in _SIZE_FIELDS.items()}
+    if not config.causal_mask:
+        fields["causal_mask"] = False
     text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
-def model_config(size: str, weights: str, *, dropout: float = 0.0) -> GPTConfig:
-    """The shape that the recipe fields `model.size` and `model.weights` mean together.
-
-    Raises `WeightsError` for a folder that cannot be read, `RecipeError` if it has another shape than `size`.
-    """
-    if weights == SCRATCH:
-        return replace(SIZES[size], dropout=dropout)
-    config = read_config(weights_folder(weights), dropout=dropout)
-    if size != "from-weights" and config != replace(SIZES[size], dropout=dropout):
-        raise RecipeError(
-            f"model.size is {size!r}, but the weights in {weights} have another shape ({_in_words(config)}):"
-            " set model.size to 'from-weights'"
-        )
-    return config
-
-
-def weights_folder(weights: str) -> Path:
-    """The folder that the recipe field `model.weights` means, `~` expanded; raises `WeightsError` if there is none."""
-    # os.path's leave the "~" of an unknown user as it is, and call a name that is too long no folder; pathlib's raise.
-    folder = os.path.expanduser(weights)  # noqa: PTH111
-    if not os.path.isdir(folder):  # noqa: PTH112
-        raise WeightsError(
-            f"model.weights is {weights!r}, which is no folder here, and names on a model hub are not fetched by this"
-            f" version: give a local folder with {CONFIG} and {WEIGHTS}, or {SCRATCH!r}"
-        )
-    return Path(folder)
-
-
-def weights_identity(folder: Path) -> dict[str, str]:
-    """SHA-256, in hexadecimal, of `config.json` and `model.safetensors`: equal for equal weights anywhere.
-
-    Raises `WeightsError` if one of them is missing.
-    """
-    return {name: file_sha256(_existing(folder, name)) for name in (CONFIG, WEIGHTS)}
-
-
 def weights_file(folder: Path) -> Path:
-    """The file with the tensors; raises `WeightsError` if it is not there, and says what is there instead."""
+    """The one file with the tensors; raises `WeightsError` if it is not there, and says what is there instead."""
     return _existing(folder, WEIGHTS)
 
 
-def _existing(folder: Path, name: str) -> Path:
-    file = folder / name
-    if file.is_file():
-        return file
-    if name == WEIGHTS and (folder / "model.safetensors.index.json").is_file():
-        raise WeightsError(
-            f"{folder} has its weights in several files: save them as one {WEIGHTS}"
-            " (in transformers: save_pretrained with a max_shard_size above the model's size)"
-        )
-    if name == WEIGHTS and (folder / "pytorch_model.bin").is_file():
-        raise WeightsError(
-            f"{folder} has only pytorch_model.bin, which is a pickle and could run any code when"
-            f" it is opened: save the weights as {WEIGHTS}"
-        )
-    raise WeightsError(
-        f"{file} does not exist: a folder of weights must have {CONFIG} and {WEIGHTS}, in the layout that"
-        " Hugging Face's transformers saves a GPT-2 in"
+def weights_files(folder: Path) -> list[Path]:
+    """The file with the tensors, or the files that share them out, in the order of their names.
+
+    Raises `WeightsError` if one of them is missing, and says what is there instead.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [_existing(folder, WEIGHTS)]
+    return [_existing(folder, name) for name in shards(folder / INDEX)]
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of tensors lists; raises `WeightsError` if it is none."""
+    files = read_fields(index).get("weight_map")
+    names = sorted(set(files.values())) if isinstance(files, dict) and all(map(_is_name, files.values())) else []
+    if not names:
+        raise WeightsError(f"{index} must map names of tensors to names of files beside it: get it again")
+    return names
+
+
+def pickle_refusal(where: str, source: str, *, revision: str | None = None) -> WeightsError:
+    """For weights that exist only as a pickle: what to do. `source`: what transformers' `from_pretrained` is given."""
+    chosen = "" if revision is None else f", revision={json.dumps(revision)}"
+    load = f"GPT2LMHeadModel.from_pretrained({json.dumps(source, ensure_ascii=False)}{chosen})"
+    script = f'from transformers import GPT2LMHeadModel; {load}.save_pretrained("{CONVERTED}")'
+    return WeightsError(
+        f"{where} has its weights only as a pickle ({PICKLES[0]}), which can run any code when it is opened, and is not"
+        f" read here: if you trust it, convert it with `python -c {shlex.quote(script)}` where transformers and torch"
+        f" are installed, and set model.weights to {CONVERTED}"
     )
 
 
-def _read_fields(file: Path) -> dict[str, Any]:
+def read_fields(file: Path) -> dict[str, Any]:
+    """The file's JSON object; raises `WeightsError` if it is none."""
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not UTF-8
@@ -161,15 +144,32 @@ def _read_fields(file: Path) -> dict[str, Any]:
     return fields
 
 
-def _whole_number(fields: dict[str, Any], field: str, where: str) -> int:
+def whole_number(fields: dict[str, Any], field: str, where: str) -> int:
+    """A field that must be a whole number; raises `WeightsError` if it is not."""
     value = fields.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use a GPT-2's config.json")
+        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use the file of a GPT-2")
     return value
 
 
-def _in_words(config: GPTConfig) -> str:
-    return (
-        f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
-        f" {config.context_length} positions, {config.vocab_size} tokens"
+def _switch(fields: dict[str, Any], field: str, where: str) -> bool:
+    value = fields.get(field, True)
+    if not isinstance(value, bool):
+        raise WeightsError(f"{where} has {field} = {value!r}, and it must be true or false")
+    return value
+
+
+def _is_name(file: Any) -> bool:
+    return isinstance(file, str) and Path(file).name == file
+
+
+def _existing(folder: Path, name: str) -> Path:
+    file = folder / name
+    if file.is_file():
+        return file
+    if name == WEIGHTS and any((folder / pickle).is_file() for pickle in PICKLES):
+        raise pickle_refusal(f"{folder}", f"{folder}")
+    raise WeightsError(
+        f"{file} does not exist: a folder of weights must have {CONFIG} and {WEIGHTS}, in the layout that"
+        " Hugging Face's transformers saves a GPT-2 in"
     )

@@ -1,16 +1,28 @@
 import json
 import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.weights_memory import measure
 from lib.errors import RecipeError, WeightsError
-from lib.model.folder import model_config, read_config, weights_folder, weights_identity
+from lib.model.folder import CONVERTED, read_config
 from lib.model.gpt import new_gpt
+from lib.model.places import fetch_weights, find_weights, model_config, weights_identity
+from lib.model.pretrained import load_pretrained
 from lib.model.sizes import SIZES, GPTConfig
+from lib.model.tensors import TYPES, write_tensors
 from lib.model.weights import load_gpt, save_gpt
+
+SLACK = 8 * 2**20  # bytes: Python's own objects, and the kernel's counting by the page and by the processor
 
 CONFIG = {
     "model_type": "gpt2",
@@ -125,7 +137,7 @@ def test_what_is_saved_is_loaded_again(tmp_path):
     assert read_config(tmp_path / "one") == config
     for name, weight in gpt.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name])
-    assert weights_identity(tmp_path / "one") == weights_identity(tmp_path / "two")
+    assert weights_identity(f"{tmp_path}/one") == weights_identity(f"{tmp_path}/two")
 
 
 def test_saved_files_have_hugging_faces_names_and_layout(tmp_path):
@@ -165,26 +177,116 @@ def test_shapes_that_do_not_match_the_config(tmp_path):
         load_gpt(write(tmp_path, n_positions=11))
 
 
-def test_an_output_matrix_of_its_own_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="output matrix"):
+def test_an_output_matrix_of_its_own_is_refused_where_the_config_says_it_is_tied(tmp_path):
+    with pytest.raises(WeightsError, match=r"output matrix.*tie_word_embeddings"):
         load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": np.zeros((31, 12), np.float32)}))
+    with pytest.raises(WeightsError, match="output matrix"):
+        load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": np.zeros((30, 12), np.float32)}))
+
+
+def test_an_output_matrix_of_its_own_is_loaded_and_saved_where_the_config_says_so(tmp_path):
+    output = np.random.default_rng(1).standard_normal((31, 12)).astype(np.float32)
+    gpt = load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": output}, tie_word_embeddings=False))
+    assert not gpt.config.tied_output
+    assert np.array_equal(gpt.output.weight.detach().numpy(), output)
+    again = tmp_path / "again"
+    again.mkdir()
+    save_gpt(gpt, again)
+    assert np.array_equal(load_file(again / "model.safetensors")["lm_head.weight"], output)
+    assert torch.equal(load_gpt(again).output.weight, gpt.output.weight)
+    with pytest.raises(WeightsError, match=r"missing lm_head\.weight"):
+        load_gpt(write(tmp_path, tie_word_embeddings=False))
+
+
+def test_a_missing_causal_mask_is_remembered(tmp_path):
+    save_gpt(new_gpt(GPTConfig(9, 8, 2, 1, 20, causal_mask=False), seed=0), tmp_path)
+    assert not load_gpt(tmp_path).config.causal_mask
+    save_gpt(new_gpt(GPTConfig(9, 8, 2, 1, 20), seed=0), tmp_path)
+    assert "causal_mask" not in json.loads((tmp_path / "config.json").read_text())
+
+
+def in_shards(folder):
+    """`write`'s model with its tensors in two files and an index."""
+    write(folder)
+    (folder / "model.safetensors").unlink()
+    tensors, names = random_tensors(), [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    parts = [dict(list(tensors.items())[:10]), dict(list(tensors.items())[10:])]
+    for name, part in zip(names, parts, strict=True):
+        save_file(part, folder / name)
+    where = {tensor: name for name, part in zip(names, parts, strict=True) for tensor in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    return folder
+
+
+def test_weights_in_several_files_are_loaded(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "several").mkdir()
+    whole, parts = load_gpt(write(tmp_path / "one")), load_gpt(in_shards(tmp_path / "several"))
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, parts.state_dict()[name])
+    assert len(weights_identity(f"{tmp_path}/several")) == 3  # config.json and two files
+
+
+def test_several_files_that_do_not_fit_together_are_refused(tmp_path):
+    second = in_shards(tmp_path) / "model-00002-of-00002.safetensors"
+    save_file(random_tensors(), second)
+    with pytest.raises(WeightsError, match=r"stands in both .*model-00001.*model-00002"):
+        load_gpt(tmp_path)
+    second.unlink()
+    with pytest.raises(WeightsError, match=r"model-00002-of-00002\.safetensors does not exist"):
+        load_gpt(tmp_path)
+    for index in ('{"weight_map": {"wte.weight": "../secret"}}', '{"weight_map": {}}', "{}", "[]"):
+        (tmp_path / "model.safetensors.index.json").write_text(index)
+        with pytest.raises(WeightsError, match=r"index\.json"):
+            load_gpt(tmp_path)
+
+
+def test_one_file_takes_its_shape_from_the_config_beside_it_or_from_the_size(tmp_path):
+    file = tmp_path / "model.safetensors"
+    write(tmp_path)
+    loaded = load_pretrained(file, model_config("from-weights", f"{file}"))
+    assert torch.equal(loaded.token_embedding.weight, load_gpt(tmp_path).token_embedding.weight)
+    assert weights_identity(f"{file}") == weights_identity(f"{tmp_path}")  # the same bytes, so the same key
+    save_gpt(new_gpt(SIZES["tiny"], seed=3), tmp_path)
+    (tmp_path / "config.json").unlink()
+    assert load_pretrained(file, model_config("tiny", f"{file}")).config == SIZES["tiny"]
+    with pytest.raises(RecipeError, match=r"no config\.json beside .*set model\.size to one of tiny"):
+        model_config("from-weights", f"{file}")
+    with pytest.raises(
+        WeightsError, match=r"does not fit model\.size: missing .*wpe\.weight has the shape \[256, 64\]"
+    ):
+        load_pretrained(file, model_config("gpt2-small", f"{file}"))
+
+
+def pickled(folder):
+    """What transformers would have saved years ago: the same model as a pickle. Only tests make one."""
+    write(folder)
+    (folder / "model.safetensors").unlink()
+    tensors = {f"transformer.{name}": torch.from_numpy(tensor) for name, tensor in random_tensors().items()}
+    torch.save(tensors, folder / "pytorch_model.bin")
+    return folder
+
+
+def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path):
+    folder = tmp_path / "it's an old one"
+    folder.mkdir()
+    for given in (pickled(folder), folder / "pytorch_model.bin"):
+        with pytest.raises(WeightsError, match="only as a pickle") as refused:
+            weights_identity(f"{given}")
+    command = re.search("`(.*)`", str(refused.value))[1]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True)
+    assert str(refused.value).endswith(f"set model.weights to {CONVERTED}")
+    converted, expected = load_gpt(tmp_path / CONVERTED), random_tensors()
+    assert np.array_equal(converted.token_embedding.weight.detach().numpy(), expected["wte.weight"])
+    assert np.array_equal(converted.blocks[1].mlp.projection.bias.detach().numpy(), expected["h.1.mlp.c_proj.bias"])
 
 
 def test_an_empty_folder_says_what_it_must_have(tmp_path):
     with pytest.raises(WeightsError, match=r"must have config\.json and model\.safetensors"):
         load_gpt(tmp_path)
     with pytest.raises(WeightsError, match=r"must have config\.json and model\.safetensors"):
-        weights_identity(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("file", "reason"), [("pytorch_model.bin", "pickle"), ("model.safetensors.index.json", "several files")]
-)
-def test_other_formats_are_refused_with_the_reason(tmp_path, file, reason):
-    write(tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / file)
-    with pytest.raises(WeightsError, match=reason):
-        load_gpt(tmp_path)
+        weights_identity(f"{tmp_path}")
 
 
 def test_a_damaged_file_of_tensors_is_named(tmp_path):
@@ -222,9 +324,9 @@ def test_a_config_that_is_no_json_object_is_refused(tmp_path, text):
 
 def test_identity_changes_with_either_file(tmp_path):
     write(tmp_path)
-    before = weights_identity(tmp_path)
+    before = weights_identity(f"{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"n_inner": None}))
-    after = weights_identity(tmp_path)
+    after = weights_identity(f"{tmp_path}")
     assert before["model.safetensors"] == after["model.safetensors"]
     assert before["config.json"] != after["config.json"]
 
@@ -243,17 +345,54 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "gpt2").mkdir()
     write(tmp_path / "gpt2")
-    assert weights_folder("~/gpt2") == tmp_path / "gpt2"
+    assert find_weights("~/gpt2") == tmp_path / "gpt2"
     assert model_config("from-weights", "~/gpt2").emb_dim == 12
+    assert fetch_weights("from-weights", "~/gpt2", folder=tmp_path / "unused") == tmp_path / "gpt2"
 
 
-@pytest.mark.parametrize("weights", ["openai-community/gpt2", "~nobody-of-that-name/gpt2", "a" * 5000, "config.json"])
-def test_weights_that_are_no_folder_are_refused_with_the_ways_out(tmp_path, monkeypatch, weights):
-    monkeypatch.chdir(write(tmp_path))
-    for refusing in (weights_folder, lambda weights: model_config("gpt2-small", weights)):
+@pytest.mark.parametrize(
+    "weights", ["gpt2", "~nobody-of-that-name/gpt2", "a" * 5000, "./a/b", "a/b/c", "a/b.safetensors"]
+)
+def test_weights_that_are_nowhere_are_refused_with_the_ways_out(tmp_path, monkeypatch, weights):
+    monkeypatch.chdir(tmp_path)
+    for refusing in (find_weights, weights_identity, lambda weights: model_config("gpt2-small", weights)):
         with pytest.raises(
-            WeightsError, match=rf"^model\.weights is '{weights}', which is no folder here, and "
+            WeightsError, match=f"^model.weights is '{re.escape(weights)}', and there is no such"
         ) as caught:
             refusing(weights)
-        assert "not fetched by this version" in str(caught.value)
-        assert "config.json and model.safetensors, or 'scratch'" in str(caught.value)
+        for way_out in ("config.json and model.safetensors", "openai-community/gpt2", "'openai:1558M'", "'scratch'"):
+            assert way_out in str(caught.value)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"config\.json', which is no \.safetensors file"):
+        find_weights(f"{write(tmp_path)}/config.json")
+
+
+def test_a_revision_is_for_repositories_only(tmp_path):
+    with pytest.raises(RecipeError, match=r"model\.revision is 'main'.*is no repository on a hub: leave it out"):
+        find_weights(f"{write(tmp_path)}", "main")
+
+
+def test_the_written_file_is_the_one_that_safetensors_itself_would_write(tmp_path):
+    tensors = {"b": torch.randn(3, 4).t(), "a": torch.randn(2), "é": torch.tensor(5), "none": torch.empty(0, 3)}
+    write_tensors(tmp_path / "ours", tensors)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    safetensors.torch.save_file(whole, tmp_path / "theirs", metadata={"format": "pt"})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_every_type_is_written_and_read_again(tmp_path, dtype):
+    tensors = {"ragged": torch.arange(3).to(torch.uint8), "typed": torch.tensor([[0, 1], [1, 0], [1, 1]]).to(dtype)}
+    write_tensors(tmp_path / "file", tensors)
+    again = safetensors.torch.load_file(tmp_path / "file")
+    assert again["typed"].dtype == dtype
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+def test_loading_takes_the_memory_of_the_model_and_one_tensor(tmp_path):
+    shape = GPTConfig(context_length=64, emb_dim=512, n_heads=8, n_layers=24, vocab_size=4000)
+    for stored in (torch.float32, torch.bfloat16):
+        found = measure(shape, stored)
+        assert found.model < found.peak < found.model + found.largest_tensor + SLACK
