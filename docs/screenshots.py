@@ -99,7 +99,7 @@ def terminal(result: dict[str, Any]) -> None:
     from lib.recipe_file import load_recipe
 
     console = Console(record=True, width=76, file=io.StringIO())
-    show_result(console, Result.model_validate(result), load_recipe(RECIPE, {}).evaluation.confidence)
+    show_result(console, Result.model_validate(result), load_recipe(RECIPE, {}))
     svg = console.export_svg(title=f"python -m flows.classify --recipe {RECIPE}", unique_id="terminal")
     # Rich would have the picture fetch its font from a server.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

@@ -13,7 +13,7 @@ from prefect import flow, runtime
 from prefect.transactions import transaction
 
 from flows.command_line import main
-from flows.terminal import PROGRESS, Result
+from flows.terminal import LISTENER, PROGRESS, Result
 from lib.recipe import ClassifyRecipe
 from tasks.backbone import backbone
 from tasks.balance import balance
@@ -86,7 +86,7 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
     params = flatten(recipe.model_dump(mode="json"))
     tracking = client()
     with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
-        perform = Performer(Run(recipe, run_id), PROGRESS.get())
+        perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
         made = steps(perform)
 
         began = time.monotonic()

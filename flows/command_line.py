@@ -9,14 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from mlflow.exceptions import MlflowException
 from prefect.logging.configuration import setup_logging
 from rich.console import Console
 
 from flows.prefect_api import find_or_start_prefect
-from flows.terminal import Result, progress_bars, show_result, show_verdicts
+from flows.published import BookLog, replay
+from flows.terminal import Result, listening, progress_bars, show_result, show_verdicts
 from lib.errors import FinetuneError, MessagesError, RecipeError, ServiceError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import RecipeField, load_recipe, recipe_fields, unknown_field
@@ -28,8 +29,8 @@ from tasks.tracking import reason_of
 EXIT_NOBODY_READS = 1  # what rich, which prints the tables, ends with
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-OPTIONS = ("recipe", "explain", "json", "help")  # the flags that are no fields
-USAGE = """python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json]
+OPTIONS = ("recipe", "explain", "json", "log-format", "help")  # the flags that are no fields
+USAGE = """python -m flows.classify [--recipe NAME] [--FIELD VALUE ...] [--explain] [--json] [--log-format book]
        python -m flows.classify predict TEXT ... [--name MODEL | --run ID] [--json]"""
 DESCRIPTION = "Fine-tune, evaluate and register a text classifier, or label texts with one."
 
@@ -62,7 +63,9 @@ def _do(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]], s
     if argv and argv[0] == "predict":
         return _predict(argv[1:])
     options, recipe = _parse(argv)
-    return _explain(recipe, steps, options.json) if options.explain else _run(recipe, flow, options.json)
+    if options.explain:
+        return _explain(recipe, steps, options.json)
+    return _run(recipe, flow, options.json, options.log_format)
 
 
 @contextmanager
@@ -83,6 +86,14 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ClassifyRecipe]:
     parser.add_argument("--recipe", default="quickstart", metavar="NAME", help="a recipe's name, or a YAML file")
     parser.add_argument("--explain", action="store_true", help="say for each step why it would run; run nothing")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, as the last line")
+    parser.add_argument(
+        "--log-format",
+        choices=("bars", "book"),
+        default="bars",
+        metavar="FORMAT",
+        help="what a run shows of its training: progress bars, or the published procedure's lines (book), which go to"
+        " standard output, with --json to standard error",
+    )
     options, rest = parser.parse_known_args(argv)
     recipe = load_recipe(options.recipe, _overrides(rest))
     if options.help:
@@ -132,16 +143,36 @@ def _describe(field: RecipeField, value: Any) -> str:
     return f"{field.description} [{field.kind}; default: {default}{here}]".replace("%", "%%")
 
 
-def _run(recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]], as_json: bool) -> int:
+def _run(
+    recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]], as_json: bool, log_format: str
+) -> int:
     _keep_errors_off_the_terminal()
     find_or_start_prefect()
-    with progress_bars(Console(stderr=True)):
-        result = flow(recipe)
+    if log_format == "book":
+        result = _run_as_the_book(recipe, flow, sys.stderr if as_json else sys.stdout)
+    else:
+        with progress_bars(Console(stderr=True)):
+            result = flow(recipe)
     if as_json:
         print(json.dumps(result))  # noqa: T201
     else:
-        show_result(Console(), Result.model_validate(result), recipe.evaluation.confidence)
+        show_result(Console(), Result.model_validate(result), recipe)
     return 0
+
+
+def _run_as_the_book(
+    recipe: ClassifyRecipe, flow: Callable[[ClassifyRecipe], dict[str, Any]], stream: TextIO
+) -> dict[str, Any]:
+    """The flow's result; `stream` gets the published procedure's lines, also of a training that was not repeated."""
+    log = BookLog(lambda line: print(line, file=stream, flush=True), recipe.training.evaluate_every)
+    with listening(log):
+        result = flow(recipe)
+    training = next(outcome for outcome in Result.model_validate(result).steps if outcome.step == "finetune")
+    assert training.artifact is not None, "the training is a step with an artifact"
+    if training.state == "cached":
+        replay(training.artifact, log)
+    log.end()
+    return result
 
 
 def _explain(recipe: ClassifyRecipe, steps: Callable[..., Any], as_json: bool) -> int:

@@ -17,15 +17,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.published import comparison
 from lib.jsonfile import load_json
+from lib.progress import Listener, Nobody, silent
 from lib.progress import Progress as ProgressCallback
-from lib.progress import silent
+from lib.recipe import ClassifyRecipe
 from tasks.register import Registered
 from tasks.runner import Outcome, Verdict
 from tasks.services import PREFECT_PORT, tracking_is_served, tracking_page, without_password
 
 # How a flow finds the terminal's progress bars; a run without a terminal has none.
 PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
+# How it finds who prints what a training measures, where somebody does.
+LISTENER: ContextVar[Listener] = ContextVar("LISTENER", default=Nobody())  # noqa: B039 - it has no state
 
 
 class Result(BaseModel):
@@ -70,13 +74,25 @@ def progress_bars(console: Console) -> Iterator[None]:
             PROGRESS.reset(token)
 
 
-def show_result(console: Console, result: Result, confidence: float) -> None:
-    """The table at the end of a run: counts, curve, accuracy, steps, and where to look further."""
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Lets `listener` hear what a training measures, while the block runs."""
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+def show_result(console: Console, result: Result, recipe: ClassifyRecipe) -> None:
+    """The table at the end of a run: counts, curve, accuracy, steps, what was published, and where to look further."""
     artifacts = {outcome.step: outcome.artifact for outcome in result.steps if outcome.artifact}
     table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
-    for name, value in _facts(artifacts, result.metrics, confidence):
+    for name, value in _facts(artifacts, result.metrics, recipe.evaluation.confidence):
         table.add_row(name, value)
     console.print(table)
+    if recipe.published.weights is not None:
+        console.print(comparison(recipe.published, artifacts["backbone"], result.metrics), soft_wrap=True)
 
     steps = Table("step", "state", "seconds", "artifact")
     for outcome in result.steps:

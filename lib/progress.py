@@ -1,5 +1,9 @@
-"""How `lib` tells its caller how far it has come: one callback, passed in. No bars are drawn here."""
+"""How `lib` tells its caller how far it has come, and what a training measures on the way.
 
+Here belong the callbacks that are passed in. Nothing is drawn or printed here.
+"""
+
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -23,3 +27,23 @@ def part_of(progress: Progress, before: int, total: int) -> Progress:
         progress(before + done, whole, unit)
 
     return report
+
+
+class Listener(Protocol):
+    """Hears what a training measures while it goes on."""
+
+    def on_row(self, row: Mapping[str, float]) -> None:
+        """A row of the history, as `lib.training.history` has them."""
+
+    def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
+        """What the published procedure prints `before` or `after`: see `lib.training.published`."""
+
+
+class Nobody:
+    """A listener that does nothing."""
+
+    def on_row(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
+        """Nothing."""

@@ -41,6 +41,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "file": {},
 }
 
+# The sizes of OpenAI's own files, by what model.weights calls them.
+OPENAI_SIZES = {
+    "openai:124M": "gpt2-small",
+    "openai:355M": "gpt2-medium",
+    "openai:774M": "gpt2-large",
+    "openai:1558M": "gpt2-xl",
+}
+
 SHA256 = r"^[0-9a-f]{64}$"
 # What MLflow accepts as a name, and in the filters that look for it.
 REGISTERED_NAME = r"^[^/:'\"\\]+$"
@@ -52,6 +60,8 @@ POSITION = re.compile(r"[0-9]{1,9}")
 Text = Annotated[str, Field(min_length=1)]
 Column = str | Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's and torch's generators both accept
+Share = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -186,11 +196,21 @@ class Model(Section):
     )
     weights: Text = Field(
         default="scratch",
-        description="scratch (random numbers from `model.seed`), or a local folder with config.json and"
-        " model.safetensors in Hugging Face layout",
+        description="scratch (random numbers from `model.seed`); a local folder in Hugging Face layout or with OpenAI's"
+        " checkpoint; a .safetensors file; a repository on a Hugging Face hub, `owner/name`; or OpenAI's own files,"
+        " openai:124M, openai:355M, openai:774M or openai:1558M",
+    )
+    revision: Text | None = Field(
+        default=None,
+        description="which state of a repository: a commit, a tag or a branch (null: for openai-community/gpt2 and its"
+        " larger sisters the commit that is known here, otherwise the main branch)",
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an activation while training")
     seed: Seed = Field(default=123, description="seed of weights made from scratch")
+    causal_mask: bool = Field(
+        default=True,
+        description="let each position see only itself and those before it, as GPT-2 was trained; false: all of them",
+    )
 
     @model_validator(mode="after")
     def _size_is_known(self) -> Model:
@@ -198,23 +218,41 @@ class Model(Section):
             raise ValueError("model.size is 'from-weights', but model.weights is 'scratch': name a folder or a size")
         return self
 
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> Model:
+        openai = self.weights.startswith("openai:")
+        if openai and self.weights not in OPENAI_SIZES:
+            raise ValueError(f"model.weights is {self.weights!r}: OpenAI's are {', '.join(OPENAI_SIZES)}")
+        if openai and self.size not in ("from-weights", OPENAI_SIZES[self.weights]):
+            raise ValueError(
+                f"model.size is {self.size!r}, but model.weights {self.weights!r} has the shape of"
+                f" {OPENAI_SIZES[self.weights]!r}: set model.size to that, or to 'from-weights'"
+            )
+        if self.revision is not None and (openai or self.weights == "scratch"):
+            raise ValueError(
+                f"model.revision is {self.revision!r}, but model.weights {self.weights!r} is no repository on a hub:"
+                " leave it out"
+            )
+        return self
+
 
 class Classifier(Section):
     """The head on the backbone, and which part of both learns."""
 
-    trainable: Literal["head", "last_block", "last_two_blocks", "all"] = Field(
+    trainable: Literal["head", "last_block", "last_two_blocks", "all", "lora"] = Field(
         default="all",
-        description="which part learns: the head; with the last norm and the last block or two; everything",
+        description="which part learns: the head; with the last norm and the last block or two; everything; or the"
+        " head and small matrices beside those of the backbone (see `lora`)",
     )
     pooling: Literal["last_token", "padded_last", "first_token", "mean"] = Field(
         default="last_token",
         description="which position feeds the head: the last real token, the last position (padding or not), the"
         " first, or the mean over real tokens",
     )
-    padding: Literal["batch", "longest"] | Annotated[int, Field(ge=1)] = Field(
+    padding: Literal["batch", "longest", "context"] | Annotated[int, Field(ge=1)] = Field(
         default="batch",
-        description="pad to the longest of each batch, with batches sorted by length; to `encoding.max_length`;"
-        " or to a number of tokens",
+        description="pad to the longest of each batch, with batches sorted by length; to `encoding.max_length`; to"
+        " all that the model can see; or to a number of tokens",
     )
 
     @model_validator(mode="after")
@@ -225,6 +263,23 @@ class Classifier(Section):
                 " on the other messages of its batch: choose pooling 'last_token', or padding 'longest' or a number"
             )
         return self
+
+
+LinearLayer = Literal["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"]
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021), with `classifier.trainable` lora. They are merged into the weights at the
+    end."""
+
+    rank: int = Field(default=8, ge=1, description="inner width of an adapter: each is a product of two matrices")
+    alpha: float = Field(default=8.0, gt=0, description="an adapter's output is multiplied by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an input of an adapter")
+    layers: Annotated[tuple[LinearLayer, ...], Field(min_length=1)] = Field(
+        default=("attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"),
+        description="the linear layers of a block that get one",
+    )
+    blocks: int | None = Field(default=None, ge=1, description="the last so many blocks that get them (null: all)")
 
 
 class Training(Section):
@@ -262,6 +317,13 @@ class Training(Section):
         default="float32", description="arithmetic of the matrix products"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a CUDA device where there is one")
+    ignore_index: int | None = Field(
+        default=None, description="a class, by its number, whose messages do not count in the loss (null: none)"
+    )
+    published_figures: bool = Field(
+        default=False,
+        description="also measure what the published procedure prints before the first step and after the last one",
+    )
     feature_cache: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="run the frozen part of the backbone once for each message and keep what comes out: where that is"
@@ -298,6 +360,26 @@ class Registry(Section):
     name: str = Field(default="text-classifier", pattern=REGISTERED_NAME, description="the registered model's name")
 
 
+ThreeShares = tuple[Share, Share, Share]
+ThreeLosses = tuple[Loss, Loss, Loss]
+
+
+class Published(Section):
+    """What was published for a recipe, of train, validation and test each; a run prints its own figures beside it.
+
+    No step reads it.
+    """
+
+    weights: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
+        " manifest has them (null: nothing was published)",
+    )
+    before_accuracy: ThreeShares | None = Field(default=None, description="before the first step, from 0 to 1")
+    before_loss: ThreeLosses | None = Field(default=None, description="before the first step, in nats")
+    after_accuracy: ThreeShares | None = Field(default=None, description="after the last step, from 0 to 1")
+
+
 class ClassifyRecipe(Section):
     """All of a run that fine-tunes a classifier."""
 
@@ -308,14 +390,17 @@ class ClassifyRecipe(Section):
     encoding: Encoding = Encoding()
     model: Model = Model()
     classifier: Classifier = Classifier()
+    lora: Lora = Lora()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    published: Published = Published()
     registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _features_can_be_kept(self) -> ClassifyRecipe:
         changing = {
             "classifier.trainable": self.classifier.trainable == "all",
+            "lora.blocks": self.classifier.trainable == "lora" and self.lora.blocks is None,
             "classifier.pooling": self.classifier.pooling == "padded_last",
             "model.dropout": self.model.dropout > 0,
         }
@@ -325,5 +410,14 @@ class ClassifyRecipe(Section):
             raise ValueError(
                 f"training.feature_cache is 'on', but with {field} {getattr(getattr(self, section), name)!r} there is"
                 " nothing that stays the same between epochs for every real token: choose 'auto', or change that field"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_figures_have_published_batches(self) -> ClassifyRecipe:
+        if self.training.published_figures and self.classifier.padding == "batch":
+            raise ValueError(
+                "training.published_figures is true, and with classifier.padding 'batch' the batches are not the"
+                " published ones: choose padding 'longest', or leave those figures out"
             )
         return self

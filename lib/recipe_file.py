@@ -13,18 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from lib.errors import RecipeError
-from lib.recipe import PATTERNS, ClassifyRecipe
+from lib.recipe import PATTERNS, ClassifyRecipe, Section
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LONGEST_SHOWN = 60  # characters of a value or a name that an error shows
-LIST = "a list of texts"
+LIST = "a list of "
 MOST_FINDINGS = 5  # that one error tells
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 # -- the fields, in words -------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ def _kinds(annotation: Any, limits: Mapping[str, Any]) -> list[str]:
     if origin is Annotated:
         return _kinds(parts[0], _limits([limit for info in parts[1:] for limit in info.metadata]))
     if origin is tuple:
-        return [LIST]
+        return [_kind_of_list(parts)]
     if annotation is str:
         return [PATTERNS[limits["pattern"]] if "pattern" in limits else "text (not empty)" if limits else "text"]
     if annotation in (int, float):
@@ -78,6 +80,14 @@ def _kinds(annotation: Any, limits: Mapping[str, Any]) -> list[str]:
         bounds = " and ".join(f"{words[name]} {limit}" for name, limit in limits.items() if name in words)
         return [f"{'a whole number' if annotation is int else 'a number'} {bounds}".rstrip()]
     return {bool: ["true", "false"], types.NoneType: ["null"]}[annotation]
+
+
+def _kind_of_list(parts: tuple[Any, ...]) -> str:
+    """A list of any length (the type's second part is an ellipsis), or with a type for each place."""
+    if parts[1] is not ...:
+        return f"{LIST}{len(parts)}, each {_either(_kinds(parts[0], {}))}"
+    choices = get_origin(parts[0]) is Literal
+    return f"{LIST}any of {', '.join(get_args(parts[0]))}" if choices else f"{LIST}texts"
 
 
 def _limits(metadata: Sequence[Any]) -> dict[str, Any]:
@@ -90,17 +100,19 @@ def _either(alternatives: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def unknown_field(path: str, *, flag: bool = False, also: Sequence[str] = ()) -> str:
+def unknown_field(
+    path: str, *, flag: bool = False, also: Sequence[str] = (), model: type[Section] = ClassifyRecipe
+) -> str:
     """The sentence for a field, or a command line's flag, that there is not, with the nearest one that there is.
 
     `also`: the command line's flags that are no fields.
     """
     kind, dashes = ("flag", "--") if flag else ("field", "")
-    sections = _sections()
+    sections = _sections(model)
     if path in sections:
-        first = next(field.path for field in recipe_fields() if field.path.startswith(f"{path}."))
+        first = next(field.path for field in recipe_fields(model) if field.path.startswith(f"{path}."))
         return f"{dashes}{path} is a group of fields: name one of them, such as {dashes}{first}"
-    near = _nearest(path, [*(field.path for field in recipe_fields()), *sections, *also])
+    near = _nearest(path, [*(field.path for field in recipe_fields(model)), *sections, *also])
     hint = f"did you mean {_either([dashes + name for name in near])}?" if near else "--help lists all of them"
     return f"there is no {kind} {dashes}{_shortened(path)}: {hint}"
 
@@ -117,44 +129,75 @@ def _nearest(path: str, known: Sequence[str]) -> list[str]:
     return by_name[names[0]] if names else []
 
 
-def _sections() -> list[str]:
-    return list(dict.fromkeys(field.path.partition(".")[0] for field in recipe_fields() if "." in field.path))
+def _sections(model: type[Section]) -> list[str]:
+    return list(dict.fromkeys(field.path.partition(".")[0] for field in recipe_fields(model) if "." in field.path))
 
 
 # -- reading --------------------------------------------------------------------------------------------------
 
 
-def load_recipe(name: str, overrides: Mapping[str, str] | None = None, *, folder: str = "classify") -> ClassifyRecipe:
+@overload
+def load_recipe(
+    name: str, overrides: Mapping[str, str] | None = None, *, folder: str = "classify"
+) -> ClassifyRecipe: ...
+@overload
+def load_recipe(
+    name: str, overrides: Mapping[str, str] | None = None, *, folder: str, model: type[AnyRecipe]
+) -> AnyRecipe: ...
+def load_recipe(
+    name: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    folder: str = "classify",
+    model: type[Section] = ClassifyRecipe,
+) -> Section:
     """The recipe called `name` in `recipes/<folder>`, or in the YAML file at that path, with overrides.
 
-    `overrides` maps dotted fields to values as typed on a command line: `null`, `[a, b]` or plain text. Raises
-    RecipeError with one sentence that names the file and the field.
+    `overrides` maps dotted fields to values as typed on a command line: `null`, `[a, b]` or plain text; `model` says
+    which fields there are. Raises RecipeError with one sentence that names the file and the field.
     """
     file = _find(name, folder)
-    return build_recipe(_read_yaml(file), overrides, origin=f"recipe {name}" if file.stem == name else str(file))
+    origin = f"recipe {name}" if file.stem == name else str(file)
+    return build_recipe(_read_yaml(file), overrides, origin=origin, model=model)
 
 
+@overload
 def build_recipe(
     values: Mapping[Any, Any], overrides: Mapping[str, str] | None = None, *, origin: str = "the recipe"
-) -> ClassifyRecipe:
+) -> ClassifyRecipe: ...
+@overload
+def build_recipe(
+    values: Mapping[Any, Any],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    origin: str = "the recipe",
+    model: type[AnyRecipe],
+) -> AnyRecipe: ...
+def build_recipe(
+    values: Mapping[Any, Any],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    origin: str = "the recipe",
+    model: type[Section] = ClassifyRecipe,
+) -> Section:
     """A checked recipe from nested values and dotted overrides; `origin` is what an error calls the values."""
     merged = {str(name): _section(value) for name, value in values.items()}
-    for section in _sections():
+    for section in _sections(model):
         if merged.get(section) is None:  # not there, or all of its lines are commented out
             merged[section] = {}
-    fields = {field.path: field for field in recipe_fields()}
+    fields = {field.path: field for field in recipe_fields(model)}
     overrides = overrides or {}
     for path, text in overrides.items():
         if path not in fields:
-            raise RecipeError(unknown_field(path, flag=True))
+            raise RecipeError(unknown_field(path, flag=True, model=model))
         section, _, name = path.rpartition(".")
         target = merged[section] if section else merged
         if isinstance(target, dict):  # what is no section is refused below
             target[name] = _typed(text, fields[path])
     try:
-        return ClassifyRecipe.model_validate(merged)
+        return model.model_validate(merged)
     except ValidationError as error:
-        raise RecipeError(_sentence(error, merged, overrides, origin)) from None
+        raise RecipeError(_sentence(error, merged, overrides, origin, model)) from None
 
 
 def _section(value: Any) -> Any:
@@ -236,17 +279,23 @@ def _read_yaml(file: Path) -> Mapping[Any, Any]:
 # -- what is wrong --------------------------------------------------------------------------------------------
 
 
-def _sentence(error: ValidationError, values: Mapping[str, Any], overrides: Mapping[str, str], origin: str) -> str:
+def _sentence(
+    error: ValidationError,
+    values: Mapping[str, Any],
+    overrides: Mapping[str, str],
+    origin: str,
+    model: type[Section],
+) -> str:
     """pydantic's findings as one sentence: each field once, with what was given and what it must be."""
     findings: dict[str, str] = {}
     for finding in error.errors():
-        path = _path(finding["loc"])
+        path = _path(finding["loc"], model)
         if finding["type"] == "extra_forbidden":
-            findings[path] = unknown_field(path)
+            findings[path] = unknown_field(path, model=model)
         elif finding["type"] == "value_error":
             findings[path] = str(finding["ctx"]["error"])
         else:
-            findings[path] = _must_be(path, values, overrides)
+            findings[path] = _must_be(path, values, overrides, model)
     shown = list(findings.values())[:MOST_FINDINGS]
     if len(findings) > MOST_FINDINGS:
         shown.append(f"and {len(findings) - MOST_FINDINGS} more")
@@ -254,18 +303,18 @@ def _sentence(error: ValidationError, values: Mapping[str, Any], overrides: Mapp
     return where + "; ".join(shown)
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _path(location: tuple[int | str, ...], model: type[Section]) -> str:
     """The field or section at a place in the values ("": the recipe as a whole); a union's members add parts of their
     own behind it."""
     parts = [str(part) for part in location]
-    return ".".join(parts[:2] if parts[:1] and parts[0] in _sections() else parts[:1])
+    return ".".join(parts[:2] if parts[:1] and parts[0] in _sections(model) else parts[:1])
 
 
-def _must_be(path: str, values: Mapping[str, Any], overrides: Mapping[str, str]) -> str:
+def _must_be(path: str, values: Mapping[str, Any], overrides: Mapping[str, str], model: type[Section]) -> str:
     given: Any = values
     for part in path.split("."):
         given = given[part]
-    kinds = {field.path: field.kind for field in recipe_fields()}
+    kinds = {field.path: field.kind for field in recipe_fields(model)}
     name = f"--{path}" if path in overrides else path
     return f"{name} is {_shown(given)}, but must be {kinds.get(path, 'a group of fields')}"
 

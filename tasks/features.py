@@ -29,7 +29,7 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
     lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
     return choose_features(
         recipe.training.feature_cache,
-        learning_blocks=learning_blocks(recipe.classifier.trainable),
+        learning_blocks=_learning_blocks(recipe),
         pooling=recipe.classifier.pooling,
         dropout=recipe.model.dropout,
         emb_dim=config.emb_dim,
@@ -39,6 +39,10 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
         epochs=recipe.training.epochs,
         budget_gib=recipe.training.feature_budget,
     )
+
+
+def _learning_blocks(recipe: ClassifyRecipe) -> int | None:
+    return learning_blocks(recipe.classifier.trainable, lora_blocks=recipe.lora.blocks)
 
 
 def _dtype(recipe: ClassifyRecipe) -> str:
@@ -56,12 +60,16 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
         return {}  # only explaining, and nobody can say yet
     if not choice(recipe, inputs).keep:
         return {"kept": "no"}
-    return {"learning_blocks": str(learning_blocks(recipe.classifier.trainable)), "dtype": _dtype(recipe)}
+    return {
+        "learning_blocks": str(_learning_blocks(recipe)),
+        "causal_mask": str(recipe.model.causal_mask),
+        "dtype": _dtype(recipe),
+    }
 
 
 @step(
     "features",
-    unkeyed=["training", "classifier", "model.dropout"],
+    unkeyed=["training", "classifier", "lora.blocks", "model.dropout", "model.causal_mask"],
     identity=_identity,
     tags=["gpu"],
 )
@@ -77,8 +85,8 @@ def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
     save_json({"kept": chosen.keep}, work.folder / "features.json")
     if not chosen.keep:
         return
-    gpt = load_gpt(backbone.folder)
-    learning = learning_blocks(work.recipe.classifier.trainable)
+    gpt = load_gpt(backbone.folder, causal_mask=work.recipe.model.causal_mask)
+    learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}

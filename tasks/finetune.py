@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from lib.data.balance import class_weights
+from lib.data.split import SPLITS
 from lib.data.tables import TOKENS, load_labels, load_table
 from lib.evaluation.labels import positive_class
 from lib.jsonfile import load_json, save_json
@@ -26,7 +28,7 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 
 @step(
     "finetune",
-    reads=["model.dropout", "encoding.name", "classifier", "training", "balance.method"],
+    reads=["model.dropout", "model.causal_mask", "encoding.name", "classifier", "lora", "training", "balance.method"],
     unkeyed=[
         "training.checkpoint_every",
         # What they come to is in the features' own key.
@@ -42,6 +44,7 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 )
 def finetune(work: Work, backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
     """Trains a classifier: its weights and labels, `history.parquet`, `recipe.json`, `training.json`."""
+    from lib.model.adapters import add_adapters
     from lib.model.classifier import new_classifier, save_classifier
     from lib.model.weights import load_gpt
     from lib.training.batches import EncodedMessages
@@ -52,32 +55,40 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact, features: Artif
     recipe = work.recipe
     labels = load_labels(tokenize.file("train.parquet"))
     positive_class(labels, recipe.evaluation.positive_label)  # a wrong one is refused before the training, not after it
-    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in ("train", "validation")}
+    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     splits = {
         name: EncodedMessages(inputs_of(tokenize, features, name), list(table["target"]))
         for name, table in tables.items()
     }
     max_length = load_json(tokenize.file("tokens.json"))["max_length"]
     classifier = new_classifier(
-        load_gpt(backbone.folder, dropout=recipe.model.dropout),
+        load_gpt(backbone.folder, dropout=recipe.model.dropout, causal_mask=recipe.model.causal_mask),
         labels,
         pooling=recipe.classifier.pooling,
         trainable=recipe.classifier.trainable,
         seed=recipe.training.seed,
+        adapt=partial(add_adapters, **recipe.lora.model_dump()) if recipe.classifier.trainable == "lora" else None,
     )
+    parameters = list(classifier.parameters())
+    counts = {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+    }
     weighted = recipe.balance.method == "class_weights"
     live = HistoryLog(client(), work.tracking_run, work.log.warning)
     trained = train_classifier(
         classifier,
         splits["train"],
         splits["validation"],
+        test=splits["test"] if recipe.training.published_figures else None,
         training=recipe.training,
         padding=recipe.classifier.padding,
         max_length=max_length,
         class_weights=class_weights(tables["train"]["target"]) if weighted else None,
         scratch=work.scratch,
         fingerprint=features.digest,
-        on_row=live,
+        on_row=_all_of(live, work.listener.on_row),
+        on_figures=work.listener.on_figures,
         progress=_PrefectProgress(work.progress, work.log.warning),
         warn=work.log.warning,
     )
@@ -90,15 +101,24 @@ def finetune(work: Work, backbone: Artifact, tokenize: Artifact, features: Artif
     resolved = dict(work.whole_recipe)
     resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}
     save_json(resolved, work.folder / "recipe.json")
-    parameters = list(classifier.parameters())
     facts = {
         "kept_row": trained.kept,
         # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
         "history_sha256": hashlib.sha256(trained.history.drop(columns="seconds").to_csv().encode()).hexdigest(),
-        "parameters": sum(p.numel() for p in parameters),
-        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        **counts,
+        "published": trained.published,
     }
     save_json(facts, work.folder / "training.json")
+
+
+def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapping[str, float]], None]:
+    """A callback that hands each row to all of them."""
+
+    def tell(row: Mapping[str, float]) -> None:
+        for listener in listeners:
+            listener(row)
+
+    return tell
 
 
 class _PrefectProgress:

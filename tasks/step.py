@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from prefect.serializers import JSONSerializer
 from lib.artifacts import Artifact, Store, key_of
 from lib.errors import StoreError
 from lib.fingerprint import code_fingerprint
-from lib.progress import Progress, silent
+from lib.progress import Listener, Nobody, Progress, silent
 from lib.recipe import ClassifyRecipe
 from tasks.prefect_cache import CACHE, results_folder, run_log
 from tasks.services import store_folder
@@ -61,6 +61,8 @@ class Work:
     log: logging.Logger | logging.LoggerAdapter[Any]
     progress: Progress
     tracking_run: str  # the MLflow run that live metrics go to
+    identity: Mapping[str, str] = field(default_factory=dict)  # what the key says beside fields and inputs
+    listener: Listener = field(default_factory=Nobody)  # hears what a training measures
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Run:
     recipe: ClassifyRecipe
     tracking_run: str = ""
     progress: Progress = silent
+    listener: Listener = field(default_factory=Nobody)
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class Step:
                 log=log,
                 progress=run.progress,
                 tracking_run=run.tracking_run,
+                identity=ingredients.get("identity", {}),
+                listener=run.listener,
             )
             self.compute(work, **inputs)
         artifact = store.find(self.name, key)

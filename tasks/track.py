@@ -67,6 +67,9 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
             log({str(name): value for name, value in row.items()})
         log.send()
     metrics = flatten_metrics(load_json(evaluated.file("metrics.json")))
+    # before_train_accuracy, after_test_accuracy: what the published procedure prints.
+    for part, figures in load_json(finetuned.file("training.json"))["published"].items():
+        metrics |= {f"{part}_{name}": value for name, value in figures.items()}
     # MLflow draws a bar for what has step 0 alone. Two curves share their names with final metrics; there the run's
     # value is what has the highest step and was logged last.
     on_curves = {name: value for name, value in metrics.items() if name in history}
@@ -79,6 +82,7 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
         (artifacts["messages"], "profile.json"),
         (artifacts["split"], "split.json"),
         (artifacts["tokenize"], "tokens.json"),
+        (artifacts["backbone"], "sanity.txt"),
     ]:
         tracking.log_artifact(run_id, str(artifact.file(name)))
     digests = {f"artifact.{step}": artifact.digest for step, artifact in artifacts.items()}

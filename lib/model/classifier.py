@@ -20,12 +20,11 @@ from lib.model.tensors import fill_tensors, write_tensors
 from lib.model.threads import sensible_threads
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.progress import Progress, silent
-from lib.text.batching import Padding, batches_by_tokens, pad_batch, padding_width
+from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch, padding_width
 from lib.text.encoding import VOCABULARY
 
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
 
-BATCH_TOKENS = 2048  # a batch that is only run, not learnt from: measured on CPUs, where larger ones gain nothing
 LABELS = "labels.json"
 RECIPE = "recipe.json"
 
@@ -85,40 +84,65 @@ class Classifier(nn.Module):
 
 
 def new_classifier(
-    backbone: GPT, labels: Sequence[str], *, pooling: Pooling, trainable: Trainable, seed: int
+    backbone: GPT,
+    labels: Sequence[str],
+    *,
+    pooling: Pooling,
+    trainable: Trainable,
+    seed: int,
+    adapt: Callable[[GPT], None] | None = None,
 ) -> Classifier:
     """A classifier with a head from scratch, frozen but for the part that `trainable` names.
 
     The head is made as the published procedure makes it: `torch.manual_seed(seed)`, then `nn.Linear` with
-    torch's default initialisation. Torch's global generator is put back afterwards; training seeds it again
-    anyway.
+    torch's default initialisation. `adapt` comes after that; with `lora` it adds the adapters. Torch's global generator
+    is put back afterwards; training seeds it again anyway.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         classifier = Classifier(backbone, labels, pooling=pooling)
+        if adapt is not None:
+            adapt(backbone)
     freeze(classifier, trainable)
     return classifier
 
 
 def freeze(classifier: Classifier, trainable: Trainable) -> None:
-    """Let only the named part learn: the head; with the final norm and the last block or two; or everything.
+    """Let only the named part learn: the head; with the final norm and the last block or two; everything; or the head
+    and the adapters that the backbone has.
 
-    With `all`, the token embedding learns as an input; as an output matrix it is not used any more.
+    With `all`, the token embedding learns as an input; as an output matrix it is not used any more. Raises `ValueError`
+    if there are no adapters to learn.
     """
     backbone = classifier.backbone
-    classifier.cut = frozen_blocks(trainable, len(backbone.blocks))
+    adapted = [index for index, block in enumerate(backbone.blocks) if adapters(block)]
+    if trainable == "lora" and not adapted:
+        raise ValueError("trainable is 'lora', and the backbone has no adapters: add them first")
+    lora_blocks = len(backbone.blocks) - adapted[0] if adapted else None
+    classifier.cut = frozen_blocks(trainable, len(backbone.blocks), lora_blocks=lora_blocks)
     classifier.requires_grad_(trainable == "all")
     classifier.head.requires_grad_(True)
-    if trainable != "head":
+    if trainable == "lora":
+        for parameter in adapters(backbone):
+            parameter.requires_grad_(True)
+    elif trainable != "head":
         backbone.final_norm.requires_grad_(True)
         backbone.blocks[classifier.cut :].requires_grad_(True)
+
+
+def adapters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of adapters that are not merged, which `adapters.py` adds under these names."""
+    return [parameter for name, parameter in module.named_parameters() if ".lora_" in name]
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
     """Write model.safetensors (`backbone.*`, `head.*`), config.json (the shape) and labels.json to `folder`.
 
-    `load_classifier` also needs recipe.json, the resolved recipe, which the caller writes there.
+    `load_classifier` also needs recipe.json, the resolved recipe, which the caller writes there. Raises `ValueError` if
+    there are adapters that are not merged.
     """
+    if adapters(classifier.backbone):
+        raise ValueError("the classifier has adapters: merge them into its weights first")
     write_config(classifier.backbone.config, folder)
     save_json(list(classifier.labels), folder / LABELS)
     write_tensors(folder / WEIGHTS, classifier.state_dict())
@@ -130,7 +154,8 @@ def load_classifier(folder: Path) -> Classifier:
     It comes in float32, on the CPU, in eval mode. Raises `WeightsError` if a file is missing, damaged or does
     not fit the others.
     """
-    trained = _read_json(folder / RECIPE, dict).get("classifier", {})
+    recipe = _read_json(folder / RECIPE, dict)
+    trained = recipe.get("classifier", {})
     for field, values in (("pooling", get_args(Pooling)), ("trainable", get_args(Trainable))):
         if trained.get(field) not in values:
             raise WeightsError(
@@ -141,7 +166,11 @@ def load_classifier(folder: Path) -> Classifier:
     # The head's first numbers are drawn and overwritten at once; the global generator should not notice.
     with torch.random.fork_rng(devices=[]):
         classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=trained["pooling"])
-    classifier.cut = frozen_blocks(trained["trainable"], classifier.backbone.config.n_layers)
+    classifier.cut = frozen_blocks(
+        trained["trainable"],
+        classifier.backbone.config.n_layers,
+        lora_blocks=recipe.get("lora", {}).get("blocks"),
+    )
     fill_tensors(classifier.state_dict(), weights_file(folder))
     return classifier.eval()
 
@@ -152,7 +181,7 @@ def class_probabilities(
     *,
     padding: Padding,
     max_length: int,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     device: str = "auto",
     precision: str = "float32",
     progress: Progress = silent,
@@ -160,9 +189,9 @@ def class_probabilities(
     """Probability of each class for each sequence of tokens or features: (sequences, classes) float64; rows sum to 1.
 
     Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths, filled up
-    to `batch_tokens`, and the rows are put back in order. The classifier is moved to `device`; its mode is left as it
-    was. Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a
-    sequence is empty.
+    to `batch_tokens` (None: what suits the device), and the rows are put back in order. The classifier is moved to
+    `device`; its mode is left as it was. Raises `RecipeError` if padding, max_length and the model's context do not
+    fit, `MessagesError` if a sequence is empty.
     """
     context_length = classifier.backbone.config.context_length
     width = padding_width(padding, max_length=max_length, context_length=context_length)
@@ -171,7 +200,7 @@ def class_probabilities(
     place = torch.device(device_name(device))
     classifier.to(place)
     cut = [sequence[:max_length] for sequence in sequences]
-    order = batches_by_tokens([len(sequence) for sequence in cut], batch_tokens, width=width)
+    order = batches_by_tokens([len(sequence) for sequence in cut], batch_tokens or RUN_TOKENS[place.type], width=width)
     batches = (pad_batch([cut[index] for index in batch], width) for batch in order)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with sensible_threads(classifier.backbone.config), autocast:

@@ -227,7 +227,7 @@ def new_gpt(config: GPTConfig, *, seed: int) -> GPT:
         elif isinstance(module, nn.Linear | nn.Embedding):
             scale = math.sqrt(2 * config.n_layers) if name.endswith(".projection") else 1.0
             nn.init.normal_(module.weight, std=INITIAL_STD / scale, generator=generator)
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and module.bias is not None:  # an untied output has none
                 nn.init.zeros_(module.bias)
     return gpt
 

@@ -74,8 +74,12 @@ class PublishedOrder:
 
     def validation_sample(self, batches: int | None) -> Batches:
         """The first batches of the file."""
+        return self.plain_sample(self.validation_count, batches)
+
+    def plain_sample(self, count: int, batches: int | None) -> Batches:
+        """The first batches of a loader over `count` messages that does not shuffle."""
         _draw_seed()
-        return _cut(list(range(self.validation_count)), self.batch_size)[:batches]
+        return _cut(list(range(count)), self.batch_size)[:batches]
 
 
 class SortedOrder:

@@ -6,7 +6,7 @@ place. The batches themselves are `loop.py`'s.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from lib.errors import LabelError, MessagesError, RecipeError
+from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier, device_name
 from lib.model.features import Features
 from lib.model.threads import sensible_threads
@@ -29,6 +30,7 @@ from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedO
 from lib.training.checkpoint import read_checkpoint, write_checkpoint
 from lib.training.history import Row, history_table
 from lib.training.loop import Loop, best_row
+from lib.training.published import PublishedFigures
 
 if TYPE_CHECKING:
     from lib.recipe import Training
@@ -41,6 +43,7 @@ class Finetuned:
     history: pd.DataFrame  # one row for each evaluation; the columns of `lib.training.history.SCHEMA`
     kept: int  # position of the row whose weights the classifier has
     resumed_at: int | None  # batches that an earlier attempt had done already (None: began at the beginning)
+    published: dict[str, dict[str, float]]  # `before` and `after`, if asked for: see `lib.training.published`
 
 
 def finetune(
@@ -48,6 +51,7 @@ def finetune(
     train: EncodedMessages,
     validation: EncodedMessages,
     *,
+    test: EncodedMessages | None = None,
     training: "Training",
     padding: Padding,
     max_length: int,
@@ -55,12 +59,13 @@ def finetune(
     scratch: Path,
     fingerprint: str = "",
     on_row: Callable[[Row], None] = lambda _: None,
+    on_figures: Callable[[str, dict[str, float]], None] = lambda part, figures: None,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Finetuned:
     """Train the parameters of `classifier` that require gradients, in place.
 
-    The classifier comes back on the CPU, in eval mode.
+    The classifier comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
 
     With padding `longest` or a number, batches, random draws and evaluations are those of the published
     procedure (chapter 6 of "Build a Large Language Model (From Scratch)"); with `batch`, batches hold
@@ -76,10 +81,13 @@ def finetune(
     A split's inputs may be `Features` of the classifier's frozen part: the same losses, for less work. Their numbers
     are not compared with a checkpoint's, so `fingerprint` should name the file.
 
+    With `training.published_figures`, what the published procedure prints before and after is measured too, for which
+    `test` is needed, and `on_figures` hears of each part (`before`, `after`) at once.
+
     `class_weights` has one factor for each class (None: equal). Torch's global generators are seeded.
 
     Raises:
-        ValueError: features are not those of the part that is frozen.
+        ValueError: features are not those of the part that is frozen; figures of a test split that is not there.
         RecipeError: padding, max_length or batch_size do not fit the model or the data; no such device.
         MessagesError: a split or a message is empty.
         LabelError: a target or the number of class weights does not match the classifier's labels.
@@ -93,6 +101,9 @@ def finetune(
     if class_weights is not None and len(class_weights) != len(classifier.labels):
         raise LabelError(f"{len(class_weights)} class weights were given for {len(classifier.labels)} labels")
     order = _order(train, validation, padding, training)
+    splits = {"train": train, "validation": validation}
+    if test is not None:
+        splits["test"] = _checked(test, "test", classifier, max_length)
     weights = None if class_weights is None else [float(weight) for weight in class_weights]
     settings = {
         "fingerprint": fingerprint,
@@ -101,13 +112,12 @@ def finetune(
         "max_length": max_length,
         "class_weights": weights,
     }
-    mark = _mark(settings, classifier, train, validation)
+    mark = _mark(settings, classifier, splits.values())
     threads = sensible_threads(classifier.backbone.config)
     with threads, _accelerated(classifier, training) as (accelerator, model, optimizer):
-        for split in (train, validation):
+        for split in splits.values():
             if isinstance(split.inputs, Features):
                 split.inputs.move_to(accelerator.device)
-        torch.manual_seed(training.seed)
         loop = Loop(
             accelerator=accelerator,
             model=model,
@@ -122,16 +132,25 @@ def finetune(
             progress=progress,
             save=lambda checkpoint, number: write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark),
         )
+        published = None
+        if training.published_figures:
+            published = PublishedFigures(loop.measure, order, splits, on_figures)
+            published.measure_before(seed=training.seed)
+        torch.manual_seed(training.seed)
         checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=warn)
         if checkpoint is not None:
             loop.restore(checkpoint)
         loop.run()
-    rows = loop.state.rows
-    kept = len(rows) - 1
-    if training.keep == "best":
-        kept = best_row(rows)
-        classifier.load_state_dict(loop.state.best, strict=False)  # the frozen rest has not changed
-    return Finetuned(history_table(rows), kept, None if checkpoint is None else int(checkpoint.state["steps"]))
+        rows = loop.state.rows
+        kept = len(rows) - 1
+        if training.keep == "best":
+            kept = best_row(rows)
+            classifier.load_state_dict(loop.state.best, strict=False)  # the frozen rest has not changed
+        if published is not None:
+            published.measure_after()
+    merge_adapters(classifier.backbone)
+    resumed_at = None if checkpoint is None else int(checkpoint.state["steps"])
+    return Finetuned(history_table(rows), kept, resumed_at, published.figures if published else {})
 
 
 def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> EncodedMessages:
@@ -199,15 +218,15 @@ def _accelerated(
 def _mark(
     settings: Mapping[str, object],
     classifier: Classifier,
-    train: EncodedMessages,
-    validation: EncodedMessages,
+    splits: Iterable[EncodedMessages],
 ) -> str:
     """SHA-256 over everything that the result depends on, except machine, code and the numbers in features."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     learning = [name for name, parameter in classifier.named_parameters() if parameter.requires_grad]
-    shape = repr((classifier.backbone.config, classifier.labels, classifier.pooling, learning))
+    adapted = adapter_settings(classifier.backbone)
+    shape = repr((classifier.backbone.config, classifier.labels, classifier.pooling, adapted, learning))
     digest.update(shape.encode())
-    for split in (train, validation):
+    for split in splits:
         digest.update(json.dumps([len(sequence) for sequence in split.inputs]).encode())
         if not isinstance(split.inputs, Features):
             digest.update(np.concatenate([np.asarray(sequence) for sequence in split.inputs]).tobytes())

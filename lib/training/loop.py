@@ -46,6 +46,7 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, if they are kept
 
 
+NO_CLASS = -100  # what torch's cross_entropy ignores unless told otherwise
 # The fields that JSON can hold; the others go into a checkpoint as tensors.
 PLAIN = tuple(each.name for each in fields(State) if each.name not in ("batches", "best"))
 
@@ -187,8 +188,8 @@ class Loop:
         """Measure both splits and add a row; training first, since both may draw random numbers."""
         self._require_finite_losses()
         state, batches = self.state, self.training.evaluate_batches
-        train_loss, train_accuracy = self._measure(self.train, self.order.train_sample(batches))
-        validation_loss, validation_accuracy = self._measure(self.validation, self.order.validation_sample(batches))
+        train_loss, train_accuracy = self.measure(self.train, self.order.train_sample(batches))
+        validation_loss, validation_accuracy = self.measure(self.validation, self.order.validation_sample(batches))
         if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
             raise _not_finite(f"measured after step {state.steps - 1}")
         row: Row = {
@@ -208,7 +209,7 @@ class Loop:
             state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
         self.on_row(row)
 
-    def _measure(self, split: EncodedMessages, batches: Batches) -> tuple[float, float]:
+    def measure(self, split: EncodedMessages, batches: Batches) -> tuple[float, float]:
         """Mean of the batches' losses, and accuracy over their messages."""
         logits = run_batches(self.model, (self._padded(split, batch) for batch in batches))
         losses = [self._loss(scores, split, batch) for scores, batch in zip(logits, batches, strict=True)]
@@ -220,7 +221,10 @@ class Loop:
     def _loss(self, logits: Tensor, split: EncodedMessages, batch: list[int]) -> Tensor:
         """Cross-entropy (nats), the mean over the batch, weighted by class where classes have weights."""
         targets = torch.tensor([split.targets[message] for message in batch], device=logits.device)
-        return F.cross_entropy(logits, targets, weight=self.class_weights)
+        ignored = NO_CLASS if self.training.ignore_index is None else self.training.ignore_index
+        if all(split.targets[message] == ignored for message in batch):
+            return logits.sum() * 0  # torch's mean over nothing is not a number
+        return F.cross_entropy(logits, targets, weight=self.class_weights, ignore_index=ignored)
 
     def _padded(self, split: EncodedMessages, batch: list[int]) -> tuple[Tensor, Tensor]:
         return pad_batch([split.inputs[message] for message in batch], self.width)

@@ -123,7 +123,7 @@ REFUSED = [
     (["--json=3"], "argument --json: ignored explicit argument '3'; --help shows what there is"),
     (
         ["--recipe", "nope"],
-        "there is no recipe 'nope': name book, quickstart or sms-tiny, or give the path of a YAML file",
+        "there is no recipe 'nope': name book, gpt2-small, quickstart or sms-tiny, or give the path of a YAML file",
     ),
     (
         ["--split.train", "0.9"],

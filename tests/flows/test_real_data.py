@@ -42,7 +42,7 @@ def test_sms_tiny_reaches_95_percent_on_the_test_split(home: Home, real_data: Pa
 
 
 def test_book_has_the_published_counts_on_a_tiny_backbone(home: Home, real_data: Path) -> None:
-    tiny = ["--model.size=tiny", "--model.weights=scratch", "--training.epochs=1"]
+    tiny = ["--model.size=tiny", "--model.weights=scratch", "--training.epochs=1", "--log-format=book"]
     folders, metrics = run(home, real_data, "book", *tiny)
     profile = read(folders["messages"] / "profile.json")
     assert (profile["rows"], profile["labels"]) == (5572, {"ham": 4825, "spam": 747})
@@ -58,4 +58,6 @@ def test_book_has_the_published_counts_on_a_tiny_backbone(home: Home, real_data:
     # 1,045 messages are 130 whole batches of 8; evaluations after batches 0, 50, 100 and the epoch.
     assert list(history["step"]) == [0, 50, 100, 129]
     assert list(history["examples_seen"]) == [8, 408, 808, 1040]
-    assert {"natural_accuracy", "natural_precision"} <= set(metrics)
+    assert {"natural_accuracy", "natural_precision", "before_train_accuracy", "before_test_loss"} <= set(metrics)
+    for split in ("validation", "test"):  # all of whose messages both look at
+        assert metrics[f"after_{split}_accuracy"] == metrics[f"{split}_accuracy"]

@@ -29,7 +29,7 @@ FILES = {
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
-    "backbone": ["config.json", "model.safetensors"],
+    "backbone": ["config.json", "model.safetensors", "sanity.txt"],
     "finetune": [
         "config.json",
         "history.parquet",
@@ -123,7 +123,7 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     assert {"test_f1", "test_mcc", "test_roc_auc", "test_log_loss", "baseline_test_accuracy"} <= set(run.data.metrics)
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json"} <= logged_files
+    assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json", "sanity.txt"} <= logged_files
     figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert figures == {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
 

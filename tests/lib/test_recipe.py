@@ -14,6 +14,8 @@ from lib.recipe import PRESETS, ClassifyRecipe
 from lib.recipe_file import RECIPES, build_recipe, load_recipe, recipe_fields
 
 SAMPLE = {"data": {"source": "sample"}}
+LAYERS = "a list of any of attention.qkv, attention.projection, mlp.expansion, mlp.projection"
+BUNDLED = ["book", "gpt2-small", "quickstart", "sms-tiny"]
 BOOK = {
     "name": "book",
     "data": {
@@ -40,8 +42,22 @@ BOOK = {
         "group_duplicates": False,
     },
     "encoding": {"name": "gpt2", "max_length": None},
-    "model": {"size": "gpt2-small", "weights": "openai-community/gpt2", "dropout": 0.0, "seed": 123},
+    "model": {
+        "size": "gpt2-small",
+        "weights": "openai-community/gpt2",
+        "revision": None,
+        "dropout": 0.0,
+        "seed": 123,
+        "causal_mask": True,
+    },
     "classifier": {"trainable": "last_block", "pooling": "padded_last", "padding": "longest"},
+    "lora": {
+        "rank": 8,
+        "alpha": 8.0,
+        "dropout": 0.0,
+        "layers": ["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"],
+        "blocks": None,
+    },
     "training": {
         "epochs": 5,
         "batch_size": 8,
@@ -59,11 +75,23 @@ BOOK = {
         "patience": None,
         "precision": "float32",
         "device": "auto",
+        "ignore_index": None,
+        "published_figures": True,
         "feature_cache": "auto",
         "feature_dtype": "auto",
         "feature_budget": 20.0,
     },
     "evaluation": {"baseline": True, "natural_prevalence": True, "confidence": 0.95, "positive_label": None},
+    "published": {
+        "weights": [
+            "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+            "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+            "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
+        ],
+        "before_accuracy": [0.4625, 0.45, 0.4875],
+        "before_loss": [2.453, 2.583, 2.322],
+        "after_accuracy": [0.9721, 0.9732, 0.9567],
+    },
     "registry": {"name": "sms-spam-book"},
 }
 
@@ -78,10 +106,10 @@ def refusal(values: dict[str, Any]) -> str:
 
 
 def test_the_bundled_recipes_are_those_of_the_docs() -> None:
-    assert sorted(file.stem for file in (RECIPES / "classify").glob("*.yaml")) == ["book", "quickstart", "sms-tiny"]
+    assert sorted(file.stem for file in (RECIPES / "classify").glob("*.yaml")) == BUNDLED
 
 
-@pytest.mark.parametrize("name", ["book", "quickstart", "sms-tiny"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_recipe_loads_under_its_own_name(name: str) -> None:
     assert load_recipe(name).name == name
 
@@ -90,7 +118,7 @@ def test_book_is_the_published_procedure() -> None:
     assert load_recipe("book").model_dump(mode="json") == BOOK
 
 
-@pytest.mark.parametrize("name", ["book", "quickstart", "sms-tiny"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_a_stored_recipe_loads_as_itself(name: str) -> None:
     recipe = load_recipe(name)
     assert build_recipe(recipe.model_dump(mode="json")) == recipe
@@ -194,7 +222,7 @@ LIMITS = [
     ("encoding.max_length", 0, "a whole number of at least 1 or null"),
     ("model.dropout", 1, "a number of at least 0 and below 1"),
     ("model.dropout", -0.1, "a number of at least 0 and below 1"),
-    ("classifier.padding", 0, "batch, longest or a whole number of at least 1"),
+    ("classifier.padding", 0, "batch, longest, context or a whole number of at least 1"),
     ("training.epochs", 0, "a whole number of at least 1"),
     ("training.batch_size", 0, "a whole number of at least 1"),
     ("training.learning_rate", 0, "a number above 0"),
@@ -214,6 +242,14 @@ LIMITS = [
     ("data.url", "", "text (not empty), a list of texts or null"),
     ("data.member", "", "text (not empty) or null"),
     ("model.weights", "", "text (not empty)"),
+    ("lora.rank", 0, "a whole number of at least 1"),
+    ("lora.alpha", 0, "a number above 0"),
+    ("lora.blocks", 0, "a whole number of at least 1 or null"),
+    ("lora.layers", [], LAYERS),
+    ("lora.layers", ["qkv"], LAYERS),
+    ("published.weights", [], "a list of texts or null"),
+    ("published.after_accuracy", [0.9, 0.9], "a list of 3, each a number of at least 0 and of at most 1 or null"),
+    ("published.after_accuracy", [97, 97, 95], "a list of 3, each a number of at least 0 and of at most 1 or null"),
     ("registry.name", "", "text without slashes, colons and quotes"),
     ("registry.name", "a/b", "text without slashes, colons and quotes"),
     ("registry.name", "models:a", "text without slashes, colons and quotes"),
@@ -223,6 +259,20 @@ LIMITS = [
     ("data.sha256", "abc", "64 digits from 0-9 and a-f or null"),
     ("data.sha256", "A" * 64, "64 digits from 0-9 and a-f or null"),
 ]
+
+
+def test_published_figures_need_published_batches() -> None:
+    build_recipe({**SAMPLE, "training": {"published_figures": True}, "classifier": {"padding": "longest"}})
+    assert refusal({**SAMPLE, "training": {"published_figures": True}}) == (
+        "the recipe: training.published_figures is true, and with classifier.padding 'batch' the batches are not the"
+        " published ones: choose padding 'longest', or leave those figures out"
+    )
+
+
+def test_features_cannot_be_kept_where_adapters_are_in_every_block() -> None:
+    values = {**SAMPLE, "training": {"feature_cache": "on"}, "classifier": {"trainable": "lora"}}
+    build_recipe({**values, "lora": {"blocks": 2}})
+    assert "with lora.blocks None there is nothing" in refusal(values)
 
 
 @pytest.mark.parametrize(("path", "value", "wanted"), LIMITS)
@@ -249,7 +299,7 @@ WRONG_TYPES = [
     ({"split": {"stratify": "maybe"}}, "split.stratify is 'maybe', but must be true or false"),
     (
         {"classifier": {"padding": "wide"}},
-        "classifier.padding is 'wide', but must be batch, longest or a whole number of at least 1",
+        "classifier.padding is 'wide', but must be batch, longest, context or a whole number of at least 1",
     ),
     ({"name": 2024}, "name is 2024, but must be text (not empty)"),
     ({"training": 5}, "training is 5, but must be a group of fields"),

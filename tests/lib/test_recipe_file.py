@@ -94,6 +94,13 @@ def test_a_wrong_override_is_named_as_it_was_typed() -> None:
     )
 
 
+def test_a_list_is_typed_in_brackets() -> None:
+    overrides = {"lora.layers": "[attention.qkv, mlp.expansion]", "published.after_accuracy": "[0.9, 0.8, 1]"}
+    recipe = build_recipe(SAMPLE, overrides)
+    assert recipe.lora.layers == ("attention.qkv", "mlp.expansion")
+    assert recipe.published.after_accuracy == (0.9, 0.8, 1.0)
+
+
 def test_an_override_that_contradicts_the_recipe() -> None:
     assert refusal(SAMPLE, {"split.train": "0.9"}) == (
         "recipe mine: split.train + split.validation + split.test is 1.2: the three fractions must sum to 1"
@@ -229,7 +236,7 @@ def test_an_error_names_the_recipe_or_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nope", "lib", "", "~nobody-here/a", "a\0b"])
 def test_a_recipe_that_is_not_there(name: str) -> None:
     assert refusal_of_file(name) == (
-        f"there is no recipe {name!r}: name book, quickstart or sms-tiny, or give the path of a YAML file"
+        f"there is no recipe {name!r}: name book, gpt2-small, quickstart or sms-tiny, or give the path of a YAML file"
     )
 
 

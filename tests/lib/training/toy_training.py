@@ -1,16 +1,18 @@
 """A training small enough to check by running it again: messages, a classifier and the settings of a run."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from lib.model.adapters import add_adapters
 from lib.model.classifier import Classifier, new_classifier
 from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
-from lib.recipe import Training
+from lib.recipe import Lora, Training
 from lib.training.batches import EncodedMessages
 from lib.training.finetune import Finetuned, finetune
 
@@ -32,14 +34,17 @@ def messages(count: int, seed: int) -> EncodedMessages:
 TRAIN, VALIDATION = messages(100, 0), messages(21, 1)
 
 
-def classifier(*, pooling: Any = "padded_last", trainable: Any = "last_block", dropout: float = 0.0) -> Classifier:
+def classifier(
+    *, pooling: Any = "padded_last", trainable: Any = "last_block", dropout: float = 0.0, lora: Lora | None = None
+) -> Classifier:
     """A classifier whose biases and norms are not at their initial zeros and ones."""
     gpt = new_gpt(GPTConfig(**{**vars(CONFIG), "dropout": dropout}), seed=5)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in gpt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return new_classifier(gpt, ("ham", "spam"), pooling=pooling, trainable=trainable, seed=123)
+    adapt = None if lora is None else partial(add_adapters, **lora.model_dump())
+    return new_classifier(gpt, ("ham", "spam"), pooling=pooling, trainable=trainable, seed=123, adapt=adapt)
 
 
 def settings(**fields: Any) -> Training:

@@ -1,0 +1,195 @@
+"""The published procedure's lines and its figures beside ours, as the command line prints them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from flows import command_line
+from flows.command_line import main
+from flows.published import BookLog, comparison, replay
+from flows.terminal import LISTENER
+from lib.artifacts import Artifact, Store, key_of
+from lib.recipe import ClassifyRecipe
+from lib.recipe_file import load_recipe
+from lib.training.history import history_table, write_history
+from tasks.services import store_folder
+
+FIGURES = {
+    "before": {"train_accuracy": 0.4625, "validation_accuracy": 0.45, "train_loss": 2.453, "test_loss": 2.322},
+    "after": {"train_accuracy": 1011 / 1040, "validation_accuracy": 145 / 149, "test_accuracy": 287 / 300},
+}
+# Two epochs of 51 batches, evaluated every 50: the first epoch's end is an evaluation of its own and the end.
+STEPS = [(0, 1 / 51), (50, 1.0), (50, 1.0), (100, 101 / 51), (101, 2.0)]
+LINES = [
+    "Training accuracy: 46.25%",
+    "Validation accuracy: 45.00%",
+    "Training loss: 2.453",
+    "Test loss: 2.322",
+    "Ep 1 (Step 000000): Train loss 2.153, Val loss 2.392",
+    "Ep 1 (Step 000050): Train loss 2.153, Val loss 2.392",
+    "Training accuracy: 70.00% | Validation accuracy: 72.50%",
+    "Ep 2 (Step 000100): Train loss 2.153, Val loss 2.392",
+    "Training accuracy: 70.00% | Validation accuracy: 72.50%",
+    "Training completed in 5.65 minutes.",
+    "Training accuracy: 97.21%",
+    "Validation accuracy: 97.32%",
+    "Test accuracy: 95.67%",
+]
+
+
+def rows() -> list[dict[str, float]]:
+    values = {"train_loss": 2.153, "validation_loss": 2.392, "train_accuracy": 0.7, "validation_accuracy": 0.725}
+    return [
+        {
+            "step": step,
+            "epoch": epoch,
+            "examples_seen": 8 * step + 8,
+            "tokens_seen": step,
+            "learning_rate": 5e-5,
+            "seconds": 339.0,
+            **values,
+        }
+        for step, epoch in STEPS
+    ]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def made(step: str, identity: dict[str, str] | None = None) -> Artifact:
+    """An artifact in the store, of a training or of a backbone with this identity."""
+    store = Store(store_folder())
+    ingredients: dict[str, Any] = {"step": step, "identity": identity or {}}
+    with store.write(step, key_of(ingredients), ingredients) as folder:
+        (folder / "training.json").write_text(json.dumps({"published": FIGURES if step == "finetune" else {}}))
+        write_history(history_table(rows()), folder / "history.parquet")
+    artifact = store.find(step, key_of(ingredients))
+    assert artifact is not None
+    return artifact
+
+
+def test_a_training_that_was_done_earlier_prints_the_same_lines() -> None:
+    live: list[str] = []
+    log = BookLog(live.append, 50)
+    log.on_figures("before", FIGURES["before"])
+    for row in rows():
+        log.on_row(row)
+    log.on_figures("after", FIGURES["after"])
+    log.end()
+    again: list[str] = []
+    replay(made("finetune"), BookLog(again.append, 50))
+    assert live == again == LINES
+
+
+def test_without_figures_the_training_is_said_to_be_complete_at_the_end() -> None:
+    lines: list[str] = []
+    log = BookLog(lines.append, 50)
+    log.on_row(rows()[0])
+    log.end()
+    assert lines == [LINES[4], LINES[9]]
+
+
+@pytest.mark.parametrize("state", ["ran", "cached"])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_the_lines_leave_json_alone(
+    state: str, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "find_or_start_prefect", lambda: None)
+    monkeypatch.setattr(command_line, "show_result", lambda *anything: None)  # whose table is another test's
+    training = made("finetune")
+
+    def flow(recipe: ClassifyRecipe) -> dict[str, Any]:
+        if state == "ran":
+            log = LISTENER.get()
+            log.on_figures("before", FIGURES["before"])
+            for row in rows():
+                log.on_row(row)
+            log.on_figures("after", FIGURES["after"])
+        step = {"step": "finetune", "state": state, "seconds": 1.0, "artifact": training.model_dump(mode="json")}
+        return {
+            "recipe": recipe.name,
+            "flow_run": "1",
+            "mlflow_run": "2",
+            "steps": [step],
+            "metrics": {},
+            "registered": {"name": "a", "version": "1", "aliases": [], "new": False},
+            "seconds": 1.0,
+        }
+
+    def never(*arguments: object) -> Any:
+        raise AssertionError("nothing is explained")
+
+    assert main(["--recipe", "book", "--log-format", "book", *flags], flow, never) == 0
+    said = capsys.readouterr()
+    lines, other = (said.err, said.out) if flags else (said.out, said.err)
+    assert lines.splitlines() == LINES
+    assert (json.loads(other)["recipe"] == "book") if flags else (other == "")
+
+
+def table_of(shown: Table | str) -> pd.DataFrame:
+    assert isinstance(shown, Table)
+    return pd.DataFrame({column.header: list(column.cells) for column in shown.columns})
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {
+            "config.json": "0" * 64,
+            "model.safetensors": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+        },
+        {"repository": "openai-community/gpt2", "commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e"},
+        {"model.ckpt.data-00000-of-00001": "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118"},
+    ],
+    ids=["file", "hub", "openai"],
+)
+def test_a_run_with_the_published_weights_has_its_figures_beside_the_published(identity: dict[str, str]) -> None:
+    metrics = {f"{part}_{name}": value for part, figures in FIGURES.items() for name, value in figures.items()}
+    table = table_of(comparison(load_recipe("book").published, made("backbone", identity), metrics))
+    assert table["published"].tolist() == [
+        *("46.25%", "45.00%", "48.75%", "2.453", "2.583", "2.322", "97.21%", "97.32%", "95.67%")
+    ]
+    assert table["this run"].tolist() == [
+        *("46.25%", "45.00%", "not measured", "2.453", "not measured", "2.322", "97.21%", "97.32%", "95.67%")
+    ]
+    assert table["published procedure"].tolist()[:4] == [
+        "train accuracy before",
+        "validation accuracy before",
+        "test accuracy before",
+        "train loss before",
+    ]
+
+
+def test_a_run_with_other_weights_says_so_in_one_line() -> None:
+    sentence = comparison(load_recipe("book").published, made("backbone", {"seed": "123"}), {})
+    console = Console(width=60, record=True, quiet=False)
+    console.print(sentence, soft_wrap=True)
+    assert console.export_text().count("\n") == 1
+    assert "other weights" in str(sentence)
+
+
+def test_no_step_reads_what_was_published() -> None:
+    from flows.classify import steps
+
+    def declared(step: Any, **inputs: Any) -> None:
+        assert not any(field.startswith("published") for field in step.reads + step.unkeyed), step.name
+
+    steps(declared)
+
+
+def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    def never(*arguments: object) -> Any:
+        raise AssertionError("nothing must run")
+
+    assert main(["--log-format", "novel"], never, never) == 2
+    assert "choose from" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""`book` beside the published script: the flow's own steps up to the tokens, then the training, number by number.
+
+The published script's numbers lie in published_run.json, which says how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flows.published import BookLog
+from lib.artifacts import Artifact, Store, key_of
+from lib.data.split import SPLITS
+from lib.data.tables import TOKENS, load_labels, load_table
+from lib.jsonfile import load_json
+from lib.model.classifier import new_classifier
+from lib.model.gpt import new_gpt
+from lib.model.sizes import GPTConfig
+from lib.model.weights import load_gpt, save_gpt
+from lib.progress import silent
+from lib.recipe import ClassifyRecipe
+from lib.recipe_file import load_recipe
+from lib.training.batches import EncodedMessages
+from lib.training.finetune import finetune
+from tasks.balance import balance
+from tasks.download import download
+from tasks.messages import messages
+from tasks.split import split
+from tasks.step import Step, Work
+from tasks.tokenize import tokenize
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small checkpoint that the published script was run on."""
+    gpt = new_gpt(GPTConfig(context_length=128, emb_dim=64, n_heads=4, n_layers=4), seed=5)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("weights")
+    save_gpt(gpt, folder)
+    return folder
+
+
+def perform(store: Store, recipe: ClassifyRecipe, step: Step, **inputs: Artifact) -> Artifact:
+    """The step's artifact, made by its own function without Prefect around it."""
+    ingredients = step.ingredients(recipe, inputs)
+    with store.write(step.name, key_of(ingredients), ingredients) as folder:
+        scratch = store.scratch(step.name, key_of(ingredients))
+        log = logging.getLogger(__name__)
+        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, ""), **inputs)
+    made = store.find(step.name, key_of(ingredients))
+    assert made is not None
+    return made
+
+
+@pytest.mark.data
+def test_book_prints_what_the_published_script_prints(
+    real_data: Path, weights: Path, store: Store, tmp_path: Path
+) -> None:
+    small = {"model.size": "from-weights", "model.weights": str(weights), "training.device": "cpu"}
+    recipe = load_recipe("book", small | {"data.url": str(real_data / "sms+spam+collection.zip")})
+    made: dict[str, Artifact] = {}
+    made["download"] = perform(store, recipe, download)
+    made["messages"] = perform(store, recipe, messages, download=made["download"])
+    made["balance"] = perform(store, recipe, balance, messages=made["messages"])
+    made["split"] = perform(store, recipe, split, balance=made["balance"])
+    tokens = perform(store, recipe, tokenize, balance=made["balance"], split=made["split"])
+
+    tables = {name: load_table(tokens.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    splits = {name: EncodedMessages(list(table["tokens"]), list(table["target"])) for name, table in tables.items()}
+    chosen = recipe.classifier
+    classifier = new_classifier(
+        load_gpt(weights),
+        load_labels(tokens.file("train.parquet")),
+        pooling=chosen.pooling,
+        trainable=chosen.trainable,
+        seed=recipe.training.seed,
+    )
+    lines: list[str] = []
+    log = BookLog(lines.append, recipe.training.evaluate_every)
+    trained = finetune(
+        classifier,
+        **splits,
+        training=recipe.training,
+        padding=chosen.padding,
+        max_length=load_json(tokens.file("tokens.json"))["max_length"],
+        scratch=tmp_path / "scratch",
+        on_row=log.on_row,
+        on_figures=log.on_figures,
+    )
+
+    history = trained.history
+    after_batches, after_epochs = history[history.step % 50 == 0], history[history.step % 50 != 0]
+    losses: list[tuple[Any, Any]] = [
+        (after_batches.train_loss, PUBLISHED["train_losses"]),
+        (after_batches.validation_loss, PUBLISHED["validation_losses"]),
+        *((trained.published["before"][f"{name}_loss"], PUBLISHED["before"][f"{name}_loss"]) for name in SPLITS),
+    ]
+    largest = max(float(np.abs(np.asarray(ours) - np.asarray(theirs)).max()) for ours, theirs in losses)
+    assert largest < 1e-4  # 7.5e-8 where they were stored
+    np.testing.assert_array_equal(after_epochs.train_accuracy, PUBLISHED["train_accuracies"])
+    np.testing.assert_array_equal(after_epochs.validation_accuracy, PUBLISHED["validation_accuracies"])
+    for part in ("before", "after"):
+        for name in SPLITS:
+            assert trained.published[part][f"{name}_accuracy"] == PUBLISHED[part][f"{name}_accuracy"], (part, name)
+    assert history.examples_seen.iloc[-1] == PUBLISHED["examples_seen"]
+    assert lines[6:-4] == PUBLISHED["printed"]
+    # What the book itself prints before training: its accuracies there are those of calling every message ham.
+    assert lines[:3] == ["Training accuracy: 46.25%", "Validation accuracy: 45.00%", "Test accuracy: 48.75%"]
