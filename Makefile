@@ -1,11 +1,11 @@
-# make run | test | lint | ui | lock | clean     (docs: README.md)
+# make run | test | lint | bench | ui | lock | clean     (docs: README.md)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Written last by the set-up, so that an interrupted one is done again.
 READY := $(VENV)/.ready
 
-.PHONY: run test lint ui lock clean
+.PHONY: run test lint bench ui lock clean
 
 run: $(READY)
 	$(BIN)/python -m flows.classify --recipe quickstart
@@ -17,6 +17,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The figures of docs/performance.md; some minutes on two cores, which should have nothing else to do.
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 ui: $(READY)
 	$(BIN)/python -m flows.ui
