@@ -10,6 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from e2e import Home
+from hub_server import HubServer
+
+from lib.model.gpt import new_gpt
+from lib.model.sizes import SIZES
+from lib.model.weights import save_gpt
 
 pytestmark = [pytest.mark.e2e, pytest.mark.data]
 
@@ -41,9 +46,20 @@ def test_sms_tiny_reaches_95_percent_on_the_test_split(home: Home, real_data: Pa
     assert metrics["test_f1"] >= 0.85  # always saying "ham" would have 0 here, and 87 % accuracy
 
 
-def test_book_has_the_published_counts_on_a_tiny_backbone(home: Home, real_data: Path) -> None:
-    tiny = ["--model.size=tiny", "--model.weights=scratch", "--training.epochs=1", "--log-format=book"]
-    folders, metrics = run(home, real_data, "book", *tiny)
+def test_book_has_the_published_counts_on_a_tiny_backbone_from_a_hub(
+    home: Home, real_data: Path, tmp_path: Path
+) -> None:
+    save_gpt(new_gpt(SIZES["tiny"], seed=1), tmp_path)
+    with HubServer() as hub:
+        hub.add("somebody/tiny", {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()})
+        home = replace(home, environment={"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "cache")})
+        weights = ["--model.size=from-weights", "--model.weights=somebody/tiny", "--training.epochs=1"]
+        folders, metrics = run(home, real_data, "book", *weights, "--log-format=book")
+    assert read(folders["backbone"] / "config.json")["n_embd"] == 64
+    (logged,) = (home.folder / "mlartifacts").rglob("sanity.txt")
+    assert logged.read_text() == (folders["backbone"] / "sanity.txt").read_text()
+    assert "Every effort moves you" in logged.read_text()
+    assert "Answer with 'yes' or 'no'" in logged.read_text()
     profile = read(folders["messages"] / "profile.json")
     assert (profile["rows"], profile["labels"]) == (5572, {"ham": 4825, "spam": 747})
     split = read(folders["split"] / "split.json")
