@@ -50,5 +50,9 @@ class StoreError(FinetuneError):
     """The artifact store: no space left, no permission, an artifact that is missing or damaged."""
 
 
+class JudgeError(FinetuneError):
+    """The judge of answers: no server, no such model, a refused key, a server that keeps failing."""
+
+
 class ServiceError(FinetuneError):
     """A Prefect or MLflow server that does not answer, or a registered model that is not there."""
