@@ -93,15 +93,16 @@ def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> 
     return {
         "rows": len(messages),
         "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "tokens": _spread([len(encoding.encode_ordinary(text)) for text in texts]),
-        "characters": _spread([len(text) for text in texts]),
+        "tokens": spread([len(encoding.encode_ordinary(text)) for text in texts]),
+        "characters": spread([len(text) for text in texts]),
         "duplicate_texts": len(texts) - len(set(texts)),
         "near_duplicate_texts": len(texts) - len(set(map(normalise, texts))),
         DROPPED: int(messages.attrs.get(DROPPED, 0)),
     }
 
 
-def _spread(lengths: Sequence[int]) -> dict[str, int | float]:
+def spread(lengths: Sequence[int]) -> dict[str, int | float]:
+    """Of at least one length: the least, the middle, the 95th percentile, the greatest, and all together."""
     return {
         "min": min(lengths),
         "median": float(np.median(lengths)),

@@ -101,7 +101,7 @@ def split_messages(
         "rows": {name: len(table) for name, table in tables.items()},
         "labels": {name: _counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
-            name: {"near_duplicates": _straddling(levelled, split), "copies": _straddling(shuffled["text"], split)}
+            name: {"near_duplicates": straddling(levelled, split), "copies": straddling(shuffled["text"], split)}
             for name, split in (("made", made), ("plain", plain))
         },
     }
@@ -122,7 +122,7 @@ def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_on
     split_of = np.empty(len(sizes), dtype=np.int64)
     for stratum, share in zip(strata, shares, strict=True):
         in_turn = sizes[stratum].tolist()
-        chosen = _fill(in_turn, _lifted(share) if at_least_one else share)
+        chosen = fill(in_turn, _lifted(share) if at_least_one else share)
         split_of[stratum] = _no_split_empty(in_turn, chosen) if at_least_one else chosen
     return split_of[units["group"]]
 
@@ -149,7 +149,7 @@ def _lifted(share: Sequence[int]) -> list[int]:
     return lifted
 
 
-def _fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
+def fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
     """The split of each group, in turn: the first with room for all of it, or else the roomiest."""
     room = list(share)
     chosen = []
@@ -191,7 +191,7 @@ def _counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
     return {name: counts[name] for name in names}
 
 
-def _straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
+def straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
     """Messages of validation and of test whose key also occurs in train."""
     train = set(keys[split == SPLITS.index("train")])
     return {name: sum(key in train for key in keys[split == SPLITS.index(name)]) for name in ("validation", "test")}

@@ -1,7 +1,7 @@
 """The Parquet contracts in one place: the columns and types of each table, and how it is written and read.
 
 Here belongs what a table's file looks like. What its rows mean stands where they are made: `messages`,
-`balance`, `split`, and `lib.text.tokens`.
+`balance`, `split`, `instructions`, and in `lib.text`: `tokens`, `instruction_tokens`.
 
 The same table gives the same bytes: no times, no pandas metadata, one fixed compression.
 """
@@ -29,6 +29,11 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
+
+# id: the entry's position in the source file, from 0; response_start: the position in `tokens` of the first one that
+# belongs to the response.
+ENTRIES = _schema(id=pa.int64(), instruction=pa.string(), input=pa.string(), output=pa.string())
+ENTRY_TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), response_start=pa.int64())
 
 
 def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:

@@ -96,8 +96,8 @@ def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_ins
     if cut and mask_instruction:
         raise MessagesError(
             f"Entry {cut[0] + 1} (counted from 1) of the source file, in {name}, has nothing left to learn: its"
-            f" instruction and input fill all {max_length} tokens, and prompt.mask_instruction leaves only the response;"
-            f" raise encoding.max_length, shorten the entry{'' if len(cut) == 1 else f' ({len(cut)} are like it)'},"
-            " or do not mask"
+            f" instruction and input fill all {max_length} tokens, and prompt.mask_instruction leaves only the"
+            f" response{'' if len(cut) == 1 else f' ({len(cut)} entries are like it)'}: raise encoding.max_length,"
+            " shorten the entry, or do not mask"
         )
     return EncodedEntries([list(map(int, tokens)) for tokens in table["tokens"]], starts, max_length, mask_instruction)

@@ -1,0 +1,8 @@
+"""Where the bundled instructions are and what they must contain; assets/README.md says what they are. No work is done
+here."""
+
+from pathlib import Path
+
+FILE = Path(__file__).resolve().parent / "assets" / "instructions.json"
+SHA256 = "f4116d65c2dcc7d873e9ac21964fe30a8db370f254d71736afd66c6e69b65d2c"
+ENTRIES = 200

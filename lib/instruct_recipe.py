@@ -1,0 +1,255 @@
+"""Typed recipes of the second flow: every knob of a run that teaches a GPT to follow instructions.
+
+Here belong the fields and their checks, as those of classifiers are in `lib.recipe`, from which everything comes that
+means the same for both. Reading them from YAML and the command line is in `lib.recipe_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from lib.recipe import Data, Encoding, Evaluation, Lora, Model, Registry, Section, Seed, Text, Training
+from lib.text.prompts import StyleName
+
+# What each source is, so that a recipe need only name it; what a recipe says itself wins.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sample": {"sha256": "f4116d65c2dcc7d873e9ac21964fe30a8db370f254d71736afd66c6e69b65d2c"},
+    # The 1,100 entries of chapter 7 of "Build a Large Language Model (From Scratch)", Apache 2.0
+    "published": {
+        "url": (
+            "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/"
+            "instruction-data.json",
+        ),
+        "sha256": "7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
+    },
+    "file": {},
+}
+
+
+def _like(section: type[Section], name: str, **changed: Any) -> Any:
+    """The field `name` of a classifier recipe's section, with its limits and description, but for what is `changed`."""
+    field = copy(section.model_fields[name])
+    for attribute, value in changed.items():
+        setattr(field, attribute, value)
+    return field
+
+
+class InstructData(Section):
+    """Where the instructions come from: a JSON list of objects with `instruction`, `input` and `output`, or one such
+    object a line."""
+
+    source: Literal["sample", "published", "file"] = Field(
+        default="file",
+        description="the bundled entries, the published 1,100, or your own file at `data.url`",
+    )
+    url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = _like(Data, "url")
+    sha256: str | None = _like(Data, "sha256")
+    member: Text | None = Field(default=None, description="the file inside a zip archive (null: the only one)")
+    empty_text: Literal["error", "drop"] = Field(
+        default="error",
+        description="what to do with an entry whose instruction or output is empty: refuse the file, or leave it out",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_source(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        preset = PRESETS.get(str(given.get("source", "file")), {})
+        return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+
+    @model_validator(mode="after")
+    def _file_has_a_place(self) -> InstructData:
+        if self.source == "file" and self.url is None:
+            raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
+        return self
+
+
+class InstructSplit(Section):
+    """How entries are divided, in the order of the file: train, then test, and the rest for validation."""
+
+    train: float = Field(default=0.85, gt=0, lt=1, description="fraction of the entries to train on")
+    test: float = Field(default=0.1, gt=0, lt=1, description="fraction that is answered and judged in the end")
+    shuffle: bool = Field(default=False, description="shuffle the entries first")
+    seed: Seed = Field(default=123, description="seed of the shuffle")
+    group_duplicates: bool = Field(
+        default=False,
+        description="keep entries in one split whose instruction and input differ only in case, digits, punctuation or"
+        " space",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> InstructSplit:
+        if self.train + self.test >= 1:
+            raise ValueError(
+                f"split.train + split.test is {self.train + self.test:g}: it must be below 1, since validation gets the"
+                " rest"
+            )
+        return self
+
+
+class Prompt(Section):
+    """The text that an entry becomes."""
+
+    style: StyleName = Field(default="alpaca", description="the words around instruction, input and response")
+    mask_instruction: bool = Field(
+        default=False, description="learn to write the response only; false: the whole text, as published"
+    )
+
+
+class InstructEncoding(Section):
+    """How texts become tokens."""
+
+    name: Literal["gpt2"] = _like(Encoding, "name")
+    max_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens that the model reads of each entry, prompt and response together (null: as many as it can)",
+    )
+
+
+class InstructModel(Model):
+    """The GPT that learns to follow instructions."""
+
+    size: Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"] = _like(
+        Model, "size", default="from-weights"
+    )
+    weights: Text = _like(Model, "weights", default="openai-community/gpt2-medium")
+    tied_output: bool = Field(
+        default=True,
+        description="predict tokens with the matrix that embeds them, as GPT-2 does; false: with a copy of it that"
+        " learns by itself, as in the published procedure",
+    )
+
+    @model_validator(mode="after")
+    def _it_can_write(self) -> InstructModel:
+        if not self.causal_mask:
+            raise ValueError(
+                "model.causal_mask is false: a GPT that sees what follows cannot learn to write it, so leave it true"
+            )
+        return self
+
+
+class InstructLora(Lora):
+    """Low-rank adapters (Hu et al. 2021), with `training.trainable` lora. They are merged into the weights at the
+    end."""
+
+
+class InstructTraining(Section):
+    """The optimisation. The loss is the mean over all tokens of a batch that are to be predicted."""
+
+    trainable: Literal["last_block", "last_two_blocks", "all", "lora"] = Field(
+        default="all",
+        description="which part learns: the last norm and the last block or two; everything; or small matrices beside"
+        " those of the model (see `lora`)",
+    )
+    epochs: int = Field(default=2, ge=1, description="passes over the training entries")
+    batch_size: int = Field(default=8, ge=1, description="entries a batch")
+    order: Literal["sorted", "published"] = Field(
+        default="sorted",
+        description="batches of entries of similar length, so that little is padded and none is left out; or shuffled"
+        " without regard to length and without the last partial batch",
+    )
+    learning_rate: float = _like(Training, "learning_rate")
+    weight_decay: float = _like(Training, "weight_decay")
+    schedule: Literal["constant", "cosine"] = _like(Training, "schedule")
+    warmup_steps: int = _like(Training, "warmup_steps")
+    gradient_clip: float | None = _like(Training, "gradient_clip")
+    gradient_accumulation: int = _like(Training, "gradient_accumulation")
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="keep only what enters each block and compute the rest again for the gradients: less memory, about"
+        " a third more time",
+    )
+    seed: Seed = Field(default=123, description="seed of the order of entries, of adapters and of dropout")
+    evaluate_every: int = _like(Training, "evaluate_every", default=5)
+    evaluate_batches: int | None = _like(Training, "evaluate_batches")
+    checkpoint_every: int = _like(Training, "checkpoint_every", default=100)
+    keep: Literal["last", "best"] = _like(Training, "keep")
+    patience: int | None = _like(Training, "patience")
+    precision: Literal["float32", "bfloat16"] = _like(Training, "precision")
+    device: Literal["auto", "cpu", "cuda"] = _like(Training, "device")
+
+
+class Respond(Section):
+    """How the test entries are answered."""
+
+    max_new_tokens: int = Field(default=256, ge=1, description="tokens that an answer may have")
+    batch_size: int = Field(default=16, ge=1, description="answers that are written at the same time")
+    temperature: float = Field(
+        default=0.0, ge=0, description="0: always the likeliest token; above: drawn, the more evenly the higher"
+    )
+    top_k: int | None = Field(default=None, ge=1, description="draw from this many of the likeliest (null: all)")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw from the fewest whose probabilities add up to this (null: all)"
+    )
+    seed: Seed = Field(default=123, description="seed of the drawing")
+
+
+class Judge(Section):
+    """Who scores the answers to the test entries, from 0 to 100."""
+
+    provider: Literal["off", "ollama", "openai"] = Field(
+        default="off",
+        description="nobody; an Ollama server; or any address that speaks OpenAI's protocol",
+    )
+    url: Text | None = Field(
+        default=None,
+        description="the server's address (null: the variable OLLAMA_HOST or this machine's port 11434 for ollama,"
+        " OpenAI's own for openai)",
+    )
+    model: Text = Field(default="llama3", description="what the server calls the model that judges")
+    key_variable: Text = Field(
+        default="OPENAI_API_KEY",
+        description="the environment variable that holds the key, for an address that asks for one",
+    )
+    seed: Seed = Field(default=123, description="seed of the judge's drawing, the choice of anchors, and intervals")
+    temperature: float = Field(default=0.0, ge=0, description="the judge's; 0: the same verdict each time")
+    num_ctx: int = Field(default=2048, ge=1, description="tokens of context that an Ollama server gives the judge")
+    parallel: int = Field(default=4, ge=1, description="questions to the judge at the same time")
+    retries: int = Field(
+        default=3, ge=0, description="times that a question is asked again after a failure that may pass"
+    )
+    reminders: int = Field(
+        default=1, ge=0, description="times that the judge is reminded when its reply is no integer from 0 to 100"
+    )
+    anchors: int = Field(
+        default=10,
+        ge=0,
+        description="test entries whose reference, an empty answer and another entry's reference are judged too, so"
+        " that a broken judge shows",
+    )
+    timeout: float = Field(default=300.0, gt=0, description="seconds without a word from the server")
+
+
+class InstructEvaluation(Section):
+    """What the final figures contain."""
+
+    confidence: float = _like(Evaluation, "confidence")
+
+
+class InstructRegistry(Section):
+    """Where the model goes in MLflow's registry."""
+
+    name: str = _like(Registry, "name", default="instruction-follower")
+
+
+class InstructRecipe(Section):
+    """All of a run that teaches a GPT to follow instructions."""
+
+    name: Text = Field(default="custom", description="what runs of this recipe are called")
+    data: InstructData
+    split: InstructSplit = InstructSplit()
+    prompt: Prompt = Prompt()
+    encoding: InstructEncoding = InstructEncoding()
+    model: InstructModel = InstructModel()
+    lora: InstructLora = InstructLora()
+    training: InstructTraining = InstructTraining()
+    respond: Respond = Respond()
+    judge: Judge = Judge()
+    evaluation: InstructEvaluation = InstructEvaluation()
+    registry: InstructRegistry = InstructRegistry()
