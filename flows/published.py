@@ -13,9 +13,17 @@ from rich.table import Table
 
 from lib.artifacts import Artifact, Store
 from lib.jsonfile import load_json
-from lib.recipe import Published
+from lib.recipe import ClassifyRecipe, Published
+from lib.recipe_file import load_recipe
 from tasks.services import store_folder
 
+# The sections that say what is computed, and their fields that do not.
+PROCEDURE = ("balance", "split", "encoding", "model", "classifier", "lora", "training")
+NO_PROCEDURE = {
+    *(f"model.{name}" for name in ("size", "weights", "revision", "seed")),  # the weights are told by their identity
+    *(f"training.{name}" for name in ("checkpoint_every", "device", "published_figures")),
+    *(f"training.{name}" for name in ("feature_cache", "feature_dtype", "feature_budget")),
+}
 IN_THE_BOOK = {"train": "Training", "validation": "Validation", "test": "Test"}  # what it calls the splits
 
 
@@ -74,13 +82,17 @@ def replay(finetune: Artifact, log: BookLog) -> None:
         log.on_figures("after", figures["after"])
 
 
-def comparison(published: Published, backbone: Artifact, metrics: Mapping[str, float]) -> Table | str:
-    """The published figures beside a run's own; one sentence if they are not for the weights that it had."""
+def comparison(recipe: ClassifyRecipe, backbone: Artifact, metrics: Mapping[str, float]) -> Table | str:
+    """The published figures beside a run's own, and what the run did otherwise; one sentence if they are not for the
+    weights that it had."""
+    published = recipe.published
     # The weights are told by what the backbone's key says of them, so wherever they came from: a checksum, a commit.
     identity = Store(store_folder()).manifest("backbone", backbone.key).ingredients["identity"]
     if not set(published.weights or ()) & set(identity.values()):
         return "published figures: not shown, for they belong to other weights (published.weights) than this run had"
-    table = Table("published procedure", "published", "this run", title_justify="left")
+    changed = ", ".join(_changes(recipe))
+    title = f"this run differs from the published procedure in {changed}" if changed else None
+    table = Table("published procedure", "published", "this run", title=title, title_justify="left")
     for part, figure, values in _published(published):
         for split, value in zip(IN_THE_BOOK, values, strict=True):
             own = metrics.get(f"{part}_{split}_{figure}")
@@ -89,6 +101,17 @@ def comparison(published: Published, backbone: Artifact, metrics: Mapping[str, f
                 f"{split} {figure} {part}", shown.format(value), "not measured" if own is None else shown.format(own)
             )
     return table
+
+
+def _changes(recipe: ClassifyRecipe) -> list[str]:
+    """The fields that make another procedure of the run than the published one; its place and speed do not count."""
+    own, book = recipe.model_dump(), load_recipe("book").model_dump()
+    return [
+        f"{section}.{field}"
+        for section in PROCEDURE
+        for field, value in own[section].items()
+        if value != book[section][field] and f"{section}.{field}" not in NO_PROCEDURE
+    ]
 
 
 def _published(published: Published) -> Iterator[tuple[str, str, tuple[float, ...]]]:

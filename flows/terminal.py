@@ -92,7 +92,7 @@ def show_result(console: Console, result: Result, recipe: ClassifyRecipe) -> Non
         table.add_row(name, value)
     console.print(table)
     if recipe.published.weights is not None:
-        console.print(comparison(recipe.published, artifacts["backbone"], result.metrics), soft_wrap=True)
+        console.print(comparison(recipe, artifacts["backbone"], result.metrics), soft_wrap=True)
 
     steps = Table("step", "state", "seconds", "artifact")
     for outcome in result.steps:

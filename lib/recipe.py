@@ -397,6 +397,15 @@ class ClassifyRecipe(Section):
     registry: Registry = Registry()
 
     @model_validator(mode="after")
+    def _adapters_are_used(self) -> ClassifyRecipe:
+        if self.lora != Lora() and self.classifier.trainable != "lora":
+            raise ValueError(
+                f"lora describes adapters, but classifier.trainable is {self.classifier.trainable!r}, which has none:"
+                " set it to 'lora', or leave the fields of lora out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _features_can_be_kept(self) -> ClassifyRecipe:
         changing = {
             "classifier.trainable": self.classifier.trainable == "all",

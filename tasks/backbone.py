@@ -46,7 +46,8 @@ def backbone(work: Work) -> None:
         place = fetch_weights(
             model.size,
             model.weights,
-            work.identity.get("commit", model.revision),  # a branch may have moved since the key was made
+            model.revision,
+            commit=work.identity.get("commit"),
             folder=home() / "weights",
             progress=work.progress,
             warn=work.log.warning,

@@ -6,7 +6,8 @@
         assert [request.path for request in hub.requests] == [f"/owner/name/resolve/{commit}/config.json"]
 
 Answers carry what the hub's do (X-Repo-Commit, X-Linked-Etag, X-Linked-Size, X-Error-Code); large files are redirected
-to `storage`, another server on another port. `serve` (of either server) sets up worse answers. It does not speak Xet.
+to `storage`, another server on another port. `serve` (of either server) sets up worse answers. Large files are said to
+be in Xet too, as the hub says it of its own, but Xet is not spoken here.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class HubServer(HttpServer):
             "X-Repo-Commit": commit,
             "X-Linked-Etag": f'"{hashlib.sha256(body).hexdigest()}"',
             "X-Linked-Size": str(len(body)),
+            "X-Xet-Hash": xet_name(body),
+            "X-Xet-Refresh-Route": self.url(f"/api/models/{name}/xet-read-token/{commit}"),
             "Location": self.storage.url(stored_at(body)),
         }
         return Reply(b"Found. Redirecting", status=302, headers=linked)
@@ -128,6 +131,7 @@ def hub_for(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer
             "HF_TOKEN_PATH": f"{folder}/no-token",
             "HF_HUB_OFFLINE": False,
             "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_DISABLE_XET": True,
             "DOWNLOAD_CHUNK_SIZE": 500,  # bytes, instead of ten million: what a cut connection loses at most
         }
         for name, value in settings.items():
@@ -146,6 +150,11 @@ def name_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 def is_large(file: str) -> bool:
     """Whether the hub keeps such a file outside of git."""
     return file.endswith((".safetensors", ".bin"))
+
+
+def xet_name(body: bytes) -> str:
+    """What Xet calls a file: 64 hexadecimal digits that are not its SHA-256."""
+    return hashlib.blake2s(body).hexdigest()
 
 
 def stored_at(body: bytes) -> str:

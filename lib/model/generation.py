@@ -51,8 +51,11 @@ class Choice:
     def tokens(self, logits: Tensor, generators: Sequence[torch.Generator]) -> list[int]:
         """One token for each row of logits (rows, vocab_size) float32; rows draw from generators of their own.
 
-        Draws are `torch.multinomial`'s on the CPU, so a seed means the same on every device.
+        Draws are `torch.multinomial`'s on the CPU, so a seed means the same on every device. Raises `WeightsError` if a
+        logit is not a number.
         """
+        if logits.isnan().any():
+            raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
         if self.temperature == 0:
             return [int(token) for token in logits.argmax(dim=1)]
         shares = self.probabilities(logits).cpu()

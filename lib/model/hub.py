@@ -138,8 +138,13 @@ def fetch_weights(repository: Repository, commit: str, *, progress: Progress = s
 
 
 def _hub() -> Any:
-    """huggingface_hub, which reads its environment when it is imported."""
+    """huggingface_hub, which reads its environment when it is imported.
+
+    Without its own say it sends no telemetry, and fetches large files by HTTP from where the hub redirects to: not by
+    Xet, which asks further hosts that a mirror does not have, and goes on with no cut transfer.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     import huggingface_hub.constants
 
     return huggingface_hub
@@ -215,17 +220,21 @@ def _look(repository: Repository, name: str, revision: str) -> _Looked:
 
 def _check(file: Path, sha256: str | None) -> None:
     """Compare a file with its checksum, which large files in the cache are named by; raises ChecksumError."""
-    stored = file.resolve()
+    # The first link's target has that name. It may be a link itself, to what repositories share, which has another.
+    stored = file.parent / file.readlink() if file.is_symlink() else file
     wanted = sha256 or (stored.name if SHA256.fullmatch(stored.name) else None)
     if wanted is not None and file_sha256(file) != wanted:
         raise ChecksumError(
-            f"{stored} in the hub's cache was changed or damaged: its sha256 is not {wanted}; remove that file and run"
-            " again"
+            f"{file.resolve()} in the hub's cache was changed or damaged: its sha256 is not {wanted}; remove that file"
+            " and run again"
         )
 
 
 def _bar(progress: Progress) -> Any:
-    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`."""
+    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`.
+
+    That it has `update_transfer` says that one bar is enough where Xet, if the environment asks for it, would make two.
+    """
 
     class Bar:
         def __init__(self, *, total: int | None = None, initial: int = 0, **words: object) -> None:  # noqa: ARG002
@@ -242,6 +251,7 @@ def _bar(progress: Progress) -> Any:
             """Nothing to tidy."""
 
         close = refresh = set_description = lambda self, *args, **kwargs: None
+        update_transfer = set_postfix_str = set_transfer_postfix_str = lambda self, *args, **kwargs: None
 
     return Bar
 

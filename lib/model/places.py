@@ -87,6 +87,7 @@ def fetch_weights(
     weights: str,
     revision: str | None = None,
     *,
+    commit: str | None = None,
     folder: Path,
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
@@ -97,6 +98,7 @@ def fetch_weights(
         size: the recipe's `model.size`; another shape is refused before anything large is fetched.
         weights: the recipe's `model.weights`, not `scratch`.
         revision: the recipe's `model.revision`.
+        commit: what `weights_identity` said of a repository, because a branch may have moved since; None: ask the hub.
         folder: where OpenAI's releases are kept, each in a folder of its own; repositories are in their hub's cache.
         progress: of each file that is fetched, in bytes.
         warn: gets one sentence for each address that fails before another is tried.
@@ -114,7 +116,7 @@ def fetch_weights(
         openai.fetch_release(place, target, progress=progress, warn=warn)
         return target
     if isinstance(place, Repository):
-        commit = hub.commit_of(place)
+        commit = commit or hub.commit_of(place)
         _require_size(read_config(hub.fetch_config(place, commit)), size, weights)
         return hub.fetch_weights(place, commit, progress=progress)
     return place

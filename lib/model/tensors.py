@@ -133,8 +133,11 @@ def fill_tensors(
     """
     tensors = Safetensors([stored]) if isinstance(stored, Path) else stored
     contents = tensors.contents()
-    names = {own: name for name in contents if (own := own_name(name)) is not None}
+    owns = {name: own for name in contents if (own := own_name(name)) is not None}
+    names = {own: name for name, own in owns.items()}
     problems = _problems(targets, names, contents)
+    if again := sorted(name for name, own in owns.items() if names[own] != name):
+        problems.append("there under another name too " + ", ".join(again))
     if problems:
         raise WeightsError(
             f"{tensors.where} does not fit {expected}: {'; '.join(problems)}; use the files of one and the same model"

@@ -155,7 +155,7 @@ def table_of(shown: Table | str) -> pd.DataFrame:
 )
 def test_a_run_with_the_published_weights_has_its_figures_beside_the_published(identity: dict[str, str]) -> None:
     metrics = {f"{part}_{name}": value for part, figures in FIGURES.items() for name, value in figures.items()}
-    table = table_of(comparison(load_recipe("book").published, made("backbone", identity), metrics))
+    table = table_of(comparison(load_recipe("book"), made("backbone", identity), metrics))
     assert table["published"].tolist() == [
         *("46.25%", "45.00%", "48.75%", "2.453", "2.583", "2.322", "97.21%", "97.32%", "95.67%")
     ]
@@ -170,8 +170,23 @@ def test_a_run_with_the_published_weights_has_its_figures_beside_the_published(i
     ]
 
 
+def test_a_variant_says_what_it_does_otherwise() -> None:
+    weights = made("backbone", {"commit": "607a30d783dfa663caf39e06633721c8d4cfcd7e"})
+    for overrides, title in (
+        ({}, None),
+        ({"training.device": "cpu", "model.weights": "/somewhere", "registry.name": "mine"}, None),
+        (
+            {"classifier.pooling": "first_token", "training.epochs": "3"},
+            "this run differs from the published procedure in classifier.pooling, training.epochs",
+        ),
+    ):
+        shown = comparison(load_recipe("book", overrides), weights, {})
+        assert isinstance(shown, Table)
+        assert shown.title == title
+
+
 def test_a_run_with_other_weights_says_so_in_one_line() -> None:
-    sentence = comparison(load_recipe("book").published, made("backbone", {"seed": "123"}), {})
+    sentence = comparison(load_recipe("book"), made("backbone", {"seed": "123"}), {})
     console = Console(width=60, record=True, quiet=False)
     console.print(sentence, soft_wrap=True)
     assert console.export_text().count("\n") == 1

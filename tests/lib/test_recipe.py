@@ -325,6 +325,12 @@ def test_a_source_of_the_wrong_type(data: Any, wanted: str) -> None:
     assert refusal({"data": data}) == f"the recipe: {wanted}"
 
 
+def test_adapters_that_nobody_trains_are_refused() -> None:
+    values = {"data": {"source": "sample"}, "lora": {"rank": 16}}
+    assert "lora describes adapters, but classifier.trainable is 'all'" in refusal(values)
+    assert build_recipe({**values, "classifier": {"trainable": "lora"}}).lora.rank == 16
+
+
 def test_every_field_has_a_description_and_a_default_that_it_accepts() -> None:
     recipe = build_recipe({"data": {"url": "a.csv"}}).model_dump()
     for field in recipe_fields():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from hub_server import HubServer, hub_for
 
@@ -56,6 +57,18 @@ def test_weights_from_a_hub_become_an_artifact_under_their_commit(hub, files):
     folder = made(recipe("owner/name"))
     assert read_config(folder) == SHAPE
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
+
+
+def test_after_a_run_the_cache_answers_without_a_network(hub, files, monkeypatch):
+    hub.add("owner/name", files)
+    chosen = recipe("owner/name")
+    before = backbone.ingredients(chosen, {})
+    moved = hub.add("owner/name", files | {"README.md": b""})  # since the key was made
+    folder = backbone._run(Run(chosen), before, {}).folder
+    assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
+    assert not any(moved in request.path for request in hub.requests)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert backbone.ingredients(chosen, {}) == before
 
 
 def test_the_same_weights_have_the_same_key_wherever_they_lie(hub, files, tmp_path):

@@ -235,3 +235,11 @@ def test_what_cannot_be_meant_is_one_sentence(wrong, error: type[FinetuneError],
     with pytest.raises(error) as caught:
         generate(noisy(), **arguments)
     assert str(caught.value).startswith(sentence)
+
+
+def test_weights_that_give_no_numbers_are_refused():
+    gpt = new_gpt(GPTConfig(context_length=8, emb_dim=8, n_heads=2, n_layers=1), seed=1)
+    torch.nn.init.constant_(gpt.final_norm.weight, math.nan)
+    for temperature in (0.0, 1.0):
+        with pytest.raises(WeightsError, match="not a number"):
+            generate(gpt, [[1, 2]], max_new_tokens=2, temperature=temperature, seed=1)

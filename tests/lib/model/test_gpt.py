@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
-from lib.model.gpt import GPT, new_gpt
+from lib.model.gpt import GPT, Block, new_gpt
 from lib.model.sizes import SIZES, GPTConfig
 
 SMALL = GPTConfig(context_length=16, emb_dim=24, n_heads=3, n_layers=2, vocab_size=50)
@@ -113,3 +114,32 @@ def test_dropout_is_only_for_training():
     assert not torch.equal(gpt(tokens), gpt(tokens))
     gpt.eval()
     assert torch.equal(gpt(tokens), gpt(tokens))
+
+
+@pytest.mark.parametrize("causal_mask", [True, False])
+def test_one_position_of_a_block_is_its_row_of_the_whole(causal_mask):
+    """Weights and biases are large here, so that attention is far from even and every term counts."""
+    torch.manual_seed(0)
+    block = Block(GPTConfig(context_length=16, emb_dim=32, n_heads=4, n_layers=1, causal_mask=causal_mask))
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(5, 9, 32)
+    lengths = torch.tensor([9, 1, 4, 7, 2])
+    places = torch.arange(9)
+    real = places < lengths[:, None]
+    rows, positions = torch.arange(5), lengths - 1
+    for at in (positions, torch.zeros_like(positions)):
+        visible = places <= at[:, None] if causal_mask else real
+        outcomes = []
+        for whole in (True, False):
+            given = x.clone().requires_grad_()
+            if whole:
+                row = block(given, None if causal_mask else real[:, None, None, :])[rows, at]
+            else:
+                row = block.at(given, at, visible)
+            block.zero_grad()
+            row.square().sum().backward()
+            outcomes.append([row.detach(), given.grad, *(parameter.grad for parameter in block.parameters())])
+        for expected, found in zip(*outcomes, strict=True):
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * scale + 1e-5)

@@ -8,17 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
 import torch
 from http_server import Reply
-from hub_server import TOKEN, HubServer, hub_for, name_endpoint, stored_at
+from hub_server import TOKEN, HubServer, hub_for, name_endpoint, stored_at, xet_name
+from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 from safetensors.torch import load_file, save
 
 from lib.errors import ChecksumError, RecipeError, SourceError, StoreError, WeightsError
 from lib.model.gpt import GPT, new_gpt
-from lib.model.hub import KNOWN_COMMITS, KNOWN_SIZES, Repository, commit_of, fetch_weights
+from lib.model.hub import KNOWN_COMMITS, KNOWN_SIZES, Repository, _bar, commit_of, fetch_weights
 from lib.model.places import fetch_weights as fetch
 from lib.model.places import model_config, weights_identity
 from lib.model.pretrained import load_pretrained
@@ -52,7 +54,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 
 def loaded(weights: str, revision: str | None, tmp_path: Path) -> GPT:
-    """As the step does it."""
+    """As the step does it, but for the commit that its key knows already."""
     place = fetch("from-weights", weights, revision, folder=tmp_path / "unused")
     return load_pretrained(place, model_config("from-weights", str(place)))
 
@@ -159,6 +161,39 @@ def test_other_bytes_than_announced_are_refused(hub, files, tmp_path):
     hub.storage.serve(stored_at(body), Reply(body[:-1] + b"?"))
     with pytest.raises(ChecksumError, match=r"changed or damaged.*remove that file"):
         loaded(NAME, commit, tmp_path)
+
+
+def test_what_repositories_share_in_the_cache_is_checked_by_its_own_name(hub, files, tmp_path):
+    body = files["model.safetensors"]
+    commit = hub.add(NAME, files)
+    loaded(NAME, commit, tmp_path)
+    blob = (fetch_weights(Repository(NAME), commit) / "model.safetensors").resolve()
+    shared = tmp_path / xet_name(body)  # as huggingface_hub has it after a download by Xet, its own or another tool's
+    blob.rename(shared)
+    blob.symlink_to(shared)
+    loaded(NAME, commit, tmp_path)
+    shared.write_bytes(body[:-1] + b"?")
+    with pytest.raises(ChecksumError, match=f"^{shared} in the hub's cache was changed"):
+        loaded(NAME, commit, tmp_path)
+
+
+def test_progress_is_that_of_one_file_with_xet_too():
+    """Where HF_HUB_DISABLE_XET=0 asks for it: huggingface_hub's own reporter, without a transfer."""
+    heard: list[tuple[int, int | None, str]] = []
+    bar = _bar(lambda *now: heard.append(now))
+    names = {"reconstruction_desc": "", "transfer_desc": "", "log_level": 0, "tqdm_class": bar}
+    with XetDownloadProgressReporter(total=100, **names) as reporter:
+        for written, sent in ((0, 20), (40, 50), (100, 60)):
+            reporter.update_progress(
+                SimpleNamespace(
+                    total_bytes=100,
+                    total_bytes_completed=written,
+                    total_bytes_completion_rate=1.0,
+                    total_transfer_bytes_completed=sent,
+                    total_transfer_bytes_completion_rate=1.0,
+                )
+            )
+    assert heard == [(40, 100, "bytes"), (100, 100, "bytes")]
 
 
 def test_the_token_is_sent_to_the_hub_alone_and_only_if_it_asks(hub, files, tmp_path, monkeypatch):

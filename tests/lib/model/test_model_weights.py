@@ -172,6 +172,12 @@ def test_one_error_lists_everything_that_does_not_fit(tmp_path):
     assert "ln_f.bias is of type I8" in message
 
 
+def test_a_tensor_in_both_spellings_is_refused(tmp_path):
+    other = {"transformer.ln_f.bias": np.ones(12, np.float32)}
+    with pytest.raises(WeightsError, match=r"there under another name too (transformer\.)?ln_f\.bias;"):
+        load_gpt(write(tmp_path, random_tensors() | other))
+
+
 def test_shapes_that_do_not_match_the_config(tmp_path):
     with pytest.raises(WeightsError, match=r"wpe\.weight has the shape \[10, 12\], not \[11, 12\]"):
         load_gpt(write(tmp_path, n_positions=11))
