@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.harness import DifferentResultsError, Row, machine
 from benchmarks.workload import PROJECT, QUICK, Bench, make_bench
-from lib.model.classifier import device_name
+from lib.model.device import device_name
 from lib.model.threads import sensible_threads
 
 # Name of the row -> packages that it needs beyond lib's. Its module has the same name and a function `rows`.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.harness import seconds
 from benchmarks.workload import LABELS, SEED, WEIGHTS_SEED, Bench, Split
-from lib.data.split import SPLITS
+from lib.data.tables import SPLITS
 from lib.model.classifier import Classifier, class_probabilities, new_classifier
 from lib.model.features import Features, write_features
 from lib.model.gpt import new_gpt

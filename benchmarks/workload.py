@@ -15,7 +15,8 @@ from lib.data import sample
 from lib.data.balance import balance_messages
 from lib.data.download import download
 from lib.data.messages import read_messages
-from lib.data.split import SPLITS, split_messages
+from lib.data.split import split_messages
+from lib.data.tables import SPLITS
 from lib.model.sizes import SIZES, GPTConfig
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits

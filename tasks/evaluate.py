@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.checksum import file_sha256
-from lib.data.split import SPLITS
-from lib.data.tables import MESSAGES, SPLIT, load_table
+from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.jsonfile import load_json
 from lib.model.folder import read_config
 from tasks.features import inputs_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lib.data.split import SPLITS
-from lib.data.tables import TOKENS, load_table
+from lib.data.tables import SPLITS, TOKENS, load_table
 from lib.jsonfile import load_json, save_json
 from lib.model.device import feature_dtype
 from lib.model.feature_choice import FeatureChoice, choose_features
@@ -34,11 +33,16 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
         dropout=recipe.model.dropout,
         emb_dim=config.emb_dim,
         n_layers=config.n_layers,
-        tokens=sum(lengths[name]["tokens"] for name in SPLITS),
+        tokens=sum(lengths[name]["tokens"] for name in _splits(recipe)),
         dtype=_dtype(recipe),
         epochs=recipe.training.epochs,
         budget_gib=recipe.training.feature_budget,
     )
+
+
+def _splits(recipe: ClassifyRecipe) -> tuple[str, ...]:
+    """All that training and evaluation will run; the reserve, which is the longest, only if it will be evaluated."""
+    return (*SPLITS, "reserve") if recipe.evaluation.natural_prevalence else SPLITS
 
 
 def _learning_blocks(recipe: ClassifyRecipe) -> int | None:
@@ -64,19 +68,27 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
         "learning_blocks": str(_learning_blocks(recipe)),
         "causal_mask": str(recipe.model.causal_mask),
         "dtype": _dtype(recipe),
+        "splits": " ".join(_splits(recipe)),
     }
 
 
 @step(
     "features",
-    unkeyed=["training", "classifier", "lora.blocks", "model.dropout", "model.causal_mask"],
+    unkeyed=[
+        "training",
+        "classifier",
+        "lora.blocks",
+        "model.dropout",
+        "model.causal_mask",
+        "evaluation.natural_prevalence",
+    ],
     identity=_identity,
     tags=["gpu"],
 )
 def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
     """Runs the frozen part once over every message: a file of features for each split, and `features.json`, which says
     whether they are kept."""
-    from lib.model.classifier import device_name
+    from lib.model.device import device_name
     from lib.model.features import write_features
     from lib.model.weights import load_gpt
 
@@ -88,22 +100,26 @@ def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
     gpt = load_gpt(backbone.folder, causal_mask=work.recipe.model.causal_mask)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
-    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in _splits(work.recipe)}
     tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}
     done = 0
     for name, table in tables.items():
-        write_features(
-            work.folder / f"{name}.safetensors",
-            gpt,
-            table["tokens"].tolist(),
-            table["id"].tolist(),
-            blocks=gpt.config.n_layers - learning,
-            dtype=_dtype(work.recipe),
-            scratch=work.scratch,
-            device=device_name(work.recipe.training.device),
-            progress=part_of(work.progress, done, sum(tokens_of.values())),
-        )
+        file = work.scratch / f"{name}.safetensors"  # what is in the artifact's folder goes if this is interrupted
+        if not file.exists():
+            write_features(
+                file,
+                gpt,
+                table["tokens"].tolist(),
+                table["id"].tolist(),
+                blocks=gpt.config.n_layers - learning,
+                dtype=work.identity["dtype"],
+                scratch=work.scratch,
+                device=device_name(work.recipe.training.device),
+                progress=part_of(work.progress, done, sum(tokens_of.values())),
+            )
         done += tokens_of[name]
+    for name in tables:
+        (work.scratch / f"{name}.safetensors").rename(work.folder / f"{name}.safetensors")
 
 
 def inputs_of(tokenize: Artifact, features: Artifact, split: str) -> Sequence[Sequence[int] | Tensor]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from lib.data.balance import class_weights
-from lib.data.split import SPLITS
-from lib.data.tables import TOKENS, load_labels, load_table
+from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
 from lib.evaluation.labels import positive_class
 from lib.jsonfile import load_json, save_json
 from tasks.features import inputs_of

@@ -45,7 +45,8 @@ class Performer:
         # Once, for the key that Prefect locks and the one that is written: an identity may ask a server, whose answers
         # may differ.
         ingredients = step.ingredients(run.recipe, inputs)
-        state = cast(State[Artifact], step.task()(run, ingredients, inputs, return_state=True))
+        reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
+        state = cast(State[Artifact], step.task(reused=reused)(run, ingredients, inputs, return_state=True))
         artifact = state.result()
         self.note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
         return artifact
@@ -106,14 +107,17 @@ class Explainer:
     def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
         """What differs from the most similar artifact of the step; the newest of equally similar ones.
 
-        `unknown` inputs do not count as a difference, since nobody can say yet.
+        `unknown` inputs do not count as a difference, since nobody can say yet; neither does an identity that is empty
+        for now, because it is made of them.
         """
         ignored = {("inputs", name) for name in unknown}
+        skip_identity = bool(unknown) and not ingredients.get("identity")
         now = _flatten(ingredients)
         candidates = []
         for manifest in self._store.manifests(step):
             before = _flatten(manifest.ingredients)
-            changed = [name for name in sorted((now | before).keys() - ignored) if now.get(name) != before.get(name)]
+            counted = {name for name in now | before if not (skip_identity and name[0] == "identity")} - ignored
+            changed = [name for name in sorted(counted) if now.get(name) != before.get(name)]
             candidates.append((len(changed), changed, before))
         if not candidates:
             return ("never made before",)

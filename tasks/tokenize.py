@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.split import SPLITS
-from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_labels, load_table, save_table
+from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, load_labels, load_table, save_table
 from lib.jsonfile import save_json
 from lib.model.places import model_config
 from lib.text.encoding import load_encoding

@@ -13,9 +13,10 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from lib.artifacts import Artifact, Store
-from lib.data.split import SPLITS
+from lib.data.tables import SPLITS
 from lib.jsonfile import load_json
 from lib.recipe import ClassifyRecipe
+from tasks.features import choice
 from tasks.services import PROJECT, store_folder, tracking_page
 from tasks.tracking import HistoryLog, client, log_metrics, set_tags
 
@@ -47,7 +48,11 @@ def git_commit() -> dict[str, str]:
     return {"mlflow.source.git.commit": out.strip()}
 
 
-@task(name="track", description="Logs datasets, curves, metrics, figures and digests to the MLflow run")
+@task(
+    name="track",
+    task_run_name="track",
+    description="Logs datasets, curves, metrics, figures and digests to the MLflow run",
+)
 def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], finetune_state: str) -> dict[str, float]:
     """Logs all that the steps produced; returns the final metrics by MLflow's names."""
     from lib.evaluation.flat import flatten_metrics
@@ -88,7 +93,13 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
     digests = {f"artifact.{step}": artifact.digest for step, artifact in artifacts.items()}
     run = tracking.get_run(run_id)
     note = f"{headline(recipe, metrics)}\n\n[This run in Prefect]({run.data.tags['prefect.flow_run_url']})"
-    set_tags(tracking, run_id, {**digests, "finetune.source_run": source_run, "mlflow.note.content": note})
+    chosen = choice(recipe, artifacts)
+    told = {
+        "finetune.source_run": source_run,
+        "finetune.features": f"{'kept' if chosen.keep else 'not kept'}: {chosen.reason}",
+        "mlflow.note.content": note,
+    }
+    set_tags(tracking, run_id, digests | told)
     page = f"{tracking_page()}/#/experiments/{run.info.experiment_id}/runs/{run_id}?{IN_MLFLOW}"
     _show_in_prefect(page, recipe, metrics, evaluated)
     return metrics

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from lib.data.instructions import questions
-from lib.data.split import SPLITS, Ints, fill, straddling
+from lib.data.split import Ints, fill, straddling
+from lib.data.tables import SPLITS
 from lib.errors import MessagesError, RecipeError
 
 IN_TURN = ("train", "test", "validation")  # who gets the first entries of the file, the next, and the rest

@@ -17,9 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from lib.data.duplicates import normalise
+from lib.data.tables import SPLITS
 from lib.errors import LabelError, RecipeError
-
-SPLITS = ("train", "validation", "test")  # a split's number is its position here
 
 Ints = npt.NDArray[np.int64]
 

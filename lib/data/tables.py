@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from lib.errors import StoreError
 
+SPLITS = ("train", "validation", "test")  # a split's number is its position here
 AGAIN = "remove its folder, and the step that wrote it runs again"
 
 

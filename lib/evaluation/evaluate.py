@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from lib.data.duplicates import normalise
-from lib.data.split import SPLITS
+from lib.data.tables import SPLITS
 from lib.evaluation.baseline import baseline_probabilities
 from lib.evaluation.figures import write_figures
 from lib.evaluation.labels import positive_class

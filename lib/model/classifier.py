@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.errors import LabelError, RecipeError, WeightsError
+from lib.errors import LabelError, WeightsError
 from lib.jsonfile import save_json
+from lib.model.device import device_name
+from lib.model.features import Features
 from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
 from lib.model.gpt import GPT, Block, empty_gpt
 from lib.model.tensors import fill_tensors, write_tensors
@@ -111,8 +113,8 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
     """Let only the named part learn: the head; with the final norm and the last block or two; everything; or the head
     and the adapters that the backbone has.
 
-    With `all`, the token embedding learns as an input; as an output matrix it is not used any more. Raises `ValueError`
-    if there are no adapters to learn.
+    With `all`, the token embedding learns as an input. As an output matrix it is not used any more, and one of its own
+    never learns. Raises `ValueError` if there are no adapters to learn.
     """
     backbone = classifier.backbone
     adapted = [index for index, block in enumerate(backbone.blocks) if adapters(block)]
@@ -121,6 +123,8 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
     lora_blocks = len(backbone.blocks) - adapted[0] if adapted else None
     classifier.cut = frozen_blocks(trainable, len(backbone.blocks), lora_blocks=lora_blocks)
     classifier.requires_grad_(trainable == "all")
+    if backbone.output is not None:
+        backbone.output.requires_grad_(False)
     classifier.head.requires_grad_(True)
     if trainable == "lora":
         for parameter in adapters(backbone):
@@ -189,23 +193,31 @@ def class_probabilities(
     """Probability of each class for each sequence of tokens or features: (sequences, classes) float64; rows sum to 1.
 
     Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths, filled up
-    to `batch_tokens` (None: what suits the device), and the rows are put back in order. The classifier is moved to
-    `device`; its mode is left as it was. Raises `RecipeError` if padding, max_length and the model's context do not
-    fit, `MessagesError` if a sequence is empty.
+    to `batch_tokens` (None: what suits the device), and the rows are put back in order. They are padded as `padding`
+    says only with the pooling that reads padding; for all others it would be work that changes nothing. The classifier
+    is moved to `device`; its mode is left as it was.
+
+    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a sequence is
+    empty, `ValueError` if features are not what enters the classifier's block `cut`.
     """
     context_length = classifier.backbone.config.context_length
     width = padding_width(padding, max_length=max_length, context_length=context_length)
+    if classifier.pooling != "padded_last":
+        width = None
     if not len(sequences):
         return np.empty((0, len(classifier.labels)))
+    if isinstance(sequences, Features):
+        sequences.require_blocks(classifier.cut)
     place = torch.device(device_name(device))
     classifier.to(place)
-    cut = [sequence[:max_length] for sequence in sequences]
-    order = batches_by_tokens([len(sequence) for sequence in cut], batch_tokens or RUN_TOKENS[place.type], width=width)
-    batches = (pad_batch([cut[index] for index in batch], width) for batch in order)
+    count = len(sequences)
+    lengths = [min(len(sequence), max_length) for sequence in sequences]
+    order = batches_by_tokens(lengths, batch_tokens or RUN_TOKENS[place.type], width=width)
+    batches = (pad_batch([sequences[index][:max_length] for index in batch], width) for batch in order)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with sensible_threads(classifier.backbone.config), autocast:
-        logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, len(cut), "messages")))
-    probabilities = np.empty((len(cut), len(classifier.labels)))
+        logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, count, "messages")))
+    probabilities = np.empty((count, len(classifier.labels)))
     probabilities[np.concatenate(order)] = logits.double().softmax(dim=1).cpu().numpy()
     return probabilities
 
@@ -228,7 +240,7 @@ def run_batches(
     done = 0
     try:
         for tokens, lengths in batches:
-            logits.append(model(tokens.to(device), lengths.to(device)))
+            logits.append(model(on_device(tokens, device), on_device(lengths, device)))
             done += len(lengths)
             on_batch(done)
     finally:
@@ -236,14 +248,11 @@ def run_batches(
     return logits
 
 
-def device_name(device: str) -> str:
-    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one.
-
-    Raises `RecipeError` if a CUDA device is asked for and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("training.device is cuda, but this machine has no CUDA device: use auto or cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`. Towards a GPU it goes through pinned memory: from ordinary memory the host would wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _read_json(file: Path, kind: type) -> Any:

@@ -1,9 +1,8 @@
-"""Which device a recipe means, as far as it can be told without torch: keys of cached steps depend on it.
-
-The device's name in torch is `device_name` in `classifier.py`.
-"""
+"""Which device a recipe means. What keys of cached steps depend on is told without torch."""
 
 import ctypes
+
+from lib.errors import RecipeError
 
 
 def has_cuda() -> bool:
@@ -25,3 +24,15 @@ def feature_dtype(setting: str, *, precision: str, device: str) -> str:
         return setting
     on_gpu = device == "cuda" or (device == "auto" and has_cuda())
     return "bfloat16" if on_gpu or precision == "bfloat16" else "float32"
+
+
+def device_name(device: str) -> str:
+    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one.
+
+    Raises `RecipeError` if a CUDA device is asked for and there is none.
+    """
+    import torch  # not where a run is only planned
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("training.device is cuda, but this machine has no CUDA device: use auto or cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

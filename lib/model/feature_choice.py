@@ -1,10 +1,12 @@
 """Whether the features of a run are computed once and kept, or in every pass: the choice, and its reason in words.
 
-Here belongs the choice alone, without torch, because it is made while a run is planned. It depends on the recipe and
-the data only, never on a machine's state, so that the same recipe gives the same numbers everywhere.
+Here belongs the choice alone, without torch, because it is made while a run is planned. It does not look at the state
+of the machine (free disk, free memory), so that a recipe makes the same choice tomorrow.
 """
 
 from dataclasses import dataclass
+
+from lib.errors import RecipeError
 
 ITEM_SIZE = {"float32": 4, "bfloat16": 2}  # bytes
 GIB = 2**30
@@ -36,8 +38,11 @@ def choose_features(
     learning_blocks: how many of the last blocks learn (None: all). tokens: in all splits together. budget_gib: what a
     run's features may take of the disk, in GiB; `on` exceeds it.
 
-    Each split is passed at least twice, in training or in evaluations and at the end, so features pay from the first
-    epoch on wherever they can be used at all.
+    Training passes its split in each epoch, and the evaluation passes every split once more; so even one epoch runs the
+    frozen part more often than once, and features pay wherever they can be used at all.
+
+    Raises `RecipeError` if the setting is `on` and the model has no block that is frozen; what else stands against it
+    is refused where the recipe is read.
     """
     if setting == "off":
         return FeatureChoice(False, "training.feature_cache is off")
@@ -45,13 +50,19 @@ def choose_features(
         return FeatureChoice(False, obstacle)
     assert learning_blocks is not None
     frozen = n_layers - learning_blocks
+    if frozen < 1 and setting == "on":
+        raise RecipeError(
+            f"training.feature_cache is 'on', but the model has {n_layers} blocks and the last {learning_blocks} learn,"
+            " so nothing is frozen: choose 'auto', or let fewer blocks learn"
+        )
     if frozen < 1:
         return FeatureChoice(False, f"all {n_layers} blocks learn")
     size = tokens * emb_dim * ITEM_SIZE[dtype] / GIB
     takes = f"{size:.2f} GiB for {tokens:,} tokens in {dtype}"
     if setting == "auto" and size > budget_gib:
         return FeatureChoice(False, f"{takes} is over training.feature_budget, {budget_gib:g} GiB")
-    return FeatureChoice(True, f"{frozen} of {n_layers} blocks run once instead of in {epochs} epochs; {takes}")
+    often = f"{epochs} epochs" if epochs > 1 else "training and again in evaluation"
+    return FeatureChoice(True, f"{frozen} of {n_layers} blocks run once instead of in {often}; {takes}")
 
 
 def features_obstacle(learning_blocks: int | None, *, pooling: str, dropout: float) -> str | None:

@@ -7,6 +7,8 @@ norm, if no block learns) for every real token, message after message; `offsets`
 message begins and ends; and `ids` (messages,) int64.
 """
 
+import errno
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -55,9 +57,13 @@ class Features(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+        position = range(len(self))[index]
+        return self.flat[self.offsets[position] : self.offsets[position + 1]]
+
+    def require_blocks(self, blocks: int) -> None:
+        """Raises `ValueError` unless they are what leaves the first `blocks` blocks."""
+        if self.blocks != blocks:
+            raise ValueError(f"features after {self.blocks} blocks, and the classifier learns from block {blocks} on")
 
     def move_to(self, device: torch.device) -> None:
         """Keep the numbers in the memory of a GPU from now on, if they fit into half of what is free there."""
@@ -82,8 +88,9 @@ def write_features(
 
     `dtype`, "float32" or "bfloat16", is what is kept and what matrix products are computed in. Work in progress lies in
     `scratch`, on the file system of `file`, and is gone on with when the same call is made again; batches do not depend
-    on where it was interrupted, so neither do the bytes. The backbone is moved to `device`, a name of torch's, and left
-    in eval mode, its linear layers in `dtype`. `progress` counts tokens.
+    on where it was interrupted, so neither do the bytes. What is left of a call with other messages, blocks, dtype or
+    batches (a GPU's are larger) is not used; weights are not compared. The backbone is moved to `device`, a name of
+    torch's, and left in eval mode, its linear layers in `dtype`. `progress` counts tokens.
 
     Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
     """
@@ -95,27 +102,60 @@ def write_features(
     header = _header(lengths, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
     row_size = backbone.config.emb_dim * DTYPES[dtype].itemsize
     begins = len(header) + row_size * np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    batches = batches_by_tokens(lengths, RUN_TOKENS[torch.device(device).type])
+    budget = RUN_TOKENS[torch.device(device).type]
+    batches = batches_by_tokens(lengths, budget)
     batches.reverse()  # the longest first: what does not fit into memory shows at once
     part, note = scratch / f"{file.name}.part", scratch / f"{file.name}.json"
     scratch.mkdir(parents=True, exist_ok=True)
-    finished = json.loads(note.read_text())["batches"] if note.exists() and part.exists() else 0
+    plan = {"header": hashlib.sha256(header).hexdigest(), "batch_tokens": budget}
+    finished = _finished_batches(note, plan) if part.exists() else 0
     done, total = sum(lengths[row] for batch in batches[:finished] for row in batch), sum(lengths)
     with disk_full_is_clear(scratch), part.open("r+b" if finished else "w+b") as writing, torch.inference_mode():
-        os.posix_fallocate(writing.fileno(), 0, int(begins[-1]))
-        os.pwrite(writing.fileno(), header, 0)
+        _reserve(writing.fileno(), int(begins[-1]))
+        _write_at(writing.fileno(), header, 0)
         for number, batch in enumerate(batches[finished:], start=finished + 1):
             computed = _frozen_part(backbone, [sequences[row] for row in batch], blocks=blocks, dtype=dtype)
             for position, row in enumerate(batch):
-                os.pwrite(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
+                _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
             done += sum(lengths[row] for row in batch)
             progress(done, total, "tokens")
             if number % NOTE_EVERY == 0:
                 os.fsync(writing.fileno())
-                note.write_text(json.dumps({"batches": number}))
+                _note(note, plan | {"batches": number})
         os.fsync(writing.fileno())
     part.replace(file)
     note.unlink(missing_ok=True)
+
+
+def _finished_batches(note: Path, plan: dict[str, Any]) -> int:
+    """How many batches an earlier attempt at the same plan has written; 0 if there was none."""
+    noted = json.loads(note.read_text()) if note.exists() else {}
+    return int(noted["batches"]) if noted.items() >= plan.items() else 0
+
+
+def _note(note: Path, content: dict[str, Any]) -> None:
+    """Replace the note at once: half of one could not be read."""
+    new = note.with_name(f"{note.name}.new")
+    new.write_text(json.dumps(content))
+    new.replace(note)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Make a file `size` bytes long, and take the room on the disk now, where system and file system can do that."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:  # macOS has no such call; some file systems refuse it
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(descriptor, size)
+
+
+def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
+    """All of `content`: the system may write less in one call, on a network's file systems for example."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest, at)
+        rest, at = rest[written:], at + written
 
 
 def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str) -> Tensor:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from lib.errors import LabelError, MessagesError, RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
-from lib.model.classifier import Classifier, device_name
+from lib.model.classifier import Classifier
+from lib.model.device import device_name
 from lib.model.features import Features
 from lib.model.threads import sensible_threads
 from lib.progress import Progress, silent
@@ -161,10 +162,8 @@ def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_leng
     if not isinstance(inputs, Features):
         cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in inputs]
         inputs = cast(list[Sequence[int] | Tensor], cut)
-    elif inputs.blocks != classifier.cut:
-        raise ValueError(
-            f"features after {inputs.blocks} blocks, and the classifier learns from block {classifier.cut} on"
-        )
+    else:
+        inputs.require_blocks(classifier.cut)
     targets = [int(target) for target in split.targets]
     if len(inputs) != len(targets):
         raise ValueError(f"{len(inputs)} {name} messages have {len(targets)} targets")

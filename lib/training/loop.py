@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib.errors import TrainingError
-from lib.model.classifier import run_batches
+from lib.model.classifier import on_device, run_batches
 from lib.progress import Progress
 from lib.text.batching import pad_batch
 from lib.training.batches import Batches, EncodedMessages, Order
@@ -156,7 +156,8 @@ class Loop:
         with nullcontext() if complete else self.accelerator.no_sync(self.model):
             tokens, lengths = self._padded(self.train, batch)
             device = self.accelerator.device
-            loss = self._loss(self.model(tokens.to(device), lengths.to(device)), self.train, batch)
+            logits = self.model(on_device(tokens, device), on_device(lengths, device))
+            loss = self._loss(logits, self.train, batch)
             self.accelerator.backward(loss / together)
         if complete:
             self._update()
@@ -220,7 +221,7 @@ class Loop:
 
     def _loss(self, logits: Tensor, split: EncodedMessages, batch: list[int]) -> Tensor:
         """Cross-entropy (nats), the mean over the batch, weighted by class where classes have weights."""
-        targets = torch.tensor([split.targets[message] for message in batch], device=logits.device)
+        targets = on_device(torch.tensor([split.targets[message] for message in batch]), logits.device)
         ignored = NO_CLASS if self.training.ignore_index is None else self.training.ignore_index
         if all(split.targets[message] == ignored for message in batch):
             return logits.sum() * 0  # torch's mean over nothing is not a number

@@ -16,8 +16,7 @@ import torch
 
 from flows.published import BookLog
 from lib.artifacts import Artifact, Store, key_of
-from lib.data.split import SPLITS
-from lib.data.tables import TOKENS, load_labels, load_table
+from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
 from lib.jsonfile import load_json
 from lib.model.classifier import new_classifier
 from lib.model.gpt import new_gpt

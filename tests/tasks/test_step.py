@@ -22,7 +22,7 @@ import pytest
 
 from flows.classify import steps
 from lib.artifacts import Artifact, Store, key_of
-from lib.data.split import SPLITS
+from lib.data.tables import SPLITS
 from lib.errors import StoreError
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import build_recipe, recipe_fields
@@ -145,7 +145,7 @@ def artifacts_in(folder: Path, names: tuple[str, ...]) -> dict[str, Artifact]:
     """Inputs with digests that depend on their names alone, and the two files that a key is made of."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(GPT_CONFIG))
-    lengths = {split: {"tokens": 100} for split in SPLITS}
+    lengths = {split: {"tokens": 100} for split in (*SPLITS, "reserve")}
     (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
     return {name: Artifact(step=name, key="0" * 32, digest=f"digest of {name}", folder=folder) for name in names}
 

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from lib.errors import LabelError, MessagesError, RecipeError, WeightsError
 from lib.model.classifier import (
     Classifier,
     class_probabilities,
-    device_name,
     freeze,
     load_classifier,
     new_classifier,
     save_classifier,
 )
+from lib.model.device import device_name
+from lib.model.features import Features, write_features
 from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
 
@@ -69,6 +71,13 @@ def test_freeze_all_lets_everything_learn():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_an_output_matrix_which_no_answer_passes_never_learns():
+    untied = new_gpt(replace(CONFIG, tied_output=False), seed=1)
+    model = new_classifier(untied, ("a", "b"), pooling="mean", trainable="all", seed=2)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"backbone.output.weight"}
+
+
 @pytest.mark.parametrize(
     ("pooling", "expected"),
     [
@@ -93,6 +102,35 @@ def test_probabilities_do_not_depend_on_padding_or_batches(pooling):
     for padding, batch_tokens in (("batch", 6), ("longest", 64), (16, 48)):
         together = class_probabilities(model, SEQUENCES, padding=padding, max_length=8, batch_tokens=batch_tokens)
         np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_padding_that_no_pooling_reads_is_left_out(monkeypatch):
+    seen = []
+    forward = Classifier.forward
+
+    def watched(self, inputs, lengths):
+        seen.append(inputs.shape[1])
+        return forward(self, inputs, lengths)
+
+    monkeypatch.setattr(Classifier, "forward", watched)
+    class_probabilities(classifier(), SEQUENCES, padding=16, max_length=8)
+    class_probabilities(classifier("padded_last"), SEQUENCES, padding=16, max_length=8)
+    assert seen == [max(map(len, SEQUENCES)), 16]
+
+
+def test_features_of_another_cut_are_refused(tmp_path):
+    model = classifier()
+    freeze(model, "last_block")
+    for blocks in (1, model.cut):
+        write_features(
+            tmp_path / "f", model.backbone, SEQUENCES, range(5), blocks=blocks, dtype="float32", scratch=tmp_path / "s"
+        )
+        features = Features(tmp_path / "f", range(5))
+        if blocks == model.cut:
+            class_probabilities(model, features, padding="batch", max_length=8)
+        else:
+            with pytest.raises(ValueError, match="features after 1 blocks, and the classifier learns from block 2 on"):
+                class_probabilities(model, features, padding="batch", max_length=8)
 
 
 def test_probabilities_are_a_softmax_in_the_order_of_the_sequences():

@@ -33,7 +33,7 @@ def choose(setting: str = "auto", **fields: Any) -> tuple[bool, str]:
     [
         ("auto", {}, True, "11 of 12 blocks run once instead of in 5 epochs; 0.13 GiB for 45,702 tokens in float32"),
         ("auto", {"dtype": "bfloat16"}, True, "0.07 GiB for 45,702 tokens in bfloat16"),
-        ("auto", {"learning_blocks": 0, "epochs": 1}, True, "12 of 12 blocks run once instead of in 1 epochs"),
+        ("auto", {"learning_blocks": 0, "epochs": 1}, True, "12 of 12 blocks run once instead of in training and"),
         ("auto", {"budget_gib": 0.1}, False, "0.13 GiB for 45,702 tokens in float32 is over training.feature_budget"),
         ("on", {"budget_gib": 0.1}, True, "11 of 12 blocks"),
         ("off", {}, False, "training.feature_cache is off"),
@@ -63,6 +63,11 @@ def test_a_recipe_that_asks_for_the_impossible_is_refused(section: str, field: s
     values[section] = {**values.get(section, {}), field: value}
     with pytest.raises(RecipeError, match=rf"feature_cache is 'on', but with {section}\.{field} {value!r}"):
         build_recipe(values)
+
+
+def test_on_is_refused_where_the_model_has_nothing_frozen() -> None:
+    with pytest.raises(RecipeError, match=r"feature_cache is 'on', but the model has 2 blocks and the last 2 learn"):
+        choose("on", learning_blocks=2, n_layers=2)
 
 
 @pytest.mark.parametrize("trainable", get_args(Trainable))

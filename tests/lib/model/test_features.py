@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,20 @@ IDS = [40, 41, 7, 8, 9]
 
 def backbone(**fields: object) -> GPT:
     return new_gpt(GPTConfig(context_length=16, emb_dim=32, n_heads=2, n_layers=3, **fields), seed=1)
+
+
+def interrupted(folder: Path, gpt: GPT, *, after: int) -> None:
+    """Computes `after` batches, and is killed."""
+    seen: list[int] = []
+
+    def killed(done: int, total: int | None, unit: str) -> None:
+        seen.append(done)
+        if len(seen) == after:
+            raise KeyboardInterrupt
+
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        written(folder, gpt, progress=killed)
 
 
 def written(folder: Path, gpt: GPT, *, blocks: int = 2, dtype: str = "float32", **more: object) -> Path:
@@ -64,21 +80,57 @@ def test_an_interrupted_computation_goes_on_and_ends_with_the_same_bytes(tmp_pat
     monkeypatch.setattr(module, "NOTE_EVERY", 2)
     gpt = backbone()
     whole = written(tmp_path, gpt).read_bytes()
-    seen: list[int] = []
-
-    def killed(done: int, total: int | None, unit: str) -> None:
-        seen.append(done)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        written(tmp_path / "again", gpt, progress=killed) if (tmp_path / "again").mkdir() is None else None
-    assert json.loads((tmp_path / "again" / "scratch" / "train.safetensors.json").read_text()) == {"batches": 2}
+    interrupted(tmp_path / "again", gpt, after=3)
+    assert json.loads((tmp_path / "again" / "scratch" / "train.safetensors.json").read_text())["batches"] == 2
     later: list[tuple[int, int | None, str]] = []
     file = written(tmp_path / "again", gpt, progress=lambda *step: later.append(step))
     assert file.read_bytes() == whole
-    assert later[0] == (seen[2], 15, "tokens")  # the third batch is the first to be computed again
+    assert later[0] == (12, 15, "tokens")  # after 5 + 4 tokens; the third batch is the first to be computed again
     assert list((tmp_path / "again" / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("batch_tokens", "fields"), [(20, {}), (5, {"dtype": "bfloat16"}), (5, {"blocks": 1}), (4, {"blocks": 3})]
+)
+def test_what_another_computation_left_is_not_used(tmp_path, monkeypatch, batch_tokens, fields):
+    monkeypatch.setitem(module.RUN_TOKENS, "cpu", 5)
+    monkeypatch.setattr(module, "NOTE_EVERY", 1)
+    interrupted(tmp_path / "again", backbone(), after=3)
+    monkeypatch.setitem(module.RUN_TOKENS, "cpu", batch_tokens)  # as on a GPU
+    whole = written(tmp_path, backbone(), **fields).read_bytes()
+    assert written(tmp_path / "again", backbone(), **fields).read_bytes() == whole
+
+
+def test_a_file_system_that_reserves_no_room_does_as_well(tmp_path, monkeypatch):
+    whole = written(tmp_path, backbone()).read_bytes()
+
+    def refuse(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert written(tmp_path, backbone()).read_bytes() == whole
+    monkeypatch.delattr(os, "posix_fallocate")  # macOS
+    assert written(tmp_path, backbone()).read_bytes() == whole
+
+
+def test_a_write_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch):
+    whole = written(tmp_path, backbone()).read_bytes()
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, content, at: pwrite(descriptor, content[:100], at))
+    assert written(tmp_path, backbone()).read_bytes() == whole
+
+
+def test_a_split_may_have_no_messages(tmp_path):
+    write_features(tmp_path / "f", backbone(), [], [], blocks=2, dtype="float32", scratch=tmp_path / "s")
+    assert list(Features(tmp_path / "f", [])) == []
+
+
+def test_features_are_taken_by_position_from_both_ends(tmp_path):
+    features = Features(written(tmp_path, backbone()), IDS)
+    assert torch.equal(features[-1], features[4])
+    assert [len(each) for each in features[1:4]] == [1, 5, 2]
+    with pytest.raises(IndexError):
+        features[5]
 
 
 def test_refuses_the_features_of_other_messages(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 
 from lib.data.balance import balance_messages
 from lib.data.messages import read_messages
-from lib.data.split import SPLITS, split_messages
+from lib.data.split import split_messages
+from lib.data.tables import SPLITS
 from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features import Features, write_features
 from lib.model.gpt import new_gpt
