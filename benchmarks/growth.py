@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-from benchmarks.harness import Measured, Row, Target, peak_bytes, seconds
+from benchmarks.harness import Measured, Row, Target, seconds
+from benchmarks.memory import peak_bytes
 from benchmarks.ours import features, new_model, predictor, train
 from benchmarks.workload import PROJECT, Amounts, Bench, Split, Workload
 from lib.model.sizes import SIZES

@@ -1,4 +1,4 @@
-"""Measuring: clocks, memory, the machine, and the row that a comparison becomes.
+"""Measuring: clocks, the machine, and the row that a comparison becomes.
 
 Here belongs what every row needs and no row is about. What is measured with is in `workload.py`, how rows are shown
 and kept is in `report.py`.
@@ -7,9 +7,7 @@ and kept is in `report.py`.
 import gc
 import os
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -119,19 +117,6 @@ def require_same(what: str, ours: torch.Tensor, other: torch.Tensor, *, toleranc
     if not difference <= tolerance:
         raise DifferentResultsError(f"{what} differ by {difference:.2g}, and {tolerance:g} is the most allowed")
     return f"{what} differ by at most {difference:.1g}"
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had in use.
-
-    Linux's `ru_maxrss` would not do: it begins with the peak of the process that started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from prefect.logging.configuration import setup_logging
 from rich.console import Console
 
-from flows.prefect_api import find_or_start_prefect
+from flows.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.published import BookLog, replay
 from flows.terminal import Result, listening, progress_bars, show_result, show_verdicts
 from lib.errors import FinetuneError, MessagesError, RecipeError, ServiceError
@@ -148,11 +148,12 @@ def _run(
 ) -> int:
     _keep_errors_off_the_terminal()
     find_or_start_prefect()
-    if log_format == "book":
-        result = _run_as_the_book(recipe, flow, sys.stderr if as_json else sys.stdout)
-    else:
-        with progress_bars(Console(stderr=True)):
-            result = flow(recipe)
+    with no_heartbeats():
+        if log_format == "book":
+            result = _run_as_the_book(recipe, flow, sys.stderr if as_json else sys.stdout)
+        else:
+            with progress_bars(Console(stderr=True)):
+                result = flow(recipe)
     if as_json:
         print(json.dumps(result))  # noqa: T201
     else:

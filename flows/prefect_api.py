@@ -1,4 +1,4 @@
-"""The Prefect server of a run from a terminal: the one that PREFECT_API_URL names, or a temporary one."""
+"""What a run from a terminal needs of Prefect: a server, the one that PREFECT_API_URL names or a temporary one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from contextlib import contextmanager
 import httpx
 from filelock import FileLock
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from lib.errors import ServiceError
 from tasks.services import home, make_home, without_password
@@ -57,6 +63,20 @@ def _start() -> None:
             f"Prefect's temporary server did not start ({error}): see that {home() / 'prefect'} can be written, or"
             " start a server (`make ui`) and set PREFECT_API_URL"
         ) from None
+
+
+@contextmanager
+def no_heartbeats() -> Iterator[None]:
+    """A flow in this block sends no heartbeats, unless the user has set how often.
+
+    They let an automation of the server notice that a process died. Here a person does, and the end of every flow would
+    wait for the thread that sends them, up to a second. Runs that a worker starts keep theirs.
+    """
+    if "heartbeat_frequency" in get_current_settings().flows.model_fields_set:
+        yield
+        return
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 @contextmanager

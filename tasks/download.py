@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from lib.data.download import data_ending
 from lib.data.download import download as fetch
 from lib.data.download import identity as source_identity
 from lib.data.sample import ARCHIVE
+from lib.jsonfile import save_json
 from tasks.retries import RETRY_SECONDS, another_try_can_help
 from tasks.step import Work, step
 
@@ -69,4 +69,4 @@ def download(work: Work) -> None:
     if data.sha256 is None:
         work.log.info("%s is not pinned: add data.sha256: %s to notice when it changes", got.address, got.sha256)
     source = {"name": got.file.name, "address": got.address, "sha256": got.sha256, "size": got.size}
-    (work.folder / "source.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+    save_json(source, work.folder / "source.json")

@@ -47,7 +47,11 @@ def publishing(name: str) -> FileLock:
     return Store(store_folder()).lock("register", key_of({"name": name}))
 
 
-@task(name="register", description="Registers the classifier as a version of the model in MLflow's registry")
+@task(
+    name="register",
+    task_run_name="register",
+    description="Registers the classifier as a version of the model in MLflow's registry",
+)
 def register(run_id: str, recipe: ClassifyRecipe, finetune: Artifact, description: str = "") -> Registered:
     """A new version with this description, or the one that this very classifier has already."""
     tracking = client()
@@ -95,6 +99,7 @@ def unregister(transaction: Transaction) -> None:
 
 @task(
     name="promote",
+    task_run_name="promote",
     description="Points the alias `challenger` at the new version, and `champion` if it is the first",
 )
 def promote(registered: Registered) -> Registered:

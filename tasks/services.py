@@ -94,7 +94,7 @@ def without_password(address: str) -> str:
 
 
 def configure() -> None:
-    """Sets what Prefect and MLflow read from the environment; what the user has set wins.
+    """Sets what Prefect, MLflow and Arrow read from the environment; what the user has set wins.
 
     Creates nothing, so that what needs no folder works without one: `--help`, or listing an empty store.
     """
@@ -116,6 +116,8 @@ def configure() -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         # A first start creates the database, which on a busy machine takes longer than the 20 s that are the default.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # Arrow's own allocators take megabytes in advance, for tables that are larger than ours.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -100,18 +100,24 @@ class Step:
             ingredients["identity"] = self.identity(recipe, inputs)
         return ingredients
 
-    def task(self) -> Task[..., Artifact]:
-        """The Prefect task, called with a Run, the ingredients and the input artifacts by name."""
+    def task(self, *, reused: bool = False) -> Task[..., Artifact]:
+        """The Prefect task, called with a Run, the ingredients and the input artifacts by name.
+
+        What will be `reused` carries no tags: Prefect takes a slot of a tag's concurrency limit before it looks into
+        the cache, so a hit would wait until the run that trains lets go of the card.
+        """
+        options = {name: value for name, value in self.task_options.items() if not (reused and name == "tags")}
         return Task(
             self._run,
             name=self.name,
+            task_run_name=self.name,
             description=(self.compute.__doc__ or "").strip(),
             cache_policy=CACHE,
             persist_result=True,
             result_storage=results_folder(),
             result_serializer=JSONSerializer(),
             cache_result_in_memory=False,
-            **dict(self.task_options),
+            **options,
         )
 
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:

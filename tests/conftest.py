@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e import Home, answers, free_port, wait_until
+from e2e import Home, copy_of, free_port, serving
 
 from lib.artifacts import Store
 from lib.data.sample import ARCHIVE, MEMBER
@@ -81,23 +78,15 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     folder = tmp_path_factory.mktemp("prefect")
     environment = {
-        **os.environ,
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    log = (folder / "server.log").open("wb")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     api = f"http://127.0.0.1:{port}/api"
-    try:
-        wait_until(lambda: answers(f"{api}/health"), seconds=120, what=f"Prefect at {api}")
+    with serving(command, health=f"{api}/health", folder=folder, environment=environment):
         yield api
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-        log.close()
 
 
 @pytest.fixture
@@ -113,9 +102,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_data: Path, prefect
     return home, home.run()
 
 
+@pytest.fixture(scope="session")
+def again(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Any]:
+    """A copy of the finished run's home in which the same run was done again, and that process; it says on standard
+    error what it imported."""
+    home = copy_of(finished[0], tmp_path_factory.mktemp("again") / "home")
+    watched = replace(home, environment={**home.environment, "PYTHONPROFILEIMPORTTIME": "1"})
+    done = watched.call(*watched.arguments("--json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done
+
+
+@pytest.fixture(scope="session")
+def retrained(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Any]:
+    """A copy of the finished run's home with a second run, at another learning rate, and what that one printed."""
+    home = copy_of(finished[0], tmp_path_factory.mktemp("retrained") / "home")
+    return home, home.run("--training.learning_rate=0.002")
+
+
 @pytest.fixture
 def copied(finished: tuple[Home, Any], tmp_path: Path) -> Home:
     """A copy of the finished run's home, to be changed; its store lies in another folder."""
-    home, _ = finished
-    shutil.copytree(home.folder, tmp_path / "copied")
-    return replace(home, folder=tmp_path / "copied")
+    return copy_of(finished[0], tmp_path / "copied")

@@ -1,22 +1,30 @@
-"""Runs whole flows as a user does: a process for each, in a home of its own, against real servers."""
+"""Runs whole flows as a user does: a process for each, in a home of its own, against real servers.
+
+What needs neither a server nor torch, an explanation for example, runs in the process of the tests.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[1]
-STEPS = ["download", "messages", "balance", "split", "tokenize", "backbone", "finetune", "evaluate"]
+STEPS = ["download", "messages", "balance", "split", "tokenize", "backbone", "features", "finetune", "evaluate"]
 # Small enough for seconds, large enough that every class is in every split.
 QUICK = [
     "--training.epochs=2",
@@ -50,6 +58,27 @@ def wait_until(done: Callable[[], bool], *, seconds: float, what: str) -> None:
             return
         pause.wait(0.1)
     raise AssertionError(f"{what}: not within {seconds} s")
+
+
+@contextmanager
+def serving(command: Sequence[str], *, health: str, folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """A server, `python -m {command}`, in a folder of its own, from when it answers at `health` to the block's end."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            wait_until(lambda: answers(health), seconds=120, what=f"{command[0]} at {health}")
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
 
 
 @dataclass
@@ -110,14 +139,35 @@ class Home:
         return json.loads(done.stdout.splitlines()[-1])
 
     def explain(self, *more: str) -> dict[str, tuple[str, list[str]]]:
-        """For each step what would become of it, and why."""
-        done = self.call(*self.arguments("--explain", "--json", *more))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return {v["step"]: (v["would"], v["reasons"]) for v in json.loads(done.stdout)["steps"]}
+        """For each step what would become of it, and why; by the code of this process, unless the home has its own."""
+        arguments = self.arguments("--explain", "--json", *more)
+        if self.project == PROJECT:
+            printed = self._main(arguments)
+        else:
+            done = self.call(*arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+            printed = done.stdout
+        return {v["step"]: (v["would"], v["reasons"]) for v in json.loads(printed)["steps"]}
+
+    def _main(self, arguments: list[str]) -> str:
+        """What the program prints when it runs in this process."""
+        from flows.classify import finetune_classifier, steps
+        from flows.command_line import main
+
+        printed = io.StringIO()
+        with patch.dict(os.environ, FINETUNE_HOME=str(self.folder)), redirect_stdout(printed):
+            assert main(arguments, finetune_classifier, steps) == 0
+        return printed.getvalue()
 
     def artifacts(self) -> dict[str, list[Path]]:
         """The artifact folders of each step."""
         return {step: sorted((self.folder / "store" / step).glob("[!.]*")) for step in STEPS}
+
+
+def copy_of(home: Home, folder: Path) -> Home:
+    """A copy of a home and all that is in it, at `folder`."""
+    shutil.copytree(home.folder, folder)
+    return replace(home, folder=folder)
 
 
 def ran(result: Any) -> list[str]:

@@ -3,7 +3,6 @@
 Here belongs the order of the work and the files that come of it; each kind of figure has its own module beside.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lib.evaluation.labels import positive_class
 from lib.evaluation.metrics import Probabilities, measure
 from lib.evaluation.prevalence import natural_prevalence
 from lib.evaluation.report import Findings, write_report
+from lib.jsonfile import save_json
 from lib.model.classifier import Classifier, class_probabilities
 from lib.progress import Progress, part_of, silent
 from lib.text.batching import Padding
@@ -144,7 +144,7 @@ def write_evaluation(
         )
     predictions = _predictions(splits, probabilities, labels)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_json(metrics, folder / "metrics.json")
     table = pa.Table.from_pandas(predictions, preserve_index=False).replace_schema_metadata()
     pq.write_table(table, folder / "predictions.parquet")
     figures = write_figures(

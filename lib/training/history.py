@@ -44,5 +44,6 @@ def write_history(history: pd.DataFrame, file: Path) -> None:
 
 def read_history(file: Path) -> pd.DataFrame:
     """The table that `write_history` wrote."""
-    table: pd.DataFrame = pq.read_table(file).to_pandas()
+    # `read_table` would load Arrow's machinery for data sets of many files, which a cached run has no other use for.
+    table: pd.DataFrame = pq.ParquetFile(file).read().to_pandas()
     return table

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 from chromium import Browser, chromium, missing
-from e2e import STEPS, Home, free_port
+from e2e import STEPS, Home, copy_of, free_port
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -52,11 +51,15 @@ class Pages:
 
 
 @pytest.fixture(scope="module")
-def pages(finished: tuple[Home, Any], prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
-    """A copy of the finished run's home with one run more, and its pages as `python -m flows.ui` serves them."""
-    home = replace(finished[0], folder=tmp_path_factory.mktemp("pages") / "home")
-    shutil.copytree(finished[0].folder, home.folder)
-    result = home.run("--training.learning_rate=0.002")
+def pages(
+    finished: tuple[Home, Any],
+    retrained: tuple[Home, Any],
+    prefect_api: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pages]:
+    """A copy of a home with two runs, and its pages as `python -m flows.ui` serves them."""
+    home = copy_of(retrained[0], tmp_path_factory.mktemp("pages") / "home")
+    result = retrained[1]
     tracking = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
     port = free_port()
     ui = subprocess.Popen(
@@ -97,7 +100,7 @@ def test_prefect_shows_the_name_and_each_step_as_cached_or_completed(browser: Br
     shown = browser.see(*STEPS, "track", "register", "promote", "Cached").split("Task runs\n")[-1].splitlines()
     states = {}
     for step in [*STEPS, "track", "register", "promote"]:
-        (row,) = [row for row, line in enumerate(shown) if line == step or line.startswith(f"{step}-")]
+        (row,) = [row for row, line in enumerate(shown) if line == step]
         states[step] = next(line for line in shown[row:] if line in ("Cached", "Completed"))
     ran = ("finetune", "evaluate", "track", "register", "promote")
     assert states == {step: "Completed" if step in ran else "Cached" for step in states}

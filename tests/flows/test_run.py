@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from e2e import STEPS, Home, ran
+from e2e import STEPS, Home, copy_of, ran
 from http_server import HttpServer, Reply
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -30,6 +30,7 @@ FILES = {
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
     "backbone": ["config.json", "model.safetensors", "sanity.txt"],
+    "features": ["features.json"],  # everything learns, so nothing is frozen
     "finetune": [
         "config.json",
         "history.parquet",
@@ -105,6 +106,7 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     flow_run = httpx.get(f"{home.environment['PREFECT_API_URL']}/flow_runs/{result['flow_run']}").json()
     assert flow_run["name"] == run.info.run_name
     assert run.data.tags["finetune.source_run"] == run.info.run_id
+    assert re.match("(not )?kept: ", run.data.tags["finetune.features"])
     for step in result["steps"]:
         if step["artifact"]:
             assert run.data.tags[f"artifact.{step['step']}"] == step["artifact"]["digest"]
@@ -136,10 +138,10 @@ def test_nothing_is_pickled(finished: tuple[Home, Any]) -> None:
     assert [path for path in kept if path.read_bytes()[:2] in {bytes([0x80, n]) for n in range(2, 6)}] == []
 
 
-def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(finished: tuple[Home, Any], copied: Home) -> None:
-    result = copied.run()
-    first, second = runs(copied)
-    client = tracking(copied)
+def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(again: tuple[Home, Any]) -> None:
+    home, result = again[0], json.loads(again[1].stdout)
+    first, second = runs(home)
+    client = tracking(home)
     assert second.data.tags["finetune.source_run"] == first.info.run_id
     for name in ("train_loss", "validation_accuracy", "learning_rate"):
         curves = [
@@ -151,24 +153,24 @@ def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(finished: t
     assert len(client.search_model_versions("name = 'e2e'")) == 1
 
 
-def test_the_first_version_is_champion_and_the_next_only_challenger(copied: Home) -> None:
-    result = copied.run("--training.learning_rate=0.002")
+def test_the_first_version_is_champion_and_the_next_only_challenger(retrained: tuple[Home, Any]) -> None:
+    home, result = retrained
     assert result["registered"]["version"] == "2"
     assert result["registered"]["aliases"] == ["challenger"]
-    aliases = tracking(copied).get_registered_model("e2e").aliases
+    aliases = tracking(home).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
-    assert tracking(copied).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
-    version = tracking(copied).get_model_version("e2e", "2")
+    assert tracking(home).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
+    version = tracking(home).get_model_version("e2e", "2")
     assert version.description.startswith(
         f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
     )
 
 
-def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(copied: Home) -> None:
-    copied.run("--training.learning_rate=0.002")
-    result = copied.run()
+def test_an_old_recipe_run_again_is_no_challenger_of_newer_ones(retrained: tuple[Home, Any], tmp_path: Path) -> None:
+    home = copy_of(retrained[0], tmp_path / "home")
+    result = home.run()
     assert (result["registered"]["version"], result["registered"]["aliases"]) == ("1", ["champion"])
-    aliases = tracking(copied).get_registered_model("e2e").aliases
+    aliases = tracking(home).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
 
 
@@ -192,11 +194,11 @@ def test_the_curve_is_part_of_what_an_evaluation_depends_on(finished: tuple[Home
 def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:
     home, result = finished
     lines = []
-    for choice in ([], ["--name", "e2e"], ["--run", result["mlflow_run"]]):
+    for choice in (["--name", "e2e"], ["--run", result["mlflow_run"]]):
         done = home.call("predict", "--json", *choice, "You are a winner, claim your prize now")
         assert done.returncode == 0, done.stderr
         lines.append(json.loads(done.stdout))
-    assert lines[0] == lines[1] == lines[2]
+    assert lines[0] == lines[1]
     assert set(lines[0]) == {"text", "label", "probability_ham", "probability_spam"}
     assert lines[0]["probability_ham"] + lines[0]["probability_spam"] == pytest.approx(1)
     done = home.call("predict", "--name", "nobody", "hello")
@@ -263,7 +265,8 @@ def test_three_classes_from_gzipped_json_lines_over_http(home: Home, http: HttpS
         "--training.epochs=1",
     )
     assert ran(result) == STEPS
-    labels = json.loads((Path(result["steps"][6]["artifact"]["folder"]) / "labels.json").read_text())
+    (folder,) = home.artifacts()["finetune"]
+    labels = json.loads((folder / "labels.json").read_text())
     assert labels == ["ham", "offer / résumé", "spam"]
     done = home.call("predict", "--json", "hello there")
     assert {"probability_ham", "probability_offer / résumé", "probability_spam"} < set(json.loads(done.stdout))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +10,7 @@ from pathlib import Path
 import httpx
 import mlflow
 import pytest
-from e2e import Home, answers, free_port, ran, wait_until
+from e2e import Home, answers, free_port, ran, serving, wait_until
 from mlflow import MlflowClient
 
 pytestmark = pytest.mark.e2e
@@ -23,23 +20,11 @@ pytestmark = pytest.mark.e2e
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
     """A real MLflow server with its own database, which serves artifacts itself; its address."""
     address, folder = f"http://127.0.0.1:{(port := free_port())}", tmp_path / "mlflow-server"
-    folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/server.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_until(lambda: answers(f"{address}/health"), seconds=90, what=f"MLflow at {address}")
+    places = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with serving(command, health=f"{address}/health", folder=folder, environment=environment):
         yield address
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
 
 
 def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
