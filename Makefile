@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 run: $(READY)
 	$(BIN)/python -m flows.classify --recipe quickstart
 
+# Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay together.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

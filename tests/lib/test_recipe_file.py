@@ -96,6 +96,7 @@ def test_a_wrong_override_is_named_as_it_was_typed() -> None:
 
 def test_a_list_is_typed_in_brackets() -> None:
     overrides = {"lora.layers": "[attention.qkv, mlp.expansion]", "published.after_accuracy": "[0.9, 0.8, 1]"}
+    overrides["classifier.trainable"] = "lora"
     recipe = build_recipe(SAMPLE, overrides)
     assert recipe.lora.layers == ("attention.qkv", "mlp.expansion")
     assert recipe.published.after_accuracy == (0.9, 0.8, 1.0)
