@@ -6,13 +6,24 @@ means the same for both. Reading them from YAML and the command line is in `lib.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from lib.recipe import Data, Encoding, Evaluation, Lora, Model, Registry, Section, Seed, Text, Training
+from lib.recipe import (
+    Data,
+    Encoding,
+    Evaluation,
+    Lora,
+    Model,
+    Registry,
+    Section,
+    Seed,
+    Text,
+    Training,
+    filled_from_source,
+)
 from lib.text.prompts import StyleName
 
 # What each source is, so that a recipe need only name it; what a recipe says itself wins.
@@ -57,10 +68,7 @@ class InstructData(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_source(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        preset = PRESETS.get(str(given.get("source", "file")), {})
-        return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+        return filled_from_source(given, PRESETS)
 
     @model_validator(mode="after")
     def _file_has_a_place(self) -> InstructData:

@@ -78,6 +78,14 @@ class Section(BaseModel):
         return value
 
 
+def filled_from_source(given: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A data section's values with those of its `source` where it leaves them out or says null."""
+    if not isinstance(given, Mapping):
+        return given
+    preset = presets.get(str(given.get("source", "file")), {})
+    return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+
+
 class Data(Section):
     """Where the labelled texts come from and how their file is written."""
 
@@ -119,10 +127,7 @@ class Data(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_source(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        preset = PRESETS.get(str(given.get("source", "file")), {})
-        return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+        return filled_from_source(given, PRESETS)
 
     @field_validator("text_column", "label_column", mode="before")
     @classmethod

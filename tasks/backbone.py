@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.model.places import SCRATCH, fetch_weights, model_config, weights_identity
-from tasks.retries import RETRY_SECONDS, another_try_can_help
+from tasks.retries import RETRIES
 from tasks.services import home
 from tasks.step import Work, step
 
@@ -27,9 +27,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     unkeyed=["model.weights", "model.revision", "model.seed"],
     identity=_identity,
     noted=["sanity.txt"],
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=another_try_can_help,
+    **RETRIES,
 )
 def backbone(work: Work) -> None:
     """Weights from scratch or fetched from where they are, checked against their shape: in Hugging Face layout."""

@@ -9,7 +9,7 @@ from lib.data.download import download as fetch
 from lib.data.download import identity as source_identity
 from lib.data.sample import ARCHIVE
 from lib.jsonfile import save_json
-from tasks.retries import RETRY_SECONDS, another_try_can_help
+from tasks.retries import RETRIES
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     unkeyed=["data.url", "data.sha256", "data.format"],
     identity=_identity,
     noted=["source.json"],
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=RETRY_SECONDS,
-    retry_condition_fn=another_try_can_help,
+    **RETRIES,
 )
 def download(work: Work) -> None:
     """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address

@@ -1,4 +1,4 @@
-"""When a network step tries again, and how long it waits before that."""
+"""When a network step tries again, and how long it waits before that: `@step(..., **RETRIES)`."""
 
 from typing import Any
 
@@ -11,3 +11,10 @@ def another_try_can_help(task: Any, task_run: Any, state: Any) -> bool:  # noqa:
     """Whether another try can end differently: after a time-out it can, after a 404 or a bad checksum it cannot."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, SourceError) and error.temporary
+
+
+RETRIES: dict[str, Any] = {
+    "retries": len(RETRY_SECONDS),
+    "retry_delay_seconds": RETRY_SECONDS,
+    "retry_condition_fn": another_try_can_help,
+}

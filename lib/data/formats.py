@@ -206,12 +206,19 @@ def _as_text(where: str, column: str, value: object) -> str:
             f"{where}: column {column!r} holds a {type(value).__name__}: texts and labels must be text,"
             " numbers or booleans"
         )
-    text = str(value)
+    return whole_characters(str(value), f"{where}: column {column!r}", whole="row")
+
+
+def whole_characters(text: str, where: str, *, whole: str) -> str:
+    """The text, if it can be written as UTF-8; `whole` is what it is part of.
+
+    Raises MessagesError: JSON can say "\\ud83d" without the other half of the pair.
+    """
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # JSON can say "\ud83d" without the other half of the pair
+    except UnicodeEncodeError as error:
         raise MessagesError(
-            f"{where}: column {column!r} holds half a character (\\u{ord(text[error.start]):04x} without its"
-            " pair): correct it or remove the row"
+            f"{where} holds half a character (\\u{ord(text[error.start]):04x} without its pair): correct it or remove"
+            f" the {whole}"
         ) from error
     return text

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.duplicates import normalise
-from lib.data.formats import check_utf8
+from lib.data.formats import check_utf8, whole_characters
 from lib.data.messages import spread
 from lib.errors import MessagesError
 
@@ -151,14 +151,7 @@ def _text(where: str, field: str, value: Any) -> str:
         return ""
     if not isinstance(value, str):
         raise MessagesError(f"{where}: {field!r} is {_kind(value)}: put text there, in double quotes")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # JSON can say "\ud83d" without the other half of the pair
-        raise MessagesError(
-            f"{where}: {field!r} holds half a character (\\u{ord(value[error.start]):04x} without its"
-            " pair): correct it or remove the entry"
-        ) from error
-    return value
+    return whole_characters(value, f"{where}: {field!r}", whole="entry")
 
 
 def _kind(value: Any) -> str:

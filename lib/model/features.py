@@ -99,9 +99,9 @@ def write_features(
         if isinstance(module, nn.Linear):
             module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
     lengths = [len(sequence) for sequence in sequences]
-    header = _header(lengths, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
-    row_size = backbone.config.emb_dim * DTYPES[dtype].itemsize
-    begins = len(header) + row_size * np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    header = _header(offsets, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
+    begins = len(header) + backbone.config.emb_dim * DTYPES[dtype].itemsize * offsets
     budget = RUN_TOKENS[torch.device(device).type]
     batches = batches_by_tokens(lengths, budget)
     batches.reverse()  # the longest first: what does not fit into memory shows at once
@@ -172,9 +172,10 @@ def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: i
     return x.to(DTYPES[dtype]).cpu()
 
 
-def _header(lengths: Sequence[int], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str) -> bytes:
+def _header(
+    offsets: np.ndarray[Any, np.dtype[np.int64]], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str
+) -> bytes:
     """All of the file but the features, which come last: safetensors' own header, then offsets and ids."""
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     small = {"offsets": offsets.astype("<i8"), "ids": np.asarray(ids).astype("<i8")}
     fields: dict[str, Any] = {"__metadata__": {"format": "pt", "blocks": str(blocks)}}
     at = 0

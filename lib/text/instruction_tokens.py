@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.errors import RecipeError
+from lib.text.tokens import require_within_context
 
 if TYPE_CHECKING:
     import tiktoken
@@ -75,11 +75,7 @@ def tokenize_entries(
     Raises:
         RecipeError: `max_length` is over the model's context.
     """
-    if max_length is not None and max_length > context_length:
-        raise RecipeError(
-            f"encoding.max_length {max_length} is over the model's context of {context_length}: choose"
-            f" {context_length} or less, or null for all of it"
-        )
+    require_within_context(max_length, context_length, null_means="all of it")
     limit = context_length if max_length is None else max_length
     tables, reports = {}, {}
     for name, split in splits.items():

@@ -43,6 +43,15 @@ def tokenize(texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: i
     return [encoding.encode_ordinary(text)[:max_length] for text in texts]
 
 
+def require_within_context(max_length: int | None, context_length: int, *, null_means: str) -> None:
+    """Raises RecipeError if `max_length` is over the model's context, in tokens both."""
+    if max_length is not None and max_length > context_length:
+        raise RecipeError(
+            f"encoding.max_length {max_length} is over the model's context of {context_length}: choose"
+            f" {context_length} or less, or null for {null_means}"
+        )
+
+
 def tokenize_splits(
     splits: Mapping[str, pd.DataFrame],
     *,
@@ -64,11 +73,7 @@ def tokenize_splits(
     Raises:
         RecipeError: `max_length` is over the model's context.
     """
-    if max_length is not None and max_length > context_length:
-        raise RecipeError(
-            f"encoding.max_length {max_length} is over the model's context of {context_length}:"
-            f" choose {context_length} or less, or null for the longest training message"
-        )
+    require_within_context(max_length, context_length, null_means="the longest training message")
     whole = {name: tokenize(split["text"], encoding) for name, split in splits.items()}
     longest = max(len(tokens) for tokens in whole["train"])
     limit = max_length if max_length is not None else min(longest, context_length)
