@@ -1,28 +1,34 @@
 """Typed recipes of the second flow: every knob of a run that teaches a GPT to follow instructions.
 
-Here belong the fields and their checks, as those of classifiers are in `lib.recipe`, from which everything comes that
-means the same for both. Reading them from YAML and the command line is in `lib.recipe_file`.
+Here belong the fields that a classifier's recipe does not have, and what is different about those that it has too;
+those are in `lib.recipe_sections`. Reading them from YAML and the command line is in `lib.recipe_file`.
 """
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from lib.recipe import (
-    Data,
+from lib.recipe_sections import (
+    CheckpointEvery,
+    Confidence,
     Encoding,
-    Evaluation,
+    Epochs,
+    EvaluateEvery,
     Lora,
+    Loss,
     Model,
+    Optimisation,
+    RegisteredName,
     Registry,
     Section,
     Seed,
+    Size,
+    Source,
     Text,
-    Training,
-    filled_from_source,
+    Weights,
+    adapters_are_unused,
 )
 from lib.text.prompts import StyleName
 
@@ -41,40 +47,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _like(section: type[Section], name: str, **changed: Any) -> Any:
-    """The field `name` of a classifier recipe's section, with its limits and description, but for what is `changed`."""
-    field = copy(section.model_fields[name])
-    for attribute, value in changed.items():
-        setattr(field, attribute, value)
-    return field
-
-
-class InstructData(Section):
+class InstructData(Source):
     """Where the instructions come from: a JSON list of objects with `instruction`, `input` and `output`, or one such
     object a line."""
+
+    presets: ClassVar = PRESETS
 
     source: Literal["sample", "published", "file"] = Field(
         default="file",
         description="the bundled entries, the published 1,100, or your own file at `data.url`",
     )
-    url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = _like(Data, "url")
-    sha256: str | None = _like(Data, "sha256")
-    member: Text | None = Field(default=None, description="the file inside a zip archive (null: the only one)")
     empty_text: Literal["error", "drop"] = Field(
         default="error",
         description="what to do with an entry whose instruction or output is empty: refuse the file, or leave it out",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_source(cls, given: Any) -> Any:
-        return filled_from_source(given, PRESETS)
-
-    @model_validator(mode="after")
-    def _file_has_a_place(self) -> InstructData:
-        if self.source == "file" and self.url is None:
-            raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
-        return self
 
 
 class InstructSplit(Section):
@@ -109,10 +95,9 @@ class Prompt(Section):
     )
 
 
-class InstructEncoding(Section):
+class InstructEncoding(Encoding):
     """How texts become tokens."""
 
-    name: Literal["gpt2"] = _like(Encoding, "name")
     max_length: int | None = Field(
         default=None,
         ge=1,
@@ -123,10 +108,8 @@ class InstructEncoding(Section):
 class InstructModel(Model):
     """The GPT that learns to follow instructions."""
 
-    size: Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"] = _like(
-        Model, "size", default="from-weights"
-    )
-    weights: Text = _like(Model, "weights", default="openai-community/gpt2-medium")
+    size: Size = "from-weights"
+    weights: Weights = "openai-community/gpt2-medium"
     tied_output: bool = Field(
         default=True,
         description="predict tokens with the matrix that embeds them, as GPT-2 does; false: with a copy of it that"
@@ -142,45 +125,28 @@ class InstructModel(Model):
         return self
 
 
-class InstructLora(Lora):
-    """Low-rank adapters (Hu et al. 2021), with `training.trainable` lora. They are merged into the weights at the
-    end."""
-
-
-class InstructTraining(Section):
+class InstructTraining(Optimisation):
     """The optimisation. The loss is the mean over all tokens of a batch that are to be predicted."""
 
+    epochs: Epochs = 2
+    evaluate_every: EvaluateEvery = 5
+    checkpoint_every: CheckpointEvery = 100
     trainable: Literal["last_block", "last_two_blocks", "all", "lora"] = Field(
         default="all",
         description="which part learns: the last norm and the last block or two; everything; or small matrices beside"
         " those of the model (see `lora`)",
     )
-    epochs: int = Field(default=2, ge=1, description="passes over the training entries")
-    batch_size: int = Field(default=8, ge=1, description="entries a batch")
     order: Literal["sorted", "published"] = Field(
         default="sorted",
-        description="batches of entries of similar length, so that little is padded and none is left out; or shuffled"
-        " without regard to length and without the last partial batch",
+        description="batches of entries of similar length, so that little is padded and none is left out, and an"
+        " evaluation after each epoch; or shuffled without regard to length and without the last partial batch, and"
+        " evaluated within epochs only",
     )
-    learning_rate: float = _like(Training, "learning_rate")
-    weight_decay: float = _like(Training, "weight_decay")
-    schedule: Literal["constant", "cosine"] = _like(Training, "schedule")
-    warmup_steps: int = _like(Training, "warmup_steps")
-    gradient_clip: float | None = _like(Training, "gradient_clip")
-    gradient_accumulation: int = _like(Training, "gradient_accumulation")
     gradient_checkpointing: bool = Field(
         default=False,
         description="keep only what enters each block and compute the rest again for the gradients: less memory, about"
         " a third more time",
     )
-    seed: Seed = Field(default=123, description="seed of the order of entries, of adapters and of dropout")
-    evaluate_every: int = _like(Training, "evaluate_every", default=5)
-    evaluate_batches: int | None = _like(Training, "evaluate_batches")
-    checkpoint_every: int = _like(Training, "checkpoint_every", default=100)
-    keep: Literal["last", "best"] = _like(Training, "keep")
-    patience: int | None = _like(Training, "patience")
-    precision: Literal["float32", "bfloat16"] = _like(Training, "precision")
-    device: Literal["auto", "cpu", "cuda"] = _like(Training, "device")
 
 
 class Respond(Section):
@@ -237,13 +203,30 @@ class Judge(Section):
 class InstructEvaluation(Section):
     """What the final figures contain."""
 
-    confidence: float = _like(Evaluation, "confidence")
+    confidence: Confidence = 0.95
 
 
-class InstructRegistry(Section):
+class InstructPublished(Section):
+    """What was published for a recipe; a run prints its own figures beside it.
+
+    No step reads it.
+    """
+
+    weights: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
+        " manifest has them (null: nothing was published)",
+    )
+    before_loss: tuple[Loss, Loss] | None = Field(
+        default=None, description="of train and validation before the first step, in nats"
+    )
+    judge_mean: float | None = Field(default=None, ge=0, le=100, description="the judge's mean score of the answers")
+
+
+class InstructRegistry(Registry):
     """Where the model goes in MLflow's registry."""
 
-    name: str = _like(Registry, "name", default="instruction-follower")
+    name: RegisteredName = "instruction-follower"
 
 
 class InstructRecipe(Section):
@@ -255,9 +238,25 @@ class InstructRecipe(Section):
     prompt: Prompt = Prompt()
     encoding: InstructEncoding = InstructEncoding()
     model: InstructModel = InstructModel()
-    lora: InstructLora = InstructLora()
+    lora: Lora = Lora()
     training: InstructTraining = InstructTraining()
     respond: Respond = Respond()
     judge: Judge = Judge()
     evaluation: InstructEvaluation = InstructEvaluation()
+    published: InstructPublished = InstructPublished()
     registry: InstructRegistry = InstructRegistry()
+
+    @model_validator(mode="after")
+    def _adapters_are_used(self) -> InstructRecipe:
+        if self.lora != Lora() and self.training.trainable != "lora":
+            raise ValueError(adapters_are_unused("training.trainable", self.training.trainable))
+        return self
+
+    @model_validator(mode="after")
+    def _published_figures_have_published_batches(self) -> InstructRecipe:
+        if self.training.published_figures and self.training.order != "published":
+            raise ValueError(
+                "training.published_figures is true, and with training.order 'sorted' the batches are not the published"
+                " ones: choose order 'published', or leave those figures out"
+            )
+        return self

@@ -1,17 +1,32 @@
 """Typed recipes: every knob of a run, with its unit, its default and what it conflicts with.
 
-Here belong the fields and their checks. Reading them from YAML and the command line is in `lib.recipe_file`; what a
-field does lives with the code that does it. Functions in `lib` take plain values, never a recipe.
+Here belong the fields of classifiers and their checks; what the other flow has as well is in `lib.recipe_sections`.
+Reading them from YAML and the command line is in `lib.recipe_file`; what a field does lives with the code that does it.
+Functions in `lib` take plain values, never a recipe.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator, model_validator
+
+from lib.recipe_sections import (
+    Confidence,
+    Encoding,
+    Lora,
+    Loss,
+    Model,
+    Optimisation,
+    Registry,
+    Section,
+    Seed,
+    Share,
+    Source,
+    Text,
+    adapters_are_unused,
+)
 
 SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
 
@@ -41,69 +56,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "file": {},
 }
 
-# The sizes of OpenAI's own files, by what model.weights calls them.
-OPENAI_SIZES = {
-    "openai:124M": "gpt2-small",
-    "openai:355M": "gpt2-medium",
-    "openai:774M": "gpt2-large",
-    "openai:1558M": "gpt2-xl",
-}
-
-SHA256 = r"^[0-9a-f]{64}$"
-# What MLflow accepts as a name, and in the filters that look for it.
-REGISTERED_NAME = r"^[^/:'\"\\]+$"
-PATTERNS = {  # in words
-    SHA256: "64 digits from 0-9 and a-f",
-    REGISTERED_NAME: "text without slashes, colons and quotes",
-}
 POSITION = re.compile(r"[0-9]{1,9}")
-Text = Annotated[str, Field(min_length=1)]
 Column = str | Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's and torch's generators both accept
-Share = Annotated[float, Field(ge=0, le=1)]
-Loss = Annotated[float, Field(ge=0)]
 
 
-class Section(BaseModel):
-    """One group of a recipe's fields: immutable, and closed to fields it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_no_switches(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic would read `epochs: yes` as 1.
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise PydanticCustomError("switch", "true and false are no values of this field")
-        return value
-
-
-def filled_from_source(given: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
-    """A data section's values with those of its `source` where it leaves them out or says null."""
-    if not isinstance(given, Mapping):
-        return given
-    preset = presets.get(str(given.get("source", "file")), {})
-    return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
-
-
-class Data(Section):
+class Data(Source):
     """Where the labelled texts come from and how their file is written."""
+
+    presets: ClassVar = PRESETS
 
     source: Literal["sample", "sms-spam", "file"] = Field(
         default="file", description="the bundled sample, the SMS Spam Collection, or your own file at `data.url`"
-    )
-    url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
-        default=None,
-        description="https://, file:// or a path; of several, the first that answers is used"
-        " (null: the source's own address)",
-    )
-    sha256: str | None = Field(
-        default=None,
-        pattern=SHA256,
-        description="checksum of the data file, after unpacking (null: the source's own, or not checked)",
-    )
-    member: Text | None = Field(
-        default=None, description="the file inside a zip archive (null: the only one, or the source's own)"
     )
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
         default=None, description="how the file is written (null: by the ending of its name)"
@@ -124,11 +87,6 @@ class Data(Section):
         description="what to do with a row whose text is empty: refuse the file, or leave the row out",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_source(cls, given: Any) -> Any:
-        return filled_from_source(given, PRESETS)
-
     @field_validator("text_column", "label_column", mode="before")
     @classmethod
     def _digits_are_a_position(cls, column: Any) -> Any:
@@ -137,8 +95,6 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Data:
-        if self.source == "file" and self.url is None:
-            raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
         if isinstance(self.text_column, int) != isinstance(self.label_column, int):
             raise ValueError(
                 "data.text_column and data.label_column must both be names (a file with a header row)"
@@ -182,65 +138,6 @@ class Split(Section):
         return self
 
 
-class Encoding(Section):
-    """How texts become tokens."""
-
-    name: Literal["gpt2"] = Field(default="gpt2", description="tiktoken's name of the encoding")
-    max_length: int | None = Field(
-        default=None,
-        ge=1,
-        description="tokens kept of each message (null: as many as the longest training message has)",
-    )
-
-
-class Model(Section):
-    """The backbone: the GPT before its classifier head."""
-
-    size: Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"] = Field(
-        default="tiny", description="the shape of the GPT; from-weights: whatever `model.weights` has"
-    )
-    weights: Text = Field(
-        default="scratch",
-        description="scratch (random numbers from `model.seed`); a local folder in Hugging Face layout or with OpenAI's"
-        " checkpoint; a .safetensors file; a repository on a Hugging Face hub, `owner/name`; or OpenAI's own files,"
-        " openai:124M, openai:355M, openai:774M or openai:1558M",
-    )
-    revision: Text | None = Field(
-        default=None,
-        description="which state of a repository: a commit, a tag or a branch (null: for openai-community/gpt2 and its"
-        " larger sisters the commit that is known here, otherwise the main branch)",
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an activation while training")
-    seed: Seed = Field(default=123, description="seed of weights made from scratch")
-    causal_mask: bool = Field(
-        default=True,
-        description="let each position see only itself and those before it, as GPT-2 was trained; false: all of them",
-    )
-
-    @model_validator(mode="after")
-    def _size_is_known(self) -> Model:
-        if self.size == "from-weights" and self.weights == "scratch":
-            raise ValueError("model.size is 'from-weights', but model.weights is 'scratch': name a folder or a size")
-        return self
-
-    @model_validator(mode="after")
-    def _weights_are_known(self) -> Model:
-        openai = self.weights.startswith("openai:")
-        if openai and self.weights not in OPENAI_SIZES:
-            raise ValueError(f"model.weights is {self.weights!r}: OpenAI's are {', '.join(OPENAI_SIZES)}")
-        if openai and self.size not in ("from-weights", OPENAI_SIZES[self.weights]):
-            raise ValueError(
-                f"model.size is {self.size!r}, but model.weights {self.weights!r} has the shape of"
-                f" {OPENAI_SIZES[self.weights]!r}: set model.size to that, or to 'from-weights'"
-            )
-        if self.revision is not None and (openai or self.weights == "scratch"):
-            raise ValueError(
-                f"model.revision is {self.revision!r}, but model.weights {self.weights!r} is no repository on a hub:"
-                " leave it out"
-            )
-        return self
-
-
 class Classifier(Section):
     """The head on the backbone, and which part of both learns."""
 
@@ -270,64 +167,11 @@ class Classifier(Section):
         return self
 
 
-LinearLayer = Literal["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"]
-
-
-class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021), with `classifier.trainable` lora. They are merged into the weights at the
-    end."""
-
-    rank: int = Field(default=8, ge=1, description="inner width of an adapter: each is a product of two matrices")
-    alpha: float = Field(default=8.0, gt=0, description="an adapter's output is multiplied by alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an input of an adapter")
-    layers: Annotated[tuple[LinearLayer, ...], Field(min_length=1)] = Field(
-        default=("attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"),
-        description="the linear layers of a block that get one",
-    )
-    blocks: int | None = Field(default=None, ge=1, description="the last so many blocks that get them (null: all)")
-
-
-class Training(Section):
+class Training(Optimisation):
     """The optimisation."""
 
-    epochs: int = Field(default=5, ge=1, description="passes over the training messages")
-    batch_size: int = Field(default=8, ge=1, description="messages a batch")
-    learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, after warm-up")
-    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's")
-    schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="the learning rate after warm-up: unchanged, or a half cosine down to zero"
-    )
-    warmup_steps: int = Field(
-        default=0, ge=0, description="optimizer steps over which the learning rate rises linearly"
-    )
-    gradient_clip: float | None = Field(
-        default=None, gt=0, description="largest norm of all gradients together (null: not clipped)"
-    )
-    gradient_accumulation: int = Field(default=1, ge=1, description="batches whose gradients make one optimizer step")
-    seed: Seed = Field(default=123, description="seed of the head, the order of messages and dropout")
-    evaluate_every: int = Field(default=50, ge=1, description="batches between two evaluations")
-    evaluate_batches: int | None = Field(
-        default=5, ge=1, description="batches of each split that an evaluation looks at (null: all of them)"
-    )
-    checkpoint_every: int = Field(
-        default=500, ge=1, description="batches between two checkpoints that a killed run resumes"
-    )
-    keep: Literal["last", "best"] = Field(
-        default="last", description="the weights after the last step, or those with the lowest validation loss"
-    )
-    patience: int | None = Field(
-        default=None, ge=1, description="stop after so many epochs without a lower validation loss (null: never)"
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="arithmetic of the matrix products"
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a CUDA device where there is one")
     ignore_index: int | None = Field(
         default=None, description="a class, by its number, whose messages do not count in the loss (null: none)"
-    )
-    published_figures: bool = Field(
-        default=False,
-        description="also measure what the published procedure prints before the first step and after the last one",
     )
     feature_cache: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -351,18 +195,12 @@ class Evaluation(Section):
     natural_prevalence: bool = Field(
         default=True, description="also estimate the figures at the source file's own class shares, using the reserve"
     )
-    confidence: float = Field(default=0.95, gt=0, lt=1, description="level of the confidence intervals")
+    confidence: Confidence = 0.95
     positive_label: str | None = Field(
         default=None,
         description="of two classes, the one that precision and recall are about (null: the last in alphabetical"
         " order)",
     )
-
-
-class Registry(Section):
-    """Where the classifier goes in MLflow's registry."""
-
-    name: str = Field(default="text-classifier", pattern=REGISTERED_NAME, description="the registered model's name")
 
 
 ThreeShares = tuple[Share, Share, Share]
@@ -404,10 +242,7 @@ class ClassifyRecipe(Section):
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:
         if self.lora != Lora() and self.classifier.trainable != "lora":
-            raise ValueError(
-                f"lora describes adapters, but classifier.trainable is {self.classifier.trainable!r}, which has none:"
-                " set it to 'lora', or leave the fields of lora out"
-            )
+            raise ValueError(adapters_are_unused("classifier.trainable", self.classifier.trainable))
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lib.errors import RecipeError
-from lib.recipe import PATTERNS, ClassifyRecipe, Section
+from lib.recipe import ClassifyRecipe
+from lib.recipe_sections import PATTERNS, Section
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 LONGEST_SHOWN = 60  # characters of a value or a name that an error shows

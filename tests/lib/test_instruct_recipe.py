@@ -12,6 +12,7 @@ from lib.instruct_recipe import PRESETS, InstructRecipe, InstructTraining
 from lib.model.sizes import SIZES
 from lib.recipe import Model, Training
 from lib.recipe_file import RECIPES, build_recipe, load_recipe, recipe_fields, unknown_field
+from lib.recipe_sections import Optimisation
 
 BUNDLED = ["book", "gpt2-medium", "gpt2-small", "quickstart"]
 PUBLISHED = {"data": {"source": "published"}}
@@ -65,6 +66,7 @@ BOOK = {
         "patience": None,
         "precision": "float32",
         "device": "auto",
+        "published_figures": True,
     },
     "respond": {
         "max_new_tokens": 256,
@@ -89,6 +91,11 @@ BOOK = {
         "timeout": 300.0,
     },
     "evaluation": {"confidence": 0.95},
+    "published": {
+        "weights": ["6dcaa7a952f72f9298047fd5137cd6e4f05f41da"],
+        "before_loss": [3.8259, 3.7619],
+        "judge_mean": 49.45,
+    },
     "registry": {"name": "instructions-book"},
 }
 
@@ -153,12 +160,13 @@ def test_gpt2_medium_is_the_default() -> None:
 def test_shared_fields_are_those_of_a_classifier_but_for_their_defaults() -> None:
     """Their limits and descriptions are taken over, not repeated."""
     fields = {field.path: field for field in recipe_fields(InstructTraining)}
-    shared = fields.keys() & {field.path for field in recipe_fields(Training)} - {"epochs", "batch_size", "seed"}
-    assert len(shared) == 13
+    shared = fields.keys() & {field.path for field in recipe_fields(Training)}
+    assert shared == {field.path for field in recipe_fields(Optimisation)}
     theirs = {field.path: field for field in recipe_fields(Training)}
     for name in shared:
         assert (fields[name].kind, fields[name].description) == (theirs[name].kind, theirs[name].description)
     assert {name for name in shared if fields[name].default != theirs[name].default} == {
+        "epochs",
         "evaluate_every",
         "checkpoint_every",
     }
@@ -206,7 +214,8 @@ def test_refused_in_one_sentence(values: dict[str, Any], sentence: str) -> None:
 
 
 def test_overrides_are_read_by_the_fields_of_this_recipe() -> None:
-    recipe = loaded("book", {"judge.provider": "off", "encoding.max_length": "null", "lora.layers": "[mlp.expansion]"})
+    overrides = {"judge.provider": "off", "encoding.max_length": "null", "lora.layers": "[mlp.expansion]"}
+    recipe = loaded("book", {**overrides, "training.trainable": "lora"})
     assert (recipe.judge.provider, recipe.encoding.max_length) == ("off", None)
     assert recipe.lora.layers == ("mlp.expansion",)
 

@@ -343,4 +343,4 @@ def test_every_field_has_a_description_and_a_default_that_it_accepts() -> None:
 def test_prefects_form_can_be_built_from_the_recipe() -> None:
     schema = ClassifyRecipe.model_json_schema()
     assert schema["required"] == ["data"]
-    assert schema["$defs"]["Training"]["properties"]["epochs"]["description"] == "passes over the training messages"
+    assert schema["$defs"]["Training"]["properties"]["epochs"]["description"] == "passes over the training split"

@@ -308,4 +308,4 @@ def test_a_field_in_words() -> None:
     fields = {field.path: field for field in recipe_fields()}
     assert fields["training.patience"].kind == "a whole number of at least 1 or null"
     assert fields["training.patience"].default is None
-    assert fields["training.epochs"].description == "passes over the training messages"
+    assert fields["training.epochs"].description == "passes over the training split"
