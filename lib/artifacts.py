@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import time
@@ -28,7 +27,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.checksum import file_sha256
-from lib.disk import disk_full_is_clear
+from lib.disk import disk_full_is_clear, sync
 from lib.errors import StoreError
 
 MANIFEST = "manifest.json"
@@ -243,8 +242,8 @@ class Store:
 
     def _publish(self, folder: Path, step: str, key: str) -> None:
         for path in folder.rglob("*"):
-            _sync(path)
-        _sync(folder)
+            sync(path)
+        sync(folder)
         final = self.root / step / key
         if final.exists():
             if not self.problems(step, key):
@@ -253,7 +252,7 @@ class Store:
             final.rename(folder.with_name(f"{folder.name}-damaged"))
             shutil.rmtree(folder.with_name(f"{folder.name}-damaged"), ignore_errors=True)
         folder.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
 
 
 def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
@@ -286,12 +285,4 @@ def _versions() -> dict[str, str]:
 
 def _write_synced(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
-    _sync(file)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file)

@@ -1,6 +1,7 @@
-"""A full disk, said clearly. Whoever writes much wraps the writing in this; nothing else belongs here."""
+"""What writing to a disk needs that Python does not do: a full one said clearly, and what is written really there."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,3 +36,12 @@ def _free(folder: Path) -> str:
     """What is free where `folder` is, or will be once it is made."""
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return f"{shutil.disk_usage(existing).free / 2**20:,.1f} MiB free"
+
+
+def sync(path: Path) -> None:
+    """Waits until what was written to a file, or the names in a folder, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

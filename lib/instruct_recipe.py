@@ -163,6 +163,16 @@ class Respond(Section):
     )
     seed: Seed = Field(default=123, description="seed of the drawing")
 
+    @model_validator(mode="after")
+    def _something_is_drawn(self) -> Respond:
+        for name, value in (("top_k", self.top_k), ("top_p", self.top_p)):
+            if self.temperature == 0 and value is not None:
+                raise ValueError(
+                    f"respond.{name} is {value}, and with respond.temperature 0 nothing is drawn: raise that,"
+                    f" or leave {name} out"
+                )
+        return self
+
 
 class Judge(Section):
     """Who scores the answers to the test entries, from 0 to 100."""

@@ -4,17 +4,17 @@ Here belongs what makes a prediction agree with the training: encoding, cutting 
 that lies beside the weights. Who asks (the command line, MLflow's server) is not known here.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from lib.errors import MessagesError, WeightsError
-from lib.model.classifier import RECIPE, Classifier, class_probabilities, load_classifier
+from lib.errors import MessagesError
+from lib.labels import MOST_PROBABLE, given_labels, positive_class
+from lib.model.classifier import Classifier, class_probabilities, load_classifier
+from lib.model.saved import RECIPE, SavedFields
 from lib.text.batching import Padding
-from lib.text.encoding import load_encoding
+from lib.text.encoding import LONGEST_TEXT, load_encoding
 from lib.text.tokens import tokenize
 
 WINDOW = 4096  # texts in memory at once: enough to batch those of similar length, however many there are
@@ -22,7 +22,7 @@ WINDOW = 4096  # texts in memory at once: enough to batch those of similar lengt
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label, and the probability of each label; they sum to one."""
+    """The label that is given, and the probability of each label; they sum to one."""
 
     label: str
     probabilities: dict[str, float]
@@ -36,6 +36,8 @@ class Predictor:
     max_length: tokens kept of each text.
     padding: as in the recipe's `classifier.padding`.
     precision: arithmetic of the matrix products, "float32" or "bfloat16".
+    positive, threshold: of two labels, the one that is given from this probability on (0.5: the more probable one is);
+        `positive` is None where there are more labels, of which the most probable one is given.
     device: "auto", "cpu" or "cuda".
     """
 
@@ -44,22 +46,30 @@ class Predictor:
     max_length: int
     padding: Padding
     precision: str
+    positive: str | None = None
+    threshold: float = MOST_PROBABLE
     device: str = "auto"
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
         """The predictor of a classifier's folder: model.safetensors, config.json, labels.json and recipe.json.
 
-        Raises WeightsError if a file is missing, damaged or does not fit the others.
+        Raises WeightsError if a file is missing, damaged or does not fit the others, LabelError if the recipe's
+        positive label or threshold does not fit the labels.
         """
         classifier = load_classifier(folder)
-        recipe = json.loads((folder / RECIPE).read_text(encoding="utf-8"))  # load_classifier has checked that it can
+        recipe = SavedFields(folder / RECIPE)
+        threshold = recipe.get("evaluation.threshold", float | int | None)
+        if threshold is None:
+            threshold = MOST_PROBABLE  # the first classifiers were saved without one
         return cls(
             classifier,
-            encoding=_field(recipe, "encoding", "name", str, folder),
-            max_length=_field(recipe, "encoding", "max_length", int, folder),
-            padding=_field(recipe, "classifier", "padding", str | int, folder),
-            precision=_field(recipe, "training", "precision", str, folder),
+            encoding=recipe.get("encoding.name", str),
+            max_length=recipe.get("encoding.max_length", int),
+            padding=recipe.get("classifier.padding", str | int),
+            precision=recipe.get("training.precision", str),
+            positive=positive_class(classifier.labels, recipe.get("evaluation.positive_label", str | None), threshold),
+            threshold=threshold,
             device=device,
         )
 
@@ -77,7 +87,7 @@ class Predictor:
         before = 0
         while window := list(islice(waiting, WINDOW)):
             for position, text in enumerate(window, start=before + 1):
-                _require_text(text, position)
+                require_text(text, position)
             yield from self._predict(window)
             before += len(window)
 
@@ -90,20 +100,18 @@ class Predictor:
             device=self.device,
             precision=self.precision,
         )
-        for row in probabilities:
-            yield Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, row.tolist(), strict=True)))
+        given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
+        for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
+            yield Prediction(self.labels[index], dict(zip(self.labels, row, strict=True)))
 
 
-def _require_text(text: object, position: int) -> None:
+def require_text(text: object, position: int) -> None:
+    """Raises MessagesError, naming the position (from 1), if there is no text to classify."""
     if not isinstance(text, str):
         raise MessagesError(f"text {position} is not a string but {text!r}: give each text as a string")
     if not text.strip():
         raise MessagesError(f"text {position} is empty: leave it out, there is nothing to classify")
-
-
-def _field(recipe: dict[str, Any], section: str, name: str, kind: Any, folder: Path) -> Any:
-    """A field of the recipe as the training resolved it."""
-    value = recipe.get(section, {}).get(name)
-    if not isinstance(value, kind):
-        raise WeightsError(f"{folder / RECIPE} has {section}.{name} = {value!r}: train the classifier again")
-    return value
+    if len(text) > LONGEST_TEXT:
+        raise MessagesError(
+            f"text {position} has {len(text):,} characters: cut it, {LONGEST_TEXT:,} is the most that can be encoded"
+        )

@@ -38,6 +38,9 @@ class Listener(Protocol):
     def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
         """What the published procedure prints `before` or `after`: see `lib.training.published`."""
 
+    def on_sample(self, epoch: int, text: str) -> None:
+        """What a model that learns to follow instructions answers to one of them, after this many epochs."""
+
 
 class Nobody:
     """A listener that does nothing."""
@@ -46,4 +49,7 @@ class Nobody:
         """Nothing."""
 
     def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def on_sample(self, epoch: int, text: str) -> None:
         """Nothing."""

@@ -201,6 +201,49 @@ class Evaluation(Section):
         description="of two classes, the one that precision and recall are about (null: the last in alphabetical"
         " order)",
     )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="of two classes, the positive label is given from this probability on, in the final figures and in"
+        " every later answer (0.5: the more probable label is given)",
+    )
+
+
+class ClassifierRegistry(Registry):
+    """Where the classifier goes in MLflow's registry, and when it becomes the champion there.
+
+    Every version of a name is measured on the same frozen test set: that of the first run under the name.
+    """
+
+    promote: Literal["better", "never"] = Field(
+        default="better",
+        description="make a new version the champion if it is better than the present one on the frozen test set, or"
+        " only register it",
+    )
+    significance: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="with promote better, the largest p-value of the paired test (McNemar's) at which a version counts"
+        " as better",
+    )
+    max_false_positive_increase: Share = Field(
+        default=0.0,
+        description="with promote better, how much higher than the champion's the false-positive rate may be (0.01: one"
+        " percentage point)",
+    )
+
+    @model_validator(mode="after")
+    def _gate_is_used(self) -> ClassifierRegistry:
+        gate = ("significance", "max_false_positive_increase")
+        changed = [name for name in gate if getattr(self, name) != type(self).model_fields[name].default]
+        if self.promote == "never" and changed:
+            raise ValueError(
+                f"registry.{changed[0]} is {getattr(self, changed[0]):g}, but registry.promote is 'never', which"
+                " compares nothing: set it to 'better', or leave that field out"
+            )
+        return self
 
 
 ThreeShares = tuple[Share, Share, Share]
@@ -237,7 +280,7 @@ class ClassifyRecipe(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     published: Published = Published()
-    registry: Registry = Registry()
+    registry: ClassifierRegistry = ClassifierRegistry()
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:

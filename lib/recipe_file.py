@@ -7,6 +7,7 @@ and what contradicts what, are in `lib.recipe`.
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -254,6 +255,15 @@ class _Loader(yaml.SafeLoader):
                 problem=f"{_shortened(str(node.value))} is no {kind}: correct it, or put it in quotes",
                 problem_mark=node.start_mark,
             ) from error
+
+
+# YAML 1.1, which PyYAML reads, has yes, no, on and off for switches as well; to a recipe `off` is a word.
+_SWITCH = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _SWITCH]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_SWITCH, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 def _read_yaml(file: Path) -> Mapping[Any, Any]:

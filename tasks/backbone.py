@@ -10,11 +10,10 @@ from tasks.services import home
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
-    from lib.recipe import ClassifyRecipe
-    from tasks.step import Inputs
+    from tasks.step import AnyRecipe, Inputs
 
 
-def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
     """What the weights are: a seed, the files' hashes or a commit; never the folder where they lie."""
     if recipe.model.weights == SCRATCH:
         return {"seed": str(recipe.model.seed)}
@@ -29,7 +28,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     noted=["sanity.txt"],
     **RETRIES,
 )
-def backbone(work: Work) -> None:
+def backbone(work: Work[AnyRecipe]) -> None:
     """Weights from scratch or fetched from where they are, checked against their shape: in Hugging Face layout."""
     from lib.model.gpt import new_gpt
     from lib.model.pretrained import load_pretrained

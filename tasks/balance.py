@@ -10,10 +10,11 @@ from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
+    from lib.recipe import ClassifyRecipe
 
 
 @step("balance", reads=["balance.method", "balance.seed"])
-def balance(work: Work, messages: Artifact) -> None:
+def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
     """Draws from or repeats classes as the recipe says: `balanced.parquet`, and the rest in `reserve.parquet`."""
     balanced = balance_messages(
         load_table(messages.file("messages.parquet"), MESSAGES),

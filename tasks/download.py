@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lib.data.download import data_ending
 from lib.data.download import download as fetch
@@ -42,15 +44,28 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     noted=["source.json"],
     **RETRIES,
 )
-def download(work: Work) -> None:
+def download(work: Work[ClassifyRecipe]) -> None:
     """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address
     are in `source.json`.
     """
     data = work.recipe.data
+    addresses = _addresses(work.recipe)
+    got = fetch_source(work, addresses)
+    if data.format is None:
+        ending = data_ending(addresses, member=data.member, sha256=data.sha256, unpacked_name=got.name)
+        got.rename(got.with_name(f"source{ending}"))
+    else:
+        got.rename(got.with_name("source"))
+
+
+def fetch_source(work: Work[Any], addresses: Sequence[str]) -> Path:
+    """Fetches the file that the recipe's `data` names into `data/`, and writes `source.json`; the file has its own name
+    still."""
+    data = work.recipe.data
     folder = work.folder / "data"
     folder.mkdir()
     got = fetch(
-        _addresses(work.recipe),
+        addresses,
         folder,
         scratch=work.scratch,
         member=data.member,
@@ -58,13 +73,8 @@ def download(work: Work) -> None:
         progress=work.progress,
         warn=work.log.warning,
     )
-    ending = ""
-    if data.format is None:
-        ending = data_ending(
-            _addresses(work.recipe), member=data.member, sha256=data.sha256, unpacked_name=got.file.name
-        )
-    got.file.rename(folder / f"source{ending}")
     if data.sha256 is None:
         work.log.info("%s is not pinned: add data.sha256: %s to notice when it changes", got.address, got.sha256)
     source = {"name": got.file.name, "address": got.address, "sha256": got.sha256, "size": got.size}
     save_json(source, work.folder / "source.json")
+    return got.file

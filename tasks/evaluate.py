@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from lib.checksum import file_sha256
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.jsonfile import load_json
+from lib.labels import MOST_PROBABLE
 from lib.model.folder import read_config
-from tasks.features import inputs_of
 from tasks.services import PROJECT
 from tasks.step import Work, step
 
@@ -27,7 +27,7 @@ def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
 
 @step(
     "evaluate",
-    reads=["evaluation", "classifier", "training", "balance.method"],
+    reads=["evaluation", "classifier", "training", "balance.method", "encoding.name"],
     unkeyed=[
         "training.checkpoint_every",
         "training.feature_cache",
@@ -38,33 +38,38 @@ def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     tags=["gpu"],
 )
 def evaluate(
-    work: Work,
+    work: Work[ClassifyRecipe],
     messages: Artifact,
     balance: Artifact,
-    split: Artifact,
+    holdout: Artifact,
     tokenize: Artifact,
     features: Artifact,
     finetune: Artifact,
 ) -> None:
-    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`."""
+    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and what
+    later messages are compared with, `drift_profile.json`."""
+    from lib.evaluation.drift_profile import write_profile
     from lib.evaluation.evaluate import evaluate as write_evaluation
     from lib.model.classifier import load_classifier
+    from lib.model.features import split_inputs
     from lib.training.history import read_history
 
     recipe = work.recipe
-    texts = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    texts = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    class_counts = load_json(messages.file("profile.json"))["labels"]
     write_evaluation(
         load_classifier(finetune.folder),
         splits=texts,
-        inputs={name: inputs_of(tokenize, features, name) for name in texts},
+        inputs={name: split_inputs(tokenize.folder, features.folder, name) for name in texts},
         history=read_history(finetune.file("history.parquet")),
-        class_counts=load_json(messages.file("profile.json"))["labels"],
-        straddling=load_json(split.file("split.json"))["straddling"],
+        class_counts=class_counts,
+        straddling=load_json(holdout.file("split.json"))["straddling"],
         about=_about(work, finetune),
         padding=recipe.classifier.padding,
         max_length=load_json(tokenize.file("tokens.json"))["max_length"],
         positive_label=recipe.evaluation.positive_label,
+        threshold=recipe.evaluation.threshold,
         confidence=recipe.evaluation.confidence,
         baseline=recipe.evaluation.baseline,
         with_natural_prevalence=recipe.evaluation.natural_prevalence,
@@ -73,9 +78,15 @@ def evaluate(
         precision=recipe.training.precision,
         progress=work.progress,
     )
+    write_profile(
+        work.folder,
+        labels=load_json(finetune.file("labels.json")),
+        class_counts=class_counts,
+        encoding=recipe.encoding.name,
+    )
 
 
-def _about(work: Work, finetune: Artifact) -> dict[str, str]:
+def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
     """What the report says was trained. Only what the key covers may stand here."""
     config = read_config(finetune.folder)
     facts = load_json(finetune.file("training.json"))
@@ -87,6 +98,12 @@ def _about(work: Work, finetune: Artifact) -> dict[str, str]:
         "pooling": classifier.pooling,
         "padding": str(classifier.padding),
         "balance": work.recipe.balance.method,
+        **_threshold(work.recipe.evaluation.threshold),
         "training": f"{training.epochs} epochs, batches of {training.batch_size},"
         f" learning rate {training.learning_rate:g}, {training.precision}",
     }
+
+
+def _threshold(threshold: float) -> dict[str, str]:
+    """The threshold where it is not the usual one."""
+    return {} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib.data.tables import SPLITS, TOKENS, load_table
@@ -15,8 +14,6 @@ from lib.progress import part_of
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lib.artifacts import Artifact
     from lib.recipe import ClassifyRecipe
     from tasks.step import Inputs
@@ -85,7 +82,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     identity=_identity,
     tags=["gpu"],
 )
-def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
+def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact) -> None:
     """Runs the frozen part once over every message: a file of features for each split, and `features.json`, which says
     whether they are kept."""
     from lib.model.device import device_name
@@ -120,14 +117,3 @@ def features(work: Work, backbone: Artifact, tokenize: Artifact) -> None:
         done += tokens_of[name]
     for name in tables:
         (work.scratch / f"{name}.safetensors").rename(work.folder / f"{name}.safetensors")
-
-
-def inputs_of(tokenize: Artifact, features: Artifact, split: str) -> Sequence[Sequence[int] | Tensor]:
-    """What the classifier takes for each message of a split: its features where they are kept, otherwise its tokens."""
-    table = load_table(tokenize.file(f"{split}.parquet"), TOKENS)
-    file = features.file(f"{split}.safetensors")
-    if not file.exists():
-        return list(table["tokens"])
-    from lib.model.features import Features
-
-    return Features(file, table["id"].tolist())

@@ -12,6 +12,7 @@ from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
+    from lib.recipe import ClassifyRecipe
 
 
 @step(
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         "encoding.name",
     ],
 )
-def messages(work: Work, download: Artifact) -> None:
+def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source file: `messages.parquet`, and `profile.json` with counts and lengths."""
     (file,) = download.file("data").glob("source*")
     data = work.recipe.data

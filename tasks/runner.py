@@ -20,14 +20,17 @@ from tasks.prefect_cache import LOG
 from tasks.services import store_folder
 from tasks.step import Run, Step
 
+StepState = Literal["ran", "cached", "failed"]
+
 
 class Outcome(BaseModel):
     """What became of one step."""
 
     step: str
-    state: Literal["ran", "cached"]
+    state: StepState
     seconds: float
     artifact: Artifact | None
+    reason: str = ""  # why it failed, in one sentence
 
 
 class Performer:
@@ -52,15 +55,14 @@ class Performer:
         return artifact
 
     def note(
-        self, step: str, state: Literal["ran", "cached"], started: float, artifact: Artifact | None = None
+        self, step: str, state: StepState, started: float, artifact: Artifact | None = None, reason: str = ""
     ) -> None:
-        """Keeps the outcome of a step that began at `started` (time.monotonic)."""
-        self.outcomes.append(
-            Outcome(step=step, state=state, seconds=round(time.monotonic() - started, 3), artifact=artifact)
-        )
+        """Keeps the outcome of a step that began at `started` (time.monotonic); of one that failed, the reason."""
+        seconds = round(time.monotonic() - started, 3)
+        self.outcomes.append(Outcome(step=step, state=state, seconds=seconds, artifact=artifact, reason=reason))
 
     def state_of(self, step: str) -> str:
-        """`ran` or `cached`."""
+        """`ran`, `cached` or `failed`."""
         return next(outcome.state for outcome in self.outcomes if outcome.step == step)
 
 

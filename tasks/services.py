@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lib.errors import StoreError
 
@@ -91,6 +92,15 @@ def tracking_page() -> str:
 def without_password(address: str) -> str:
     """An address as it may be printed."""
     return re.sub(r"(?<=://)[^/\s]*@", "", address)
+
+
+def shareable(values: Any) -> Any:
+    """Nested values, such as a recipe's as JSON, without the passwords in addresses: for whatever others may read."""
+    if isinstance(values, dict):
+        return {name: shareable(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [shareable(value) for value in values]
+    return without_password(values) if isinstance(values, str) else values
 
 
 def configure() -> None:

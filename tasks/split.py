@@ -11,6 +11,7 @@ from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
+    from lib.recipe import ClassifyRecipe
 
 
 @step(
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         "split.group_duplicates",
     ],
 )
-def split(work: Work, balance: Artifact) -> None:
+def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
     """Divides the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
     fractions = work.recipe.split
     splits = split_messages(

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from prefect import Task
 from prefect.serializers import JSONSerializer
@@ -21,13 +21,16 @@ from prefect.serializers import JSONSerializer
 from lib.artifacts import Artifact, Store, key_of
 from lib.errors import StoreError
 from lib.fingerprint import code_fingerprint
+from lib.instruct_recipe import InstructRecipe
 from lib.progress import Listener, Nobody, Progress, silent
 from lib.recipe import ClassifyRecipe
 from tasks.prefect_cache import CACHE, results_folder, run_log
-from tasks.services import store_folder
+from tasks.services import shareable, store_folder
 
 Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the name of the step that made each
-Identity = Callable[[ClassifyRecipe, Inputs], dict[str, str]]
+AnyRecipe = ClassifyRecipe | InstructRecipe
+Recipe = TypeVar("Recipe", bound=AnyRecipe)  # of the flow, or of the flows, that a step belongs to
+Identity = Callable[[Any, Inputs], dict[str, str]]
 
 
 class UndeclaredFieldError(Exception):
@@ -51,10 +54,10 @@ class DeclaredFields:
 
 
 @dataclass(frozen=True)
-class Work:
+class Work(Generic[Recipe]):
     """What a step's function works with."""
 
-    recipe: ClassifyRecipe  # only the declared fields can be read
+    recipe: Recipe  # only the declared fields can be read
     whole_recipe: Mapping[str, Any]  # as JSON, to be kept in `noted` files; results must not depend on it
     folder: Path  # to be filled: becomes the artifact
     scratch: Path  # survives an interruption of this step
@@ -69,7 +72,7 @@ class Work:
 class Run:
     """What every step of one flow run shares; none of it enters a key."""
 
-    recipe: ClassifyRecipe
+    recipe: AnyRecipe
     tracking_run: str = ""
     progress: Progress = silent
     listener: Listener = field(default_factory=Nobody)
@@ -88,7 +91,7 @@ class Step:
     code: Mapping[str, str]  # the fingerprint of the code as it was when this process loaded it
     task_options: Mapping[str, Any]
 
-    def ingredients(self, recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, Any]:
+    def ingredients(self, recipe: AnyRecipe, inputs: Inputs) -> dict[str, Any]:
         """All that the artifact depends on, readable and as JSON; nothing in it names a place or a time."""
         ingredients: dict[str, Any] = {
             "step": self.name,
@@ -130,8 +133,8 @@ class Step:
         with store.write(self.name, key, ingredients, noted=self.noted, notes=notes) as folder:
             fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
             work = Work(
-                recipe=cast(ClassifyRecipe, fields),
-                whole_recipe=run.recipe.model_dump(mode="json"),
+                recipe=cast(AnyRecipe, fields),
+                whole_recipe=shareable(run.recipe.model_dump(mode="json")),
                 folder=folder,
                 scratch=store.scratch(self.name, key),
                 log=log,
@@ -181,7 +184,7 @@ def step(
     return make
 
 
-def _leaves(recipe: ClassifyRecipe, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _leaves(recipe: AnyRecipe, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """The fields at these paths with their values, those of a section one by one."""
     whole = recipe.model_dump(mode="json")
     for path in paths:

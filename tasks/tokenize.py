@@ -33,10 +33,10 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     unkeyed=["model.size", "model.weights", "model.revision"],
     identity=_identity,
 )
-def tokenize(work: Work, balance: Artifact, split: Artifact) -> None:
+def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -> None:
     """Encodes and cuts: a Parquet file for each split and the reserve, `tokens.json` with lengths and cuts."""
-    labels = load_labels(split.file("train.parquet"))
-    tables = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    labels = load_labels(holdout.file("train.parquet"))
+    tables = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
     tokenized = tokenize_splits(
         tables,

@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from prefect.exceptions import TerminationSignal
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -134,7 +135,8 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
 def tracked_run(
     tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[str]:
-    """An MLflow run, yielded as its id: FINISHED after the block, FAILED after an exception, KILLED after Ctrl-C."""
+    """An MLflow run, yielded as its id: FINISHED after the block, FAILED after an exception, KILLED after Ctrl-C or
+    when Prefect cancels it."""
     experiment_number = experiment_id(tracking, experiment)
     close_abandoned_runs(tracking, experiment_number)
     run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
@@ -152,7 +154,8 @@ def tracked_run(
 
 def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
     """Tells MLflow how a run ended; where that fails, a warning says so, because `error` is what the user must see."""
-    status = RunStatus.KILLED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+    ended_from_outside = isinstance(error, (KeyboardInterrupt, TerminationSignal))  # Ctrl-C, or cancelled on the page
+    status = RunStatus.KILLED if ended_from_outside else RunStatus.FAILED
     try:
         tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
         tracking.set_terminated(run_id, RunStatus.to_string(status))

@@ -71,6 +71,37 @@ class _Lines:
         raise StopIteration
 
 
+def delimited_records(
+    source: Iterable[str], name: str, *, separator: str, quoted: bool, flag: str, longest: int = LONGEST_FIELD
+) -> Iterator[tuple[int, list[str]]]:
+    """Each record of TSV or CSV that is no blank line, with the number of the line that it begins in.
+
+    `source`: its lines, with their ends; `quoted` as in `read_delimited`; `longest`: characters that a field may have.
+    Raises MessagesError, as records are taken, if a quote is never closed (`flag` is what tells how quotes are read) or
+    a field is too long.
+    """
+    csv.field_size_limit(longest)  # of the whole process; whoever reads next sets its own
+    lines = _Lines(source)
+    records = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    line = 1
+    try:
+        for record in records:
+            if lines.exhausted:
+                # A record that is complete is handed over before the next line is asked for.
+                raise MessagesError(
+                    f"{name}, line {line}: a double quote opens a field and none closes it;"
+                    f" close it, or make quotes part of the text with {flag} none"
+                )
+            if record:
+                yield line, record
+            line = records.line_num + 1
+    except csv.Error as error:
+        raise MessagesError(
+            f"{name}, line {line}: a field cannot be read ({error}): see whether a double quote there is closed, or"
+            f" make quotes part of the text with {flag} none"
+        ) from error
+
+
 def read_delimited(
     file: Path, name: str, *, separator: str, text_column: Column, label_column: Column, quoted: bool
 ) -> TextsAndLabels:
@@ -79,34 +110,21 @@ def read_delimited(
     quoted: double quotes may enclose a field with separators, line ends and doubled quotes in it, and have no
     meaning elsewhere, as `pandas.read_csv` has it. Otherwise they are characters like any other.
     """
-    csv.field_size_limit(LONGEST_FIELD)
     texts: list[str] = []
     labels: list[str] = []
     with file.open(encoding="utf-8-sig", newline="") as source:
-        lines = _Lines(source)
-        records = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         width, text_at, label_at = 0, 0, 0
-        line = 1
-        for record in records:
-            where = f"{name}, line {line}"
-            line = records.line_num + 1
-            if lines.exhausted:
-                # A record that is complete is handed over before the next line is asked for.
-                raise MessagesError(
-                    f"{where}: a double quote opens a field and none closes it;"
-                    " close it, or make quotes part of the text with --data.quoting none"
-                )
-            if not record:  # a blank line
-                continue
+        records = delimited_records(source, name, separator=separator, quoted=quoted, flag="--data.quoting")
+        for line, record in records:
             if not width:
                 width = len(record)
-                text_at = _position(name, "text_column", text_column, record)
-                label_at = _position(name, "label_column", label_column, record)
+                text_at = column_position(name, "--data.text_column", text_column, record)
+                label_at = column_position(name, "--data.label_column", label_column, record)
                 if isinstance(text_column, str):
                     continue
             if len(record) != width:
                 raise MessagesError(
-                    f"{where} (row {len(texts)}) has {len(record)} fields where the first line has {width}:"
+                    f"{name}, line {line} (row {len(texts)}) has {len(record)} fields where the first line has {width}:"
                     " correct it, or see whether --data.format and --data.quoting fit the file"
                 )
             texts.append(record[text_at])
@@ -133,7 +151,7 @@ def read_jsonl(file: Path, name: str, *, text_column: Column, label_column: Colu
                     f'{where} is not a JSON object: every line must look like {{"text": …, "label": …}}'
                 )
             for field, column in columns.items():
-                _named(where, field, column, list(record))
+                require_column(where, f"--data.{field}", column, list(record))
             pairs.append([_as_text(where, column, record[column]) for column in columns.values()])
     return [text for text, _ in pairs], [label for _, label in pairs]
 
@@ -144,7 +162,7 @@ def read_parquet(file: Path, name: str, *, text_column: Column, label_column: Co
     try:
         with pq.ParquetFile(file) as source:
             for field, column in columns.items():
-                _named(name, field, column, source.schema_arrow.names)
+                require_column(name, f"--data.{field}", column, source.schema_arrow.names)
             table = source.read(columns=list(columns.values()))
         values = {column: table.column(column).to_pylist() for column in columns.values()}
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -158,22 +176,25 @@ def read_parquet(file: Path, name: str, *, text_column: Column, label_column: Co
     return texts, labels
 
 
-def _position(name: str, field: str, column: Column, first: Sequence[str]) -> int:
-    """Where the column is, given the first record of the file: its header, or a row like the others."""
+def column_position(name: str, flag: str, column: Column, first: Sequence[str]) -> int:
+    """Where the column is, given the first record of the file: its header, or a row like the others.
+
+    `flag` is what sets the column. Raises MessagesError if there is no such column, or more than one.
+    """
     if isinstance(column, str):
         hint = ", or to a position (0, 1, …) if the file has no header row"
-        _named(name, field, column, first, hint=hint)
+        require_column(name, flag, column, first, hint=hint)
         return first.index(column)
     if not 0 <= column < len(first):
         raise MessagesError(
-            f"{name} has {len(first)} column{'s' * (len(first) != 1)}, so --data.{field} cannot be"
+            f"{name} has {len(first)} column{'s' * (len(first) != 1)}, so {flag} cannot be"
             f" {column}: positions are counted from 0"
         )
     return column
 
 
-def _named(where: str, field: str, column: str, names: Sequence[str], *, hint: str = "") -> None:
-    """There is one column of this name, or MessagesError."""
+def require_column(where: str, flag: str, column: str, names: Sequence[str], *, hint: str = "") -> None:
+    """There is one column of this name, or MessagesError, with the nearest; `flag` is what sets the column."""
     if names.count(column) == 1:
         return
     if column in names:
@@ -182,7 +203,7 @@ def _named(where: str, field: str, column: str, names: Sequence[str], *, hint: s
     nearest = difflib.get_close_matches(column, names, n=1)
     raise MessagesError(
         f"{where} has no column {column!r}, only {', '.join(map(repr, shortened)) or 'none at all'}:"
-        f" set --data.{field} to one of these{hint}{f'; did you mean {nearest[0]!r}?' if nearest else ''}"
+        f" set {flag} to one of these{hint}{f'; did you mean {nearest[0]!r}?' if nearest else ''}"
     )
 
 

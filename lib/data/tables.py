@@ -35,6 +35,36 @@ TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
 # belongs to the response.
 ENTRIES = _schema(id=pa.int64(), instruction=pa.string(), input=pa.string(), output=pa.string())
 ENTRY_TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), response_start=pa.int64())
+# An entry with a model's response: `tokens` it wrote without the end token, `stopped` by itself before the limit.
+ANSWERS = _schema(
+    id=pa.int64(),
+    instruction=pa.string(),
+    input=pa.string(),
+    output=pa.string(),
+    response=pa.string(),
+    tokens=pa.int64(),
+    stopped=pa.bool_(),
+)
+# What is measured of one answer: see `lib.evaluation.answers`.
+MEASURED_ANSWERS = _schema(
+    id=pa.int64(),
+    exact_match=pa.bool_(),
+    chrf=pa.float64(),
+    characters=pa.int64(),
+    tokens=pa.int64(),
+    stopped=pa.bool_(),
+)
+# A judge's verdict: see `lib.evaluation.judge.Verdict`. Without a score, null.
+VERDICTS = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("score", pa.int64()),
+        pa.field("reply", pa.string(), nullable=False),
+        pa.field("reminders", pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+    ]
+)
 
 
 def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:

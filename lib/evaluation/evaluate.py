@@ -17,11 +17,11 @@ from lib.data.duplicates import normalise
 from lib.data.tables import SPLITS
 from lib.evaluation.baseline import baseline_probabilities
 from lib.evaluation.figures import write_figures
-from lib.evaluation.labels import positive_class
-from lib.evaluation.metrics import Probabilities, measure
+from lib.evaluation.metrics import Probabilities, Targets, measure
 from lib.evaluation.prevalence import natural_prevalence
 from lib.evaluation.report import Findings, write_report
 from lib.jsonfile import save_json
+from lib.labels import given_labels, positive_class
 from lib.model.classifier import Classifier, class_probabilities
 from lib.progress import Progress, part_of, silent
 from lib.text.batching import Padding
@@ -41,6 +41,7 @@ def evaluate(
     padding: Padding,
     max_length: int,
     positive_label: str | None,
+    threshold: float,
     confidence: float,
     baseline: bool,
     with_natural_prevalence: bool,
@@ -59,16 +60,17 @@ def evaluate(
         straddling: the part of that name in the split's report.
         about: what was trained, for the page: a few names with their values, in the order to show them in.
         padding, max_length: those of the training; what the classifier sees must not change.
+        positive_label, threshold: of two classes, the label that is given from this probability on.
         confidence: level of the intervals, between 0 and 1.
         with_natural_prevalence: also run the reserve, and estimate the figures at the shares of `class_counts`.
 
     Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for
     (the latter null where it cannot be estimated).
 
-    Raises LabelError if `positive_label` is not a label, or a split has no rows to measure.
+    Raises LabelError if `positive_label` and `threshold` do not fit the labels, or a split has no rows to measure.
     """
     labels = classifier.labels
-    positive = positive_class(labels, positive_label)
+    positive = positive_class(labels, positive_label, threshold)
     names = [*SPLITS, RESERVE] if with_natural_prevalence and RESERVE in splits else list(SPLITS)
     total = sum(len(splits[name]) for name in names)
     probabilities: dict[str, Probabilities] = {}
@@ -96,6 +98,7 @@ def evaluate(
         about=about,
         labels=labels,
         positive=positive,
+        threshold=threshold,
         confidence=confidence,
         baseline=baseline,
         with_natural_prevalence=with_natural_prevalence,
@@ -113,6 +116,7 @@ def write_evaluation(
     about: Mapping[str, str],
     labels: tuple[str, ...],
     positive: str | None,
+    threshold: float,
     confidence: float,
     baseline: bool,
     with_natural_prevalence: bool,
@@ -120,29 +124,27 @@ def write_evaluation(
     """What `evaluate` does once the probabilities (rows, classes) of each split are there."""
     position = {label: index for index, label in enumerate(labels)}
     targets = {name: split["label"].map(position).to_numpy(np.int64) for name, split in splits.items()}
+    rule: dict[str, Any] = {"labels": labels, "positive": positive, "threshold": threshold}
     metrics: dict[str, Any] = {
-        name: measure(targets[name], probabilities[name], labels=labels, positive=positive, confidence=confidence)
-        for name in SPLITS
+        name: measure(targets[name], probabilities[name], confidence=confidence, **rule) for name in SPLITS
     }
     of_baseline = None
     if baseline:
         of_baseline = baseline_probabilities(
             splits["train"]["text"].tolist(), targets["train"], splits["test"]["text"].tolist(), classes=len(labels)
         )
-        metrics["baseline"] = measure(
-            targets["test"], of_baseline, labels=labels, positive=positive, confidence=confidence
-        )
+        metrics["baseline"] = measure(targets["test"], of_baseline, confidence=confidence, **rule)
     if with_natural_prevalence:
         new = _new_to_the_classifier(splits)
         metrics["natural_prevalence"] = natural_prevalence(
             np.concatenate([targets[name][rows] for name, rows in new.items()]),
             np.concatenate([probabilities[name][rows] for name, rows in new.items()]),
-            labels=labels,
-            positive=positive,
             class_counts=class_counts,
             confidence=confidence,
+            **rule,
         )
-    predictions = _predictions(splits, probabilities, labels)
+    given = {name: given_labels(rows, **rule) for name, rows in probabilities.items()}
+    predictions = _predictions(splits, probabilities, given, labels)
     folder.mkdir(parents=True, exist_ok=True)
     save_json(metrics, folder / "metrics.json")
     table = pa.Table.from_pandas(predictions, preserve_index=False).replace_schema_metadata()
@@ -153,6 +155,7 @@ def write_evaluation(
         majority_share=float(np.bincount(targets["validation"]).max() / len(targets["validation"])),
         targets=targets["test"],
         probabilities=probabilities["test"],
+        given=given["test"],
         baseline=of_baseline,
         labels=labels,
         positive=positive,
@@ -192,7 +195,10 @@ def _new_to_the_classifier(splits: Mapping[str, pd.DataFrame]) -> dict[str, np.n
 
 
 def _predictions(
-    splits: Mapping[str, pd.DataFrame], probabilities: Mapping[str, Probabilities], labels: tuple[str, ...]
+    splits: Mapping[str, pd.DataFrame],
+    probabilities: Mapping[str, Probabilities],
+    given: Mapping[str, Targets],
+    labels: tuple[str, ...],
 ) -> pd.DataFrame:
     """One row for each message: split, id, text, label, predicted, and probability_<label> for each label."""
     names = np.array(labels, dtype=object)
@@ -204,7 +210,7 @@ def _predictions(
                     "id": split["id"].to_numpy(np.int64),
                     "text": split["text"].to_numpy(object),
                     "label": split["label"].to_numpy(object),
-                    "predicted": names[probabilities[name].argmax(axis=1)],
+                    "predicted": names[given[name]],
                     **{f"probability_{label}": probabilities[name][:, index] for index, label in enumerate(labels)},
                 }
             )

@@ -7,7 +7,7 @@ choice of window system, is not used.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def write_figures(
     majority_share: float,
     targets: Targets,
     probabilities: Probabilities,
+    given: Targets,
     baseline: Probabilities | None,
     labels: tuple[str, ...],
     positive: str | None,
@@ -76,9 +77,23 @@ def write_figures(
     """Draw every picture into `folder`, as PNG and as PDF; returns their names, in the order to show them in.
 
     `history` has the columns of the training's history. `majority_share` is the accuracy on the validation split of
-    always answering with the most frequent label. `targets` (rows,), `probabilities` and `baseline` (rows, classes)
-    are those of the test split.
+    always answering with the most frequent label. `targets` and `given` (rows,), the true and the given labels,
+    `probabilities` and `baseline` (rows, classes) are those of the test split.
     """
+
+    def draw() -> dict[str, Figure]:
+        return {
+            "loss": draw_loss(history),
+            "accuracy": draw_accuracy(history, majority_share),
+            "confusion": draw_confusion(targets, given, labels),
+            "precision_recall": draw_precision_recall(targets, probabilities, given, baseline, labels, positive),
+        }
+
+    return save_figures(folder, draw)
+
+
+def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[str]:
+    """Write what `draw` returns into `folder`, as PNG and as PDF, in the house's style; returns the names."""
     folder.mkdir(parents=True, exist_ok=True)
     # A user's own matplotlibrc must not change the bytes.
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -86,21 +101,19 @@ def write_figures(
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type] # typed for literal keys only
         # A label in a script that the font lacks is drawn as boxes; the report beside it has it in full.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        drawn = {
-            "loss": draw_loss(history),
-            "accuracy": draw_accuracy(history, majority_share),
-            "confusion": draw_confusion(targets, probabilities, labels),
-            "precision_recall": draw_precision_recall(targets, probabilities, baseline, labels, positive),
-        }
+        drawn = draw()
         for name, figure in drawn.items():
             for kind, metadata in METADATA.items():
                 figure.savefig(folder / f"{name}.{kind}", dpi=DPI, metadata=metadata)
     return list(drawn)
 
 
-def draw_loss(history: pd.DataFrame) -> Figure:
-    """Training and validation loss over epochs, with the lowest validation loss marked."""
-    figure, axes = _curves(history, "loss", title="Loss", unit="cross-entropy (nats)")
+def draw_loss(history: pd.DataFrame, above: str = "examples_seen") -> Figure:
+    """Training and validation loss over epochs, with the lowest validation loss marked.
+
+    `above`: the history's column that the upper axis counts.
+    """
+    figure, axes = _curves(history, "loss", title="Loss", unit="cross-entropy (nats)", above=above)
     axes.set_ylim(bottom=0)
     best = _best(history)
     if best is not None:
@@ -133,9 +146,9 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
     return figure
 
 
-def draw_confusion(targets: Targets, probabilities: Probabilities, labels: tuple[str, ...]) -> Figure:
+def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) -> Figure:
     """What became of the test messages of each label: counts, shaded by their share of the true label."""
-    counts = confusion_matrix(targets, probabilities.argmax(axis=1), labels=np.arange(len(labels)))
+    counts = confusion_matrix(targets, given, labels=np.arange(len(labels)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = float(np.clip(2.9 + 0.55 * len(labels), 4.0, 10.0))
     in_words = len(labels) <= WORDED_CELLS
@@ -167,6 +180,7 @@ def draw_confusion(targets: Targets, probabilities: Probabilities, labels: tuple
 def draw_precision_recall(
     targets: Targets,
     probabilities: Probabilities,
+    given: Targets,
     baseline: Probabilities | None,
     labels: tuple[str, ...],
     positive: str | None,
@@ -188,10 +202,10 @@ def draw_precision_recall(
             _precision_recall(
                 axes, targets == index, baseline[:, index], "baseline", color=MUTED, linestyle=(0, (4, 3)), zorder=1.5
             )
-        hits = (probabilities.argmax(axis=1) == index) & (targets == index)
-        answers = int((probabilities.argmax(axis=1) == index).sum())
+        hits = (given == index) & (targets == index)
+        answers = int((given == index).sum())
         if answers:
-            # Where the classifier's own answers, the most probable label, lie on its curve.
+            # Where the classifier's own answers lie on its curve.
             point = (hits.sum() / (targets == index).sum(), hits.sum() / answers)
             axes.plot(*point, "o", color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
     axes.set(title="Precision and recall on the test split", xlabel="recall", ylabel="precision")
@@ -223,8 +237,10 @@ def _precision_recall(
     axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)  # type: ignore[arg-type]
 
 
-def _curves(history: pd.DataFrame, measure: str, *, title: str, unit: str) -> tuple[Figure, Axes]:
-    """Both splits' curve of one measure; epochs below, examples seen above."""
+def _curves(
+    history: pd.DataFrame, measure: str, *, title: str, unit: str, above: str = "examples_seen"
+) -> tuple[Figure, Axes]:
+    """Both splits' curve of one measure; epochs below, examples or tokens seen above."""
     figure = Figure(figsize=(7.2, 4.3), layout="constrained")
     axes = figure.add_subplot()
     for split, colour in (("train", BLUE), ("validation", VERMILION)):
@@ -240,13 +256,11 @@ def _curves(history: pd.DataFrame, measure: str, *, title: str, unit: str) -> tu
     axes.spines["top"].set_color(FAINT)
     if len(history):
         last = history.iloc[-1]
-        examples = float(last["examples_seen"]) / max(float(last["epoch"]), 1e-9)
-        above = axes.secondary_xaxis(
-            "top", functions=(partial(np.multiply, examples), partial(np.multiply, 1 / examples))
-        )
-        above.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-        above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        above.set_xlabel("examples seen")
+        seen = float(last[above]) / max(float(last["epoch"]), 1e-9)
+        upper = axes.secondary_xaxis("top", functions=(partial(np.multiply, seen), partial(np.multiply, 1 / seen)))
+        upper.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+        upper.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        upper.set_xlabel(above.replace("_", " "))
     return figure, axes
 
 

@@ -51,7 +51,7 @@ class Verdict:
     """What the judge said of one answer.
 
     kind: `answer`, or which anchor the answer is: `reference`, `empty`, `other`.
-    score: 0 to 100, or None: `reply` is no score, or `failure` says why there is no reply.
+    score: 0 to 100, or None: `reply` is no score, or `failure` says why there is no reply, and what to do.
     reply: the judge's last words, at most 2,000 characters.
     reminders: how often the judge was reminded to answer with an integer.
     """
@@ -251,7 +251,7 @@ class _Hearing:
                 ]
         except AskError as error:
             self._count_failure(error)
-            return replace(verdict, failure=error.what)
+            return replace(verdict, failure=str(error))
         return verdict
 
     async def _reply(self, ask: Ask, messages: Messages) -> str:

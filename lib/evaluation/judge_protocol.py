@@ -32,7 +32,6 @@ class AskError(Exception):
         wait: float = 0.0,
     ) -> None:
         super().__init__(f"{what}: {remedy}")
-        self.what = what
         self.temporary = temporary
         self.everyone = everyone
         self.wait = wait

@@ -141,14 +141,14 @@ class OpenAIServer:
 
     address: what stands before `/chat/completions`.
     timeout: seconds without any byte from the server.
-
-    The key comes from the variable OPENAI_API_KEY; without it none is sent. It is never shown, kept or logged.
+    key_variable: the environment variable with the key; without it none is sent. It is never shown, kept or logged.
     """
 
     model: str
     address: str = OPENAI_ADDRESS
     options: Mapping[str, Any] = field(default_factory=lambda: dict(OPENAI_OPTIONS))
     timeout: float = ANSWER_SECONDS
+    key_variable: str = KEY_VARIABLE
     api: ClassVar[str] = "openai"
 
     @property
@@ -162,9 +162,10 @@ class OpenAIServer:
 
         Raises AskError: the address is none, or the key cannot be one.
         """
-        key = os.environ.get(KEY_VARIABLE, "").strip()
+        key = os.environ.get(self.key_variable, "").strip()
         if not (key.isascii() and key.isprintable()):
-            raise AskError(f"The key in {KEY_VARIABLE} has characters that no key has", "set it again", everyone=True)
+            what = f"The key in {self.key_variable} has characters that no key has"
+            raise AskError(what, "set it again", everyone=True)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             client = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=_timeout(self.timeout))
@@ -193,8 +194,9 @@ class OpenAIServer:
     def _refusal(self, response: httpx.Response, key: str) -> AskError:
         status = response.status_code
         if status in REFUSED_ACCESS:  # its own words are left out: servers repeat the key
-            what = f"The judge's server at {self.place} refuses " + (f"the key in {KEY_VARIABLE}" if key else "access")
-            return AskError(f"{what} ({status})", f"set {KEY_VARIABLE} to a key of that server", everyone=True)
+            variable = self.key_variable
+            what = f"The judge's server at {self.place} refuses " + (f"the key in {variable}" if key else "access")
+            return AskError(f"{what} ({status})", f"set {variable} to a key of that server", everyone=True)
         said = _own_words(response)
         said = said.replace(key, "***") if key else said
         if status == NOT_FOUND:

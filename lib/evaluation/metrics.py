@@ -19,6 +19,7 @@ from sklearn.metrics import (
 )
 
 from lib.errors import LabelError
+from lib.labels import MOST_PROBABLE, given_labels
 
 Targets = NDArray[np.integer[Any]]  # (rows,) class indices
 Probabilities = NDArray[np.float64]  # (rows, classes), each row sums to one
@@ -30,21 +31,22 @@ def measure(
     *,
     labels: tuple[str, ...],
     positive: str | None,
+    threshold: float = MOST_PROBABLE,
     confidence: float,
 ) -> dict[str, Any]:
     """Every figure of one set of rows, ready for JSON.
 
     `targets` (rows,) are indices into `labels`, `probabilities` (rows, classes) float64. The predicted class is the
-    most probable one. With a `positive` label (two classes), precision, recall and F1 are about it; without, they
-    are the mean over the classes that occur among targets or predictions (macro). A ratio without cases counts as
-    zero, as scikit-learn has it. `roc_auc` is null where only one class is present; `false_positive_rate` is there
-    for two classes only, and null where no row is negative.
+    one that `given_labels` names. With a `positive` label (two classes), precision, recall and F1 are about it;
+    without, they are the mean over the classes that occur among targets or predictions (macro). A ratio without cases
+    counts as zero, as scikit-learn has it. `roc_auc` is null where only one class is present; `false_positive_rate` is
+    there for two classes only, and null where no row is negative.
 
     Raises LabelError if there are no rows.
     """
     if len(targets) == 0:
         raise LabelError("there are no messages to measure the classifier on: choose larger split fractions")
-    predicted = probabilities.argmax(axis=1)
+    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
     hits = int((predicted == targets).sum())
     low, high = wilson_interval(hits, len(targets), confidence)
     return {

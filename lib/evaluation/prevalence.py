@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.metrics import Probabilities, Targets, rates, wilson_interval
+from lib.labels import MOST_PROBABLE, given_labels
 
 
 def natural_prevalence(
@@ -19,6 +20,7 @@ def natural_prevalence(
     *,
     labels: tuple[str, ...],
     positive: str | None,
+    threshold: float = MOST_PROBABLE,
     class_counts: Mapping[str, int],
     confidence: float,
 ) -> dict[str, Any] | None:
@@ -47,7 +49,7 @@ def natural_prevalence(
     shares = source / source.sum()
     if (counts[shares > 0] == 0).any():
         return None
-    predicted = probabilities.argmax(axis=1)
+    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
     weights = (shares * len(targets) / np.maximum(counts, 1))[targets]
     weighted = rates(targets, predicted, labels=labels, positive=positive, weights=weights)
     # (classes, classes): of all arriving messages, the share that is truly of the row's and predicted as the column's

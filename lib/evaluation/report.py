@@ -42,8 +42,8 @@ CAPTIONS = {
     "loss": "Loss on the batches that each evaluation while training looked at, or on all where the recipe says so.",
     "accuracy": "Accuracy on the same batches. The figures above are over all messages.",
     "confusion": "What became of the test messages of each label.",
-    "precision_recall": "What precision each recall costs, as the threshold moves. The dot is where the most"
-    " probable label is the answer.",
+    "precision_recall": "What precision each recall costs, as the threshold moves. The dot is where the"
+    " labels lie that were given.",
 }
 
 
@@ -102,7 +102,9 @@ def write_report(file: Path, findings: Findings, figures: Path) -> None:
 def worst_mistakes(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """The wrong answers on the test split that were the most confident: id, text, label, predicted, probability."""
     wrong = _wrong(predictions)
-    confidence = wrong.filter(like="probability_").max(axis=1)
+    confidence = pd.Series(
+        [row[f"probability_{row['predicted']}"] for row in wrong.to_dict("records")], index=wrong.index, dtype=float
+    )
     worst = wrong.assign(probability=confidence).sort_values(["probability", "id"], ascending=[False, True])
     return [
         {

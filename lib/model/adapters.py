@@ -7,7 +7,7 @@ nothing that serves a classifier reaches this module.
 
 from collections.abc import Iterable
 
-from lib.model.classifier import adapters
+from lib.model.freezing import adapters
 from lib.model.gpt import GPT
 
 ADAPTER = "default"  # peft's name for the only adapter that a layer has

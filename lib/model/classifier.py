@@ -17,18 +17,19 @@ from lib.jsonfile import save_json
 from lib.model.device import device_name
 from lib.model.features import Features
 from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
+from lib.model.freezing import adapters, freeze_gpt
 from lib.model.gpt import GPT, Block, empty_gpt
+from lib.model.saved import RECIPE
+from lib.model.sizes import require_vocabulary
 from lib.model.tensors import fill_tensors, write_tensors
 from lib.model.threads import sensible_threads
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch, padding_width
-from lib.text.encoding import VOCABULARY
 
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
 
 LABELS = "labels.json"
-RECIPE = "recipe.json"
 
 
 class Classifier(nn.Module):
@@ -36,11 +37,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: GPT, labels: Sequence[str], *, pooling: Pooling) -> None:
         super().__init__()
-        if backbone.config.vocab_size < VOCABULARY:
-            raise WeightsError(
-                f"The backbone knows {backbone.config.vocab_size} tokens, and GPT-2's encoding has"
-                f" {VOCABULARY}: use weights that were made with that encoding"
-            )
+        require_vocabulary(backbone.config)
         if len(labels) < 2 or len(set(labels)) != len(labels):
             raise LabelError(f"A classifier needs two or more different labels, and was given {list(labels)}")
         self.backbone = backbone
@@ -117,26 +114,10 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
     never learns. Raises `ValueError` if there are no adapters to learn.
     """
     backbone = classifier.backbone
-    adapted = [index for index, block in enumerate(backbone.blocks) if adapters(block)]
-    if trainable == "lora" and not adapted:
-        raise ValueError("trainable is 'lora', and the backbone has no adapters: add them first")
-    lora_blocks = len(backbone.blocks) - adapted[0] if adapted else None
-    classifier.cut = frozen_blocks(trainable, len(backbone.blocks), lora_blocks=lora_blocks)
-    classifier.requires_grad_(trainable == "all")
+    classifier.cut = freeze_gpt(backbone, trainable)
     if backbone.output is not None:
         backbone.output.requires_grad_(False)
     classifier.head.requires_grad_(True)
-    if trainable == "lora":
-        for parameter in adapters(backbone):
-            parameter.requires_grad_(True)
-    elif trainable != "head":
-        backbone.final_norm.requires_grad_(True)
-        backbone.blocks[classifier.cut :].requires_grad_(True)
-
-
-def adapters(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of adapters that are not merged, which `adapters.py` adds under these names."""
-    return [parameter for name, parameter in module.named_parameters() if ".lora_" in name]
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:

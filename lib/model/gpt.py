@@ -6,11 +6,13 @@ pre-norm blocks, learned positions, tanh-approximated GELU, and an output matrix
 """
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lib.model.sizes import GPTConfig
 
@@ -180,6 +182,8 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.emb_dim, eps=config.layer_norm_epsilon)
+        # Whether training keeps only what enters each block, and runs the block once more for its gradients.
+        self.gradient_checkpointing = False
         # None: the token embedding is the output matrix as well.
         self.output = None if config.tied_output else nn.Linear(config.emb_dim, config.vocab_size, bias=False)
 
@@ -199,9 +203,17 @@ class GPT(nn.Module):
     def hidden(self, tokens: Tensor) -> Tensor:
         """Tokens (batch, length) int64 -> vectors after the final norm (batch, length, emb_dim)."""
         x = self.embed(tokens)
+        repeated = self.gradient_checkpointing and torch.is_grad_enabled()
         for block in self.blocks:
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if repeated else block(x)
         return cast(Tensor, self.final_norm(x))
+
+    def untie_output(self) -> None:
+        """Give the GPT an output matrix of its own, equal to the token embedding until one of them learns."""
+        if self.output is None:
+            self.output = nn.Linear(self.config.emb_dim, self.config.vocab_size, bias=False, device="meta")
+            self.output.weight = nn.Parameter(self.token_embedding.weight.detach().clone())
+            self.config = replace(self.config, tied_output=False)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Vectors after the final norm (..., emb_dim) -> logits of the next token (..., vocab_size)."""

@@ -6,6 +6,7 @@ network that has these shapes is in `gpt.py`; reading a shape from a folder of w
 
 from dataclasses import dataclass
 
+from lib.errors import WeightsError
 from lib.text.encoding import VOCABULARY
 
 
@@ -30,6 +31,15 @@ class GPTConfig:
                 raise ValueError(f"{field} is {getattr(self, field)}, and must be at least 1")
         if self.emb_dim % self.n_heads:
             raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
+
+
+def require_vocabulary(config: GPTConfig) -> None:
+    """Raises WeightsError if the GPT knows fewer tokens than its encoding has."""
+    if config.vocab_size < VOCABULARY:
+        raise WeightsError(
+            f"The backbone knows {config.vocab_size} tokens, and GPT-2's encoding has {VOCABULARY}: use weights that"
+            " were made with that encoding"
+        )
 
 
 # The GPT-2 shapes are those of Radford et al. 2019, table 2, with the head counts of

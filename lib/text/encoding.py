@@ -26,6 +26,7 @@ RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930
 # How GPT-2 cuts a text before pairing bytes, in tiktoken's wording of the pattern of the original release.
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 VOCABULARY = 50257  # 256 bytes, 50,000 merges and <|endoftext|>
+LONGEST_TEXT = 900_000  # characters; tiktoken's regular expression overflows at a million of white space in a row
 PAD = 50256  # <|endoftext|>: GPT-2 has no padding token of its own
 
 

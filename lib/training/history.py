@@ -3,8 +3,10 @@
 Here belongs what one row means; measuring is `loop.py`'s, drawing is `lib/evaluation`'s.
 """
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -47,3 +49,24 @@ def read_history(file: Path) -> pd.DataFrame:
     # `read_table` would load Arrow's machinery for data sets of many files, which a cached run has no other use for.
     table: pd.DataFrame = pq.ParquetFile(file).read().to_pandas()
     return table
+
+
+def retell(
+    rows: Iterable[Row], samples: Iterable[str], *, on_row: Callable[[Row], None], on_sample: Callable[[int, str], None]
+) -> None:
+    """Tell all that happened in the order in which it did: the sample of an epoch comes after the epoch's rows.
+
+    samples: what the model wrote after each epoch; `on_sample` hears the epoch's number, from 1, as well.
+    """
+    waiting = deque(enumerate(samples, start=1))
+    for row in rows:
+        while waiting and waiting[0][0] < row["epoch"]:
+            on_sample(*waiting.popleft())
+        on_row(row)
+    for epoch, sample in waiting:
+        on_sample(epoch, sample)
+
+
+def history_checksum(history: pd.DataFrame) -> str:
+    """SHA-256 of the curve without its seconds, which are others each time."""
+    return hashlib.sha256(history.drop(columns="seconds").to_csv().encode()).hexdigest()

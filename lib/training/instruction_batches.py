@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
+from lib.data.tables import ENTRY_TOKENS, load_table
 from lib.errors import MessagesError
+from lib.jsonfile import load_json
 from lib.text.batching import pad_batch
 from lib.text.encoding import PAD
 
@@ -81,6 +84,23 @@ class EncodedEntries:
             [self.starts[entry] for entry in entries] if self.mask_instruction else None,
             max_length=self.max_length,
         )
+
+
+def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:
+    """The named splits of a folder with tokens.json (max_length) and a Parquet file for each, `train.parquet`.
+
+    Raises what `encoded_entries` raises.
+    """
+    max_length = load_json(folder / "tokens.json")["max_length"]
+    return {
+        name: encoded_entries(
+            load_table(folder / f"{name}.parquet", ENTRY_TOKENS),
+            name,
+            max_length=max_length,
+            mask_instruction=mask_instruction,
+        )
+        for name in names
+    }
 
 
 def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_instruction: bool) -> EncodedEntries:

@@ -1,7 +1,8 @@
 """The training loop: batches, gradient steps, evaluations and checkpoints, in the published order.
 
-Here belongs what happens between the first batch and the last. What is set up before and put in order after
-is in `finetune.py`; orders, schedule, history and checkpoint files have modules of their own.
+Here belongs what happens between the first batch and the last, whatever is learnt (see `examples.py`). What is set up
+before and put in order after is in `train.py`; orders, schedule, history and checkpoint files have modules of their
+own.
 """
 
 import math
@@ -12,21 +13,19 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib.errors import TrainingError
-from lib.model.classifier import on_device, run_batches
 from lib.progress import Progress
-from lib.text.batching import pad_batch
-from lib.training.batches import Batches, EncodedMessages, Order
+from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
-from lib.training.history import Row
+from lib.training.examples import Examples
+from lib.training.history import Row, retell
 from lib.training.schedule import learning_rate_factor
 
 if TYPE_CHECKING:
-    from lib.recipe import Training
+    from lib.recipe_sections import Optimisation
 
 
 @dataclass
@@ -43,10 +42,10 @@ class State:
     seconds: float = 0.0
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)  # what the model wrote after each finished epoch, if asked to
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, if they are kept
 
 
-NO_CLASS = -100  # what torch's cross_entropy ignores unless told otherwise
 # The fields that JSON can hold; the others go into a checkpoint as tensors.
 PLAIN = tuple(each.name for each in fields(State) if each.name not in ("batches", "best"))
 
@@ -58,18 +57,19 @@ def best_row(rows: Sequence[Row]) -> int:
 
 @dataclass
 class Loop:
-    """One training. `model` and `optimizer` are prepared by `accelerator`; `width` is as in `pad_batch`."""
+    """One training. `model` and `optimizer` are prepared by `accelerator`."""
 
     accelerator: Accelerator
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    training: "Training"
+    training: "Optimisation"
     order: Order
-    train: EncodedMessages
-    validation: EncodedMessages
-    width: int | None
-    class_weights: Tensor | None
+    train: Examples
+    validation: Examples
+    evaluate_epochs: bool  # whether an evaluation follows each epoch, beside those after every so many batches
+    sample: Callable[[], str] | None  # lets the model write something; called after each epoch
     on_row: Callable[[Row], None]
+    on_sample: Callable[[int, str], None]  # hears the number of the epoch, from 1, and what `sample` returned
     progress: Progress
     save: Callable[[Checkpoint, int], None]
     state: State = field(default_factory=State)
@@ -103,8 +103,14 @@ class Loop:
                     self._require_finite_losses()
                     self.saved_at = state.steps
                     self.save(self.checkpoint(), state.steps)
-            self._evaluate()
+            if self.evaluate_epochs:
+                self._evaluate()
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0
+            if self.sample is not None:
+                self._require_finite_losses()  # a GPT that is no number any more can write nothing
+                state.samples.append(self.sample())
+                self.on_sample(state.epoch, state.samples[-1])
+        self._require_finite_losses()
 
     def checkpoint(self) -> Checkpoint:
         """All that `restore` needs. Only between two optimizer steps: gradients are not kept."""
@@ -123,7 +129,7 @@ class Loop:
         return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`; its rows are given to `on_row` again, since nobody may have kept them."""
+        """Go on from `checkpoint`; its rows and samples are told again, since nobody may have kept them."""
         tensors = checkpoint.tensors
         messages, sizes = tensors["order.messages"], tensors["order.sizes"].tolist()
         self.state = State(**checkpoint.state)
@@ -139,8 +145,7 @@ class Loop:
             moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         restore_generators(_under("generator.", tensors), self.accelerator.device)
-        for row in self.state.rows:
-            self.on_row(row)
+        retell(self.state.rows, self.state.samples, on_row=self.on_row, on_sample=self.on_sample)
 
     def _train_batch(self, batches: Batches) -> bool:
         """Learn from the next batch; True if an optimizer step came of it.
@@ -154,10 +159,7 @@ class Loop:
         together = min(accumulation, len(batches) - first)
         complete = state.done == first + together - 1
         with nullcontext() if complete else self.accelerator.no_sync(self.model):
-            tokens, lengths = self._padded(self.train, batch)
-            device = self.accelerator.device
-            logits = self.model(on_device(tokens, device), on_device(lengths, device))
-            loss = self._loss(logits, self.train, batch)
+            loss, tokens = self.train.loss(self.model, batch)
             self.accelerator.backward(loss / together)
         if complete:
             self._update()
@@ -165,7 +167,7 @@ class Loop:
         state.done += 1
         state.steps += 1
         state.examples_seen += len(batch)
-        state.tokens_seen += int(lengths.sum())
+        state.tokens_seen += tokens
         return complete
 
     def _update(self) -> None:
@@ -189,9 +191,11 @@ class Loop:
         """Measure both splits and add a row; training first, since both may draw random numbers."""
         self._require_finite_losses()
         state, batches = self.state, self.training.evaluate_batches
-        train_loss, train_accuracy = self.measure(self.train, self.order.train_sample(batches))
-        validation_loss, validation_accuracy = self.measure(self.validation, self.order.validation_sample(batches))
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+        measured = {
+            "train": self.train.measure(self.model, self.order.train_sample(batches)),
+            "validation": self.validation.measure(self.model, self.order.validation_sample(batches)),
+        }
+        if not all(math.isfinite(split.loss) for split in measured.values()):
             raise _not_finite(f"measured after step {state.steps - 1}")
         row: Row = {
             "step": state.steps - 1,
@@ -200,35 +204,13 @@ class Loop:
             "tokens_seen": state.tokens_seen,
             "seconds": time.perf_counter() - self.started,
             "learning_rate": state.learning_rate,
-            "train_loss": train_loss,
-            "validation_loss": validation_loss,
-            "train_accuracy": train_accuracy,
-            "validation_accuracy": validation_accuracy,
         }
+        row |= {f"{name}_loss": split.loss for name, split in measured.items()}
+        row |= {f"{name}_accuracy": split.accuracy for name, split in measured.items() if split.accuracy is not None}
         state.rows.append(row)
         if self.training.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
             state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
         self.on_row(row)
-
-    def measure(self, split: EncodedMessages, batches: Batches) -> tuple[float, float]:
-        """Mean of the batches' losses, and accuracy over their messages."""
-        logits = run_batches(self.model, (self._padded(split, batch) for batch in batches))
-        losses = [self._loss(scores, split, batch) for scores, batch in zip(logits, batches, strict=True)]
-        predicted = torch.cat(logits).argmax(dim=1).tolist()
-        targets = [split.targets[message] for batch in batches for message in batch]
-        correct = sum(guess == target for guess, target in zip(predicted, targets, strict=True))
-        return math.fsum(torch.stack(losses).tolist()) / len(losses), correct / len(targets)
-
-    def _loss(self, logits: Tensor, split: EncodedMessages, batch: list[int]) -> Tensor:
-        """Cross-entropy (nats), the mean over the batch, weighted by class where classes have weights."""
-        targets = on_device(torch.tensor([split.targets[message] for message in batch]), logits.device)
-        ignored = NO_CLASS if self.training.ignore_index is None else self.training.ignore_index
-        if all(split.targets[message] == ignored for message in batch):
-            return logits.sum() * 0  # torch's mean over nothing is not a number
-        return F.cross_entropy(logits, targets, weight=self.class_weights, ignore_index=ignored)
-
-    def _padded(self, split: EncodedMessages, batch: list[int]) -> tuple[Tensor, Tensor]:
-        return pad_batch([split.inputs[message] for message in batch], self.width)
 
     def _checkpoint_is_due(self) -> bool:
         """Whether `checkpoint_every` batches were passed since the latest; accumulation may delay it."""

@@ -203,6 +203,10 @@ def test_what_a_recipe_says_wins_over_its_source() -> None:
         (PUBLISHED | {"training": {"feature_cache": "on"}}, "there is no field training.feature_cache: "),
         (PUBLISHED | {"judge": {"model": ""}}, "judge.model is '', but must be text (not empty)"),
         (PUBLISHED | {"judge": {"parallel": True}}, "judge.parallel is true, but must be a whole number of at least 1"),
+        (
+            PUBLISHED | {"respond": {"top_k": 40}},
+            "respond.top_k is 40, and with respond.temperature 0 nothing is drawn",
+        ),
         (PUBLISHED | {"balance": {"seed": 1}}, "there is no field balance: "),
     ],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib import prediction
-from lib.errors import MessagesError, WeightsError
+from lib.errors import LabelError, MessagesError, WeightsError
 from lib.model.classifier import class_probabilities, load_classifier
 from lib.prediction import Predictor
 from lib.text.encoding import load_encoding
@@ -44,6 +44,26 @@ def test_padding_and_length_are_the_recipes(classifier_folder, tmp_path):
     tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=3)
     expected = class_probabilities(load_classifier(folder), tokens, padding=7, max_length=3, device="cpu")
     assert np.array_equal(probabilities(Predictor.load(folder, device="cpu").predict(TEXTS)), expected)
+
+
+@pytest.mark.parametrize(("positive", "threshold"), [(None, 0.02), ("ham", 0.02), ("ham", 0.98)])
+def test_the_label_is_given_at_the_recipes_threshold(predictor, classifier_folder, tmp_path, positive, threshold):
+    folder = shutil.copytree(classifier_folder, tmp_path / "threshold")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["evaluation"] = {"positive_label": positive, "threshold": threshold}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    predictions = list(Predictor.load(folder, device="cpu").predict(TEXTS))
+    chosen, other = ("ham", LABELS[1]) if positive else (LABELS[1], "ham")
+    assert {each.label for each in predictions} == {chosen if threshold < 0.5 else other}
+    assert np.array_equal(probabilities(predictions), probabilities(predictor.predict(TEXTS)))
+
+
+def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder, tmp_path):
+    folder = shutil.copytree(classifier_folder, tmp_path / "junk")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "evaluation": {"positive_label": "junk"}}))
+    with pytest.raises(LabelError, match="'junk', but the labels are ham"):
+        Predictor.load(folder)
 
 
 def test_texts_are_read_a_window_at_a_time_and_answered_in_order(predictor, monkeypatch):
@@ -89,5 +109,5 @@ def test_a_recipe_that_was_not_resolved_is_refused(classifier_folder, tmp_path, 
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["encoding"]["max_length"] = length
     (folder / "recipe.json").write_text(json.dumps(recipe))
-    with pytest.raises(WeightsError, match=rf"encoding.max_length = {length!r}: train the classifier again"):
+    with pytest.raises(WeightsError, match=rf"encoding.max_length = {length!r}: train the model again"):
         Predictor.load(folder)

@@ -81,7 +81,13 @@ BOOK = {
         "feature_dtype": "auto",
         "feature_budget": 20.0,
     },
-    "evaluation": {"baseline": True, "natural_prevalence": True, "confidence": 0.95, "positive_label": None},
+    "evaluation": {
+        "baseline": True,
+        "natural_prevalence": True,
+        "confidence": 0.95,
+        "positive_label": None,
+        "threshold": 0.5,
+    },
     "published": {
         "weights": [
             "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
@@ -92,7 +98,12 @@ BOOK = {
         "before_loss": [2.453, 2.583, 2.322],
         "after_accuracy": [0.9721, 0.9732, 0.9567],
     },
-    "registry": {"name": "sms-spam-book"},
+    "registry": {
+        "name": "sms-spam-book",
+        "promote": "better",
+        "significance": 0.05,
+        "max_false_positive_increase": 0.0,
+    },
 }
 
 
@@ -329,6 +340,14 @@ def test_adapters_that_nobody_trains_are_refused() -> None:
     values = {"data": {"source": "sample"}, "lora": {"rank": 16}}
     assert "lora describes adapters, but classifier.trainable is 'all'" in refusal(values)
     assert build_recipe({**values, "classifier": {"trainable": "lora"}}).lora.rank == 16
+
+
+def test_a_gate_that_nobody_passes_is_refused() -> None:
+    never = {"data": {"source": "sample"}, "registry": {"promote": "never"}}
+    assert build_recipe(never).registry.promote == "never"
+    assert "registry.significance is 0.01, but registry.promote is 'never', which compares nothing" in refusal(
+        {**never, "registry": {"promote": "never", "significance": 0.01}}
+    )
 
 
 def test_every_field_has_a_description_and_a_default_that_it_accepts() -> None:

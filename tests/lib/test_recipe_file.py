@@ -300,7 +300,12 @@ def test_a_file_that_holds_no_fields(tmp_path: Path, text: str, shown: str) -> N
 def test_fields_come_in_the_order_in_which_they_are_written() -> None:
     paths = [field.path for field in recipe_fields()]
     assert paths[:3] == ["name", "data.source", "data.url"]
-    assert paths[-1] == "registry.name"
+    assert paths[-4:] == [
+        "registry.name",
+        "registry.promote",
+        "registry.significance",
+        "registry.max_false_positive_increase",
+    ]
     assert len(paths) == len(set(paths))
 
 
@@ -309,3 +314,11 @@ def test_a_field_in_words() -> None:
     assert fields["training.patience"].kind == "a whole number of at least 1 or null"
     assert fields["training.patience"].default is None
     assert fields["training.epochs"].description == "passes over the training split"
+
+
+def test_off_in_a_file_is_the_word_and_not_a_switch(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {source: sample}\ntraining: {feature_cache: off}\nsplit: {stratify: false}\n")
+    recipe = load_recipe(str(file))
+    assert recipe.training.feature_cache == "off"
+    assert recipe.split.stratify is False

@@ -1,12 +1,8 @@
 """A logged classifier, as strangers use it: in fresh processes elsewhere, without the project, and over HTTP."""
 
-import ast
-import json
 import os
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,90 +11,35 @@ import pandas as pd
 import pytest
 import yaml
 from e2e import answers, free_port, wait_until
-from mlflow import MlflowClient
-from mlflow.entities import LoggedModel
+from stranger import logged_by
 
 from lib.errors import MessagesError
 from lib.prediction import Predictor
 from lib.serving import log_classifier
 
-COLUMNS = ["label", "probability_ham", "probability_spam & <scam>"]
+COLUMNS = ["label", "threshold", "probability_ham", "probability_spam & <scam>"]
 TEXTS = ["You are a winner", "see you at lunch"]
-
-# Loads the champion as a stranger would, and tells what it saw. Whatever opens a connection fails.
-STRANGER = """
-import json, sys
-
-def refuse(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo"):
-        raise PermissionError(f"{event} {arguments}")
-
-sys.addaudithook(refuse)
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder).lower()]
-import mlflow
-model = mlflow.pyfunc.load_model("models:/stranger@champion")
-table = model.predict(json.loads(sys.argv[1]))
-import lib
-served = sys.modules[type(model.unwrap_python_model()).__module__].__file__
-answer = {"columns": list(table.columns), "rows": table.values.tolist()}
-print(json.dumps({"lib": lib.__file__, "served": served, **answer}))
-"""
-
-
-@dataclass
-class Logged:
-    """A classifier that was logged, registered as `stranger` and made champion in a store of its own."""
-
-    model: LoggedModel
-    folder: Path
-    environment: dict[str, str]
-    elsewhere: Path
-    client: MlflowClient
-    run_id: str
 
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory, classifier_folder):
-    home = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{home / 'mlflow.db'}"
-    before = mlflow.get_tracking_uri()
-    client = MlflowClient(uri)
-    experiment = client.create_experiment("serving", artifact_location=str(home / "artifacts"))
-    run = client.create_run(experiment)
-    client.log_param(run.info.run_id, "training.epochs", 3)
-    model = log_classifier(classifier_folder, run_id=run.info.run_id, tracking_uri=uri)
-    client.create_registered_model("stranger")
-    version = client.create_model_version(
-        "stranger", source=model.model_uri, run_id=run.info.run_id, model_id=model.model_id
-    )
-    client.set_registered_model_alias("stranger", "champion", version.version)
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    yield Logged(model, Path(model.artifact_location), environment, elsewhere, client, run.info.run_id)
-    mlflow.set_tracking_uri(before)
+    with logged_by(log_classifier, classifier_folder, tmp_path_factory.mktemp("mlflow")) as logged:
+        yield logged
 
 
 @pytest.fixture
 def expected(classifier_folder):
     predictions = Predictor.load(classifier_folder, device="cpu").predict(TEXTS)
-    return [[each.label, *each.probabilities.values()] for each in predictions]
+    return [[each.label, 0.5, *each.probabilities.values()] for each in predictions]
 
 
 def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged, classifier_folder):
-    files = {str(file.relative_to(logged.folder)) for file in logged.folder.rglob("*") if file.is_file()}
-    assert {file for file in files if not file.startswith("code/")} == {
+    assert logged.files() == {
         "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "serving.py",
         "input_example.json", "serving_input_example.json",
         *(f"artifacts/classifier/{file.name}" for file in classifier_folder.iterdir()),
     }  # fmt: skip
-    code = {file.removeprefix("code/lib/") for file in files if file.startswith("code/")}
+    code = logged.code()
     assert {"prediction.py", "errors.py", "model/gpt.py", "text/tokens.py", "text/assets/gpt2.tiktoken"} <= code
     assert not any(file.startswith(("data/", "training/", "evaluation/")) or "__pycache__" in file for file in code)
     flavor = yaml.safe_load((logged.folder / "MLmodel").read_text())["flavors"]["python_function"]
@@ -107,15 +48,8 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged, classifi
 
 
 def test_the_requirements_name_all_that_the_code_imports(logged):
-    imported = set()
-    for file in [logged.folder / "serving.py", *(logged.folder / "code").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                imported.add(node.module.partition(".")[0])
-    required = dict(line.split("==") for line in (logged.folder / "requirements.txt").read_text().split())
-    assert imported - set(sys.stdlib_module_names) - {"lib"} == set(required)
+    required = logged.required()
+    assert logged.imported() == set(required)
     assert not any("+" in version for version in required.values())
 
 
@@ -129,22 +63,12 @@ def test_the_model_belongs_to_its_run(logged):
 
 
 def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(logged, expected):
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", STRANGER, json.dumps(TEXTS)],
-        cwd=logged.elsewhere,
-        env=logged.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+    seen = logged.ask(TEXTS)
     assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
     assert Path(seen["served"]) == logged.folder / "serving.py"
     assert seen["columns"] == COLUMNS
     assert [row[0] for row in seen["rows"]] == [row[0] for row in expected]
     assert [row[1:] for row in seen["rows"]] == [pytest.approx(row[1:], abs=1e-6) for row in expected]
-    assert list(logged.elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -162,7 +86,7 @@ def test_texts_in_every_form(logged, expected, texts):
     table = mlflow.pyfunc.load_model(str(logged.folder)).predict(texts)
     assert list(table.columns) == COLUMNS
     assert table["label"].tolist() == [row[0] for row in expected]
-    assert table["probability_ham"].tolist() == pytest.approx([row[1] for row in expected], abs=1e-6)
+    assert table["probability_ham"].tolist() == pytest.approx([row[2] for row in expected], abs=1e-6)
 
 
 @pytest.mark.parametrize(

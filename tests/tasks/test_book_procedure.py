@@ -27,6 +27,7 @@ from lib.recipe import ClassifyRecipe
 from lib.recipe_file import load_recipe
 from lib.training.batches import EncodedMessages
 from lib.training.finetune import finetune
+from lib.training.train import Hearers
 from tasks.balance import balance
 from tasks.download import download
 from tasks.messages import messages
@@ -73,7 +74,7 @@ def test_book_prints_what_the_published_script_prints(
     made["messages"] = perform(store, recipe, messages, download=made["download"])
     made["balance"] = perform(store, recipe, balance, messages=made["messages"])
     made["split"] = perform(store, recipe, split, balance=made["balance"])
-    tokens = perform(store, recipe, tokenize, balance=made["balance"], split=made["split"])
+    tokens = perform(store, recipe, tokenize, balance=made["balance"], holdout=made["split"])
 
     tables = {name: load_table(tokens.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     splits = {name: EncodedMessages(list(table["tokens"]), list(table["target"])) for name, table in tables.items()}
@@ -89,13 +90,12 @@ def test_book_prints_what_the_published_script_prints(
     log = BookLog(lines.append, recipe.training.evaluate_every)
     trained = finetune(
         classifier,
-        **splits,
+        splits,
         training=recipe.training,
         padding=chosen.padding,
         max_length=load_json(tokens.file("tokens.json"))["max_length"],
         scratch=tmp_path / "scratch",
-        on_row=log.on_row,
-        on_figures=log.on_figures,
+        hearers=Hearers(on_row=log.on_row, on_figures=log.on_figures),
     )
 
     history = trained.history

@@ -11,14 +11,14 @@ import pytest
 
 from lib.artifacts import Artifact
 from lib.data.tables import SPLITS, TOKENS, save_table
-from lib.model.features import Features
+from lib.model.features import Features, split_inputs
 from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
 from lib.model.weights import save_gpt
 from lib.progress import Progress, silent
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import build_recipe
-from tasks.features import features, inputs_of
+from tasks.features import features
 from tasks.runner import Explainer
 from tasks.step import Run
 
@@ -92,7 +92,7 @@ def test_a_split_is_trained_on_as_features_where_they_are_kept(
     inputs: dict[str, Artifact], setting: str, kind: type
 ) -> None:
     artifact = made(recipe(training={"feature_cache": setting}), inputs)
-    found = inputs_of(inputs["tokenize"], artifact, "test")
+    found = split_inputs(inputs["tokenize"].folder, artifact.folder, "test")
     assert isinstance(found, kind)
     assert [len(each) for each in found] == [3, 1, 4]
 
@@ -100,7 +100,7 @@ def test_a_split_is_trained_on_as_features_where_they_are_kept(
 def test_a_reserve_that_is_not_evaluated_is_not_run(inputs: dict[str, Artifact]) -> None:
     artifact = made(recipe(evaluation={"natural_prevalence": False}), inputs)
     assert not artifact.file("reserve.safetensors").exists()
-    assert isinstance(inputs_of(inputs["tokenize"], artifact, "reserve"), list)
+    assert isinstance(split_inputs(inputs["tokenize"].folder, artifact.folder, "reserve"), list)
 
 
 def test_splits_that_were_finished_before_an_interruption_are_not_computed_again(inputs: dict[str, Artifact]) -> None:

@@ -13,6 +13,7 @@ from lib.data.tables import TOKENS, save_table
 from lib.errors import LabelError
 from lib.progress import silent
 from lib.recipe_file import build_recipe
+from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.step import DeclaredFields, Work
 
@@ -29,8 +30,10 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
         finetune.compute(work, backbone=backbone, tokenize=tokenize, features=backbone)
 
 
-def test_the_positive_label_is_no_part_of_the_trainings_key() -> None:
-    recipes = [
-        build_recipe({"data": {"source": "sample"}, "evaluation": {"positive_label": label}}) for label in ("ham", None)
-    ]
-    assert finetune.ingredients(recipes[0], {}) == finetune.ingredients(recipes[1], {})
+def test_positive_label_and_threshold_are_part_of_the_evaluations_key_and_not_of_the_trainings() -> None:
+    settings: tuple[dict[str, object], ...] = ({}, {"positive_label": "ham"}, {"threshold": 0.9})
+    recipes = [build_recipe({"data": {"source": "sample"}, "evaluation": setting}) for setting in settings]
+    trainings = [finetune.ingredients(recipe, {}) for recipe in recipes]
+    assert trainings[0] == trainings[1] == trainings[2]
+    evaluations = [evaluate.ingredients(recipe, {})["fields"] for recipe in recipes]
+    assert evaluations[0] != evaluations[1] != evaluations[2] != evaluations[0]

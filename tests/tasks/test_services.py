@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from e2e import Home
 
-from tasks.services import tracking_page, unusable_home_is_clear, without_password
+from tasks.services import shareable, tracking_page, unusable_home_is_clear, without_password
 
 
 @pytest.fixture
@@ -100,3 +100,8 @@ def test_addresses_are_shown_without_passwords() -> None:
     assert without_password("https://me:secret@example.org/api") == "https://example.org/api"
     assert without_password("https://me:p@ss@example.org/api") == "https://example.org/api"
     assert without_password("https://example.org/a@b") == "https://example.org/a@b"
+
+
+def test_what_is_shared_has_no_passwords_in_its_addresses() -> None:
+    shared = shareable({"data": {"url": ["https://me:secret@example.org/a.csv", "a@b.csv"], "rows": 3}})
+    assert shared == {"data": {"url": ["https://example.org/a.csv", "a@b.csv"], "rows": 3}}

@@ -16,8 +16,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 import tasks.tracking
 from lib.errors import ServiceError, SourceError
-from tasks.finetune import _PrefectProgress
+from tasks.live import PrefectProgress
 from tasks.predict import predict
+from tasks.registered_model import KIND_TAG
 from tasks.tracking import HistoryLog, client, experiment_id, tracked_run
 
 EXPERIMENT = "finetune-classifier"
@@ -112,13 +113,13 @@ def test_rows_that_cannot_be_sent_at_the_end_are_one_sentence(tracking: MlflowCl
 @pytest.mark.filterwarnings("ignore:Artifact creation outside")
 def test_a_progress_page_that_is_lost_warns_once_and_training_goes_on(warnings_heard: list[str]) -> None:
     shown: list[int] = []
-    progress = _PrefectProgress(lambda done, total, unit: shown.append(done), warnings_heard.append)
+    progress = PrefectProgress("finetune", lambda done, total, unit: shown.append(done), warnings_heard.append)
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
         progress(1, 2, "steps")
         progress(2, 2, "steps")  # the last is always shown
     assert shown == [1, 2]
     assert len(warnings_heard) == 1
-    assert warnings_heard[0].startswith("Prefect's page could not be told how far training is")
+    assert warnings_heard[0].startswith("Prefect's page could not be told how far fine-tuning is")
 
 
 def test_a_deleted_experiment_is_restored(tracking: MlflowClient) -> None:
@@ -153,10 +154,10 @@ def test_a_damaged_database_is_one_sentence(database: Path) -> None:
 def test_a_classifier_whose_files_are_gone_is_one_sentence(
     tracking: MlflowClient, database: Path, run: str, tmp_path: Path
 ) -> None:
-    tracking.create_registered_model("mine")
+    tracking.create_registered_model("mine", tags={KIND_TAG: "classifier"})
     version = tracking.create_model_version("mine", source=(tmp_path / "gone").as_uri(), run_id=run)
     tracking.set_registered_model_alias("mine", "champion", version.version)
     with pytest.raises(ServiceError) as refused:
         predict(["hello"])
-    assert str(refused.value).startswith("the classifier models:/mine@champion cannot be loaded (")
+    assert str(refused.value).startswith("the classifier models:/mine/1 cannot be loaded (")
     assert "\n" not in str(refused.value)

@@ -28,6 +28,7 @@ def run(classifier_folder, splits, inputs, facts, tmp_path):
             "padding": "batch",
             "max_length": 12,
             "positive_label": None,
+            "threshold": 0.5,
             "confidence": 0.95,
             "baseline": True,
             "with_natural_prevalence": True,
@@ -111,3 +112,17 @@ def test_progress_goes_once_from_nothing_to_all_messages(run):
 def test_inputs_of_other_messages_are_refused(run, inputs):
     with pytest.raises(ValueError, match="the 19 inputs of test are not those"):
         run(inputs={**inputs, "test": inputs["test"][1:]})
+
+
+def test_the_threshold_moves_labels_and_figures_and_no_probability(run):
+    plain, before = run("plain")
+    strict, after = run("strict", threshold=0.999)
+    tables = [pq.read_table(folder / "predictions.parquet").to_pandas() for folder in (before, after)]
+    assert set(tables[1]["predicted"]) == {"ham"}
+    assert strict["test"]["recall"] == strict["natural_prevalence"]["recall"] == 0
+    assert strict["baseline"]["recall"] < plain["baseline"]["recall"]
+    for figure in ("log_loss", "roc_auc"):
+        assert strict["test"][figure] == plain["test"][figure]
+    assert tables[0].drop(columns="predicted").equals(tables[1].drop(columns="predicted"))
+    assert (before / "figures" / "confusion.png").read_bytes() != (after / "figures" / "confusion.png").read_bytes()
+    assert (before / "figures" / "loss.png").read_bytes() == (after / "figures" / "loss.png").read_bytes()

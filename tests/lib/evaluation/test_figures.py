@@ -41,6 +41,7 @@ def draw(folder, labels=("ham", "spam"), positive="spam", rows=60, curve=None, p
         majority_share=0.6,
         targets=targets,
         probabilities=probabilities,
+        given=probabilities.argmax(axis=1),
         baseline=probabilities[:, ::-1] if baseline else None,
         labels=labels,
         positive=positive,

@@ -177,7 +177,9 @@ def test_a_question_that_keeps_failing_is_counted_and_asked_in_the_next_run(tmp_
         assert len(server.chats) == 5 + 3
     verdict = judgement.answers[4]
     assert (verdict.outcome, verdict.score) == ("failed", None)
-    assert verdict.failure == f"The judge's server at {server.url('')} answered 503 (busy)"
+    assert (
+        verdict.failure == f"The judge's server at {server.url('')} answered 503 (busy): run the judge step again later"
+    )
     assert {"scored": 5, "unparsed": 0, "failed": 1}.items() <= judgement.summary.items()
     with FakeOllama(fair) as server:
         assert scores(run(server, tmp_path)) == SCORES

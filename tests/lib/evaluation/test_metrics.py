@@ -6,7 +6,6 @@ from sklearn import metrics as reference
 
 from lib.errors import LabelError
 from lib.evaluation.flat import flatten_metrics
-from lib.evaluation.labels import positive_class
 from lib.evaluation.metrics import measure, wilson_interval
 
 BINARY = ("ham", "spam")
@@ -113,16 +112,6 @@ def test_wilson_interval_agrees_with_published_values():
 def test_wilson_interval_ends_at_zero_and_one():
     assert wilson_interval(0, 7, 0.9)[0] == 0.0
     assert wilson_interval(7, 7, 0.9)[1] == 1.0
-
-
-def test_positive_class():
-    assert positive_class(BINARY, None) == "spam"
-    assert positive_class(BINARY, "ham") == "ham"
-    assert positive_class(THREE, None) is None
-    with pytest.raises(LabelError, match=r"'junk', but the labels are ham, spam"):
-        positive_class(BINARY, "junk")
-    with pytest.raises(LabelError, match=r"with 3 classes .* leave it out"):
-        positive_class(THREE, "sales")
 
 
 def test_flat_names_of_every_part():

@@ -6,7 +6,8 @@ from torch import nn
 
 from lib.fingerprint import code_fingerprint
 from lib.model.adapters import add_adapters, merge_adapters
-from lib.model.classifier import adapters, freeze, load_classifier, new_classifier, save_classifier
+from lib.model.classifier import freeze, load_classifier, new_classifier, save_classifier
+from lib.model.freezing import adapters
 from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
 from lib.recipe import Lora

@@ -28,7 +28,7 @@ from lib.model.pretrained import load_pretrained
 from lib.model.sizes import SIZES, GPTConfig
 from lib.model.tensor_bundle import TensorBundle
 from lib.model.weights import load_gpt, save_gpt
-from lib.recipe import OPENAI_SIZES, Model
+from lib.recipe_sections import OPENAI_SIZES, Model
 
 TINY = Path(__file__).parent / "assets" / "openai-tiny"
 SHAPE = GPTConfig(context_length=10, emb_dim=12, n_heads=3, n_layers=2, vocab_size=41)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_training import classifier, train
 
-from lib.model.classifier import adapters
+from lib.model.freezing import adapters
 from lib.recipe import Lora
 
 LORA = Lora(rank=2, alpha=16, dropout=0.1, blocks=2)

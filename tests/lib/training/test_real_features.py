@@ -61,8 +61,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path):
         )
         trained = finetune(
             classifier,
-            EncodedMessages(inputs["train"], tokens["train"]["target"].tolist()),
-            EncodedMessages(inputs["validation"], tokens["validation"]["target"].tolist()),
+            {name: EncodedMessages(inputs[name], tokens[name]["target"].tolist()) for name in ("train", "validation")},
             training=Training(epochs=2, learning_rate=1e-3, evaluate_every=20, device="cpu"),
             padding="batch",
             max_length=120,

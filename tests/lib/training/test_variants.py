@@ -16,7 +16,8 @@ from lib.model.sizes import SIZES, GPTConfig
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import load_recipe
 from lib.training.batches import EncodedMessages
-from lib.training.finetune import Finetuned, finetune
+from lib.training.finetune import finetune
+from lib.training.train import Trained
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "book.md"
 TINY = {"training.epochs": "1", "training.evaluate_every": "20", "training.device": "cpu"}
@@ -36,7 +37,7 @@ def variant(flags: str) -> ClassifyRecipe:
     return load_recipe("book", overrides | TINY)
 
 
-def train(recipe: ClassifyRecipe) -> tuple[Finetuned, torch.Tensor]:
+def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
     """What the flow's step does with a recipe, on a GPT with its number of heads; with the logits of two messages."""
     heads = SIZES[recipe.model.size].n_heads
     config = GPTConfig(
@@ -52,9 +53,11 @@ def train(recipe: ClassifyRecipe) -> tuple[Finetuned, torch.Tensor]:
     )
     trained = finetune(
         classifier,
-        EncodedMessages(TRAIN.inputs[:45], TRAIN.targets[:45]),
-        VALIDATION,
-        test=messages(30, 2),
+        {
+            "train": EncodedMessages(TRAIN.inputs[:45], TRAIN.targets[:45]),
+            "validation": VALIDATION,
+            "test": messages(30, 2),
+        },
         training=recipe.training,
         padding=chosen.padding,
         max_length=20,

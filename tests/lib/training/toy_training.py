@@ -14,7 +14,8 @@ from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
 from lib.recipe import Lora, Training
 from lib.training.batches import EncodedMessages
-from lib.training.finetune import Finetuned, finetune
+from lib.training.finetune import finetune
+from lib.training.train import Hearers, Trained
 
 CONFIG = GPTConfig(context_length=32, emb_dim=16, n_heads=2, n_layers=3)
 MAX_LENGTH = 20
@@ -53,10 +54,22 @@ def settings(**fields: Any) -> Training:
     return Training(**(defaults | fields))
 
 
-def train(model: Classifier, *, scratch: Path | None = None, padding: Any = "longest", **more: Any) -> Finetuned:
-    """Fine-tune `model`; recipe fields and arguments of `finetune` may be mixed in `more`."""
-    fields = {name: more.pop(name) for name in list(more) if name in Training.model_fields}
+def train(model: Classifier, *, scratch: Path | None = None, padding: Any = "longest", **more: Any) -> Trained:
+    """Fine-tune `model`; recipe fields, splits, hearers and arguments of `finetune` may be mixed in `more`."""
+
+    def taken(names: Any) -> dict[str, Any]:
+        return {name: more.pop(name) for name in list(more) if name in names}
+
+    fields = taken(Training.model_fields)
+    hearers = Hearers(**taken(Hearers.__dataclass_fields__))
+    splits = {"train": TRAIN, "validation": VALIDATION, **taken(("train", "validation", "test"))}
     with tempfile.TemporaryDirectory() as folder:
-        arguments = {"train": TRAIN, "validation": VALIDATION, "max_length": MAX_LENGTH, **more}
-        place = Path(folder) if scratch is None else scratch
-        return finetune(model, training=settings(**fields), padding=padding, scratch=place, **arguments)
+        return finetune(
+            model,
+            splits,
+            training=settings(**fields),
+            padding=padding,
+            scratch=Path(folder) if scratch is None else scratch,
+            hearers=hearers,
+            **{"max_length": MAX_LENGTH, **more},
+        )

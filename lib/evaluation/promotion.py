@@ -1,0 +1,215 @@
+"""Whether a challenger may take the champion's place: the paired comparison, the gate, and the decision in words.
+
+Here belongs what follows from labels and answers alone. Who is champion, where the frozen test set is kept and how
+answers are had is not known here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+
+ROUNDING = 1e-12  # by which a sum of shares may be off in binary floating point
+
+Outcome = Literal["first", "promoted", "kept", "never", "not comparable"]
+
+
+class Figures(BaseModel):
+    """How right some answers are: shares from 0 to 1."""
+
+    accuracy: float
+    false_positive_rate: float
+
+
+class Duel(BaseModel):
+    """A challenger and a champion on the same messages."""
+
+    messages: int
+    wins: int  # messages that only the challenger labels rightly
+    losses: int  # messages that only the champion labels rightly
+    p_value: float  # of McNemar's exact test
+    challenger: Figures
+    champion: Figures
+
+
+class Condition(BaseModel):
+    """One of the conditions of a promotion."""
+
+    met: bool
+    claim: str  # what is to be shown
+    figures: str  # what was found
+
+
+class Decision(BaseModel):
+    """What becomes of a version, why, and the numbers behind it."""
+
+    outcome: Outcome
+    why: str  # one sentence
+    champion: str | None = None  # the version that it was compared with
+    conditions: list[Condition] = []
+    numbers: dict[str, float | int] = {}
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """The two-sided p-value of the exact test: under chance alone each of the n disagreements is a fair coin's toss.
+
+    p = min(1, 2 P(X <= min(wins, losses))), X binomial with n = wins + losses and 1/2; 1 where nobody disagrees.
+    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 12 (1947). T. G. Dietterich, "Approximate statistical tests for comparing supervised classification
+    learning algorithms", Neural Computation 10 (1998), recommends it where each model was trained once.
+    """
+    disagreements = wins + losses
+    tail = sum(math.comb(disagreements, k) for k in range(min(wins, losses) + 1))
+    return min(1.0, float(2 * tail / 2**disagreements))
+
+
+def figures(targets: Sequence[str], answers: Sequence[str], *, positive: str | None) -> Figures:
+    """Accuracy and false-positive rate of `answers`, both sequences of labels, one for each message.
+
+    With a `positive` label (two classes) the rate is the share of the other class's messages that are answered with
+    it. Without, it is the mean over the classes of the share of all other messages that are answered with this class
+    (macro). A class that all messages have counts as zero, because none of them could be a false positive.
+
+    Raises ValueError if there are no messages.
+    """
+    if not targets:
+        raise ValueError("there are no messages to compare on")
+    pairs = list(zip(targets, answers, strict=True))
+    classes = sorted({*targets, *answers}) if positive is None else [positive]
+    rates = []
+    for label in classes:
+        others = [answer for target, answer in pairs if target != label]
+        rates.append(others.count(label) / len(others) if others else 0.0)
+    return Figures(
+        accuracy=sum(target == answer for target, answer in pairs) / len(pairs),
+        false_positive_rate=sum(rates) / len(rates),
+    )
+
+
+def duel(targets: Sequence[str], challenger: Sequence[str], champion: Sequence[str], *, positive: str | None) -> Duel:
+    """Both answers to the same messages, compared message by message; see `figures` for `positive`."""
+    triples = list(zip(targets, challenger, champion, strict=True))
+    wins = sum(new == target != old for target, new, old in triples)
+    losses = sum(old == target != new for target, new, old in triples)
+    return Duel(
+        messages=len(triples),
+        wins=wins,
+        losses=losses,
+        p_value=mcnemar(wins, losses),
+        challenger=figures(targets, challenger, positive=positive),
+        champion=figures(targets, champion, positive=positive),
+    )
+
+
+def decide(
+    fought: Duel,
+    *,
+    champion: str,
+    baseline: float | None,
+    significance: float,
+    max_false_positive_increase: float,
+) -> Decision:
+    """Promoted if every condition is met, otherwise kept; what is equal stays.
+
+    Args:
+        champion: the version that was compared with.
+        baseline: accuracy of the TF-IDF baseline on the same messages; None: that condition is left out.
+        significance: largest p-value at which a difference counts as more than noise.
+        max_false_positive_increase: how much higher than the champion's the false-positive rate may be, as a share.
+    """
+    new, old = fought.challenger, fought.champion
+    conditions = [
+        Condition(
+            met=fought.wins > fought.losses and fought.p_value <= significance,
+            claim="better than the champion beyond noise",
+            figures=f"{_times(fought.wins)} only the challenger is right, {_times(fought.losses)} only the champion,"
+            f" p = {fought.p_value:.3g} (at most {significance:g})",
+        ),
+        Condition(
+            met=new.false_positive_rate <= old.false_positive_rate + max_false_positive_increase + ROUNDING,
+            claim="within the false-positive rate allowed",
+            figures=f"{new.false_positive_rate:.2%} against the champion's {old.false_positive_rate:.2%}"
+            f" (at most {max_false_positive_increase:.2%} higher)",
+        ),
+    ]
+    if baseline is not None:
+        conditions.append(
+            Condition(
+                met=new.accuracy > baseline,
+                claim="better than the TF-IDF baseline",
+                figures=f"accuracy {new.accuracy:.2%} against {baseline:.2%}",
+            )
+        )
+    failed = [f"not {condition.claim}: {condition.figures}" for condition in conditions if not condition.met]
+    won = f"{conditions[0].claim}: {conditions[0].figures}"
+    left_out = "" if baseline is not None else "; not compared with the baseline, evaluation.baseline is off"
+    return Decision(
+        outcome="kept" if failed else "promoted",
+        why=f"{'; '.join(failed) or won}{left_out}",
+        champion=champion,
+        conditions=conditions,
+        numbers=numbers(new, old, fought) | baseline_numbers(baseline),
+    )
+
+
+def first(measured: Figures, baseline: float | None) -> Decision:
+    """The decision for a name that has no champion yet: whatever its figures, a name without one answers nothing."""
+    beside = "not compared with the baseline" if baseline is None else f"baseline {baseline:.2%}"
+    return Decision(
+        outcome="first",
+        why=f"the name had no champion: accuracy {measured.accuracy:.2%} on the frozen test set, {beside}",
+        numbers=numbers(measured) | baseline_numbers(baseline),
+    )
+
+
+def numbers(challenger: Figures, champion: Figures | None = None, fought: Duel | None = None) -> dict[str, float | int]:
+    """The figures of a decision by name, as they are kept with a version."""
+    found: dict[str, float | int] = {
+        "accuracy": challenger.accuracy,
+        "false_positive_rate": challenger.false_positive_rate,
+    }
+    if champion is not None:
+        found["champion_accuracy"] = champion.accuracy
+        found["champion_false_positive_rate"] = champion.false_positive_rate
+    if fought is not None:
+        found |= {"wins": fought.wins, "losses": fought.losses, "p_value": fought.p_value}
+    return found
+
+
+def baseline_numbers(baseline: float | None) -> dict[str, float | int]:
+    """The baseline's accuracy by name, where there is one."""
+    return {} if baseline is None else {"baseline_accuracy": baseline}
+
+
+HEADINGS: Mapping[Outcome, str] = {
+    "first": "is the first champion",
+    "promoted": "is the new champion",
+    "kept": "stays challenger",
+    "never": "is registered only",
+    "not comparable": "stays challenger: not comparable",
+}
+
+
+def page(decision: Decision, *, name: str, version: str, frozen: str | None) -> str:
+    """The decision as Markdown. `frozen`: what identifies the frozen test set."""
+    lines = [f"# {name} version {version} {HEADINGS[decision.outcome]}", "", f"{_capital(decision.why)}."]
+    if decision.conditions:
+        lines += ["", f"Compared with the champion, version {decision.champion}:", ""]
+        lines += [f"- {'' if one.met else '**not** '}{one.claim}: {one.figures}" for one in decision.conditions]
+    if decision.numbers:
+        lines += ["", "| figure | value |", "|---|---|"]
+        lines += [f"| {figure.replace('_', ' ')} | {value:.6g} |" for figure, value in decision.numbers.items()]
+    if frozen is not None:
+        lines += ["", f"On the frozen test set `{frozen}`."]
+    return "\n".join(lines) + "\n"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

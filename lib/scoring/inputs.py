@@ -1,0 +1,132 @@
+"""Which files are scored, and what each is told by.
+
+Here belong files, folders and patterns, and a file's identity. What is in a file is `reading`'s business.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.checksum import file_sha256
+from lib.data.endings import FORMATS, Format, known_ending
+from lib.errors import MessagesError, SourceError
+from lib.scoring.rows import as_utf8
+
+PATTERN = "*?["
+GZIPPED = (".gz", ".gzip")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to score. `name` is its path as the user gave it, or found below what was given; answers carry it."""
+
+    name: str
+    path: Path
+    format: Format
+    gzipped: bool
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file held when scoring began: `stamp` (inode, size, nanoseconds) tells quickly that it still does."""
+
+    size: int
+    sha256: str
+    stamp: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, file: InputFile) -> Identity:
+        """Reads the file once. Raises SourceError if it cannot be read."""
+        with _unreadable_is_clear(file):
+            stamp = _stamp(file)
+            return cls(stamp[1], file_sha256(file.path), stamp)
+
+    def require_unchanged(self, file: InputFile) -> None:
+        """Raises SourceError if the file was written to since."""
+        with _unreadable_is_clear(file):
+            if _stamp(file) != self.stamp:
+                raise SourceError(
+                    f"{file.name} was changed while it was scored: run again once nothing writes into it; finished"
+                    " parts of what has not changed are kept"
+                )
+
+
+@contextmanager
+def _unreadable_is_clear(file: InputFile) -> Iterator[None]:
+    """Turns an OSError of one file into a SourceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(
+            f"{file.name} cannot be read ({error.strerror}): allow reading it, or leave it out"
+        ) from error
+
+
+def find_inputs(inputs: Sequence[str], *, format: Format | None, without: Path) -> list[InputFile]:
+    """The files that these paths and patterns stand for, each once, in the order given and sorted within one.
+
+    A folder stands for all files below it whose ending tells a format (`format`, where it is given), but for hidden
+    ones and those whose name begins with an underscore. What lies in `without`, the output, is no input.
+
+    Raises SourceError if one of `inputs` stands for no file, MessagesError if nothing tells a file's format.
+    """
+    found: dict[Path, InputFile] = {}
+    output = without.absolute().resolve()
+    for given in inputs:
+        files = [path for path in _files(given, format) if not path.resolve().is_relative_to(output)]
+        if not files:
+            raise SourceError(_nothing(given, format))
+        for path in files:
+            found.setdefault(path.resolve(), _input_file(path, format))
+    return list(found.values())
+
+
+def _files(given: str, format: Format | None) -> Iterator[Path]:
+    path = Path(given).expanduser()
+    if path.is_dir():
+        yield from _below(path, format)
+    elif path.exists():
+        yield path
+    elif any(character in given for character in PATTERN):
+        for match in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - keeps the path as it was given
+            yield from _below(Path(match), format) if Path(match).is_dir() else [Path(match)]
+
+
+def _below(folder: Path, format: Format | None) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] not in "._")
+        for name in sorted(names):
+            kind = FORMATS.get(known_ending(name))
+            if name[0] not in "._" and kind is not None and format in (None, kind):
+                yield Path(place) / name
+
+
+def _nothing(given: str, format: Format | None) -> str:
+    if Path(given).expanduser().is_dir():
+        endings = sorted(ending for ending, kind in FORMATS.items() if format in (None, kind))
+        return f"{given} has no file to score: names must end with {', '.join(endings)}, perhaps with .gz behind it"
+    if any(character in given for character in PATTERN):
+        return f"no file fits the pattern {given}: correct it, and put it in quotes if a shell should not expand it"
+    return f"{given} does not exist: give a file, a folder, or a pattern such as 'in/*.csv'"
+
+
+def _input_file(path: Path, format: Format | None) -> InputFile:
+    kind = format or FORMATS.get(known_ending(path.name))
+    if kind is None:
+        raise MessagesError(
+            f"the ending of the name {str(path)!r} does not say how the file is written: add --format with tsv, csv,"
+            " jsonl or parquet"
+        )
+    # A Parquet file has its own compression.
+    gzipped = kind != "parquet" and path.suffix.lower() in GZIPPED
+    return InputFile(as_utf8(path.as_posix()), path, kind, gzipped)
+
+
+def _stamp(file: InputFile) -> tuple[int, int, int]:
+    stat = file.path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,174 @@
+"""The output folder: finished parts, how one is written, and which of an earlier run still hold.
+
+A part has the answers for some rows of one input file. It is `scored/<file>-rows-<first>-<last>.parquet`, beside it,
+where rows could not be scored, `unscorable/` with the same name. A part is written under a hidden name, synced and
+renamed, its unscorable rows first: a part that is there is whole. What it was made from, and what was counted, is in
+the Parquet file's own metadata, so that nothing can come apart. What scoring is, is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lib.disk import disk_full_is_clear, sync
+from lib.errors import StoreError
+from lib.evaluation.drift import Tally
+
+SCORED, UNSCORABLE = "scored", "unscorable"
+RECORD = b"finetune.part"  # of the Parquet file's metadata
+LONGEST_STEM = 40  # characters of an input's name in the names of its parts
+HASH_LENGTH = 10  # digits that tell inputs of the same name in different folders apart
+
+
+class Part(BaseModel):
+    """A finished part: rows `first` to `first + rows - 1` of a file, the `last` ones or not.
+
+    identity: a hash of all that the answers depend on.
+    scored: rows with an answer; `unscorable`: the others, by reason; `labels`: answers by label.
+    tally: what drift is told by, where the classifier has a profile.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    identity: str
+    file: str
+    first: int
+    rows: int
+    last: bool
+    scored: int
+    unscorable: dict[str, int]
+    labels: dict[str, int]
+    tally: Tally | None
+
+    @property
+    def name(self) -> str:
+        """Of its file, and of the one with its unscorable rows."""
+        return f"{prefix(self.file)}{self.first:012}-{self.first + self.rows - 1:012}.parquet"
+
+
+def prefix(file: str) -> str:
+    """What the names of all parts of an input begin with."""
+    stem = re.sub(r"[^\w]+", "-", Path(file).name).strip("-")[:LONGEST_STEM]
+    return f"{stem}-{hashlib.sha256(file.encode()).hexdigest()[:HASH_LENGTH]}-rows-"
+
+
+class Output:
+    """A folder that one run at a time writes parts into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """Creates the folder and keeps other runs out of it; clears away what a killed run had begun.
+
+        Raises StoreError if the folder cannot be used, another run is at work in it, or the disk is full.
+        """
+        try:
+            for name in (SCORED, UNSCORABLE):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(
+                f"another run writes into {self.folder}: wait for it, or give another --output folder"
+            ) from None
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be used ({error.strerror}): give an --output folder that can be written"
+            ) from error
+        try:
+            with disk_full_is_clear(self.folder):
+                for begun in self.folder.glob("*/.*.parquet"):
+                    begun.unlink()
+                yield self
+        finally:
+            lock.release()
+
+    def finished(self, file: str, identity: str) -> dict[int, Part]:
+        """The parts of an input that hold for this identity, by their first row."""
+        parts = [self._read(path) for path in self._paths(SCORED, file)]
+        return {part.first: part for part in parts if part is not None and part.identity == identity}
+
+    def _read(self, path: Path) -> Part | None:
+        """What a part says of itself; None where it is none, or damaged."""
+        try:
+            with pq.ParquetFile(path) as source:
+                part = Part.model_validate_json((source.metadata.metadata or {}).get(RECORD, b""))
+                whole = source.metadata.num_rows == part.scored and path.name == part.name
+        except (OSError, pa.ArrowException, ValidationError):
+            return None
+        beside = self.folder / UNSCORABLE / path.name
+        return part if whole and (beside.is_file() or not part.unscorable) else None
+
+    def sweep(self, file: str, parts: Sequence[Part]) -> None:
+        """Removes what earlier runs left of an input that has these parts now: other rows, contents or classifiers."""
+        kept = {SCORED: {part.name for part in parts}, UNSCORABLE: {part.name for part in parts if part.unscorable}}
+        for kind, names in kept.items():
+            for path in self._paths(kind, file):
+                if path.name not in names:
+                    path.unlink()
+
+    def _paths(self, kind: str, file: str) -> list[Path]:
+        beginning = prefix(file)
+        return sorted(path for path in (self.folder / kind).glob("*.parquet") if path.name.startswith(beginning))
+
+    @contextmanager
+    def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
+        """A part to be written; unless it was published, nothing of it is left after the block.
+
+        schemas: of `SCORED` and `UNSCORABLE`.
+        """
+        writer = PartWriter(self.folder, schemas)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+
+class PartWriter:
+    """One part while it is written: rows go to disk as they come."""
+
+    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
+        self._folder = folder
+        self._paths = {kind: folder / kind / ".writing.parquet" for kind in (SCORED, UNSCORABLE)}
+        self._writers = {
+            kind: pq.ParquetWriter(self._paths[kind], schema, compression="zstd") for kind, schema in schemas.items()
+        }
+
+    def add(self, kind: str, table: pa.Table) -> None:
+        """Rows of `SCORED` or `UNSCORABLE`, a row group each time."""
+        if table.num_rows:
+            self._writers[kind].write_table(table)
+
+    def publish(self, part: Part) -> None:
+        """Makes it a finished part, in place of an earlier one of these rows."""
+        self._writers[SCORED].add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
+        for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows are there
+            self._writers.pop(kind).close()
+            final = self._folder / kind / part.name
+            if kind == UNSCORABLE and not part.unscorable:
+                final.unlink(missing_ok=True)
+                continue
+            sync(self._paths[kind])
+            self._paths[kind].replace(final)
+            sync(final.parent)
+
+    def discard(self) -> None:
+        """Removes what was not published."""
+        try:
+            for writer in self._writers.values():
+                writer.close()
+        finally:
+            for path in self._paths.values():
+                path.unlink(missing_ok=True)

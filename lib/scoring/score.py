@@ -1,0 +1,304 @@
+"""Scoring files: rows in, parts out, one window of texts in memory at a time.
+
+Here belong the order of the work and the columns of the answers. Reading, the output folder and the comparison with
+the training are in modules of their own; who asks is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lib.artifacts import key_of
+from lib.evaluation.drift import Tallier, Tally
+from lib.progress import Progress, silent
+from lib.scoring.inputs import Identity, InputFile
+from lib.scoring.parts import SCORED, UNSCORABLE, Output, Part, PartWriter
+from lib.scoring.reading import check_file, count_rows, read_rows
+from lib.scoring.rows import Columns, Row
+
+if TYPE_CHECKING:
+    from lib.evaluation.drift_profile import DriftProfile
+    from lib.prediction import Prediction, Predictor
+
+Floats = NDArray[np.float64]
+
+LAYOUT = 1  # of the parts; a higher one makes what earlier versions of this project scored to be scored again
+WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
+WINDOW_CHARACTERS = 8 * 2**20  # or so many characters: rows may be long
+
+
+@dataclass(frozen=True)
+class Model:
+    """The classifier as answers name it. `identity` is what no other classifier has, also under the same name."""
+
+    name: str
+    version: str
+    identity: str
+    labels: tuple[str, ...]
+
+
+@dataclass
+class Result:
+    """What became of a job: rows by label and by reason, parts written now and kept from before.
+
+    rows_written: of the parts written now.
+    """
+
+    files: int = 0
+    scored: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    unscorable: Counter[str] = field(default_factory=Counter)
+    parts_written: int = 0
+    parts_kept: int = 0
+    rows_written: int = 0
+    tally: Tally | None = None
+
+    def add(self, part: Part, *, kept: bool) -> None:
+        """Counts a part."""
+        self.scored += part.scored
+        self.labels.update(part.labels)
+        self.unscorable.update(part.unscorable)
+        self.parts_kept += kept
+        self.parts_written += not kept
+        self.rows_written += 0 if kept else part.rows
+        if part.tally is not None:
+            self.tally = part.tally if self.tally is None else self.tally.plus(part.tally)
+
+    @property
+    def rows(self) -> int:
+        """Scored or not."""
+        return self.scored + self.unscorable.total()
+
+
+def score(
+    files: Sequence[InputFile],
+    output: Output,
+    *,
+    model: Model,
+    predictor: Callable[[], Predictor],
+    profile: DriftProfile | None,
+    columns: Columns,
+    part_rows: int,
+    progress: Progress = silent,
+) -> Result:
+    """Score every row of `files` into `output`, which is open; parts that are there and still hold are kept.
+
+    Every file's beginning is looked at before the first is scored. A part holds if its rows' file has the same name and
+    contents, and classifier, columns and size of a part are the same. When a file is done, what earlier runs left of it
+    is removed.
+
+    Args:
+        predictor: loads the classifier, once, and only if there is anything to score.
+        profile: what drift is told by; None leaves it out.
+        part_rows: rows of a part, all but a file's last one.
+
+    Raises:
+        MessagesError: a file cannot be read or lacks a column; parts that were finished stay.
+        SourceError: a file cannot be opened, or was changed meanwhile.
+    """
+    for file in files:
+        check_file(file, columns)
+    counts = [count_rows(file) for file in files]
+    total = None if None in counts else sum(count for count in counts if count is not None)
+    scoring = _Scoring(output, model, predictor, profile, columns, part_rows, progress, total)
+    for file in files:
+        scoring.score_file(file)
+    return scoring.result
+
+
+class _Scoring:
+    """One job's work, file after file."""
+
+    def __init__(
+        self,
+        output: Output,
+        model: Model,
+        predictor: Callable[[], Predictor],
+        profile: DriftProfile | None,
+        columns: Columns,
+        part_rows: int,
+        progress: Progress,
+        total: int | None,
+    ) -> None:
+        self.result = Result()
+        self._output, self._model, self._columns, self._part_rows = output, model, columns, part_rows
+        self._load = predictor
+        self._predictor: Predictor | None = None
+        self._tallier = None if profile is None else Tallier(profile)
+        self._progress, self._total = progress, total
+        self._schemas = schemas(model.labels, with_id=columns.id is not None)
+
+    def score_file(self, file: InputFile) -> None:
+        """Its parts, in order: kept where they hold, made where not."""
+        contents = Identity.of(file)
+        identity = self._identity(file, contents)
+        finished = self._output.finished(file.name, identity)
+        parts: list[Part] = []
+        rows: _Rows | None = None
+        first = 0
+        while not (parts and parts[-1].last):
+            part = finished.get(first)
+            kept = part is not None
+            if part is None:
+                if rows is None:
+                    rows = _Rows(read_rows(file, self._columns, start=first))
+                if not rows.any_left():
+                    break  # a file without rows
+                part = self._make(rows, file, first, identity, contents)
+            else:
+                rows = None
+            parts.append(part)
+            self.result.add(part, kept=kept)
+            self._progress(self.result.rows, self._total, "messages")
+            first += part.rows
+        self._output.sweep(file.name, parts)
+        self.result.files += 1
+
+    def _identity(self, file: InputFile, contents: Identity) -> str:
+        return key_of(
+            {
+                "layout": LAYOUT,
+                "file": file.name,
+                "sha256": contents.sha256,
+                "format": [file.format, file.gzipped],
+                "columns": [self._columns.text, self._columns.id, self._columns.quoted],
+                "part_rows": self._part_rows,
+                "model": [self._model.name, self._model.version, self._model.identity],
+            }
+        )
+
+    def _make(self, rows: _Rows, file: InputFile, first: int, identity: str, contents: Identity) -> Part:
+        """The next part, written and published."""
+        count, scored = 0, 0
+        labels: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        tally = None if self._tallier is None else self._tallier.nothing()
+        with self._output.writing(self._schemas) as writer:
+            for window in _windows(islice(rows, self._part_rows)):
+                predictions = self._write(writer, file, window)
+                labels.update(prediction.label for prediction in predictions)
+                reasons.update(row.reason for row in window if row.reason is not None)
+                if self._tallier is not None and tally is not None and predictions:
+                    texts = [row.text for row in window if row.text is not None]
+                    tally = tally.plus(self._tallier.count(texts, _probabilities(predictions, self._model.labels)))
+                count, scored = count + len(window), scored + len(predictions)
+                self._progress(self.result.rows + count, self._total, "messages")
+            part = Part(
+                identity=identity,
+                file=file.name,
+                first=first,
+                rows=count,
+                last=not rows.any_left(),
+                scored=scored,
+                unscorable=dict(sorted(reasons.items())),
+                labels={label: labels[label] for label in self._model.labels},
+                tally=tally,
+            )
+            contents.require_unchanged(file)
+            writer.publish(part)
+        return part
+
+    def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row]) -> list[Prediction]:
+        """Scores a window; its answers in the order of its rows that have any."""
+        scorable = [row for row in window if row.text is not None]
+        predictions: list[Prediction] = []
+        if scorable:
+            self._predictor = self._predictor or self._load()
+            predictions = list(self._predictor.predict([str(row.text) for row in scorable]))
+        writer.add(SCORED, self._scored(file, scorable, predictions))
+        writer.add(UNSCORABLE, self._unscorable(file, [row for row in window if row.text is None]))
+        return predictions
+
+    def _scored(self, file: InputFile, rows: Sequence[Row], predictions: Sequence[Prediction]) -> pa.Table:
+        probabilities = _probabilities(predictions, self._model.labels)
+        columns = {
+            "file": [file.name] * len(rows),
+            "row": [row.number for row in rows],
+            "id": [row.id for row in rows],
+            "label": [prediction.label for prediction in predictions],
+            "probability": [prediction.probabilities[prediction.label] for prediction in predictions],
+            **{f"probability_{label}": probabilities[:, at] for at, label in enumerate(self._model.labels)},
+            "model_name": [self._model.name] * len(rows),
+            "model_version": [self._model.version] * len(rows),
+        }
+        return _table(columns, self._schemas[SCORED])
+
+    def _unscorable(self, file: InputFile, rows: Sequence[Row]) -> pa.Table:
+        columns = {
+            "file": [file.name] * len(rows),
+            "row": [row.number for row in rows],
+            "line": [row.line for row in rows],
+            "id": [row.id for row in rows],
+            "reason": [row.reason for row in rows],
+        }
+        return _table(columns, self._schemas[UNSCORABLE])
+
+
+def schemas(labels: Sequence[str], *, with_id: bool) -> dict[str, pa.Schema]:
+    """The columns of scored and of unscorable rows.
+
+    file, row: the input's name, and the row's number from 0; `id`: the user's own, as text, where asked for.
+    probability: that of `label`; probability_<label>: that of each.
+    line: where the row begins, from 1, in formats that have lines.
+    """
+    text, number, share = pa.string(), pa.int64(), pa.float64()
+    which = {"file": text, "row": number}
+    own = {"id": text} if with_id else {}
+    shares = {"probability": share, **{f"probability_{label}": share for label in labels}}
+    return {
+        SCORED: pa.schema({**which, **own, "label": text, **shares, "model_name": text, "model_version": text}),
+        UNSCORABLE: pa.schema({**which, "line": number, **own, "reason": text}),
+    }
+
+
+def _table(columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:
+    return pa.table([pa.array(columns[column.name], type=column.type) for column in schema], schema=schema)
+
+
+def _probabilities(predictions: Sequence[Prediction], labels: Sequence[str]) -> Floats:
+    """(predictions, labels) float64."""
+    shares = np.array([list(prediction.probabilities.values()) for prediction in predictions], dtype=np.float64)
+    return shares.reshape(len(predictions), len(labels))
+
+
+def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows in lots that fit into memory."""
+    window: list[Row] = []
+    characters = 0
+    for row in rows:
+        window.append(row)
+        characters += len(row.text or "")
+        if len(window) == WINDOW_ROWS or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+class _Rows:
+    """Rows, and whether there are more of them."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        if self._next is None:
+            raise StopIteration
+        row, self._next = self._next, next(self._rows, None)
+        return row
+
+    def any_left(self) -> bool:
+        """Whether there is another one."""
+        return self._next is not None

@@ -1,0 +1,167 @@
+"""One training from its first batch to the kept weights: device and precision, optimizer, checkpoints, the best row.
+
+Here belongs what every training needs around the loop. What is learnt, and the checks of the data for it, are in
+`finetune.py` and `instruct.py`; batches themselves are `loop.py`'s.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from lib.model.device import device_name
+from lib.progress import Progress, silent
+from lib.training.batches import Order
+from lib.training.checkpoint import read_checkpoint, write_checkpoint
+from lib.training.examples import Examples
+from lib.training.history import Row, history_table
+from lib.training.loop import Loop, best_row
+from lib.training.published import Published
+
+if TYPE_CHECKING:
+    from lib.recipe_sections import Optimisation
+
+
+@dataclass(frozen=True)
+class Hearers:
+    """Who hears what while a training goes on.
+
+    on_row: each evaluation, as a row of the history. on_figures: what the published procedure prints `before` and
+    `after`. on_sample: after each epoch its number, from 1, and what the model wrote. warn: one sentence each.
+    """
+
+    on_row: Callable[[Row], None] = lambda row: None
+    on_figures: Callable[[str, dict[str, float]], None] = lambda part, figures: None
+    on_sample: Callable[[int, str], None] = lambda epoch, text: None
+    progress: Progress = silent
+    warn: Callable[[str], None] = lambda sentence: None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training."""
+
+    history: pd.DataFrame  # one row for each evaluation; the columns of `lib.training.history.SCHEMA`
+    kept: int  # position of the row whose weights the model has
+    resumed_at: int | None  # batches that an earlier attempt had done already (None: began at the beginning)
+    published: dict[str, dict[str, float]]  # `before` and `after`, if asked for: see `lib.training.published`
+    samples: list[str]  # what the model wrote after each epoch, if asked to
+
+
+def train(
+    model: nn.Module,
+    splits: Mapping[str, Examples],
+    *,
+    order: Order,
+    training: "Optimisation",
+    scratch: Path,
+    mark: str,
+    evaluate_epochs: bool = True,
+    sample: Callable[[], str] | None = None,
+    published: Published | None = None,
+    hearers: Hearers = Hearers(),
+) -> Trained:
+    """Train the parameters of `model` that require gradients, in place; it comes back on the CPU, in eval mode.
+
+    An evaluation follows the first batch, then every `training.evaluate_every`-th, and with `evaluate_epochs` each
+    epoch.
+
+    The same arguments give bit-identical weights on the same machine with the same number of threads, also when the
+    training is killed and called again with the same `scratch`: a checkpoint in that folder is continued if it bears
+    the same `mark` (`mark_of`). Rows and samples from before the kill are told again. Torch's global generators are
+    seeded.
+
+    Args:
+        splits: `train` and `validation`; others are prepared too, for `published`.
+        sample: called after each epoch, with the model in its present state; must not draw from torch's generator.
+
+    Raises:
+        TrainingError: the loss is not a finite number.
+        RecipeError: no such device.
+        StoreError: the disk is full.
+    """
+    with _accelerated(model, training) as (accelerator, prepared, optimizer):
+        for split in splits.values():
+            split.prepare(accelerator.device)
+        loop = Loop(
+            accelerator=accelerator,
+            model=prepared,
+            optimizer=optimizer,
+            training=training,
+            order=order,
+            train=splits["train"],
+            validation=splits["validation"],
+            evaluate_epochs=evaluate_epochs,
+            sample=sample,
+            on_row=hearers.on_row,
+            on_sample=hearers.on_sample,
+            progress=hearers.progress,
+            save=lambda checkpoint, number: write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark),
+        )
+        if published is not None:
+            published.measure_before(prepared)
+        torch.manual_seed(training.seed)
+        checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=hearers.warn)
+        if checkpoint is not None:
+            loop.restore(checkpoint)
+        loop.run()
+        rows = loop.state.rows
+        kept = len(rows) - 1
+        if training.keep == "best":
+            kept = best_row(rows)
+            model.load_state_dict(loop.state.best, strict=False)  # the frozen rest has not changed
+        if published is not None:
+            published.measure_after(prepared)
+    return Trained(
+        history=history_table(rows),
+        kept=kept,
+        resumed_at=None if checkpoint is None else int(checkpoint.state["steps"]),
+        published=published.figures if published else {},
+        samples=loop.state.samples,
+    )
+
+
+@contextmanager
+def _accelerated(
+    model: nn.Module, training: "Optimisation"
+) -> Iterator[tuple[Accelerator, nn.Module, torch.optim.Optimizer]]:
+    """Accelerate's device, precision and wrapping for `model`, and an AdamW; undone afterwards."""
+    precision = "bf16" if training.precision == "bfloat16" else "no"
+    accelerator = Accelerator(cpu=device_name(training.device) == "cpu", mixed_precision=precision)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    own = set(vars(model))
+    try:
+        yield accelerator, *accelerator.prepare(model, optimizer)
+    finally:
+        for name in vars(model).keys() - own:  # its `forward`, and a mark that would make it skip the next time
+            delattr(model, name)
+        model.zero_grad()
+        model.cpu().eval()
+        # Accelerate keeps one state for a process; the next training may want another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[bytes]) -> str:
+    """SHA-256 over everything that a result depends on, except machine and code: what a checkpoint must match.
+
+    settings: JSON-able. data: the splits' bytes.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    digest.update(json.dumps(learning).encode())
+    for part in data:
+        digest.update(part)
+    for name, weight in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(memoryview(weight.detach().cpu().contiguous().numpy()))
+    return digest.hexdigest()

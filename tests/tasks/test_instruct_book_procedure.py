@@ -1,0 +1,114 @@
+"""`instruct/book` beside the published script: the flow's own steps up to the tokens, then training and answers, number
+by number.
+
+The published script's numbers lie in published_instructions.json, which says how they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from flows.published import BookLog
+from lib.answering import write_answers
+from lib.artifacts import Artifact, Store, key_of
+from lib.data.tables import ENTRIES, load_table
+from lib.instruct_recipe import InstructRecipe
+from lib.model.gpt import new_gpt
+from lib.model.sizes import GPTConfig
+from lib.model.weights import load_gpt, save_gpt
+from lib.progress import silent
+from lib.recipe_file import load_recipe
+from lib.text.encoding import load_encoding
+from lib.text.prompts import named_style
+from lib.training.instruct import finetune_instructions
+from lib.training.instruction_batches import load_splits
+from lib.training.train import Hearers
+from tasks.download_entries import download
+from tasks.entries import entries
+from tasks.split_entries import split_entries
+from tasks.step import Step, Work
+from tasks.tokenize_entries import tokenize_entries
+
+PUBLISHED = json.loads((Path(__file__).parent / "published_instructions.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small checkpoint that the published script was run on."""
+    gpt = new_gpt(GPTConfig(context_length=256, emb_dim=32, n_heads=2, n_layers=2), seed=5)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("weights")
+    save_gpt(gpt, folder)
+    return folder
+
+
+def perform(store: Store, recipe: InstructRecipe, step: Step, **inputs: Artifact) -> Artifact:
+    """The step's artifact, made by its own function without Prefect around it."""
+    ingredients = step.ingredients(recipe, inputs)
+    with store.write(step.name, key_of(ingredients), ingredients) as folder:
+        scratch = store.scratch(step.name, key_of(ingredients))
+        log = logging.getLogger(__name__)
+        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, ""), **inputs)
+    made = store.find(step.name, key_of(ingredients))
+    assert made is not None
+    return made
+
+
+@pytest.mark.data
+def test_book_prints_and_answers_what_the_published_script_does(
+    real_data: Path, weights: Path, store: Store, tmp_path: Path
+) -> None:
+    first = json.loads((real_data / "instruction-data.json").read_text(encoding="utf-8"))[: PUBLISHED["entries"]]
+    file = tmp_path / "first.json"
+    file.write_text(json.dumps(first), encoding="utf-8")
+    small = {"model.size": "from-weights", "model.weights": str(weights), "encoding.max_length": "256"}
+    overrides = small | {"data.source": "file", "data.url": str(file), "training.device": "cpu"}
+    recipe = load_recipe("book", overrides, folder="instruct", model=InstructRecipe)
+    made: dict[str, Artifact] = {}
+    made["download"] = perform(store, recipe, download)
+    made["entries"] = perform(store, recipe, entries, download=made["download"])
+    made["split"] = perform(store, recipe, split_entries, entries=made["entries"])
+    tokens = perform(store, recipe, tokenize_entries, split_entries=made["split"])
+
+    gpt = load_gpt(weights)
+    gpt.untie_output()
+    lines: list[str] = []
+    log = BookLog(lines.append, recipe.training.evaluate_every)
+    trained = finetune_instructions(
+        gpt,
+        load_splits(tokens.folder, ("train", "validation"), mask_instruction=recipe.prompt.mask_instruction),
+        training=recipe.training,
+        scratch=tmp_path / "scratch",
+        hearers=Hearers(on_row=log.on_row, on_figures=log.on_figures),
+    )
+
+    history, before = trained.history, trained.published["before"]
+    losses: list[tuple[Any, Any]] = [
+        (history.train_loss, PUBLISHED["train_losses"]),
+        (history.validation_loss, PUBLISHED["validation_losses"]),
+        *((before[name], PUBLISHED["before"][name]) for name in before),
+    ]
+    largest = max(float(np.abs(np.asarray(ours) - np.asarray(theirs)).max()) for ours, theirs in losses)
+    assert largest < 1e-4
+    assert [line for line in lines if line.startswith("Ep ")] == PUBLISHED["printed"]
+
+    asked = load_table(made["split"].file("test.parquet"), ENTRIES).head(len(PUBLISHED["answers"]))
+    written = write_answers(
+        gpt,
+        named_style(recipe.prompt.style),
+        load_encoding(),
+        list(zip(asked["instruction"], asked["input"], strict=True)),
+        max_new_tokens=32,
+        batch_size=recipe.respond.batch_size,
+    )
+    assert [answer.response for answer in written] == PUBLISHED["answers"]
