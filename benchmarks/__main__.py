@@ -31,6 +31,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "features": (),
     "cached_flow": ("prefect", "mlflow"),
     "growth": (),
+    "scoring": ("pydantic", "filelock"),
+    "serving": ("prefect", "mlflow", "uvicorn"),
 }
 QUICK_OUTPUT = PROJECT / "build" / "benchmarks"
 

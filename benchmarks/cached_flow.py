@@ -6,14 +6,10 @@ the two packages it cannot do without. Each measurement is a process of its own,
 
 import json
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import DifferentResultsError, Measured, Row, Target, median_seconds
+from benchmarks.server import free_port, running
 from benchmarks.workload import PROJECT, Bench
 
 GROUP = "cached_flow"
@@ -30,7 +27,6 @@ NEVER_REUSED = {"track"}  # it logs this run
 ALLOWED_SECONDS = {"temporary": 12.0, "running": 4.0}  # by the Prefect server
 ALLOWED_MEGABYTES = 300.0
 AT_LEAST_RUNS = 3
-START_SECONDS = 120  # a Prefect server that does not answer by then will not
 
 
 @dataclass(frozen=True)
@@ -128,35 +124,13 @@ def no_server() -> Iterator[dict[str, str]]:
 @contextmanager
 def running_prefect(home: Path) -> Iterator[dict[str, str]]:
     """A Prefect server over this home, as `python -m flows.ui` starts it; yields what a run's environment needs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     own = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    with (home / "prefect-server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env={**environment(home), **own},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            _wait_until_up(f"{api}/health", server)
-            yield {"PREFECT_API_URL": api}
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
-
-
-def _wait_until_up(health: str, server: subprocess.Popen[bytes]) -> None:
-    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(START_SECONDS * 2):
-        if server.poll() is not None:
-            raise RuntimeError(f"the Prefect server ended with status {server.returncode}")
-        try:
-            straight.open(health, timeout=2)
-            return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.5)
-    raise RuntimeError(f"the Prefect server did not answer at {health} within {START_SECONDS} s")
+    with running(
+        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        health=f"{api}/health",
+        environment={**environment(home), **own},
+        log=home / "prefect-server.log",
+    ):
+        yield {"PREFECT_API_URL": api}

@@ -1,7 +1,8 @@
-"""Row "generation": 256 new tokens with kept keys and values, against the whole text anew for each; and a batch of 8.
+"""Row "generation": 256 new tokens with kept keys and values, against the whole text anew for each; a batch of 8; and
+the two together, as the step `respond` answers a test split.
 
-The other side of the first row is at its best: the same code, so the logits of one position only, no autograd, the same
-threads; it merely keeps nothing.
+The other side is at its best: the same code, so the logits of one position only, no autograd, the same threads; it
+merely keeps nothing, or writes one text at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,9 +11,12 @@ import torch
 
 from benchmarks.harness import DifferentResultsError, Measured, Row, ratio_row, seconds
 from benchmarks.workload import WEIGHTS_SEED, Bench
+from lib.data.instructions import read_entries
+from lib.data.sample_instructions import FILE as INSTRUCTIONS
 from lib.model.generation import generate
 from lib.model.gpt import GPT, new_gpt
 from lib.text.encoding import load_encoding
+from lib.text.prompts import STYLES
 
 GROUP = "generation"
 PROMPT = "Every effort moves you"
@@ -45,6 +49,19 @@ def rows(bench: Bench) -> Iterator[Row]:
         ("one batch", lambda most: generate(gpt, prompts, max_new_tokens=most, batch_size=len(prompts))),
         ("one prompt after another", lambda most: one_after_another(gpt, prompts, most)),
         BATCH_TOKENS,
+    )
+    asked = questions(bench)
+    lengths = [len(prompt) for prompt in asked]
+    bench.say(f"generation: {len(asked)} answers to instructions")
+    yield compared(
+        f"respond: {len(asked)} instructions of {min(lengths)} to {max(lengths)} tokens, {BATCH_TOKENS} new ones each",
+        (
+            "one batch, keys and values kept",
+            lambda most: generate(gpt, asked, max_new_tokens=most, batch_size=len(asked)),
+        ),
+        ("one after another, nothing kept", lambda most: one_after_another(gpt, asked, most, cache=False)),
+        BATCH_TOKENS,
+        at_least=5.0 if bench.judged else None,
     )
 
 
@@ -83,6 +100,14 @@ def ragged_prompts(bench: Bench) -> Texts:
     return shortest_first[:: max(1, len(shortest_first) // BATCH)][:BATCH]
 
 
-def one_after_another(gpt: GPT, prompts: Texts, most: int) -> Texts:
+def questions(bench: Bench) -> Texts:
+    """The first bundled instructions, in the published prompt style, that leave room for the new tokens."""
+    entries = read_entries(INSTRUCTIONS)
+    texts = map(STYLES["alpaca"].prompt, entries["instruction"], entries["input"])
+    prompts = [load_encoding().encode_ordinary(text) for text in texts]
+    return [prompt for prompt in prompts if len(prompt) + BATCH_TOKENS <= bench.config.context_length][:BATCH]
+
+
+def one_after_another(gpt: GPT, prompts: Texts, most: int, *, cache: bool = True) -> Texts:
     """Each prompt in a batch of its own."""
-    return [text for prompt in prompts for text in generate(gpt, [prompt], max_new_tokens=most)]
+    return [text for prompt in prompts for text in generate(gpt, [prompt], max_new_tokens=most, cache=cache)]

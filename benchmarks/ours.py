@@ -174,8 +174,7 @@ def train(
     scratch = bench.folder / "checkpoints"
     finetune(
         classifier,
-        EncodedMessages(inputs["train"], splits["train"].targets),
-        EncodedMessages(inputs["validation"], splits["validation"].targets),
+        {name: EncodedMessages(inputs[name], splits[name].targets) for name in ("train", "validation")},
         training=settings(bench, precision=precision, epochs=epochs),
         padding="batch",
         max_length=bench.workload.width,

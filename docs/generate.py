@@ -1,31 +1,35 @@
 """Writes the parts of the documentation that come from the code: `python docs/generate.py`.
 
-So far this is the table of recipe fields in docs/recipes.md. A test fails while the page says something else than the
-code; nothing between the markers is written by hand.
+These are the tables of recipe fields, a page for each kind of recipe. A test fails while a page says something else
+than the code; nothing between the markers is written by hand.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from lib.instruct_recipe import InstructRecipe
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import RecipeField, recipe_fields
 
-PAGE = Path(__file__).resolve().parent / "recipes.md"
+FOLDER = Path(__file__).resolve().parent
+PAGES: dict[str, type[BaseModel]] = {"recipes.md": ClassifyRecipe, "instruct-recipes.md": InstructRecipe}
 BEGIN = "<!-- fields: made by docs/generate.py -->"
 END = "<!-- end of fields -->"
 
 
-def recipe_table() -> str:
+def recipe_table(recipe: type[BaseModel]) -> str:
     """All fields in Markdown: for each section what it is about, and a table."""
     parts = []
-    for section in dict.fromkeys(field.path.rpartition(".")[0] for field in recipe_fields()):
-        model = ClassifyRecipe.model_fields[section].annotation if section else ClassifyRecipe
+    for section in dict.fromkeys(field.path.rpartition(".")[0] for field in recipe_fields(recipe)):
+        model = recipe.model_fields[section].annotation if section else recipe
         assert model is not None
-        fields = [field for field in recipe_fields() if field.path.rpartition(".")[0] == section]
-        rows = [_row(field) for field in fields]
-        title = f"### `{section}`\n\n{model.__doc__}\n\n" if section else ""
+        rows = [_row(field) for field in recipe_fields(recipe) if field.path.rpartition(".")[0] == section]
+        title = f"### `{section}`\n\n{inspect.getdoc(model)}\n\n" if section else ""
         parts.append(f"{title}| field | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
@@ -36,14 +40,16 @@ def _row(field: RecipeField) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def page_with_table(page: str) -> str:
+def page_with_table(page: str, recipe: type[BaseModel]) -> str:
     """The page's text with the table as it must be; raises ValueError if the page has lost a marker."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{PAGE} needs the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{recipe_table()}\n\n{end}{after}"
+        raise ValueError(f"the page of {recipe.__name__} needs the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{recipe_table(recipe)}\n\n{end}{after}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, recipe in PAGES.items():
+        page = FOLDER / name
+        page.write_text(page_with_table(page.read_text(encoding="utf-8"), recipe), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Makes the README's pictures from real runs: `python docs/screenshots.py`, with Chromium and its driver installed.
+"""Makes the README's pictures from real runs: `make screenshots`, with Chromium and its driver installed.
 
-It runs `quickstart` twice, with two learning rates, in a home of its own and against servers of its own, looks at
-their pages, and writes docs/images/. Nothing in the pictures is drawn by hand, so after a change of a page or of the
-recipe this makes them anew. It takes some minutes.
+It runs `quickstart` of the first flow twice, with two learning rates, and that of the second once, in a home of its own
+and with all that `make up` starts, looks at the pages, and writes docs/images/. Nothing in the pictures is drawn by
+hand, so after a change of a page or of the recipe this makes them anew. It takes some minutes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ OTHER_LEARNING_RATE = "1e-4"
 GAP = 60  # pixels between two curves
 CURVES_WIDTH = 1600  # pixels of both
 CHARTS_HEIGHT = 670  # pixels of MLflow's pages down to the end of the first row of charts
+DEPLOYMENTS_HEIGHT = 560  # pixels of Prefect's page down to the end of the list
+TRIED = "WINNER! Claim your free prize now, text WIN to 80082"
 COLOURS = ("#0072B2", "#D55E00")  # of the two runs; MLflow would choose by chance
 IN_MLFLOW = "workflowType=machine_learning"
 # MLflow opens a panel with a chat on every first visit.
@@ -45,24 +47,24 @@ localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')
 
 
 @contextmanager
-def servers(environment: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Prefect's and MLflow's addresses, while `python -m flows.ui` runs."""
-    prefect, mlflow = free_port(), free_port()
-    command = [sys.executable, "-m", "flows.ui", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
-    ui = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+def started(environment: dict[str, str], ready: str, *command: str) -> Iterator[None]:
+    """`python -m {command}`, from when it prints a line with `ready` in it to the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    )
     try:
-        assert ui.stdout is not None
-        if not all(ui.stdout.readline() for _ in range(2)):
-            sys.exit("error: python -m flows.ui did not start")
-        yield f"http://127.0.0.1:{prefect}", f"http://127.0.0.1:{mlflow}"
+        assert process.stdout is not None
+        if not any(ready in line for line in process.stdout):
+            sys.exit(f"error: python -m {command[0]} did not start")
+        yield
     finally:
-        ui.send_signal(signal.SIGINT)
-        ui.communicate()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
 
 
-def run(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+def run(environment: dict[str, str], *arguments: str, flow: str = "flows.classify") -> dict[str, Any]:
     """Runs the recipe; what `--json` prints."""
-    command = [sys.executable, "-m", "flows.classify", "--recipe", RECIPE, "--json", *arguments]
+    command = [sys.executable, "-m", flow, "--recipe", RECIPE, "--json", *arguments]
     done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -95,11 +97,11 @@ def terminal(result: dict[str, Any]) -> None:
     """What a run prints at its end."""
     from rich.console import Console
 
+    from flows.classify import PROGRAM
     from flows.terminal import Result, show_result
-    from lib.recipe_file import load_recipe
 
     console = Console(record=True, width=76, file=io.StringIO())
-    show_result(console, Result.model_validate(result), load_recipe(RECIPE, {}))
+    show_result(console, Result.model_validate(result), PROGRAM.recipe(RECIPE), PROGRAM)
     svg = console.export_svg(title=f"python -m flows.classify --recipe {RECIPE}", unique_id="terminal")
     # Rich would have the picture fetch its font from a server.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
@@ -129,21 +131,63 @@ def mlflow_pages(browser: Browser, mlflow: str, runs: list[str]) -> None:
         save_window(browser, name, CHARTS_HEIGHT)
 
 
+def answers_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
+    """The table of answers that a run of the second flow leaves."""
+    run_id = result["mlflow_run"]
+    experiment = MlflowClient(mlflow).get_run(run_id).info.experiment_id
+    browser.open(f"{mlflow}/#/experiments/{experiment}/runs/{run_id}/artifacts/answers.json?{IN_MLFLOW}")
+    browser.see("instruction", "reference", "response")
+    save_window(browser, "mlflow-answers")
+
+
+def version_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
+    """A registered version, with the card that was made from its run."""
+    name, version = result["registered"]["name"], result["registered"]["version"]
+    browser.open(f"{mlflow}/#/models/{name}/versions/{version}?{IN_MLFLOW}")
+    browser.see("Version " + version)
+    save_window(browser, "mlflow-model")
+
+
+def deployments_page(browser: Browser, prefect: str) -> None:
+    """What `make up` has registered."""
+    browser.open(f"{prefect}/deployments")
+    browser.see("classify-nightly", "classify-adhoc", "instruct-weekly", "score-hourly")
+    save_window(browser, "prefect-deployments", DEPLOYMENTS_HEIGHT)
+
+
+def try_page(browser: Browser, address: str) -> None:
+    """A text that was classified, with the words that weighed most."""
+    browser.open(address)
+    browser.run("document.querySelector('#text').value = arguments[0]", TRIED)
+    browser.click("Classify")
+    browser.see("Words that weighed most", "WINNER")
+    browser.wait(lambda: browser.run("return document.querySelectorAll('#weights tr').length"), "weights")
+    save_window(browser, "serve")
+
+
 def main() -> None:
     if missing():
         sys.exit(f"error: {' and '.join(missing())} not found: install Chromium and its driver")
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="finetune-screenshots-") as home:
         environment = {**os.environ, "FINETUNE_HOME": home, "PREFECT_API_URL": "", "MLFLOW_TRACKING_URI": ""}
-        with servers(environment) as (prefect, mlflow):
+        ports = [str(free_port()) for _ in range(3)]
+        prefect, mlflow, serving = (f"http://127.0.0.1:{port}" for port in ports)
+        with started(environment, "ready", "flows.up", "--prefect-port", ports[0], "--mlflow-port", ports[1]):
             environment |= {"PREFECT_API_URL": f"{prefect}/api", "MLFLOW_TRACKING_URI": mlflow}
             first = run(environment)
             second = run(environment, f"--training.learning_rate={OTHER_LEARNING_RATE}")
+            third = run(environment, flow="flows.instruct")
             curves(first)
             terminal(first)
             with chromium() as browser:
                 prefect_page(browser, prefect, second)
+                deployments_page(browser, prefect)
                 mlflow_pages(browser, mlflow, [first["mlflow_run"], second["mlflow_run"]])
+                version_page(browser, mlflow, first)
+                answers_page(browser, mlflow, third)
+                with started(environment, serving, "flows.serve", "--port", ports[2]):
+                    try_page(browser, serving)
 
 
 if __name__ == "__main__":

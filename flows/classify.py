@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.transactions import transaction
 
 from flows.command_line import main
+from flows.facts import classifier_facts
+from flows.flow_run import run_name, run_tags
+from flows.predict import predict_command
+from flows.program import Program
+from flows.promotion import promote_command, rollback_command
 from flows.terminal import LISTENER, PROGRESS, Result
 from lib.recipe import ClassifyRecipe
 from tasks.backbone import backbone
 from tasks.balance import balance
+from tasks.candidates import classifier_candidate
+from tasks.decide import decide
 from tasks.download import download
 from tasks.evaluate import evaluate
 from tasks.features import features
 from tasks.finetune import finetune
+from tasks.holdout import holdout
 from tasks.messages import messages
-from tasks.register import promote, publishing, register
+from tasks.promote import promote
+from tasks.register import publishing, register
+from tasks.run_pages import flatten
 from tasks.runner import Performer
-from tasks.services import PREFECT_PORT, without_password
+from tasks.services import shareable
 from tasks.split import split
 from tasks.step import Run
 from tasks.tokenize import tokenize
-from tasks.track import flatten, git_commit, headline, track
+from tasks.track import headline, track
 from tasks.tracking import client, tracked_run
 
 NAME = "finetune-classifier"
@@ -41,29 +49,16 @@ def steps(do: Callable[..., Any]) -> dict[str, Any]:
     made["messages"] = do(messages, download=made["download"])
     made["balance"] = do(balance, messages=made["messages"])
     made["split"] = do(split, balance=made["balance"])
-    made["tokenize"] = do(tokenize, balance=made["balance"], split=made["split"])
+    made["holdout"] = do(holdout, split=made["split"])
+    made["tokenize"] = do(tokenize, balance=made["balance"], holdout=made["holdout"])
     made["backbone"] = do(backbone)
     made["features"] = do(features, backbone=made["backbone"], tokenize=made["tokenize"])
     made["finetune"] = do(finetune, **{name: made[name] for name in ("backbone", "tokenize", "features")})
     made["evaluate"] = do(
-        evaluate, **{name: made[name] for name in ("messages", "balance", "split", "tokenize", "features", "finetune")}
+        evaluate,
+        **{name: made[name] for name in ("messages", "balance", "holdout", "tokenize", "features", "finetune")},
     )
     return made
-
-
-def run_name() -> str:
-    """What Prefect's and MLflow's pages call a run: its recipe and when it began, on the clock of this machine.
-
-    Without the year, which the pages say elsewhere, it fits into their columns.
-    """
-    return f"{runtime.flow_run.parameters['recipe'].name} {datetime.now():%m-%d %H:%M:%S}"
-
-
-def run_page() -> str:
-    """Where Prefect shows the present run, or will once `make ui` runs."""
-    if os.environ.get("PREFECT_API_URL"):
-        return without_password(str(runtime.flow_run.ui_url))
-    return f"http://127.0.0.1:{PREFECT_PORT}/runs/flow-run/{runtime.flow_run.id}"
 
 
 @flow(
@@ -75,15 +70,8 @@ def run_page() -> str:
 def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
     """Runs the recipe; steps whose artifacts exist are reused. Returns what `--json` prints."""
     started = time.monotonic()
-    tags = {
-        "recipe": recipe.name,
-        "prefect.flow_run_id": str(runtime.flow_run.id),
-        "prefect.flow_run_url": run_page(),
-        "mlflow.source.name": "flows/classify.py",
-        "mlflow.source.type": "LOCAL",
-        **git_commit(),
-    }
-    params = flatten(recipe.model_dump(mode="json"))
+    tags = run_tags(recipe.name, "flows/classify.py")
+    params = flatten(shareable(recipe.model_dump(mode="json")))
     tracking = client()
     with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
         perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
@@ -95,7 +83,9 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
 
         began = time.monotonic()
         with publishing(recipe.registry.name), transaction():
-            registered = promote(register(run_id, recipe, made["finetune"], headline(recipe, metrics)))
+            candidate = classifier_candidate(recipe, made, headline(recipe, metrics))
+            registered = register(run_id, candidate)
+            registered = promote(registered, decide(registered, candidate, recipe, made, run_id))
         perform.note("register", "ran" if registered.new else "cached", began)
     result = Result(
         recipe=recipe.name,
@@ -109,5 +99,17 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
     return result.model_dump(mode="json")
 
 
+PROGRAM = Program(
+    module="flows.classify",
+    description="Fine-tune, evaluate and register a text classifier, or label texts with one.",
+    model=ClassifyRecipe,
+    folder="classify",
+    flow=finetune_classifier,
+    steps=steps,
+    trains="finetune",
+    facts=classifier_facts,
+    commands={"predict": predict_command, "promote": promote_command, "rollback": rollback_command},
+)
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], finetune_classifier, steps))
+    sys.exit(main(sys.argv[1:], PROGRAM))

@@ -9,19 +9,19 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from prefect.settings import PREFECT_UI_URL
 from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from flows.program import Program, Recipe
 from flows.published import comparison
-from lib.jsonfile import load_json
+from lib.artifacts import Artifact
 from lib.progress import Listener, Nobody, silent
 from lib.progress import Progress as ProgressCallback
-from lib.recipe import ClassifyRecipe
 from tasks.register import Registered
 from tasks.runner import Outcome, Verdict
 from tasks.services import PREFECT_PORT, tracking_is_served, tracking_page, without_password
@@ -40,8 +40,12 @@ class Result(BaseModel):
     mlflow_run: str
     steps: list[Outcome]
     metrics: dict[str, float]
-    registered: Registered
+    registered: Registered | None  # None: nothing was published
     seconds: float
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """Those of the steps that made or found one, by step."""
+        return {outcome.step: outcome.artifact for outcome in self.steps if outcome.artifact is not None}
 
 
 @contextmanager
@@ -84,23 +88,26 @@ def listening(listener: Listener) -> Iterator[None]:
         LISTENER.reset(token)
 
 
-def show_result(console: Console, result: Result, recipe: ClassifyRecipe) -> None:
-    """The table at the end of a run: counts, curve, accuracy, steps, what was published, and where to look further."""
-    artifacts = {outcome.step: outcome.artifact for outcome in result.steps if outcome.artifact}
+def show_result(console: Console, result: Result, recipe: Recipe, program: Program[Recipe]) -> None:
+    """The table at the end of a run: its facts, its steps, what was published, and where to look further."""
+    artifacts = result.artifacts()
     table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
-    for name, value in _facts(artifacts, result.metrics, recipe.evaluation.confidence):
-        table.add_row(name, value)
+    for name, value in program.facts(artifacts, result.metrics, recipe):
+        table.add_row(name, Text(value))
     console.print(table)
     if recipe.published.weights is not None:
-        console.print(comparison(recipe, artifacts["backbone"], result.metrics), soft_wrap=True)
+        console.print(comparison(recipe, program.recipe("book"), artifacts["backbone"], result.metrics), soft_wrap=True)
 
     steps = Table("step", "state", "seconds", "artifact")
     for outcome in result.steps:
         place = f"{outcome.artifact.step}/{outcome.artifact.key[:12]}" if outcome.artifact else ""
         steps.add_row(outcome.step, outcome.state, f"{outcome.seconds:.2f}", place)
     console.print(steps)
-    aliases = f" ({', '.join(result.registered.aliases)})" if result.registered.aliases else ""
-    console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
+    if result.registered is not None:
+        aliases = f" ({', '.join(result.registered.aliases)})" if result.registered.aliases else ""
+        console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
+        if result.registered.why is not None:
+            console.print(f"{result.registered.promotion}: {result.registered.why}", soft_wrap=True, markup=False)
     for hint in where_to_look():
         console.print(hint, soft_wrap=True)
 
@@ -113,31 +120,6 @@ def where_to_look() -> Iterator[str]:
         yield f"runs and steps in Prefect: {without_password(PREFECT_UI_URL.value())}"
     else:
         yield f"runs and steps in Prefect: http://127.0.0.1:{PREFECT_PORT}{later}"
-
-
-def _facts(artifacts: dict[str, Any], metrics: dict[str, float], confidence: float) -> Iterator[tuple[str, str]]:
-    from lib.training.history import read_history
-
-    profile = load_json(artifacts["messages"].file("profile.json"))
-    split = load_json(artifacts["split"].file("split.json"))
-    tokens = load_json(artifacts["tokenize"].file("tokens.json"))
-    history = read_history(artifacts["finetune"].file("history.parquet"))
-    labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
-    yield "messages", f"{profile['rows']:,} ({labels})"
-    yield "split", ", ".join(f"{rows:,} {name}" for name, rows in split["rows"].items())
-    yield "longest message kept", f"{tokens['max_length']} tokens"
-    first, last = history.iloc[0], history.iloc[-1]
-    for name in ("train_loss", "validation_loss"):
-        yield name.replace("_", " "), f"{first[name]:.3f} -> {last[name]:.3f}"
-    for name in ("train_accuracy", "validation_accuracy"):
-        yield name.replace("_", " "), f"{first[name]:.1%} -> {last[name]:.1%}"
-    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
-    yield (
-        "test accuracy",
-        f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})",
-    )
-    if "baseline_test_accuracy" in metrics:
-        yield "TF-IDF baseline", f"{metrics['baseline_test_accuracy']:.2%}"
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:

@@ -10,13 +10,16 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from e2e import Home, copy_of, free_port, serving
+from e2e import Home, copy_of, free_port, let_children_heed_signals, serving
 
 from lib.artifacts import Store
 from lib.data.sample import ARCHIVE, MEMBER
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
@@ -25,6 +28,7 @@ REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "share
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["FINETUNE_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
+let_children_heed_signals()
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +128,21 @@ def retrained(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFacto
 def copied(finished: tuple[Home, Any], tmp_path: Path) -> Home:
     """A copy of the finished run's home, to be changed; its store lies in another folder."""
     return copy_of(finished[0], tmp_path / "copied")
+
+
+@pytest.fixture
+def published(copied: Home, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """The registry of a home in which version 1 is champion and challenger; this process works in that home."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks.tracking import client
+
+    monkeypatch.setenv("FINETUNE_HOME", str(copied.folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow.set_tracking_uri sets it, for children
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        yield client()
+        # What this process still has to tell the server: while it runs, rather than when both end.
+        APILogWorker.drain_all(timeout=10)
+        EventsWorker.drain_all(timeout=10)

@@ -24,7 +24,18 @@ from unittest.mock import patch
 import httpx
 
 PROJECT = Path(__file__).resolve().parents[1]
-STEPS = ["download", "messages", "balance", "split", "tokenize", "backbone", "features", "finetune", "evaluate"]
+STEPS = [
+    "download",
+    "messages",
+    "balance",
+    "split",
+    "holdout",
+    "tokenize",
+    "backbone",
+    "features",
+    "finetune",
+    "evaluate",
+]
 # Small enough for seconds, large enough that every class is in every split.
 QUICK = [
     "--training.epochs=2",
@@ -33,6 +44,16 @@ QUICK = [
     "--training.evaluate_every=5",
     "--registry.name=e2e",
 ]
+
+
+def let_children_heed_signals() -> None:
+    """Makes what this process starts end on Ctrl-C and hang-up, also under `nohup` or in the background of a script.
+
+    A process inherits that a signal is ignored, but not that it is handled: so here a handler goes on ignoring it.
+    """
+    for kind in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(kind) == signal.SIG_IGN:
+            signal.signal(kind, lambda number, frame: None)
 
 
 def free_port() -> int:
@@ -151,12 +172,13 @@ class Home:
 
     def _main(self, arguments: list[str]) -> str:
         """What the program prints when it runs in this process."""
-        from flows.classify import finetune_classifier, steps
+        from flows.classify import PROGRAM
         from flows.command_line import main
 
         printed = io.StringIO()
         with patch.dict(os.environ, FINETUNE_HOME=str(self.folder)), redirect_stdout(printed):
-            assert main(arguments, finetune_classifier, steps) == 0
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # a test in this process may have set another home's
+            assert main(arguments, PROGRAM) == 0
         return printed.getvalue()
 
     def artifacts(self) -> dict[str, list[Path]]:

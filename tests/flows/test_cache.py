@@ -33,8 +33,9 @@ def test_the_first_run_computes_every_step(finished: tuple[Home, Any], prefect_a
     _, result = finished
     assert ran(result) == STEPS
     runs = task_runs(prefect_api, result["flow_run"])
-    assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "promote"], "Completed")
-    assert {name for name, run in runs.items() if "gpu" in run["tags"]} == {"features", "finetune", "evaluate"}
+    assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "compare", "promote"], "Completed")
+    on_gpu = {name for name, run in runs.items() if "gpu" in run["tags"]}
+    assert on_gpu == {"features", "finetune", "evaluate", "compare"}
 
 
 def test_a_second_run_reuses_every_step_and_prefect_says_cached(
@@ -68,7 +69,7 @@ def test_a_learning_rate_reruns_finetune_and_what_follows(copied: Home, retraine
 def test_an_explanation_does_not_promise_what_cannot_be(copied: Home) -> None:
     verdicts = copied.explain("--split.seed=5", "--training.learning_rate=1e-4")
     assert verdicts["split"] == ("run", ["split.seed changed 123 -> 5"])
-    assert verdicts["tokenize"] == ("depend", ["reused if split comes out the same"])
+    assert verdicts["tokenize"] == ("depend", ["reused if holdout comes out the same"])
     assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.0001"])
 
 
@@ -126,7 +127,7 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
             "lib/data/duplicates.py",
             "def normalise(",
             "EDITED = 1\n\n\ndef normalise(",
-            ["messages", "split", "evaluate"],
+            ["messages", "split", "holdout", "evaluate"],
         ),
         ("lib/training/batches.py", "class EncodedMessages", "EDITED = 1\n\n\nclass EncodedMessages", ["finetune"]),
         (

@@ -1,4 +1,4 @@
-"""What `python -m flows.classify` understands, and what it says when it does not."""
+"""What a flow's command line understands, and what it says when it does not: mostly by that of `flows.classify`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,26 @@ from http_server import HttpServer, Reply
 from mlflow.exceptions import MlflowException
 
 import tasks.predict
-from flows.classify import steps
+from flows import instruct
+from flows.classify import PROGRAM
 from flows.command_line import main
+from flows.program import Program
 from lib.errors import FinetuneError, ServiceError, SourceError
+from lib.instruct_recipe import InstructRecipe
 from lib.recipe import ClassifyRecipe
 from lib.recipe_file import load_recipe, recipe_fields
 from tasks.tracking import client, reason_of
 
 PROJECT = Path(__file__).resolve().parents[2]
-RESULT = {"flow_run": "1", "metrics": {"test_accuracy": 0.5}}
+RESULT = {
+    "recipe": "quickstart",
+    "flow_run": "1",
+    "mlflow_run": "2",
+    "steps": [{"step": "download", "state": "cached", "seconds": 0.1, "artifact": None}],
+    "metrics": {"test_accuracy": 0.5},
+    "registered": None,
+    "seconds": 1.5,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +66,17 @@ def never(*arguments: object, **options: object) -> Any:
     raise AssertionError("nothing must run")
 
 
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+IDLE = replace(PROGRAM, flow=never, steps=never)  # a mistake shows before anything runs
+
+
+def classify(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]]) -> int:
+    """The exit status of `python -m flows.classify` with another flow than its own."""
+    return main(argv, replace(IDLE, flow=flow))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any] = IDLE) -> str:
     """The one line on standard error with which the command line refuses; nothing runs."""
-    assert main(argv, never, never) == 2
+    assert main(argv, program) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: ")
@@ -68,7 +88,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def test_without_arguments_the_quickstart_runs(flow: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--json"], flow, never) == 0
+    assert classify(["--json"], flow) == 0
     assert flow.recipes == [load_recipe("quickstart")]
 
 
@@ -81,20 +101,20 @@ def test_without_arguments_the_quickstart_runs(flow: Any, capsys: pytest.Capture
     ],
 )
 def test_flags_override_the_recipe(flow: Any, argv: list[str]) -> None:
-    assert main(["--recipe", "sms-tiny", *argv, "--json"], flow, never) == 0
+    assert classify(["--recipe", "sms-tiny", *argv, "--json"], flow) == 0
     assert flow.recipes == [load_recipe("sms-tiny", {"training.epochs": "3", "name": "my run"})]
 
 
 def test_the_recipe_may_come_last_and_be_a_file(flow: Any, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ndata: {source: sample}\n")
-    assert main(["--json", "--training.epochs", "3", f"--recipe={file}"], flow, never) == 0
+    assert classify(["--json", "--training.epochs", "3", f"--recipe={file}"], flow) == 0
     assert (flow.recipes[0].name, flow.recipes[0].training.epochs) == ("mine", 3)
 
 
 @pytest.mark.parametrize(("value", "name"), [("--draft", "--draft"), ("a=b", "a=b"), ("-1", "-1"), ("[x]", "[x]")])
 def test_a_value_may_look_like_something_else(flow: Any, value: str, name: str) -> None:
-    assert main([f"--name={value}", "--json"], flow, never) == 0
+    assert classify([f"--name={value}", "--json"], flow) == 0
     assert flow.recipes[0].name == name
 
 
@@ -149,7 +169,7 @@ def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[s
     def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
         raise SourceError("there is no file x.csv: correct data.url")
 
-    assert main([], fail, never) == 2
+    assert classify([], fail) == 2
     assert capsys.readouterr() == ("", "error: there is no file x.csv: correct data.url\n")
 
 
@@ -160,7 +180,7 @@ def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.org")
         raise MlflowException("no space\nleft at http://me:secret@mlflow.org/api")
 
-    assert main([], fail, never) == 2
+    assert classify([], fail) == 2
     assert capsys.readouterr().err == (
         "error: MLflow at http://mlflow.org failed (no space left at http://mlflow.org/api): see that it works and run"
         " again, which goes on from what is in the store\n"
@@ -172,7 +192,7 @@ def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        main([], fail, never)
+        classify([], fail)
 
 
 def test_a_process_ends_with_status_2_and_no_traceback() -> None:
@@ -190,28 +210,18 @@ def test_a_process_ends_with_status_2_and_no_traceback() -> None:
 # -- what is printed --------------------------------------------------------------------------------------------
 
 
-def help_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def help_of(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any] = IDLE) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(argv, never, never)
+        main(argv, program)
     assert ended.value.code == 0
     said = capsys.readouterr()
     assert said.err == ""
     return said.out
 
 
-def test_help_lists_every_field_with_its_description_and_default(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [" ".join(line.split()) for line in help_of(capsys, "--help").splitlines()]
-    text = " ".join(lines)
-    for field in recipe_fields():
-        assert f"--{field.path} VALUE" in text
-        assert f"{field.description} [{field.kind}; default: {json.dumps(field.default)}" in text
-    for flag in ("--recipe NAME", "--explain", "--json"):
-        assert flag in text
-
-
 def test_help_shows_the_values_of_the_recipe_and_its_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys, "-h", "--recipe", "book", "--training.epochs", "7")
-    assert "passes over the training messages [a whole number of at least 1; default: 5; in this recipe: 7]" in text
+    assert "passes over the training split [a whole number of at least 1; default: 5; in this recipe: 7]" in text
     assert '[none or csv; default: "csv"]' in text
     assert 'default: "last_token"; in this recipe: "padded_last"]' in text
     assert 'default: "scratch"; in this recipe: "openai-community/gpt2"]' in text
@@ -224,7 +234,7 @@ def test_predict_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_json_is_one_object_in_the_last_line(flow: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--json"], flow, never) == 0
+    assert classify(["--json"], flow) == 0
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1]) == RESULT
     assert said.err == ""
@@ -233,7 +243,7 @@ def test_json_is_one_object_in_the_last_line(flow: Any, capsys: pytest.CaptureFi
 def test_explain_goes_through_the_real_steps_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--explain", "--json"], never, steps) == 0
+    assert main(["--explain", "--json"], replace(PROGRAM, flow=never)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["recipe", "steps"]
     assert printed["recipe"] == "quickstart"
@@ -244,8 +254,85 @@ def test_explain_goes_through_the_real_steps_and_runs_nothing(
 
 
 def test_explain_shows_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--explain"], never, steps) == 0
+    assert main(["--explain"], replace(PROGRAM, flow=never)) == 0
     assert "never made before" in capsys.readouterr().out
+
+
+def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "no judge answers at http://127.0.0.1:11434: start it, and run again"
+    failed = {"step": "judge", "state": "failed", "seconds": 0.2, "artifact": None, "reason": reason}
+    result = {**RESULT, "steps": [*RESULT["steps"], failed]}
+    assert classify(["--json"], lambda recipe: result) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out) == result
+    assert said.err == f"error: {reason}\n"
+
+
+# -- another flow -----------------------------------------------------------------------------------------------
+
+
+INSTRUCT = replace(instruct.PROGRAM, flow=never, steps=never)
+
+
+def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
+    recipes: list[InstructRecipe] = []
+    program = replace(INSTRUCT, flow=lambda recipe: recipes.append(recipe) or RESULT)
+    assert main(["--json"], program) == 0
+    assert main(["--json", "--recipe", "book", "--judge.provider", "off", "--prompt.style=phi3"], program) == 0
+    assert recipes == [
+        load_recipe("quickstart", folder="instruct", model=InstructRecipe),
+        load_recipe("book", {"judge.provider": "off", "prompt.style": "phi3"}, folder="instruct", model=InstructRecipe),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--balance.method", "none"], "there is no flag --balance.method: --help lists all of them"),
+        (["--judge.modell", "x"], "there is no flag --judge.modell: did you mean --judge.model?"),
+        (["--respond=3"], "--respond is a group of fields: name one of them, such as --respond.max_new_tokens"),
+        (["--recipe", "sms-tiny"], "there is no recipe 'sms-tiny': name book, gpt2-medium, gpt2-small or quickstart"),
+        (["answer"], "the following arguments are required: INSTRUCTION; --help shows what there is"),
+        (["judge", "--judge.modell", "x"], "there is no flag --judge.modell: did you mean --judge.model?"),
+        (["predict", "hi"], "'predict' on the command line belongs to no flag: write --FIELD VALUE, or see --help"),
+    ],
+)
+def test_a_mistake_is_told_in_the_words_of_the_flow(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, *argv, program=INSTRUCT).startswith(sentence)
+
+
+def test_a_command_gets_the_arguments_behind_its_name_and_gives_the_status() -> None:
+    def count(argv: Sequence[str]) -> int:
+        return 40 + len(argv)
+
+    program = replace(INSTRUCT, commands={"count": count})
+    assert main(["count", "--recipe", "x"], program) == 42
+
+
+@pytest.mark.parametrize("program", [IDLE, INSTRUCT], ids=lambda program: program.folder)
+def test_help_describes_the_flow_its_fields_and_its_commands(
+    program: Program[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = " ".join(help_of(capsys, "--help", program=program).split())
+    assert text.startswith(f"usage: python -m {program.module} [--recipe NAME]")
+    assert f"python -m {program.module} {' | '.join(program.commands)} ... {program.description} " in text
+    assert f"a recipe's name in recipes/{program.folder}, or a YAML file (default: quickstart)" in text
+    for name, command in program.commands.items():
+        first, *_ = str(command.__doc__).splitlines()
+        assert f" {name} {' '.join(first.split())} " in text
+    for field in recipe_fields(program.model):
+        assert f"--{field.path} VALUE {field.description} [{field.kind}; default: {json.dumps(field.default)}" in text
+
+
+def test_explain_goes_through_the_steps_of_the_flow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--explain", "--json"], replace(instruct.PROGRAM, flow=never)) == 0
+    steps = [verdict["step"] for verdict in json.loads(capsys.readouterr().out)["steps"]]
+    assert steps == [
+        *("download", "entries", "split_entries", "tokenize_entries", "backbone", "finetune_instructions"),
+        *("respond", "evaluate_answers", "judge"),
+    ]
 
 
 # -- predict ----------------------------------------------------------------------------------------------------
@@ -265,7 +352,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str | None, 
 
 
 def test_predict_prints_label_shares_and_text(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "You win £5", "Lunch?"], never, never) == 0
+    assert main(["predict", "You win £5", "Lunch?"], IDLE) == 0
     assert asked == [(["You win £5", "Lunch?"], None, None)]
     assert capsys.readouterr().out.splitlines() == [
         "spam\tham 25.0%, spam 75.0%\tYou win £5",
@@ -274,7 +361,7 @@ def test_predict_prints_label_shares_and_text(asked: list[Any], capsys: pytest.C
 
 
 def test_predict_as_json_prints_an_object_for_each_text(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", "£5", "--json", "--name", "mine"], never, never) == 0
+    assert main(["predict", "£5", "--json", "--name", "mine"], IDLE) == 0
     assert asked == [(["£5"], "mine", None)]
     out = capsys.readouterr().out
     assert json.loads(out) == {"text": "£5", "label": "spam", "probability_ham": 0.25, "probability_spam": 0.75}
@@ -282,13 +369,13 @@ def test_predict_as_json_prints_an_object_for_each_text(asked: list[Any], capsys
 
 
 def test_predict_from_a_run(asked: list[Any]) -> None:
-    assert main(["predict", "--run", "abc", "hi"], never, never) == 0
+    assert main(["predict", "--run", "abc", "hi"], IDLE) == 0
     assert asked == [(["hi"], None, "abc")]
 
 
 def test_predict_reads_lines_from_standard_input(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\n two \nthree"))
-    assert main(["predict", "-"], never, never) == 0
+    assert main(["predict", "-"], IDLE) == 0
     assert asked == [(["one", " two ", "three"], None, None)]
 
 
@@ -458,11 +545,11 @@ def test_a_prefect_server_that_answers_lets_the_flow_run(flow: Any, monkeypatch:
     with HttpServer() as server:
         server.serve("/api/admin/version", Reply(json.dumps(prefect.__version__).encode()))
         monkeypatch.setenv("PREFECT_API_URL", server.url("/api"))
-        assert main(["--json"], flow, never) == 0
+        assert classify(["--json"], flow) == 0
     assert len(flow.recipes) == 1
 
 
 def test_explaining_needs_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"{closed()}/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", closed())
-    assert main(["--explain", "--json"], never, steps) == 0
+    assert main(["--explain", "--json"], replace(PROGRAM, flow=never)) == 0

@@ -28,6 +28,7 @@ FILES = {
     "messages": ["messages.parquet", "profile.json"],
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
+    "holdout": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
     "backbone": ["config.json", "model.safetensors", "sanity.txt"],
     "features": ["features.json"],  # everything learns, so nothing is frozen
@@ -40,6 +41,7 @@ FILES = {
         "training.json",
     ],
     "evaluate": [
+        "drift_profile.json",
         *sorted(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
         "metrics.json",
         "predictions.parquet",
@@ -199,7 +201,7 @@ def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, 
         assert done.returncode == 0, done.stderr
         lines.append(json.loads(done.stdout))
     assert lines[0] == lines[1]
-    assert set(lines[0]) == {"text", "label", "probability_ham", "probability_spam"}
+    assert set(lines[0]) == {"text", "label", "threshold", "probability_ham", "probability_spam"}
     assert lines[0]["probability_ham"] + lines[0]["probability_spam"] == pytest.approx(1)
     done = home.call("predict", "--name", "nobody", "hello")
     assert (done.returncode, done.stderr) == (2, "error: nobody has no champion: those with one are e2e\n")

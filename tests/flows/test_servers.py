@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,6 +48,13 @@ def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
     done = remote.call("predict", "--name", "e2e", "Claim your prize now")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\t")[0] in {"ham", "spam"}
+    for output in ("first", "second"):  # the classifier's files are fetched once
+        texts = [str(remote.data), "--text_column=body", f"--output={tmp_path / output}", "--json"]
+        done = remote.call(*texts, module="flows.score")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["scored"] == 400
+        (fetched,) = (copied.folder / "models" / "e2e").glob("[!.]*")
+        assert len(list(fetched.rglob("drift_profile.json"))) == 1
 
 
 def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(copied: Home, tmp_path: Path) -> None:

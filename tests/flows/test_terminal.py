@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from e2e import PROJECT, Home, wait_until
 from mlflow import MlflowClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows import command_line
+from flows.classify import PROGRAM
 from flows.terminal import where_to_look
 
 
@@ -84,6 +87,33 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home
     assert newest.info.status == "KILLED"
 
 
+def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "find_or_start_prefect", lambda: None)
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
+    outcomes = [
+        {"step": "respond", "state": "ran", "seconds": 2.5, "artifact": None},
+        {"step": "judge", "state": "failed", "seconds": 0.25, "artifact": None, "reason": "no judge answers: start it"},
+    ]
+    result = {"recipe": "mine", "flow_run": "1", "mlflow_run": "2", "steps": outcomes, "metrics": {"chrf": 27.25}}
+    program = replace(
+        PROGRAM,
+        flow=lambda recipe: {**result, "registered": None, "seconds": 3.0},
+        facts=lambda artifacts, metrics, recipe: iter([("chrF of", f"[{recipe.name}] {metrics['chrf']} {artifacts}")]),
+    )
+    assert command_line.main([], program) == 2
+    said = capsys.readouterr()
+    shown = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.out.splitlines() if "│" in line]
+    assert shown == [
+        ["chrF of", "[quickstart] 27.25 {}"],
+        ["respond", "ran", "2.50", ""],
+        ["judge", "failed", "0.25", ""],
+    ]
+    assert "registered" not in said.out
+    assert said.err == "error: no judge answers: start it\n"
+
+
 @pytest.mark.parametrize("arguments", [["--explain", "--json"], ["--explain"]])
 def test_a_reader_who_has_enough_sees_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
     home = Home(tmp_path / "home", tmp_path)
@@ -94,6 +124,25 @@ def test_a_reader_who_has_enough_sees_no_traceback(tmp_path: Path, arguments: li
             home.command(*arguments), cwd=PROJECT, env=home.env(), stdout=nobody, stderr=subprocess.PIPE, check=False
         )
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGHUP], ids=lambda kind: kind.name)
+def test_what_the_tests_start_heeds_signals_that_the_tests_ignore(kind: signal.Signals) -> None:
+    """As they do under `nohup`, or in the background of a script."""
+    name = f"signal.{kind.name}"
+    start = [sys.executable, "-c", f"import signal; print({name}.name, signal.getsignal({name}) == signal.SIG_IGN)"]
+    tests = f"""
+import signal, subprocess
+signal.signal({name}, signal.SIG_IGN)
+from e2e import let_children_heed_signals
+subprocess.run({start})
+let_children_heed_signals()
+subprocess.run({start})
+signal.raise_signal({name})  # ignored here still
+"""
+    done = subprocess.run([sys.executable, "-c", tests], cwd=PROJECT / "tests", capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"{kind.name} True", f"{kind.name} False"]
 
 
 LATER = " (once `make ui` runs)"

@@ -1,0 +1,315 @@
+"""`python -m flows.serve`: a real server over a home's champion, asked over HTTP and looked at in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from chromium import Browser, chromium, missing
+from e2e import Home, free_port
+from mlflow import MlflowClient
+
+from flows.serving_app import LONGEST_EXPLAINED, TOGETHER
+from lib.prediction import Predictor
+
+pytestmark = pytest.mark.e2e
+
+TEXTS = ["You are a winner, claim your free prize now", "see you at lunch"]
+ATTACK = "<script>document.title = 'broken'</script> <img src=x onerror=\"document.title='broken'\"> claim your prize"
+
+
+@dataclass
+class Server:
+    """The program while it serves."""
+
+    process: subprocess.Popen[str]
+    http: httpx.Client
+    said: str  # its first line
+
+    def ask(self, path: str, question: Any) -> httpx.Response:
+        """POSTs it as JSON."""
+        return self.http.post(path, json=question)
+
+    def rows(self, *texts: str) -> list[dict[str, Any]]:
+        """What it answers for these texts."""
+        answer = self.ask("/invocations", {"inputs": texts})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["predictions"])
+
+
+@contextmanager
+def started(home: Home, *arguments: str, ended_by: signal.Signals = signal.SIGTERM) -> Iterator[Server]:
+    """A server from when it says that it answers; a signal ends it, with status 0 and nothing to complain about."""
+    port = free_port()
+    process = subprocess.Popen(
+        home.command("--port", str(port), *arguments, module="flows.serve"),
+        cwd=home.project,
+        env={**home.env(), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        said = process.stdout.readline()
+        assert said, process.stderr.read()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+            assert f" answers at {http.base_url}; ".replace("/;", ";") in said
+            yield Server(process, http, said)
+    finally:
+        process.send_signal(ended_by)
+        status = process.wait(60)
+        left = process.communicate()
+    assert (status, *left) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def server(finished: tuple[Home, Any]) -> Iterator[Server]:
+    with started(finished[0], "--max-bytes", "20000", "--max-texts", "500") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def expected(finished: tuple[Home, Any]) -> Callable[[list[str]], list[tuple[str, float]]]:
+    """The label and the probability of spam that the run's own classifier gives each text."""
+    (finetune,) = [step for step in finished[1]["steps"] if step["step"] == "finetune"]
+    predictor = Predictor.load(Path(finetune["artifact"]["folder"]), device="cpu")
+    return lambda texts: [(each.label, each.probabilities["spam"]) for each in predictor.predict(texts)]
+
+
+def test_it_is_ready_when_it_says_so_and_for_this_machine_alone(server: Server) -> None:
+    assert server.said.startswith("e2e version 1 answers at http://127.0.0.1:")
+    assert [server.http.get(path).status_code for path in ("/ping", "/health")] == [200, 200]
+    assert server.http.get("/model").json() == {
+        "name": "e2e", "version": "1", "limits": {"body_bytes": 20_000, "texts": 500},
+    }  # fmt: skip
+    listening = [place for place in psutil.Process(server.process.pid).net_connections() if place.status == "LISTEN"]
+    assert {place.laddr.ip for place in listening} == {"127.0.0.1"}
+
+
+def test_the_answer_has_label_threshold_probabilities_and_the_version(
+    server: Server, expected: Callable[[list[str]], list[tuple[str, float]]]
+) -> None:
+    for form in ({"inputs": TEXTS}, {"dataframe_records": [{"id": 1, "text": text} for text in TEXTS]}):
+        answer = server.ask("/invocations", form).json()
+        assert answer["model"] == {"name": "e2e", "version": "1"}
+        for row, (label, spam) in zip(answer["predictions"], expected(TEXTS), strict=True):
+            assert list(row) == ["label", "threshold", "probability_ham", "probability_spam"]
+            assert (row["label"], row["threshold"]) == (label, 0.5)
+            assert row["probability_spam"] == pytest.approx(spam, abs=1e-6)
+
+
+def test_batches_of_many_clients_at_once_are_answered_in_order(
+    server: Server, expected: Callable[[list[str]], list[tuple[str, float]]]
+) -> None:
+    batches = [[f"{'prize ' * (number % 7)}{number} {client}" for number in range(TOGETHER + 20)] for client in "abcd"]
+    with ThreadPoolExecutor(len(batches)) as clients:
+        answers = list(clients.map(lambda batch: server.rows(*batch), batches))
+    for batch, rows in zip(batches, answers, strict=True):
+        spam = [spam for _, spam in expected(batch)]
+        assert [row["probability_spam"] for row in rows] == pytest.approx(spam, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status", "sentence"),
+    [
+        ("/invocations", {"content": b'{"inputs": ["a"'}, 400, "the body is not JSON"),
+        ("/invocations", {"json": {"text": "a"}}, 400, "must have exactly one of inputs"),
+        ("/invocations", {"json": {"dataframe_records": [{"body": "a"}]}}, 400, "row 1 of dataframe_records has no"),
+        ("/invocations", {"json": {"inputs": ["a", ""]}}, 400, "text 2 is empty"),
+        ("/invocations", {"json": {"inputs": [7]}}, 400, "text 1 is 7: give each text as a string"),
+        ("/invocations", {"json": {"inputs": [None]}}, 400, "text 1 is null"),
+        ("/invocations", {"json": {"inputs": ["a"] * 501}}, 413, "501 texts, and 500 are the most"),
+        ("/invocations", {"json": {"inputs": ["a" * 20_000]}}, 413, "more than 20,000 bytes"),
+        ("/invocations", {"content": iter([b'{"inputs": ["', b"a" * 20_000, b'"]}'])}, 413, "more than 20,000 bytes"),
+        ("/invocations", {"content": b"text\na\n", "headers": {"Content-Type": "text/csv"}}, 415, "must be JSON"),
+        ("/explain", {"json": {"inputs": ["a"]}}, 400, "must have 'text' and nothing else"),
+        ("/explain", {"json": {"text": "a" * (LONGEST_EXPLAINED + 1)}}, 413, "the most that are explained"),
+        ("/predict", {"json": {}}, 404, "POST /predict is nothing that is served here"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    server: Server, path: str, request_: dict[str, Any], status: int, sentence: str
+) -> None:
+    request = {"headers": {"Content-Type": "application/json"}, **request_}
+    answer = server.http.post(path, **request)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error_code", "message"}
+    assert sentence in answer.json()["message"]
+    assert "\n" not in answer.json()["message"]
+    assert len(server.rows(*TEXTS)) == 2  # and it goes on
+
+
+def test_a_body_of_many_megabytes_is_refused_and_not_kept(server: Server) -> None:
+    memory = psutil.Process(server.process.pid).memory_info
+    before = memory().rss
+    for content in (b"x" * 50_000_000, iter([b"x" * 1_000_000] * 50)):
+        answer = server.http.post("/invocations", content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+    assert memory().rss - before < 20_000_000
+
+
+def test_words_weigh_what_the_probability_loses_without_them(server: Server) -> None:
+    answer = server.ask("/explain", {"text": "claim your prize"}).json()
+    assert answer["model"] == {"name": "e2e", "version": "1"}
+    whole, *without = server.rows("claim your prize", "your prize", "claim prize", "claim your")
+    assert answer["prediction"] == pytest.approx(whole, abs=1e-6)
+    share = f"probability_{whole['label']}"
+    assert [word["word"] for word in answer["words"]] == ["claim", "your", "prize"]
+    weights = [whole[share] - row[share] for row in without]
+    assert [word["weight"] for word in answer["words"]] == pytest.approx(weights, abs=1e-6)
+    assert server.ask("/explain", {"text": "prize"}).json()["words"] == []
+
+
+def test_a_new_champion_with_its_threshold_is_served_after_a_restart(copied: Home) -> None:
+    result = copied.run("--evaluation.threshold=0.001")
+    assert {step["step"]: step["state"] for step in result["steps"]}["finetune"] == "cached"
+    assert result["registered"]["version"] == "2"  # the same weights at another threshold are another classifier
+    with started(copied, "--name", "e2e", ended_by=signal.SIGINT) as server:
+        before = server.rows(*TEXTS)
+        MlflowClient(f"sqlite:///{copied.folder / 'mlflow.db'}").set_registered_model_alias("e2e", "champion", "2")
+        assert server.ask("/invocations", {"inputs": TEXTS}).json()["model"]["version"] == "1"
+    with started(copied, "--name", "e2e") as server:
+        assert server.said.startswith("e2e version 2 answers")
+        answer = server.ask("/invocations", {"inputs": TEXTS}).json()
+    assert answer["model"] == {"name": "e2e", "version": "2"}
+    assert [row["threshold"] for row in answer["predictions"]] == [0.001, 0.001]
+    assert [row["label"] for row in answer["predictions"]] == ["spam", "spam"]
+    assert "ham" in [row["label"] for row in before]
+    for old, new in zip(before, answer["predictions"], strict=True):
+        assert new["probability_spam"] == pytest.approx(old["probability_spam"], abs=1e-6)
+    said = json.loads(copied.call("predict", "--json", TEXTS[0]).stdout)
+    assert (said["label"], said["threshold"]) == ("spam", 0.001)
+
+
+def test_a_taken_port_is_one_sentence(finished: tuple[Home, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = finished[0].call("--port", str(port), module="flows.serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"error: port {port} of 127.0.0.1 cannot be used \(Address .*--host\)\n", done.stderr)
+
+
+def test_no_champion_is_one_sentence(finished: tuple[Home, Any], tmp_path: Path) -> None:
+    done = replace(finished[0], folder=tmp_path / "empty").call("--port", str(free_port()), module="flows.serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: there is no classifier with a champion: fine-tune one first\n"
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if missing():
+        pytest.skip(f"not installed: {', '.join(missing())}")
+    with chromium() as window:
+        yield window
+
+
+def classify(browser: Browser, text: str) -> str:
+    """Types a text, presses the button and waits for the words; all that the page shows then."""
+    browser.run("document.querySelector('#text').value = arguments[0]", text)
+    browser.click("Classify")
+    browser.wait(lambda: browser.run("return !document.querySelector('#submit').disabled"), "an answer")
+    return browser.text()
+
+
+@pytest.mark.browser
+def test_the_page_shows_label_probabilities_and_the_heaviest_words(browser: Browser, server: Server) -> None:
+    browser.open(str(server.http.base_url))
+    browser.hosts()
+    browser.see("e2e, version 1")
+    (row,) = server.rows(TEXTS[0])
+    shown = classify(browser, TEXTS[0])
+    assert browser.run("return document.querySelector('#label').textContent") == row["label"]
+    for name in ("ham", "spam"):
+        assert f"{name}\n{100 * row[f'probability_{name}']:.1f} %" in shown
+    words = server.ask("/explain", {"text": TEXTS[0]}).json()["words"]
+    heaviest = max(words, key=lambda word: abs(word["weight"]))
+    first = browser.run("return [...document.querySelector('#weights tr').cells].map(cell => cell.textContent)")
+    assert first[0] == heaviest["word"]
+    assert first[1][1:] == f"{100 * abs(heaviest['weight']):.1f}"
+    assert browser.run("return document.querySelector('#marked').textContent.trim()") == TEXTS[0]
+    assert browser.hosts() <= {"127.0.0.1"}
+
+
+@pytest.mark.browser
+def test_a_text_with_markup_is_shown_and_not_run(browser: Browser, server: Server) -> None:
+    browser.open(str(server.http.base_url))
+    browser.see("e2e, version 1")
+    classify(browser, ATTACK)
+    assert browser.run("return document.querySelector('#marked').textContent.trim()") == ATTACK
+    assert browser.run("return document.querySelectorAll('main script, main img').length") == 0
+    assert browser.run("return document.title") == "Try e2e"
+    # Nor could a script of somebody else's run, if one got into the page.
+    browser.run(
+        "const s = document.createElement('script'); s.text = \"document.title='broken'\"; document.body.append(s)"
+    )
+    assert browser.run("return document.title") == "Try e2e"
+
+
+@pytest.mark.browser
+def test_the_page_says_what_is_wrong_and_goes_on(browser: Browser, server: Server) -> None:
+    browser.open(str(server.http.base_url))
+    browser.see("e2e, version 1")
+    assert "text 1 is empty" in classify(browser, " ")
+    assert not browser.run("return document.querySelector('#error').hidden")
+    assert "nothing to compare it with" in classify(browser, "prize")
+    assert browser.run("return document.querySelector('#error').hidden")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_read_in_light_and_dark_and_with_a_keyboard(
+    browser: Browser, server: Server, scheme: str
+) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.open(str(server.http.base_url))
+    browser.see("e2e, version 1")
+    assert browser.run("return document.activeElement.id") == "text"
+    classify(browser, TEXTS[0])
+    for element in ("body", "#model", "button", "#note", "#rule", "summary", "mark", "thead th"):
+        assert contrast(browser, element) >= 4.5, element
+    dark = browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark == (scheme == "dark")
+
+
+def contrast(browser: Browser, element: str) -> float:
+    """How much a text stands out from what is behind it (WCAG 2.2, relative luminance), by the styles on the page."""
+    colours = browser.run(
+        """
+        const blend = (over, under) => {
+          const share = over[3] ?? 1
+          return [0, 1, 2].map(part => share * over[part] + (1 - share) * under[part])
+        }
+        const numbers = colour => colour.match(/[\\d.]+/g).map(Number)
+        let behind = []
+        const shown = document.querySelector(arguments[0])
+        for (let at = shown; at; at = at.parentElement) behind.unshift(numbers(getComputedStyle(at).backgroundColor))
+        const under = behind.reduce((below, over) => blend(over, below), [255, 255, 255])
+        return [under, blend(numbers(getComputedStyle(shown).color), under)]
+        """,
+        element,
+    )
+
+    def luminance(colour: list[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, bright = sorted(map(luminance, colours))
+    return (bright + 0.05) / (dark + 0.05)
