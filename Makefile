@@ -1,11 +1,11 @@
-# make run | test | lint | bench | ui | lock | clean     (docs: README.md)
+# make run | test | lint | bench | ui | up | deploy | serve | lock | clean     (docs: README.md)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Written last by the set-up, so that an interrupted one is done again.
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench ui lock clean
+.PHONY: run test lint bench ui up deploy serve screenshots lock clean
 
 run: $(READY)
 	$(BIN)/python -m flows.classify --recipe quickstart
@@ -25,6 +25,23 @@ bench: $(READY)
 
 ui: $(READY)
 	$(BIN)/python -m flows.ui
+
+# Both servers and a worker with the deployments of prefect.yaml (docs/operations.md); DATABASE=postgresql://... in the
+# environment puts both servers on PostgreSQL. Other ports: make up PREFECT_PORT=4201 MLFLOW_PORT=5001
+up: $(READY)
+	$(BIN)/python -m flows.up $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
+		$(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT))
+
+deploy: $(READY)
+	$(BIN)/python -m flows.deploy
+
+# The champion over HTTP (docs/serving.md); which one and where: make serve MODEL=quickstart-classifier PORT=5050
+serve: $(READY)
+	$(BIN)/python -m flows.serve $(if $(MODEL),--name $(MODEL)) $(if $(PORT),--port $(PORT))
+
+# The README's pictures, from real runs in a real browser; some minutes.
+screenshots: $(READY)
+	$(BIN)/python docs/screenshots.py
 
 # Keeps what requirements.lock pins already and adds what pyproject.toml asks for newly; to raise one package,
 # change its line (or delete it) first. "+cpu" is the build of the machine that locked, not a requirement.

@@ -30,13 +30,13 @@ def find_or_start_prefect() -> None:
     make_home()
     address = os.environ.get("PREFECT_API_URL")
     if address:
-        _find(address)
+        find_prefect(address)
     else:
         _start()
 
 
-def _find(address: str) -> None:
-    """Asks the server once, also whether its version fits."""
+def find_prefect(address: str) -> None:
+    """Asks the server once, also whether its version fits; raises ServiceError if it does not answer."""
     try:
         with (
             temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}),

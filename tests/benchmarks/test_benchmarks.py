@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import finetuning, growth, prediction, report, tokenizing
+from benchmarks import finetuning, growth, prediction, report, scoring, tokenizing
 from benchmarks.__main__ import GROUPS, main, not_installed
 from benchmarks.features import floor_operations
 from benchmarks.harness import DifferentResultsError, Measured, ratio_row, require_same
+from benchmarks.load import load
 from benchmarks.ours import Settings
 from benchmarks.workload import PROJECT, Amounts, Bench, load_workload, make_bench
 from lib.model.sizes import GPTConfig
@@ -117,6 +121,14 @@ def test_growth_does_each_job_on_as_many_messages_as_asked(job: str, bench: Benc
     assert result["peak_bytes"] > 50e6  # torch alone is more
 
 
+@pytest.mark.parametrize("job", scoring.JOBS)
+def test_scoring_does_each_job_on_as_many_messages_as_asked(job: str, bench: Bench, tmp_path: Path) -> None:
+    source = tmp_path / "texts.json"
+    source.write_text(json.dumps(bench.workload.messages.texts[:8]), encoding="utf-8")
+    result = scoring.measure(job, 20, source, "cpu")  # which checks that every message was scored
+    assert set(result) == {"seconds", "peak_bytes"}
+
+
 def test_growth_repeats_texts_with_their_words_in_another_order() -> None:
     texts = ["a b c d e f g h", "one"]
     endless = growth.texts_without_end(texts)
@@ -177,6 +189,32 @@ def test_rows_of_another_machine_are_not_kept(tmp_path: Path) -> None:
     ]
     elsewhere = {**new, "machine": {"cores": 4}}
     assert report.merged(elsewhere, file, list(GROUPS)) == elsewhere
+
+
+def test_the_load_tests_clients_share_the_requests_and_count_each_failure() -> None:
+    asked: list[Any] = []
+
+    class EveryThirdFails(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if len(asked) % 3 == 0 else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), EveryThirdFails) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        measured = asyncio.run(load(address, clients=4, requests=30, texts=["a", "b"]))
+        server.shutdown()
+    assert sorted(question["inputs"] for question in asked) == [["a"]] * 15 + [["b"]] * 15
+    assert len(measured["milliseconds"]) == 30
+    assert len(measured["failed"]) == 10
+    assert measured["failed"][0].startswith("500")
 
 
 def test_data_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

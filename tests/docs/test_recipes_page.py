@@ -1,4 +1,4 @@
-"""docs/recipes.md says what the code does."""
+"""docs/recipes.md and docs/instruct-recipes.md say what the code does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
+from lib.instruct_recipe import InstructRecipe
+from lib.recipe import ClassifyRecipe
 from lib.recipe_file import RECIPES, build_recipe, recipe_fields
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE = (DOCS / "recipes.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+KINDS = {"recipes.md": ("classify", ClassifyRecipe), "instruct-recipes.md": ("instruct", InstructRecipe)}
+TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in KINDS}
+EXAMPLES = [
+    pytest.param(example, KINDS[name][1], id=f"{name}: {example.split()[1]}")
+    for name, text in TEXTS.items()
+    for example in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -24,44 +31,54 @@ def generate() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "generate.py"))
 
 
-def test_the_table_is_up_to_date(generate: dict[str, Any]) -> None:
-    assert generate["page_with_table"](PAGE) == PAGE, "run `python docs/generate.py`"
+def test_every_kind_of_recipe_has_a_page(generate: dict[str, Any]) -> None:
+    assert generate["PAGES"] == {name: recipe for name, (_, recipe) in KINDS.items()}
 
 
-def test_the_table_has_a_row_for_every_field(generate: dict[str, Any]) -> None:
-    rows = re.findall(r"^\| `([a-z_.0-9]+)` \|", generate["recipe_table"](), flags=re.MULTILINE)
-    assert rows == [field.path for field in recipe_fields()]
+@pytest.mark.parametrize("name", KINDS)
+def test_the_table_is_up_to_date(name: str, generate: dict[str, Any]) -> None:
+    assert generate["page_with_table"](TEXTS[name], KINDS[name][1]) == TEXTS[name], "run `python docs/generate.py`"
 
 
-def test_a_stale_table_is_replaced_and_the_rest_stays(generate: dict[str, Any]) -> None:
-    stale = PAGE.replace("passes over the training messages", "something else")
-    assert stale != PAGE
-    assert generate["page_with_table"](stale) == PAGE
+@pytest.mark.parametrize("name", KINDS)
+def test_the_table_has_a_row_for_every_field(name: str, generate: dict[str, Any]) -> None:
+    recipe = KINDS[name][1]
+    rows = re.findall(r"^\| `([a-z_.0-9]+)` \|", generate["recipe_table"](recipe), flags=re.MULTILINE)
+    assert rows == [field.path for field in recipe_fields(recipe)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_stale_table_is_replaced_and_the_rest_stays(name: str, generate: dict[str, Any]) -> None:
+    stale = TEXTS[name].replace("passes over the training split", "something else")
+    assert stale != TEXTS[name]
+    assert generate["page_with_table"](stale, KINDS[name][1]) == TEXTS[name]
 
 
 def test_a_page_without_the_markers_is_refused(generate: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="needs the lines"):
-        generate["page_with_table"]("# Recipes\n")
+    with pytest.raises(ValueError, match="the page of ClassifyRecipe needs the lines"):
+        generate["page_with_table"]("# Recipes\n", ClassifyRecipe)
 
 
-def test_the_command_writes_the_page(tmp_path: Path) -> None:
+def test_the_command_writes_the_pages(tmp_path: Path) -> None:
     script = tmp_path / "generate.py"
     script.write_bytes((DOCS / "generate.py").read_bytes())
-    (tmp_path / "recipes.md").write_text(PAGE.replace("text-classifier", "something"), encoding="utf-8")
+    for name, text in TEXTS.items():
+        (tmp_path / name).write_text(text.replace("the registered model's name", "something"), encoding="utf-8")
     subprocess.run([sys.executable, str(script)], cwd=DOCS.parent, env={"PYTHONPATH": str(DOCS.parent)}, check=True)
-    assert (tmp_path / "recipes.md").read_text(encoding="utf-8") == PAGE
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in KINDS} == TEXTS
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.split()[1])
-def test_an_example_is_a_recipe(example: str) -> None:
+@pytest.mark.parametrize(("example", "recipe"), EXAMPLES)
+def test_an_example_is_a_recipe(example: str, recipe: type[ClassifyRecipe | InstructRecipe]) -> None:
     values = yaml.safe_load(example)
-    assert build_recipe(values).name == values["name"]
+    assert build_recipe(values, model=recipe).name == values["name"]
 
 
 def test_the_examples_show_all_formats() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 4 + 3
 
 
-def test_every_bundled_recipe_is_introduced() -> None:
-    for file in (RECIPES / "classify").glob("*.yaml"):
-        assert f"| `{file.stem}` |" in PAGE
+@pytest.mark.parametrize("name", KINDS)
+def test_every_bundled_recipe_is_introduced(name: str) -> None:
+    for file in (RECIPES / KINDS[name][0]).glob("*.yaml"):
+        assert f"| `{file.stem}` |" in TEXTS[name]

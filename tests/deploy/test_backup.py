@@ -1,0 +1,146 @@
+"""deploy/backup.sh and deploy/restore.sh: what was lost is back, over local files and over PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e import PROJECT, Home
+from filelock import FileLock
+from postgres import postgres
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+pytestmark = pytest.mark.e2e
+
+NAMES = ("team_prefect", "team_mlflow")
+
+
+def script(name: str, home: Path, *arguments: str, database: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FINETUNE_HOME": str(home), "DATABASE": database, "PYTHON": sys.executable}
+    command = ["bash", str(PROJECT / "deploy" / name), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def backed_up(home: Path, folder: Path, *, database: str = "") -> str:
+    """The new backup's folder."""
+    done = script("backup.sh", home, str(folder), database=database)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+# -- local files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_home_answers_again_after_it_was_restored(copied: Home, tmp_path: Path) -> None:
+    alone = Home(copied.folder, copied.data)
+    question = ("predict", "--name", "e2e", "Claim your prize now")
+    before = alone.call(*question)
+    assert before.returncode == 0, before.stderr
+    backup = backed_up(copied.folder, tmp_path / "backups")
+    assert sorted(path.name for path in Path(backup).iterdir()) == ["home.tar", "mlflow.db"]
+    assert Path(backup).stat().st_mode & 0o077 == 0
+    shutil.rmtree(copied.folder)
+    done = script("restore.sh", copied.folder, backup)
+    assert (done.returncode, done.stderr) == (0, "")
+    after = alone.call(*question)
+    assert (after.returncode, after.stdout) == (0, before.stdout)
+    assert not (copied.folder / "store" / "finetune").exists()  # which a run makes again
+
+
+def test_what_later_runs_would_make_again_is_there_on_request(copied: Home, tmp_path: Path) -> None:
+    done = script("backup.sh", copied.folder, str(tmp_path / "backups"), "--store")
+    assert done.returncode == 0
+    assert script("restore.sh", tmp_path / "elsewhere", done.stdout.strip()).returncode == 0
+    kept = {path.relative_to(copied.folder) for path in (copied.folder / "store").glob("*/[!.]*")}
+    assert kept
+    assert {path.relative_to(tmp_path / "elsewhere") for path in (tmp_path / "elsewhere/store").glob("*/[!.]*")} == kept
+
+
+@pytest.mark.parametrize("arguments", [(), ("folder", "--everything")])
+def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = script("backup.sh", tmp_path, *arguments)
+    assert done.returncode != 0
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    done = script("restore.sh", tmp_path, str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path} is no backup: name a folder that deploy/backup.sh has printed\n"
+
+
+def test_nothing_is_put_back_under_running_servers(tmp_path: Path) -> None:
+    backup, home = tmp_path / "backup", tmp_path / "home"
+    for folder in (backup, home):
+        folder.mkdir()
+    for name in ("home.tar", "mlflow.db"):
+        (backup / name).touch()
+    with FileLock(home / ".up.lock"):
+        done = script("restore.sh", home, str(backup))
+    assert done.returncode == 2
+    assert done.stderr == f"error: `make up` is running over {home}: stop it first\n"
+    assert not (home / "mlflow.db").exists()
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgres() as address:
+        yield f"{address}team"
+
+
+def engines(database: str) -> list[Engine]:
+    plain = database.replace("postgresql://", "postgresql+psycopg2://").removesuffix("team")
+    return [create_engine(plain + name, poolclass=NullPool) for name in NAMES]
+
+
+def contents(database: str) -> list[str]:
+    found = []
+    for engine in engines(database):
+        with engine.connect() as connection:
+            found.append(str(connection.execute(text("select value from kept")).scalar_one()))
+    return found
+
+
+def test_both_databases_are_as_they_were(database: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    created = subprocess.run(
+        [sys.executable, "-m", "flows.database", "true"], env={**os.environ, "DATABASE": database}, check=False
+    )
+    assert created.returncode == 0
+    for engine, name in zip(engines(database), NAMES, strict=True):
+        with engine.begin() as connection:
+            connection.execute(text("create table kept (value text)"))
+            connection.execute(text(f"insert into kept values ('of {name}')"))
+    backup = backed_up(home, tmp_path / "backups", database=database)
+    assert sorted(path.name for path in Path(backup).iterdir()) == ["home.tar", "mlflow.dump", "prefect.dump"]
+    for engine in engines(database):
+        with engine.begin() as connection:
+            connection.execute(text("update kept set value = 'spoilt'"))
+
+    with engines(database)[0].connect() as connection:
+        connection.execute(text("select 1"))
+        refused = script("restore.sh", home, backup, database=database)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: 1 connections use the database team_prefect: stop the servers first\n"
+    assert contents(database) == ["spoilt", "spoilt"]
+
+    done = script("restore.sh", home, backup, database=database)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert contents(database) == [f"of {name}" for name in NAMES]
+
+
+def test_a_backup_of_the_other_kind_is_refused(database: str, copied: Home, tmp_path: Path) -> None:
+    backup = backed_up(copied.folder, tmp_path / "backups")
+    done = script("restore.sh", tmp_path, backup, database=database)
+    assert done.returncode == 2
+    assert "is a backup of the other kind of database" in done.stderr
