@@ -42,7 +42,7 @@ else
 fi
 [ -f "$home/mlflow-auth.db" ] && copy_sqlite "$home/mlflow-auth.db" "$partial/mlflow-auth.db"
 
-leave_out=(--exclude=./prefect --exclude='./*.db' --exclude='./*.db-*' --exclude='./*.log' --exclude='./.*')
+leave_out=(--anchored --no-wildcards-match-slash --exclude=./prefect --exclude='./*.db' --exclude='./*.db-*' --exclude='./*.log' --exclude='./.*')
 [ "${2:-}" = --store ] || leave_out+=(--exclude=./store)
 # 1: a file changed while it was read, such as a log; every artifact appears whole.
 tar --create --directory="$home" "${leave_out[@]}" --file="$partial/home.tar" . || [ $? = 1 ]

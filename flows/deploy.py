@@ -19,6 +19,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 
@@ -45,7 +46,10 @@ def register(api: str) -> list[str]:
     find_prefect(api)
     with connected(api) as prefect:
         _limit(prefect)
+        paused = [known.id for known in _known(prefect) if known.paused]
         _deploy(api)
+        for deployment in paused:
+            prefect.pause_deployment(deployment)  # a person's choice, which `prefect deploy` takes back
         deployments = _deployments(prefect)
         for automation in yaml.safe_load(AUTOMATIONS.read_text(encoding="utf-8")):
             _automate(prefect, _with_ids(automation, deployments))
@@ -87,13 +91,17 @@ def _deploy(api: str) -> None:
         raise ServiceError(f"the deployments of {DEPLOYMENTS} cannot be registered ({said}): correct that file")
 
 
-def _deployments(prefect: SyncPrefectClient) -> dict[str, UUID]:
-    """The ids of the file's deployments, by `flow/deployment`."""
+def _known(prefect: SyncPrefectClient) -> list[DeploymentResponse]:
+    """The file's deployments, as far as the server has them."""
     names = [
         deployment["name"] for deployment in yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))["deployments"]
     ]
-    found = prefect.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=names)))
-    return {f"{prefect.read_flow(deployment.flow_id).name}/{deployment.name}": deployment.id for deployment in found}
+    return prefect.read_deployments(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=names)))
+
+
+def _deployments(prefect: SyncPrefectClient) -> dict[str, UUID]:
+    """The ids of the file's deployments, by `flow/deployment`."""
+    return {f"{prefect.read_flow(known.flow_id).name}/{known.name}": known.id for known in _known(prefect)}
 
 
 def _with_ids(automation: Mapping[str, Any], deployments: Mapping[str, UUID]) -> AutomationCore:
@@ -119,7 +127,8 @@ def _automate(prefect: SyncPrefectClient, automation: AutomationCore) -> None:
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    content = automation.model_dump(mode="json", include=set(AutomationCore.model_fields))
+    """What an automation does, with sets as sets and without the ids that the server gives."""
+    content = automation.model_dump(include=set(AutomationCore.model_fields))
     content["trigger"].pop("id", None)
     return content
 

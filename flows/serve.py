@@ -81,8 +81,9 @@ def listener(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         place = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ServiceError(f"{host} is no address of this machine ({error.strerror}): choose another --host") from None
+    except (OSError, UnicodeError) as error:  # a name that nobody knows, or one that cannot be a name
+        reason = error.strerror if isinstance(error, OSError) else "not a host's name"
+        raise ServiceError(f"{host!r} is no address of this machine ({reason}): choose another --host") from None
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         place.bind(address)
@@ -121,8 +122,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _amount(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small: choose 1 or more")
+    if not text.isdecimal() or (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount: choose a whole number from 1")
     return number
 
 

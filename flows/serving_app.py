@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from lib.errors import MessagesError
 from lib.explanation import explain
-from lib.invocation import text_of, texts_of
+from lib.invocation import TEXT, text_of, texts_of
 
 JSON = "application/json"
 ASSETS = Path(__file__).parent / "assets"
@@ -75,7 +75,8 @@ class Served:
 
     def rows(self, texts: list[str]) -> list[dict[str, Any]]:
         """What MLflow's scoring server answers for each text: `label`, `threshold`, `probability_<label>`."""
-        asked = json.dumps({"inputs": texts})
+        # Not as "inputs": of those MLflow makes NumPy's strings, each as wide as the widest, without NULs at the end.
+        asked = json.dumps({"dataframe_split": {"columns": [TEXT], "data": [[text] for text in texts]}})
         schema = self.model.metadata.get_input_schema()
         answer = scoring_server.invocations(asked, JSON, self.model, schema)  # type: ignore[no-untyped-call]
         rows: list[dict[str, Any]] = json.loads(answer.response)["predictions"]
@@ -171,14 +172,14 @@ async def _page(name: str, kind: str, request: Request) -> Response:  # noqa: AR
     return Response((ASSETS / name).read_bytes(), media_type=kind, headers=PAGE_HEADERS)
 
 
-def _json(content: dict[str, Any], status: int = HTTPStatus.OK) -> Response:
+def _json(content: dict[str, Any], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     # Escaped to ASCII: a sentence may quote half a character, which no encoding can write.
-    return Response(json.dumps(content), status, media_type=JSON)
+    return Response(json.dumps(content), status, headers, media_type=JSON)
 
 
-def _error(status: int, sentence: str) -> Response:
+def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """In the form of MLflow's errors, without their stack trace."""
-    return _json({"error_code": HTTPStatus(status).name, "message": sentence}, status)
+    return _json({"error_code": HTTPStatus(status).name, "message": sentence}, status, headers)
 
 
 def _too_large(sentence: str) -> HTTPException:
@@ -194,7 +195,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     sentence = error.detail
     if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         sentence = f"{request.method} {request.url.path} is nothing that is served here: there are {PATHS}"
-    return _error(error.status_code, sentence)
+    return _error(error.status_code, sentence, error.headers)  # a 405 has to say what is allowed
 
 
 async def _gone(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -122,7 +122,7 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
         return _not_comparable(why, champion)
     if set(case.targets) != set(case.labels):
         why = f"its labels are {_listed(case.labels)}, those of the frozen test set {_listed(set(case.targets))}"
-        return _not_comparable(why, champion)
+        return _not_comparable(f"{why}: other labels need another registry.name", champion)
     if champion is None:
         answers = compare(case.candidate, case.texts, case.recipe.training.device)
         measured = figures(case.targets, answers.challenger, positive=case.positive)

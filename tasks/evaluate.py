@@ -51,7 +51,7 @@ def evaluate(
     from lib.evaluation.drift_profile import write_profile
     from lib.evaluation.evaluate import evaluate as write_evaluation
     from lib.model.classifier import load_classifier
-    from lib.model.features import split_inputs
+    from lib.model.split_inputs import split_inputs
     from lib.training.history import read_history
 
     recipe = work.recipe

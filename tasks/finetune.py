@@ -38,7 +38,7 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     """Trains a classifier: its weights and labels, `history.parquet`, `recipe.json`, `training.json`."""
     from lib.model.adapters import add_adapters
     from lib.model.classifier import new_classifier, save_classifier
-    from lib.model.features import split_inputs
+    from lib.model.split_inputs import split_inputs
     from lib.model.weights import load_gpt
     from lib.training.batches import EncodedMessages
     from lib.training.finetune import finetune as train_classifier

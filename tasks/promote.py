@@ -7,9 +7,11 @@ and changes by hand, are in `champions`.
 from __future__ import annotations
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.transactions import Transaction, get_transaction
 from pydantic import BaseModel
 
 from lib.evaluation.promotion import Decision, page
@@ -50,6 +52,9 @@ def promote(registered: Registered, verdict: Verdict | None = None) -> Registere
     if verdict is None and PROMOTION_TAG in version.tags:
         return _as_it_is(tracking, registered)
     verdict = verdict or _without_comparison(champion_of(before))
+    transaction = get_transaction()
+    if transaction is not None:
+        transaction.set("before", (before, version))
     try:
         _write(tracking, registered, verdict)
         create_markdown_artifact(
@@ -63,11 +68,28 @@ def promote(registered: Registered, verdict: Verdict | None = None) -> Registere
             description=f"What became of {registered.name} version {registered.version}",
         )
     except BaseException:
-        restore(tracking, before, [CHAMPION, CHALLENGER], [CHAMPIONS_TAG, FROZEN_TAG])
-        for tag in tracking.get_model_version(registered.name, registered.version).tags.keys() - version.tags.keys():
-            tracking.delete_model_version_tag(registered.name, registered.version, tag)
+        _take_back(tracking, before, version)
         raise
     return _as_it_is(tracking, registered)
+
+
+@promote.on_rollback
+def unpromote(transaction: Transaction) -> None:
+    """Takes a promotion back that was complete when the run ended all the same: cancelled, or lost by Prefect."""
+    before: tuple[RegisteredModel, ModelVersion] | None = transaction.get("before", None)
+    if before is not None:
+        _take_back(client(), *before)
+
+
+def _take_back(tracking: MlflowClient, model: RegisteredModel, version: ModelVersion) -> None:
+    """Gives aliases and tags of a registered model and of its version the values that they had."""
+    restore(tracking, model, [CHAMPION, CHALLENGER], [CHAMPIONS_TAG, FROZEN_TAG])
+    written = tracking.get_model_version(version.name, version.version).tags
+    for tag in written.keys() - version.tags.keys():
+        tracking.delete_model_version_tag(version.name, version.version, tag)
+    for tag, value in version.tags.items():
+        if written.get(tag) != value:
+            tracking.set_model_version_tag(version.name, version.version, tag, value)
 
 
 def _without_comparison(champion: str | None) -> Verdict:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.artifacts import Artifact, Store
@@ -96,6 +97,15 @@ def datasets(source: str, split: Artifact) -> list[DatasetInput]:
         )
         for name in SPLITS
     ]
+
+
+def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]) -> None:
+    """Logs a run's datasets. Another run may add the same ones to MLflow's database at the same moment, which refuses
+    one of the two; the second time they are there."""
+    try:
+        tracking.log_inputs(run_id, datasets=splits)
+    except MlflowException:
+        tracking.log_inputs(run_id, datasets=splits)
 
 
 def digest_tags(artifacts: Mapping[str, Artifact]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
+from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -98,8 +99,10 @@ def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scor
     metrics = {
         "rows_scored": result.scored,
         "rows_unscorable": result.unscorable.total(),
-        **{_metric(f"unscorable_{reason}"): count for reason, count in sorted(result.unscorable.items())},
-        **{_metric(f"share_{label}"): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels},
+        **{metric_name(f"unscorable_{reason}"): count for reason, count in sorted(result.unscorable.items())},
+        **{
+            metric_name(f"share_{label}"): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels
+        },
         "parts_written": result.parts_written,
         "parts_kept": result.parts_kept,
         "seconds": scored.seconds,
@@ -135,6 +138,6 @@ def _counts(result: Result) -> list[dict[str, str | int | float]]:
     ]
 
 
-def _metric(name: str) -> str:
-    """A name that MLflow accepts: letters, digits and _ - . / only; labels may have others."""
-    return re.sub(r"[^\w.\-/]", "_", name)
+def metric_name(name: str) -> str:
+    """A name that MLflow accepts: letters, digits and _ - . only, and not too long; labels may be otherwise."""
+    return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]

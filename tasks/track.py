@@ -13,7 +13,15 @@ from lib.data.tables import SPLITS
 from lib.jsonfile import load_json
 from lib.recipe import ClassifyRecipe
 from tasks.features import choice
-from tasks.run_pages import datasets, digest_tags, log_curves, log_final_metrics, page_in_mlflow, show_in_prefect
+from tasks.run_pages import (
+    datasets,
+    digest_tags,
+    log_curves,
+    log_datasets,
+    log_final_metrics,
+    page_in_mlflow,
+    show_in_prefect,
+)
 from tasks.services import shareable
 from tasks.tracking import client, set_tags
 
@@ -31,7 +39,7 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
 
     tracking = client()
     tracking.log_text(run_id, yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False), "recipe.yaml")
-    tracking.log_inputs(run_id, datasets=datasets(recipe.data.source, artifacts["holdout"]))
+    log_datasets(tracking, run_id, datasets(recipe.data.source, artifacts["holdout"]))
 
     finetuned, evaluated = artifacts["finetune"], artifacts["evaluate"]
     history, source = log_curves(tracking, run_id, finetuned, cached=finetune_state == "cached")

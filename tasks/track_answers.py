@@ -15,7 +15,15 @@ from lib.errors import ServiceError
 from lib.evaluation.flat import flatten_answer_metrics, flatten_verdicts
 from lib.instruct_recipe import InstructRecipe
 from lib.jsonfile import load_json
-from tasks.run_pages import datasets, digest_tags, log_curves, log_final_metrics, page_in_mlflow, show_in_prefect
+from tasks.run_pages import (
+    datasets,
+    digest_tags,
+    log_curves,
+    log_datasets,
+    log_final_metrics,
+    page_in_mlflow,
+    show_in_prefect,
+)
 from tasks.services import shareable
 from tasks.tracking import client, log_metrics, set_tags
 
@@ -35,7 +43,7 @@ def track(run_id: str, recipe: InstructRecipe, artifacts: dict[str, Artifact], f
     """Logs all that the steps before the judge produced; returns the final metrics by MLflow's names."""
     tracking = client()
     tracking.log_text(run_id, yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False), "recipe.yaml")
-    tracking.log_inputs(run_id, datasets=datasets(recipe.data.source, artifacts["split_entries"]))
+    log_datasets(tracking, run_id, datasets(recipe.data.source, artifacts["split_entries"]))
 
     finetuned, evaluated = artifacts["finetune_instructions"], artifacts["evaluate_answers"]
     history, source = log_curves(tracking, run_id, finetuned, cached=finetune_state == "cached")

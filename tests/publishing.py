@@ -72,13 +72,20 @@ def publish(
     chosen: ClassifyRecipe,
     made: dict[str, Artifact],
     version: str | None = None,
+    lost: bool = False,
 ) -> Registered:
-    """What the flow does at its end; with a `version`, that one is promoted instead of what was registered."""
+    """What the flow does at its end; with a `version`, that one is promoted instead of what was registered.
+
+    `lost`: it fails when all is done but the transaction's end.
+    """
     with publishing(chosen.registry.name), transaction():
         candidate = classifier_candidate(chosen, made, "a headline")
         registered = register(run_id, candidate)
         verdict: Verdict | None = decide(registered, candidate, chosen, made, run_id)
-        return promote(registered.model_copy(update={"version": version or registered.version}), verdict)
+        promoted = promote(registered.model_copy(update={"version": version or registered.version}), verdict)
+        if lost:
+            raise ConnectionError("Prefect is gone")
+        return promoted
 
 
 def decision(tracking: MlflowClient, registered: Registered) -> dict[str, str]:

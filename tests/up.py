@@ -29,29 +29,34 @@ class Up:
     def deployment(self, name: str) -> Any:
         return self.get(f"deployments/name/{name}")
 
+    def ask(self, method: str, path: str, values: Any = None) -> httpx.Response:
+        """Prefect's answer, once it is not that SQLite is busy: its own client asks again then, too."""
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            answers.append(httpx.request(method, f"{self.api}/{path}", json=values, timeout=30))
+            return answers[-1].status_code != 503
+
+        wait_until(answered, seconds=60, what=f"an answer of {path}")
+        return answers[-1]
+
     def get(self, path: str) -> Any:
-        answer = httpx.get(f"{self.api}/{path}", timeout=30)
+        answer = self.ask("GET", path)
         assert answer.is_success, answer.text
         return answer.json()
 
-    def post(self, path: str, values: Mapping[str, Any]) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=values, timeout=30)
+    def post(self, path: str, values: Any) -> Any:
+        answer = self.ask("POST", path, values)
         assert answer.is_success, answer.text
         return answer.json()
+
+    def patch(self, path: str, **values: Any) -> None:
+        assert self.ask("PATCH", path, values).is_success
 
     def ask_for(self, name: str, parameters: Mapping[str, Any]) -> httpx.Response:
         """What the API answers to a run of the deployment with these parameters, now."""
-        address = f"{self.api}/deployments/{self.deployment(name)['id']}/create_flow_run"
-        answers: list[httpx.Response] = []
-
-        def ask() -> bool:
-            answers.append(
-                httpx.post(address, json={"parameters": parameters, "state": {"type": "SCHEDULED"}}, timeout=30)
-            )
-            return answers[-1].status_code != 503  # SQLite is busy: Prefect's own client asks again, too
-
-        wait_until(ask, seconds=30, what=f"an answer about {name}")
-        return answers[-1]
+        values = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return self.ask("POST", f"deployments/{self.deployment(name)['id']}/create_flow_run", values)
 
     def start(self, name: str, parameters: Mapping[str, Any]) -> str:
         """Starts a run; its id."""

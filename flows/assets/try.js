@@ -20,8 +20,8 @@ function element(name, text, className = "") {
 async function ask(path, body) {
   const request = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   const answer = await fetch(path, request);
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.message);
+  const content = await answer.json().catch(() => ({}));  // a server that has too much to do, or a proxy, says it in text
+  if (!answer.ok) throw new Error(content.message ?? `The server refused: ${answer.status} ${answer.statusText}`);
   return content;
 }
 

@@ -20,7 +20,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from lib.data.tables import TOKENS, load_table
 from lib.disk import disk_full_is_clear
 from lib.errors import WeightsError
 from lib.model.gpt import GPT
@@ -196,13 +195,3 @@ def _header(
 def _bytes(rows: Tensor) -> memoryview:
     """The numbers of `rows` as they lie in a file; numpy has no bfloat16."""
     return rows.contiguous().view(torch.uint8).numpy().data.cast("B")
-
-
-def split_inputs(tokens: Path, features: Path, split: str) -> Sequence[Sequence[int] | Tensor]:
-    """What a classifier takes for each message of a split: its features where they are kept, otherwise its tokens.
-
-    tokens, features: the folders of both artifacts, with `<split>.parquet` and, where kept, `<split>.safetensors`.
-    """
-    table = load_table(tokens / f"{split}.parquet", TOKENS)
-    file = features / f"{split}.safetensors"
-    return Features(file, table["id"].tolist()) if file.exists() else list(table["tokens"])

@@ -3,13 +3,14 @@
 A part has the answers for some rows of one input file. It is `scored/<file>-rows-<first>-<last>.parquet`, beside it,
 where rows could not be scored, `unscorable/` with the same name. A part is written under a hidden name, synced and
 renamed, its unscorable rows first: a part that is there is whole. What it was made from, and what was counted, is in
-the Parquet file's own metadata, so that nothing can come apart. What scoring is, is not known here.
+the metadata of both Parquet files, so that nothing can come apart. What scoring is, is not known here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ SCORED, UNSCORABLE = "scored", "unscorable"
 RECORD = b"finetune.part"  # of the Parquet file's metadata
 LONGEST_STEM = 40  # characters of an input's name in the names of its parts
 HASH_LENGTH = 10  # digits that tell inputs of the same name in different folders apart
+ROWS = re.compile(r"\d+-\d+\.parquet$")  # what the name of a part ends with
 
 
 class Part(BaseModel):
@@ -67,6 +69,7 @@ class Output:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._earlier: dict[tuple[str, str], list[Path]] = {}  # by kind, and what their names begin with
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
@@ -91,37 +94,48 @@ class Output:
             with disk_full_is_clear(self.folder):
                 for begun in self.folder.glob("*/.*.parquet"):
                     begun.unlink()
+                self._earlier = self._listed()
                 yield self
         finally:
             lock.release()
 
     def finished(self, file: str, identity: str) -> dict[int, Part]:
         """The parts of an input that hold for this identity, by their first row."""
-        parts = [self._read(path) for path in self._paths(SCORED, file)]
+        parts = [self._read(path.name) for path in self._earlier.get((SCORED, prefix(file)), [])]
         return {part.first: part for part in parts if part is not None and part.identity == identity}
 
-    def _read(self, path: Path) -> Part | None:
-        """What a part says of itself; None where it is none, or damaged."""
+    def _read(self, name: str) -> Part | None:
+        """What a part says of itself; None where it is none, damaged, or not in both folders what it was."""
+        part = self._recorded(SCORED, name)
+        if part is None or part.name != name:
+            return None
+        return part if not part.unscorable or self._recorded(UNSCORABLE, name) == part else None
+
+    def _recorded(self, kind: str, name: str) -> Part | None:
+        """The record in one of a part's two files; None if there is none, or the file is damaged."""
         try:
-            with pq.ParquetFile(path) as source:
+            with pq.ParquetFile(self.folder / kind / name) as source:
                 part = Part.model_validate_json((source.metadata.metadata or {}).get(RECORD, b""))
-                whole = source.metadata.num_rows == part.scored and path.name == part.name
+                rows = part.scored if kind == SCORED else sum(part.unscorable.values())
+                return part if source.metadata.num_rows == rows else None
         except (OSError, pa.ArrowException, ValidationError):
             return None
-        beside = self.folder / UNSCORABLE / path.name
-        return part if whole and (beside.is_file() or not part.unscorable) else None
 
     def sweep(self, file: str, parts: Sequence[Part]) -> None:
         """Removes what earlier runs left of an input that has these parts now: other rows, contents or classifiers."""
         kept = {SCORED: {part.name for part in parts}, UNSCORABLE: {part.name for part in parts if part.unscorable}}
         for kind, names in kept.items():
-            for path in self._paths(kind, file):
+            for path in self._earlier.get((kind, prefix(file)), []):
                 if path.name not in names:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
-    def _paths(self, kind: str, file: str) -> list[Path]:
-        beginning = prefix(file)
-        return sorted(path for path in (self.folder / kind).glob("*.parquet") if path.name.startswith(beginning))
+    def _listed(self) -> dict[tuple[str, str], list[Path]]:
+        """What earlier runs left, listed once: an inbox may have very many files."""
+        found = defaultdict(list)
+        for kind in (SCORED, UNSCORABLE):
+            for path in sorted((self.folder / kind).glob("*.parquet")):
+                found[kind, ROWS.sub("", path.name)].append(path)
+        return dict(found)
 
     @contextmanager
     def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
@@ -153,9 +167,10 @@ class PartWriter:
 
     def publish(self, part: Part) -> None:
         """Makes it a finished part, in place of an earlier one of these rows."""
-        self._writers[SCORED].add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
         for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows are there
-            self._writers.pop(kind).close()
+            writer = self._writers.pop(kind)
+            writer.add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
+            writer.close()
             final = self._folder / kind / part.name
             if kind == UNSCORABLE and not part.unscorable:
                 final.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -88,18 +89,16 @@ class Machine:
             process.wait(60)
 
     def program(self, command: str) -> list[str]:
-        return shlex.split(command.replace(PYTHON, shutil.which("python") or "python"))
+        return shlex.split(command.replace(PYTHON, sys.executable))
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """As systemd gives it: nothing of this process's but what finds Python and this project's modules."""
         inherited = {name: os.environ[name] for name in ("PYTHONPATH", "HOME") if name in os.environ}
-        return {**inherited, **settings, "PATH": os.environ["PATH"]}
+        return {**inherited, **settings, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
 
 
 @pytest.mark.e2e
-def test_what_the_units_start_works_together_and_asks_for_passwords(
-    tmp_path: Path, small_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_units_start_works_together_and_asks_for_passwords(tmp_path: Path, small_data: Path) -> None:
     if importlib.util.find_spec("flask_wtf") is None:
         pytest.skip("Flask-WTF, which MLflow's basic authentication needs, is not here")
     with ExitStack() as stack:

@@ -179,7 +179,9 @@ def test_what_cannot_be_compared_stays_challenger_and_says_why(published: Mlflow
     named = publish(run, recipe("odd"), variant(made, tmp_path / "named", labels=("ham", "junk")))
     told = decision(published, named)
     assert told[""] == "not comparable"
-    assert told["why"] == "its labels are ham, junk, those of the frozen test set ham, spam"
+    assert told["why"] == (
+        "its labels are ham, junk, those of the frozen test set ham, spam: other labels need another registry.name"
+    )
 
     model = published.get_logged_model(first.model_id)
     for weights in Path(model.artifact_location.removeprefix("file://")).rglob("model.safetensors"):

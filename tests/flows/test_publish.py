@@ -60,6 +60,37 @@ def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
     assert logged_models(published) == models
 
 
+def test_a_version_that_was_only_registered_stays_so_when_its_promotion_fails(
+    published: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*arguments: object, **named: object) -> None:
+        raise ConnectionError("Prefect is gone")
+
+    publish(run_of(published), recipe("later", registry__promote="never"), artifacts())
+    before = published.get_model_version("later", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(promoting, "create_markdown_artifact", lost)
+        with pytest.raises(ConnectionError, match="Prefect is gone"):
+            publish(run_of(published), recipe("later"), artifacts())
+    after = published.get_model_version("later", "1")
+    assert (after.tags, after.aliases) == (before.tags, ["challenger"])
+    assert publish(run_of(published), recipe("later"), artifacts()).promotion == "first"
+
+
+def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(published: MlflowClient) -> None:
+    before = published.get_registered_model("e2e")
+    with pytest.raises(ConnectionError, match="Prefect is gone"):
+        publish(run_of(published), recipe("e2e", training__precision="bfloat16"), artifacts(), lost=True)
+    after = published.get_registered_model("e2e")
+    assert (after.aliases, after.tags) == (before.aliases, before.tags)
+    assert len(published.search_model_versions("name = 'e2e'")) == 1
+    with pytest.raises(ConnectionError, match="Prefect is gone"):
+        publish(run_of(published), recipe("another"), artifacts(), lost=True)
+    assert published.search_model_versions("name = 'another'") == []
+    another = published.get_registered_model("another")
+    assert (another.aliases, {FROZEN_TAG, CHAMPIONS_TAG} & another.tags.keys()) == ({}, set())
+
+
 def test_the_same_classifier_under_another_name_is_a_first_version_there(published: MlflowClient) -> None:
     registered = publish(run_of(published), recipe("another"), artifacts())
     assert (registered.version, registered.new, registered.aliases) == ("1", True, ["challenger", "champion"])

@@ -21,6 +21,7 @@ from chromium import Browser, chromium, missing
 from e2e import Home, free_port
 from mlflow import MlflowClient
 
+from flows.serve import main
 from flows.serving_app import LONGEST_EXPLAINED, TOGETHER
 from lib.prediction import Predictor
 
@@ -153,6 +154,29 @@ def test_what_is_wrong_is_one_sentence(
     assert len(server.rows(*TEXTS)) == 2  # and it goes on
 
 
+def test_another_method_is_told_which_one_there_is(server: Server) -> None:
+    answer = server.http.get("/invocations")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_one_long_text_makes_the_others_of_its_batch_no_larger(
+    finished: tuple[Home, Any], expected: Callable[[list[str]], list[tuple[str, float]]]
+) -> None:
+    texts = ["claim your prize\0", *["a"] * (TOGETHER - 2), "prize " * 150_000]
+    with started(finished[0]) as server:
+        server.rows(*texts[:2])
+        before = psutil.Process(server.process.pid).memory_info().rss
+        rows = server.rows(*texts)
+        peak = next(
+            int(line.split()[1]) * 1024
+            for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+    assert peak - before < 300_000_000  # the widest text that often, in NumPy's four bytes a character, is 461 MB
+    spam = [spam for _, spam in expected(texts)]  # the NUL at the end of a text is a part of it
+    assert [row["probability_spam"] for row in rows] == pytest.approx(spam, abs=1e-6)
+
+
 def test_a_body_of_many_megabytes_is_refused_and_not_kept(server: Server) -> None:
     memory = psutil.Process(server.process.pid).memory_info
     before = memory().rss
@@ -201,6 +225,30 @@ def test_a_taken_port_is_one_sentence(finished: tuple[Home, Any]) -> None:
         done = finished[0].call("--port", str(port), module="flows.serve")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"error: port {port} of 127.0.0.1 cannot be used \(Address .*--host\)\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("--host", "a" * 70),
+            f"'{'a' * 70}' is no address of this machine (not a host's name): choose another --host",
+        ),
+        (("--max-bytes", "many"), "argument --max-bytes: 'many' is no amount: choose a whole number from 1; --help"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(arguments) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {sentence}")
+    assert len(said.err.splitlines()) == 1
 
 
 def test_no_champion_is_one_sentence(finished: tuple[Home, Any], tmp_path: Path) -> None:

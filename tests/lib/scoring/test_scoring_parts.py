@@ -174,6 +174,21 @@ def test_damaged_and_missing_parts_are_made_again(table: Path, tmp_path: Path, c
     assert bytes_of(output) == before
 
 
+def test_unscorable_rows_that_are_damaged_or_of_another_run_are_made_again(
+    table: Path, tmp_path: Path, classifier_folder: Path
+) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    run([table], output, classifier_folder)
+    run([table], other, classifier_folder, columns=Columns("text", None))  # a part of the same name
+    before = bytes_of(output)
+    (beside,) = (output / "unscorable").glob("*.parquet")
+    for contents in (beside.read_bytes()[:-20], (other / "unscorable" / beside.name).read_bytes()):
+        beside.write_bytes(contents)
+        result = run([table], output, classifier_folder)
+        assert (result.parts_kept, result.parts_written) == (5, 1)
+        assert bytes_of(output) == before
+
+
 @pytest.mark.parametrize(
     "changes",
     [
