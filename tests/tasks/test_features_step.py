@@ -12,9 +12,9 @@ import pytest
 from lib.artifacts import Artifact
 from lib.data.tables import SPLITS, TOKENS, save_table
 from lib.model.features import Features
-from lib.model.split_inputs import split_inputs
 from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
+from lib.model.split_inputs import split_inputs
 from lib.model.weights import save_gpt
 from lib.progress import Progress, silent
 from lib.recipe import ClassifyRecipe
