@@ -10,9 +10,10 @@ READY := $(VENV)/.ready
 run: $(READY)
 	$(BIN)/python -m flows.classify --recipe quickstart
 
-# Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay together.
+# Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay
+# together; in the order of the folders the long files come first, and the many short ones fill both processes at the end.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
