@@ -37,6 +37,11 @@ CURVES_WIDTH = 1600  # pixels of both
 CHARTS_HEIGHT = 670  # pixels of MLflow's pages down to the end of the first row of charts
 DEPLOYMENTS_HEIGHT = 560  # pixels of Prefect's page down to the end of the list
 TRIED = "WINNER! Claim your free prize now, text WIN to 80082"
+STILL = """
+const style = document.createElement('style')
+style.textContent = '* { animation: none !important; transition: none !important }'
+document.head.append(style)
+"""
 COLOURS = ("#0072B2", "#D55E00")  # of the two runs; MLflow would choose by chance
 IN_MLFLOW = "workflowType=machine_learning"
 # MLflow opens a panel with a chat on every first visit.
@@ -152,6 +157,7 @@ def deployments_page(browser: Browser, prefect: str) -> None:
     """What `make up` has registered."""
     browser.open(f"{prefect}/deployments")
     browser.see("classify-nightly", "classify-adhoc", "instruct-weekly", "score-hourly")
+    browser.run(STILL)  # a dot beats for each deployment that is ready
     save_window(browser, "prefect-deployments", DEPLOYMENTS_HEIGHT)
 
 
