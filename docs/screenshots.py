@@ -36,7 +36,7 @@ GAP = 60  # pixels between two curves
 CURVES_WIDTH = 1600  # pixels of both
 CHARTS_HEIGHT = 670  # pixels of MLflow's pages down to the end of the first row of charts
 DEPLOYMENTS_HEIGHT = 560  # pixels of Prefect's page down to the end of the list
-TRIED = "WINNER! Claim your free prize now, text WIN to 80082"
+TRIED = "You are a winner: claim your free prize by texting WIN to 80082"
 STILL = """
 const style = document.createElement('style')
 style.textContent = '* { animation: none !important; transition: none !important }'
@@ -166,7 +166,7 @@ def try_page(browser: Browser, address: str) -> None:
     browser.open(address)
     browser.run("document.querySelector('#text').value = arguments[0]", TRIED)
     browser.click("Classify")
-    browser.see("Words that weighed most", "WINNER")
+    browser.see("Words that weighed most", "spam")
     browser.wait(lambda: browser.run("return document.querySelectorAll('#weights tr').length"), "weights")
     save_window(browser, "serve")
 
