@@ -131,5 +131,8 @@ def configure() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        if os.environ.get(name) == "":  # names no server; Prefect would take it for an address, and fail at each event
+            del os.environ[name]
     # Prefect tries when it is imported and makes no folders above its own; `make_home` comes before its server.
     warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
