@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 from prefect.transactions import transaction
 
 from flows.command_line import main
 from flows.facts import classifier_facts
-from flows.flow_run import run_name, run_tags
+from flows.flow_run import run_name
 from flows.predict import predict_command
 from flows.program import Program
 from flows.promotion import promote_command, rollback_command
-from flows.terminal import LISTENER, PROGRESS, Result
+from flows.recorded import recorded
 from lib.recipe import ClassifyRecipe
 from tasks.backbone import backbone
 from tasks.balance import balance
@@ -30,14 +30,9 @@ from tasks.holdout import holdout
 from tasks.messages import messages
 from tasks.promote import promote
 from tasks.register import publishing, register
-from tasks.run_pages import flatten
-from tasks.runner import Performer
-from tasks.services import shareable
 from tasks.split import split
-from tasks.step import Run
 from tasks.tokenize import tokenize
 from tasks.track import headline, track
-from tasks.tracking import client, tracked_run
 
 NAME = "finetune-classifier"
 
@@ -69,12 +64,8 @@ def steps(do: Callable[..., Any]) -> dict[str, Any]:
 )
 def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
     """Runs the recipe; steps whose artifacts exist are reused. Returns what `--json` prints."""
-    started = time.monotonic()
-    tags = run_tags(recipe.name, "flows/classify.py")
-    params = flatten(shareable(recipe.model_dump(mode="json")))
-    tracking = client()
-    with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
-        perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
+    with recorded(NAME, recipe, "flows/classify.py") as run:
+        perform, run_id = run.perform, run.run_id
         made = steps(perform)
 
         began = time.monotonic()
@@ -87,16 +78,7 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
             registered = register(run_id, candidate)
             registered = promote(registered, decide(registered, candidate, recipe, made, run_id))
         perform.note("register", "ran" if registered.new else "cached", began)
-    result = Result(
-        recipe=recipe.name,
-        flow_run=str(runtime.flow_run.id),
-        mlflow_run=run_id,
-        steps=perform.outcomes,
-        metrics=metrics,
-        registered=registered,
-        seconds=round(time.monotonic() - started, 2),
-    )
-    return result.model_dump(mode="json")
+    return run.result(metrics, registered)
 
 
 PROGRAM = Program(

@@ -8,18 +8,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 from prefect.transactions import transaction
 from rich.console import Console
 
 from flows.answer import answer_command
 from flows.command_line import keep_errors_off_the_terminal, main, parse
 from flows.facts import instruct_facts, judged_in_words
-from flows.flow_run import run_name, run_tags
+from flows.flow_run import run_name
 from flows.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.program import Program
 from flows.promotion import promote_follower_command, rollback_follower_command
-from flows.terminal import LISTENER, PROGRESS, Result, progress_bars
+from flows.recorded import recorded
+from flows.terminal import PROGRESS, progress_bars
 from lib.artifacts import Artifact
 from lib.errors import JudgeError, RecipeError
 from lib.instruct_recipe import InstructRecipe
@@ -34,14 +35,12 @@ from tasks.judge import judge
 from tasks.promote import promote
 from tasks.register import publishing, register
 from tasks.respond import respond
-from tasks.run_pages import flatten
 from tasks.runner import Explainer, Performer
-from tasks.services import shareable
 from tasks.split_entries import split_entries
 from tasks.step import Run
 from tasks.tokenize_entries import tokenize_entries
 from tasks.track_answers import FAILED, JUDGE_TAG, headline, run_to_judge, track, track_judge
-from tasks.tracking import client, set_tags, tracked_run
+from tasks.tracking import client, set_tags
 
 NAME = "finetune-instructions"
 COMMAND = "python -m flows.instruct"
@@ -84,12 +83,8 @@ def finetune_instructions(recipe: InstructRecipe) -> dict[str, Any]:
     The judge comes last, when everything else is tracked and registered: one that cannot be reached makes its own step
     fail, and nothing else.
     """
-    started = time.monotonic()
-    tags = run_tags(recipe.name, "flows/instruct.py")
-    params = flatten(shareable(recipe.model_dump(mode="json")))
-    tracking = client()
-    with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
-        perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
+    with recorded(NAME, recipe, "flows/instruct.py") as run:
+        perform, run_id = run.perform, run.run_id
         made = answered(perform)
 
         began = time.monotonic()
@@ -107,17 +102,8 @@ def finetune_instructions(recipe: InstructRecipe) -> dict[str, Any]:
             metrics |= judged(run_id, perform, made)
         except JudgeError as error:
             perform.note("judge", "failed", began, reason=f"{error}; `{COMMAND} judge` with the same flags asks again")
-            set_tags(tracking, run_id, {JUDGE_TAG: f"{FAILED}{error}"})
-    result = Result(
-        recipe=recipe.name,
-        flow_run=str(runtime.flow_run.id),
-        mlflow_run=run_id,
-        steps=perform.outcomes,
-        metrics=metrics,
-        registered=registered,
-        seconds=round(time.monotonic() - started, 2),
-    )
-    return result.model_dump(mode="json")
+            set_tags(client(), run_id, {JUDGE_TAG: f"{FAILED}{error}"})
+    return run.result(metrics, registered)
 
 
 def judged(run_id: str, perform: Performer, made: Mapping[str, Artifact]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
@@ -18,11 +19,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.artifacts import Artifact, Store
 from lib.data.tables import SPLITS
-from tasks.services import PROJECT, store_folder, tracking_page
+from lib.jsonfile import load_json
+from tasks.services import PROJECT, shareable, store_folder, tracking_page
 from tasks.tracking import HistoryLog, log_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tasks.step import AnyRecipe
 
 # Without it MLflow's pages open in the form that they have for language model applications.
 IN_MLFLOW = "workflowType=machine_learning"
@@ -49,6 +53,18 @@ def git_commit() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"mlflow.source.git.commit": out.strip()}
+
+
+def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
+    """Logs the whole recipe as `recipe.yaml`, without passwords in addresses."""
+    text = yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False)
+    tracking.log_text(run_id, text, "recipe.yaml")
+
+
+def published_metrics(finetuned: Artifact) -> dict[str, float]:
+    """What the published procedure prints, if it was measured: before_train_loss, after_test_accuracy and so on."""
+    published = load_json(finetuned.file("training.json"))["published"]
+    return {f"{part}_{name}": value for part, figures in published.items() for name, value in figures.items()}
 
 
 def log_curves(

@@ -6,32 +6,21 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, load_labels, load_table, save_table
 from lib.jsonfile import save_json
-from lib.model.places import model_config
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits
+from tasks.context import MODEL, context_identity, context_length
 from tasks.step import Work, step
 
 if TYPE_CHECKING:
     from lib.artifacts import Artifact
     from lib.recipe import ClassifyRecipe
-    from tasks.step import Inputs
-
-
-def _context_length(recipe: ClassifyRecipe) -> int:
-    model = recipe.model
-    return model_config(model.size, model.weights, model.revision).context_length
-
-
-def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """Of the model only the context length counts, and that it has the shape that the recipe says."""
-    return {"context_length": str(_context_length(recipe))}
 
 
 @step(
     "tokenize",
     reads=["encoding.name", "encoding.max_length"],
-    unkeyed=["model.size", "model.weights", "model.revision"],
-    identity=_identity,
+    unkeyed=MODEL,
+    identity=context_identity,
 )
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -> None:
     """Encodes and cuts: a Parquet file for each split and the reserve, `tokens.json` with lengths and cuts."""
@@ -43,7 +32,7 @@ def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -
         labels=labels,
         encoding=load_encoding(work.recipe.encoding.name),
         max_length=work.recipe.encoding.max_length,
-        context_length=_context_length(work.recipe),
+        context_length=context_length(work.recipe),
     )
     for name, table in tokenized.tokens.items():
         save_table(table, work.folder / f"{name}.parquet", TOKENS, labels=labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import yaml
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
@@ -19,10 +18,11 @@ from tasks.run_pages import (
     log_curves,
     log_datasets,
     log_final_metrics,
+    log_recipe,
     page_in_mlflow,
+    published_metrics,
     show_in_prefect,
 )
-from tasks.services import shareable
 from tasks.tracking import client, set_tags
 
 SHOWN = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "log_loss")
@@ -38,15 +38,12 @@ def track(run_id: str, recipe: ClassifyRecipe, artifacts: dict[str, Artifact], f
     from lib.evaluation.flat import flatten_metrics
 
     tracking = client()
-    tracking.log_text(run_id, yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False), "recipe.yaml")
+    log_recipe(tracking, run_id, recipe)
     log_datasets(tracking, run_id, datasets(recipe.data.source, artifacts["holdout"]))
 
     finetuned, evaluated = artifacts["finetune"], artifacts["evaluate"]
     history, source = log_curves(tracking, run_id, finetuned, cached=finetune_state == "cached")
-    metrics = flatten_metrics(load_json(evaluated.file("metrics.json")))
-    # before_train_accuracy, after_test_accuracy: what the published procedure prints.
-    for part, figures in load_json(finetuned.file("training.json"))["published"].items():
-        metrics |= {f"{part}_{name}": value for name, value in figures.items()}
+    metrics = flatten_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(finetuned)
     log_final_metrics(tracking, run_id, metrics, history)
     tracking.log_artifacts(run_id, str(evaluated.file("figures")), "figures")
     for artifact, name in [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import yaml
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
@@ -21,10 +20,11 @@ from tasks.run_pages import (
     log_curves,
     log_datasets,
     log_final_metrics,
+    log_recipe,
     page_in_mlflow,
+    published_metrics,
     show_in_prefect,
 )
-from tasks.services import shareable
 from tasks.tracking import client, log_metrics, set_tags
 
 if TYPE_CHECKING:
@@ -42,15 +42,12 @@ LONGEST_CELL = 300  # characters of a text there
 def track(run_id: str, recipe: InstructRecipe, artifacts: dict[str, Artifact], finetune_state: str) -> dict[str, float]:
     """Logs all that the steps before the judge produced; returns the final metrics by MLflow's names."""
     tracking = client()
-    tracking.log_text(run_id, yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False), "recipe.yaml")
+    log_recipe(tracking, run_id, recipe)
     log_datasets(tracking, run_id, datasets(recipe.data.source, artifacts["split_entries"]))
 
     finetuned, evaluated = artifacts["finetune_instructions"], artifacts["evaluate_answers"]
     history, source = log_curves(tracking, run_id, finetuned, cached=finetune_state == "cached")
-    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json")))
-    training = load_json(finetuned.file("training.json"))
-    for part, figures in training["published"].items():  # before_train_loss: what the published procedure prints
-        metrics |= {f"{part}_{name}": value for name, value in figures.items()}
+    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(finetuned)
     log_final_metrics(tracking, run_id, metrics, history)
     tracking.log_artifacts(run_id, str(evaluated.file("figures")), "figures")
     for artifact, name in [
@@ -64,10 +61,9 @@ def track(run_id: str, recipe: InstructRecipe, artifacts: dict[str, Artifact], f
         tracking.log_artifact(run_id, str(artifact.file(name)))
     answers = answer_table(artifacts["respond"], evaluated)
     tracking.log_table(run_id, answers, "answers.json")
-    if training["samples"]:
-        tracking.log_table(
-            run_id, {name: [row[name] for row in training["samples"]] for name in SAMPLE}, "samples.json"
-        )
+    samples = load_json(finetuned.file("training.json"))["samples"]
+    if samples:
+        tracking.log_table(run_id, {name: [row[name] for row in samples] for name in SAMPLE}, "samples.json")
     run = tracking.get_run(run_id)
     note = f"{headline(recipe, metrics)}\n\n[This run in Prefect]({run.data.tags['prefect.flow_run_url']})"
     set_tags(tracking, run_id, digest_tags(artifacts) | source | {"mlflow.note.content": note})
@@ -78,7 +74,7 @@ def track(run_id: str, recipe: InstructRecipe, artifacts: dict[str, Artifact], f
         headline=headline(recipe, metrics),
         recipe=recipe.name,
         pictures={"loss": evaluated},
-        more=_samples(training["samples"]),
+        more=_samples(samples),
     )
     return metrics
 

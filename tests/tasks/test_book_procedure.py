@@ -6,24 +6,20 @@ The published script's numbers lie in published_run.json, which says how they we
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from procedure import checkpoint, perform
 
 from flows.published import BookLog
-from lib.artifacts import Artifact, Store, key_of
+from lib.artifacts import Artifact, Store
 from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
 from lib.jsonfile import load_json
 from lib.model.classifier import new_classifier
-from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
-from lib.model.weights import load_gpt, save_gpt
-from lib.progress import silent
-from lib.recipe import ClassifyRecipe
+from lib.model.weights import load_gpt
 from lib.recipe_file import load_recipe
 from lib.training.batches import EncodedMessages
 from lib.training.finetune import finetune
@@ -32,7 +28,6 @@ from tasks.balance import balance
 from tasks.download import download
 from tasks.messages import messages
 from tasks.split import split
-from tasks.step import Step, Work
 from tasks.tokenize import tokenize
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_run.json").read_text())
@@ -41,26 +36,9 @@ PUBLISHED = json.loads((Path(__file__).parent / "published_run.json").read_text(
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small checkpoint that the published script was run on."""
-    gpt = new_gpt(GPTConfig(context_length=128, emb_dim=64, n_heads=4, n_layers=4), seed=5)
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for parameter in gpt.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("weights")
-    save_gpt(gpt, folder)
-    return folder
-
-
-def perform(store: Store, recipe: ClassifyRecipe, step: Step, **inputs: Artifact) -> Artifact:
-    """The step's artifact, made by its own function without Prefect around it."""
-    ingredients = step.ingredients(recipe, inputs)
-    with store.write(step.name, key_of(ingredients), ingredients) as folder:
-        scratch = store.scratch(step.name, key_of(ingredients))
-        log = logging.getLogger(__name__)
-        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, ""), **inputs)
-    made = store.find(step.name, key_of(ingredients))
-    assert made is not None
-    return made
+    return checkpoint(
+        tmp_path_factory.mktemp("weights"), GPTConfig(context_length=128, emb_dim=64, n_heads=4, n_layers=4)
+    )
 
 
 @pytest.mark.data

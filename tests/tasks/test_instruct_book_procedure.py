@@ -7,23 +7,20 @@ The published script's numbers lie in published_instructions.json, which says ho
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from procedure import checkpoint, perform
 
 from flows.published import BookLog
 from lib.answering import write_answers
-from lib.artifacts import Artifact, Store, key_of
+from lib.artifacts import Artifact, Store
 from lib.data.tables import ENTRIES, load_table
 from lib.instruct_recipe import InstructRecipe
-from lib.model.gpt import new_gpt
 from lib.model.sizes import GPTConfig
-from lib.model.weights import load_gpt, save_gpt
-from lib.progress import silent
+from lib.model.weights import load_gpt
 from lib.recipe_file import load_recipe
 from lib.text.encoding import load_encoding
 from lib.text.prompts import named_style
@@ -33,7 +30,6 @@ from lib.training.train import Hearers
 from tasks.download_entries import download
 from tasks.entries import entries
 from tasks.split_entries import split_entries
-from tasks.step import Step, Work
 from tasks.tokenize_entries import tokenize_entries
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_instructions.json").read_text(encoding="utf-8"))
@@ -42,26 +38,9 @@ PUBLISHED = json.loads((Path(__file__).parent / "published_instructions.json").r
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small checkpoint that the published script was run on."""
-    gpt = new_gpt(GPTConfig(context_length=256, emb_dim=32, n_heads=2, n_layers=2), seed=5)
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for parameter in gpt.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("weights")
-    save_gpt(gpt, folder)
-    return folder
-
-
-def perform(store: Store, recipe: InstructRecipe, step: Step, **inputs: Artifact) -> Artifact:
-    """The step's artifact, made by its own function without Prefect around it."""
-    ingredients = step.ingredients(recipe, inputs)
-    with store.write(step.name, key_of(ingredients), ingredients) as folder:
-        scratch = store.scratch(step.name, key_of(ingredients))
-        log = logging.getLogger(__name__)
-        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, ""), **inputs)
-    made = store.find(step.name, key_of(ingredients))
-    assert made is not None
-    return made
+    return checkpoint(
+        tmp_path_factory.mktemp("weights"), GPTConfig(context_length=256, emb_dim=32, n_heads=2, n_layers=2)
+    )
 
 
 @pytest.mark.data
