@@ -19,8 +19,8 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.harness import DifferentResultsError, Row, machine
 from benchmarks.workload import PROJECT, QUICK, Bench, make_bench
-from lib.model.device import device_name
-from lib.model.threads import sensible_threads
+from lib.model.machine.device import device_name
+from lib.model.machine.threads import sensible_threads
 
 # Name of the row -> packages that it needs beyond lib's. Its module has the same name and a function `rows`.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         # Ours does it itself. Here it is done for the whole process, so that the other sides have its threads and its
         # kept memory too.
-        stack.enter_context(sensible_threads(bench.config))
+        stack.enter_context(sensible_threads(bench.config.emb_dim))
         return run(bench, options.rows or list(GROUPS), options.output, console, errors)
 
 

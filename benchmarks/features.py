@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from benchmarks.harness import Measured, Row, Target, synchronise
 from benchmarks.ours import features_run
 from benchmarks.workload import Bench
-from lib.model.features import DTYPES
-from lib.model.sizes import GPTConfig
+from lib.model.features.file import DTYPES
+from lib.model.gpt2.sizes import GPTConfig
 from lib.text.batching import RUN_TOKENS
 
 GROUP = "features"

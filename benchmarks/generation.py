@@ -11,10 +11,10 @@ import torch
 
 from benchmarks.harness import DifferentResultsError, Measured, Row, ratio_row, seconds
 from benchmarks.workload import WEIGHTS_SEED, Bench
-from lib.data.instructions import read_entries
-from lib.data.sample_instructions import FILE as INSTRUCTIONS
-from lib.model.generation import generate
-from lib.model.gpt import GPT, new_gpt
+from lib.data.entries.reading import read_entries
+from lib.data.samples.entries import FILE as INSTRUCTIONS
+from lib.model.gpt2.generation import generate
+from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.text.encoding import load_encoding
 from lib.text.prompts import STYLES
 

@@ -33,7 +33,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from benchmarks.harness import synchronise
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
-from lib.model.weights import named_tensors
+from lib.model.gpt2.weights import named_tensors
 from lib.text.batching import pad_batch
 from lib.text.encoding import PAD, RANKS, read_ranks
 

@@ -16,16 +16,16 @@ from torch import Tensor
 from benchmarks.harness import seconds
 from benchmarks.workload import LABELS, SEED, WEIGHTS_SEED, Bench, Split
 from lib.data.tables import SPLITS
+from lib.inference.predictor import Predictor
 from lib.model.classifier import Classifier, class_probabilities, new_classifier
-from lib.model.features import Features, write_features
-from lib.model.gpt import new_gpt
-from lib.model.sizes import GPTConfig
-from lib.prediction import Predictor
+from lib.model.features.file import Features, write_features
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import GPTConfig
 from lib.training.batches import EncodedMessages
-from lib.training.finetune import finetune
+from lib.training.classify.finetune import finetune
 
 if TYPE_CHECKING:
-    from lib.recipe import Training
+    from lib.recipes.classify import Training
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def train(
     precision: str,
     epochs: int | None = None,
 ) -> None:
-    """`lib.training.finetune` on features."""
+    """`lib.training.classify.finetune` on features."""
     scratch = bench.folder / "checkpoints"
     finetune(
         classifier,

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from lib.serving import log_classifier
-from tasks.registered_model import CHAMPION, CLASSIFIER, KIND_TAG
-from tasks.services import artifact_folder
-from tasks.tracking import client
+from lib.serving.classifier import log_classifier
+from tasks.environment import artifact_folder
+from tasks.record.mlflow_run import client
+from tasks.registry.models import CHAMPION, CLASSIFIER, KIND_TAG
 
 
 def register(folder: Path, name: str) -> None:

@@ -23,9 +23,9 @@ from benchmarks.harness import Measured, Row, Target, seconds
 from benchmarks.memory import peak_bytes
 from benchmarks.ours import predictor
 from benchmarks.workload import LABELS, PROJECT, Amounts, Bench, Workload
-from lib.evaluation.drift_profile import DriftProfile, drift_profile
-from lib.model.sizes import SIZES
-from lib.prediction import Predictor
+from lib.evaluation.drift.profile import DriftProfile, drift_profile
+from lib.inference.predictor import Predictor
+from lib.model.gpt2.sizes import SIZES
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
 from lib.scoring.rows import Columns
@@ -67,7 +67,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         GROUP,
         f"scoring {many:,} messages: time per message, against prediction alone",
         Measured("Parquet in, parts out, drift told", micros, "us", f"{whole['seconds']:.0f} s in all"),
-        Measured("lib.prediction on texts in memory", floor, "us", f"{few:,} messages"),
+        Measured("lib.inference.predictor on texts in memory", floor, "us", f"{few:,} messages"),
         micros / floor,
         details=details,
         better="lower",

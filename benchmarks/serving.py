@@ -21,11 +21,11 @@ from benchmarks.cached_flow import environment
 from benchmarks.harness import DifferentResultsError, Measured, Row, ratio_row, require_same
 from benchmarks.server import free_port, running
 from benchmarks.workload import LABELS, QUICK, WEIGHTS_SEED, Bench
-from lib.jsonfile import save_json
+from lib.files.jsonfile import save_json
 from lib.model.classifier import new_classifier, save_classifier
-from lib.model.gpt import new_gpt
-from lib.model.saved import RECIPE
-from lib.model.sizes import SIZES, GPTConfig
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import SIZES, GPTConfig
+from lib.model.weights.saved import RECIPE
 
 GROUP = "serving"
 CLIENTS = (1, 8, 32)

@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lib.instruct_recipe import InstructTraining
-from lib.model.gpt import new_gpt
-from lib.model.sizes import SIZES
-from lib.training.instruct import finetune_instructions
-from lib.training.instruction_batches import EncodedEntries
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import SIZES
+from lib.recipes.instruct import InstructTraining
+from lib.training.instruct.batches import EncodedEntries
+from lib.training.instruct.finetune import finetune_instructions
 
 STEPS = 2  # AdamW's moments are there after the first
 

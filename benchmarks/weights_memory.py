@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 
-from lib.model.folder import WEIGHTS, write_config
-from lib.model.gpt import GPT
-from lib.model.sizes import SIZES, GPTConfig
-from lib.model.tensors import TYPES
-from lib.model.weights import load_gpt, named_tensors
+from lib.model.gpt2.config import write_config
+from lib.model.gpt2.gpt import GPT
+from lib.model.gpt2.sizes import SIZES, GPTConfig
+from lib.model.gpt2.weights import load_gpt, named_tensors
+from lib.model.weights.folder import WEIGHTS
+from lib.model.weights.tensors import TYPES
 
 TINY = GPTConfig(context_length=8, emb_dim=8, n_heads=2, n_layers=1, vocab_size=8)
 

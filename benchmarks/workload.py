@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.data import sample
-from lib.data.balance import balance_messages
-from lib.data.download import download
-from lib.data.messages import read_messages
-from lib.data.split import split_messages
+from lib.data.messages.balance import balance_messages
+from lib.data.messages.reading import read_messages
+from lib.data.messages.split import split_messages
+from lib.data.samples import messages as sample
+from lib.data.source.download import download
 from lib.data.tables import SPLITS
-from lib.model.sizes import SIZES, GPTConfig
+from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits
 

@@ -25,10 +25,10 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[1]
 IMAGES = PROJECT / "docs" / "images"
-sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]  # the tests' browser is the one that looks
+sys.path.insert(0, str(PROJECT))  # the tests' browser is the one that looks
 
-from chromium import Browser, chromium, missing  # noqa: E402
-from e2e import free_port  # noqa: E402
+from tests.support.chromium import Browser, chromium, missing  # noqa: E402
+from tests.support.e2e import free_port  # noqa: E402
 
 RECIPE = "quickstart"
 OTHER_LEARNING_RATE = "1e-4"
@@ -103,7 +103,7 @@ def terminal(result: dict[str, Any]) -> None:
     from rich.console import Console
 
     from flows.classify import PROGRAM
-    from flows.terminal import Result, show_result
+    from flows.terminal.display import Result, show_result
 
     console = Console(record=True, width=76, file=io.StringIO())
     show_result(console, Result.model_validate(result), PROGRAM.recipe(RECIPE), PROGRAM)

@@ -3,7 +3,7 @@
 import atexit
 import gc
 
-from tasks.services import configure
+from tasks.environment import configure
 
 configure()
 

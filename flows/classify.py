@@ -10,29 +10,29 @@ from typing import Any
 from prefect import flow
 from prefect.transactions import transaction
 
-from flows.command_line import main
-from flows.facts import classifier_facts
-from flows.flow_run import run_name
-from flows.predict import predict_command
-from flows.program import Program
-from flows.promotion import promote_command, rollback_command
-from flows.recorded import recorded
-from lib.recipe import ClassifyRecipe
-from tasks.backbone import backbone
-from tasks.balance import balance
-from tasks.candidates import classifier_candidate
-from tasks.decide import decide
-from tasks.download import download
-from tasks.evaluate import evaluate
-from tasks.features import features
-from tasks.finetune import finetune
-from tasks.holdout import holdout
-from tasks.messages import messages
-from tasks.promote import promote
-from tasks.register import publishing, register
-from tasks.split import split
-from tasks.tokenize import tokenize
-from tasks.track import headline, track
+from flows.run.names import run_name
+from flows.run.recorded import recorded
+from flows.terminal.champion import promote_command, rollback_command
+from flows.terminal.command_line import main
+from flows.terminal.facts import classifier_facts
+from flows.terminal.predict import predict_command
+from flows.terminal.program import Program
+from lib.recipes.classify import ClassifyRecipe
+from tasks.record.classify import headline, track
+from tasks.registry.candidates import classifier_candidate
+from tasks.registry.decide import decide
+from tasks.registry.promote import promote
+from tasks.registry.register import publishing, register
+from tasks.steps.backbone import backbone
+from tasks.steps.classify.balance import balance
+from tasks.steps.classify.evaluate import evaluate
+from tasks.steps.classify.features import choice, features
+from tasks.steps.classify.finetune import finetune
+from tasks.steps.classify.holdout import holdout
+from tasks.steps.classify.messages import messages
+from tasks.steps.classify.split import split
+from tasks.steps.classify.tokenize import tokenize
+from tasks.steps.download import download
 
 NAME = "finetune-classifier"
 
@@ -69,7 +69,7 @@ def finetune_classifier(recipe: ClassifyRecipe) -> dict[str, Any]:
         made = steps(perform)
 
         began = time.monotonic()
-        metrics = track(run_id, recipe, made, perform.state_of("finetune"))
+        metrics = track(run_id, recipe, made, perform.state_of("finetune"), f"{choice(recipe, made)}")
         perform.note("track", "ran", began)
 
         began = time.monotonic()

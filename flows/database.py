@@ -24,8 +24,8 @@ from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQ
 from sqlalchemy.pool import NullPool
 
 from lib.errors import FinetuneError, ServiceError
-from tasks.services import without_password
-from tasks.tracking import reason_of
+from tasks.environment import without_password
+from tasks.record.mlflow_run import reason_of
 
 SCHEMES = ("postgresql", "postgres")
 EXAMPLE = "postgresql://user:password@host:5432/"

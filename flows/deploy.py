@@ -23,11 +23,11 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists
 
-from flows.prefect_api import find_prefect
-from flows.running import running_api
-from flows.worker import POOL, connected
+from flows.run.prefect_api import find_prefect
+from flows.servers.running import running_api
+from flows.servers.worker import POOL, connected
 from lib.errors import FinetuneError, ServiceError
-from tasks.services import PROJECT
+from tasks.environment import PROJECT
 
 QUEUE = "gpu"
 STEPS_LIMIT = "tag:gpu"  # Prefect's name for the limit of steps with the tag `gpu`

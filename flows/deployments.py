@@ -18,8 +18,8 @@ from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.states import Completed
 
 from flows import classify, instruct, score
-from flows.flow_run import named_now
-from flows.overrides import Overrides, dotted, overrides_of, recipe_name
+from flows.run.form import Overrides, dotted, overrides_of, recipe_name
+from flows.run.names import named_now
 from lib.errors import (
     ArchiveError,
     ChecksumError,
@@ -30,11 +30,11 @@ from lib.errors import (
     SourceError,
     TrainingError,
 )
-from lib.instruct_recipe import InstructRecipe
-from lib.recipe import ClassifyRecipe
-from lib.recipe_file import build_recipe, load_recipe
-from lib.scoring.job import ScoringJob
-from tasks.services import home
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.instruct import InstructRecipe
+from lib.recipes.reading import build_recipe, load_recipe
+from lib.recipes.scoring import ScoringJob
+from tasks.environment import home
 
 # What ends the same way however often it is tried: a person has to put it right first.
 FINAL = (RecipeError, ChecksumError, ArchiveError, MessagesError, LabelError, TrainingError)

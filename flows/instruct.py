@@ -12,35 +12,36 @@ from prefect import flow
 from prefect.transactions import transaction
 from rich.console import Console
 
-from flows.answer import answer_command
-from flows.command_line import keep_errors_off_the_terminal, main, parse
-from flows.facts import instruct_facts, judged_in_words
-from flows.flow_run import run_name
-from flows.prefect_api import find_or_start_prefect, no_heartbeats
-from flows.program import Program
-from flows.promotion import promote_follower_command, rollback_follower_command
-from flows.recorded import recorded
-from flows.terminal import PROGRESS, progress_bars
-from lib.artifacts import Artifact
+from flows.run.names import run_name
+from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.recorded import recorded
+from flows.run.result import PROGRESS
+from flows.terminal.answer import answer_command
+from flows.terminal.champion import promote_follower_command, rollback_follower_command
+from flows.terminal.command_line import keep_errors_off_the_terminal, main, parse
+from flows.terminal.display import progress_bars
+from flows.terminal.facts import instruct_facts, judged_in_words
+from flows.terminal.program import Program
 from lib.errors import JudgeError, RecipeError
-from lib.instruct_recipe import InstructRecipe
-from lib.jsonfile import load_json
-from tasks.backbone import backbone
-from tasks.candidates import instructions_candidate
-from tasks.download_entries import download
-from tasks.entries import entries
-from tasks.evaluate_answers import evaluate_answers
-from tasks.finetune_instructions import finetune_instructions as finetune
-from tasks.judge import judge
-from tasks.promote import promote
-from tasks.register import publishing, register
-from tasks.respond import respond
-from tasks.runner import Explainer, Performer
-from tasks.split_entries import split_entries
-from tasks.step import Run
-from tasks.tokenize_entries import tokenize_entries
-from tasks.track_answers import FAILED, JUDGE_TAG, headline, run_to_judge, track, track_judge
-from tasks.tracking import client, set_tags
+from lib.files.jsonfile import load_json
+from lib.recipes.instruct import InstructRecipe
+from lib.store.artifacts import Artifact
+from tasks.engine.runner import Explainer, Performer
+from tasks.engine.step import Run
+from tasks.record.instruct import FAILED, JUDGE_TAG, headline, run_to_judge, track, track_judge
+from tasks.record.mlflow_run import client, set_tags
+from tasks.registry.candidates import instructions_candidate
+from tasks.registry.promote import promote
+from tasks.registry.register import publishing, register
+from tasks.steps.backbone import backbone
+from tasks.steps.instruct.download import download
+from tasks.steps.instruct.entries import entries
+from tasks.steps.instruct.evaluate import evaluate_answers
+from tasks.steps.instruct.finetune import finetune_instructions as finetune
+from tasks.steps.instruct.judge import judge
+from tasks.steps.instruct.respond import respond
+from tasks.steps.instruct.split import split_entries
+from tasks.steps.instruct.tokenize import tokenize_entries
 
 NAME = "finetune-instructions"
 COMMAND = "python -m flows.instruct"

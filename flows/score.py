@@ -15,19 +15,20 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from flows.command_line import describe, exit_status_of, keep_errors_off_the_terminal
-from flows.flow_run import link_tags, named_now
-from flows.prefect_api import find_or_start_prefect, no_heartbeats
-from flows.program import Parser
-from flows.terminal import PROGRESS, progress_bars, where_to_look
+from flows.run.names import link_tags, named_now
+from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.result import PROGRESS
+from flows.terminal.command_line import describe, exit_status_of, keep_errors_off_the_terminal
+from flows.terminal.display import progress_bars, where_to_look
+from flows.terminal.program import Parser
 from lib.errors import RecipeError
-from lib.recipe_file import build_recipe, recipe_fields, unknown_field
-from lib.scoring.job import ScoringJob
-from tasks.drift import Verdict, drift
-from tasks.run_pages import flatten
-from tasks.score import choose, log_scores, score, tag_model
-from tasks.services import shareable
-from tasks.tracking import client, tracked_run
+from lib.recipes.reading import build_recipe, recipe_fields, unknown_field
+from lib.recipes.scoring import ScoringJob
+from tasks.environment import shareable
+from tasks.record.mlflow_run import client, tracked_run
+from tasks.record.pages import flatten
+from tasks.use.drift import Verdict, drift
+from tasks.use.score import choose, log_scores, score, tag_model
 
 NAME = "score-messages"
 USAGE = "python -m flows.score INPUT ... --output FOLDER [--name MODEL | --run ID] [--FIELD VALUE ...] [--json]"

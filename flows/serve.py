@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from flows.program import Parser
-from flows.servers import port
-from flows.serving_app import Limits, Served, application
+from flows.http.app import Limits, Served, application
+from flows.servers.processes import port
+from flows.terminal.program import Parser
 from lib.errors import FinetuneError, ServiceError
-from tasks.registered_model import CLASSIFIER, find_model, load_model
-from tasks.services import unusable_home_is_clear
-from tasks.tracking import client
+from tasks.environment import unusable_home_is_clear
+from tasks.record.mlflow_run import client
+from tasks.registry.models import CLASSIFIER, find_model, load_model
 
 HOST, PORT = "127.0.0.1", 5050
 THREADS = 1  # that classify; docs/serving.md says why

@@ -1,4 +1,4 @@
-"""The artifact store in a terminal. Reading arguments and printing only: `lib/housekeeping.py` does the work.
+"""The artifact store in a terminal. Reading arguments and printing only: `lib/store/housekeeping.py` does the work.
 
 python -m flows.store list   [--json]
 python -m flows.store verify [--json]
@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from lib.artifacts import Store
 from lib.errors import FinetuneError, StoreError
-from lib.housekeeping import Damage, Entry, Pruned, list_artifacts, prune, verify
-from tasks.services import store_folder, unusable_home_is_clear
+from lib.store.artifacts import Store
+from lib.store.housekeeping import Damage, Entry, Pruned, list_artifacts, prune, verify
+from tasks.environment import store_folder, unusable_home_is_clear
 
 FINAL_STEPS = ("evaluate",)  # what runs are made for: what none of these was made from is unreferenced
 EXIT_DAMAGED = 1

@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from flows.servers import Server, port, start_mlflow, start_prefect, stop_signals, wait_until_up, watch
+from flows.servers.processes import Server, port, start_mlflow, start_prefect, stop_signals, wait_until_up, watch
 from lib.errors import FinetuneError
-from tasks.services import (
+from tasks.environment import (
     MLFLOW_PORT,
     PREFECT_PORT,
     make_home,

@@ -13,10 +13,10 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from flows import running
 from flows.database import create_missing, databases
 from flows.deploy import register
-from flows.servers import (
+from flows.servers import running
+from flows.servers.processes import (
     HOST,
     Server,
     end_family,
@@ -27,9 +27,9 @@ from flows.servers import (
     wait_until_up,
     watch,
 )
-from flows.worker import settle, start_worker
+from flows.servers.worker import settle, start_worker
 from lib.errors import FinetuneError
-from tasks.services import (
+from tasks.environment import (
     MLFLOW_PORT,
     PREFECT_PORT,
     home,

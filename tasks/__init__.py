@@ -1,5 +1,5 @@
 """One step a file: thin Prefect tasks over `lib`. The environment is set before any of them imports Prefect."""
 
-from tasks.services import configure
+from tasks.environment import configure
 
 configure()

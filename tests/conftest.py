@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from e2e import Home, copy_of, free_port, let_children_heed_signals, serving
 
-from lib.artifacts import Store
-from lib.data.sample import ARCHIVE, MEMBER
+from lib.data.samples.messages import ARCHIVE, MEMBER
+from lib.store.artifacts import Store
+from tests.support.e2e import Home, copy_of, free_port, let_children_heed_signals, serving
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -137,7 +137,7 @@ def published(copied: Home, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -
     from prefect.logging.handlers import APILogWorker
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from tasks.tracking import client
+    from tasks.record.mlflow_run import client
 
     monkeypatch.setenv("FINETUNE_HOME", str(copied.folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow.set_tracking_uri sets it, for children

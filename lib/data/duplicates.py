@@ -1,7 +1,7 @@
 """When two texts count as the same message.
 
-Here belongs the comparison alone. Who counts duplicates (`lib.data.messages`) or keeps them together
-(`lib.data.split`) lives with its purpose.
+Here belongs the comparison alone. Who counts duplicates (`lib.data.messages.reading`) or keeps them together
+(`lib.data.messages.split`) lives with its purpose.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ ANSWERS = _schema(
     tokens=pa.int64(),
     stopped=pa.bool_(),
 )
-# What is measured of one answer: see `lib.evaluation.answers`.
+# What is measured of one answer: see `lib.evaluation.instruct.answers`.
 MEASURED_ANSWERS = _schema(
     id=pa.int64(),
     exact_match=pa.bool_(),
@@ -54,7 +54,7 @@ MEASURED_ANSWERS = _schema(
     tokens=pa.int64(),
     stopped=pa.bool_(),
 )
-# A judge's verdict: see `lib.evaluation.judge.Verdict`. Without a score, null.
+# A judge's verdict: see `lib.evaluation.judge.asking.Verdict`. Without a score, null.
 VERDICTS = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),

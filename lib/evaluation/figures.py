@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
-from lib.evaluation.metrics import Probabilities, Targets
+from lib.model.labels import Probabilities, Targets
 
 DPI = 150
 # M. Okabe and K. Ito, "Color Universal Design" (2008): told apart by readers with any colour vision.

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import LabelError, WeightsError
-from lib.jsonfile import save_json
-from lib.model.device import device_name
-from lib.model.features import Features
-from lib.model.folder import WEIGHTS, read_config, weights_file, write_config
-from lib.model.freezing import adapters, freeze_gpt
-from lib.model.gpt import GPT, Block, empty_gpt
-from lib.model.saved import RECIPE
-from lib.model.sizes import require_vocabulary
-from lib.model.tensors import fill_tensors, write_tensors
-from lib.model.threads import sensible_threads
+from lib.files.jsonfile import save_json
+from lib.model.features.file import Features
+from lib.model.gpt2.config import read_config, write_config
+from lib.model.gpt2.freezing import adapters, freeze_gpt
+from lib.model.gpt2.gpt import GPT, Block, empty_gpt
+from lib.model.gpt2.sizes import require_vocabulary
+from lib.model.machine.device import device_name
+from lib.model.machine.threads import sensible_threads
 from lib.model.trainable import Trainable, frozen_blocks
+from lib.model.weights.folder import WEIGHTS, weights_file
+from lib.model.weights.saved import RECIPE
+from lib.model.weights.tensors import fill_tensors, write_tensors
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch, padding_width
 
@@ -196,7 +197,7 @@ def class_probabilities(
     order = batches_by_tokens(lengths, batch_tokens or RUN_TOKENS[place.type], width=width)
     batches = (pad_batch([sequences[index][:max_length] for index in batch], width) for batch in order)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-    with sensible_threads(classifier.backbone.config), autocast:
+    with sensible_threads(classifier.backbone.config.emb_dim), autocast:
         logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, count, "messages")))
     probabilities = np.empty((count, len(classifier.labels)))
     probabilities[np.concatenate(order)] = logits.double().softmax(dim=1).cpu().numpy()

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lib.checksum import file_sha256
 from lib.errors import RecipeError, WeightsError
-from lib.model import hub, openai
-from lib.model.folder import CONFIG, WEIGHTS, pickle_refusal, read_config, weights_files
-from lib.model.hub import Repository
-from lib.model.openai import Release
-from lib.model.sizes import SIZES, GPTConfig
+from lib.files.checksum import file_sha256
+from lib.model.gpt2 import openai
+from lib.model.gpt2.config import read_config
+from lib.model.gpt2.openai import Release
+from lib.model.gpt2.sizes import SIZES, GPTConfig
+from lib.model.weights import hub
+from lib.model.weights.folder import CONFIG, WEIGHTS, pickle_refusal, weights_files
+from lib.model.weights.hub import Repository
 from lib.progress import Progress, silent
 
 SCRATCH = "scratch"  # numbers drawn from a seed
@@ -74,7 +76,7 @@ def weights_identity(weights: str, revision: str | None = None) -> dict[str, str
         files = {WEIGHTS: place}
         if (place.parent / CONFIG).is_file():
             files[CONFIG] = place.parent / CONFIG
-    elif is_openai_folder(place):
+    elif openai.is_openai_folder(place):
         files = {name: _existing(place / name) for name in openai.WEIGHTS_FILES}
     else:
         read_config(place)
@@ -135,11 +137,6 @@ def find_weights(weights: str, revision: str | None = None) -> Path | Release | 
     return place
 
 
-def is_openai_folder(folder: Path) -> bool:
-    """Whether a folder is laid out as OpenAI's are, rather than as Hugging Face's."""
-    return any((folder / name).is_file() for name in openai.WEIGHTS_FILES) and not (folder / CONFIG).is_file()
-
-
 def _place(weights: str, revision: str | None) -> Path | Release | Repository:
     if weights.startswith(OPENAI):
         release = openai.RELEASES.get(weights.removeprefix(OPENAI))
@@ -176,7 +173,7 @@ def _single_file(file: Path) -> Path:
 def _local_config(place: Path, size: str) -> GPTConfig:
     """What stands beside the tensors; for a single file without that, the size."""
     if place.is_dir():
-        return openai.read_hparams(place) if is_openai_folder(place) else read_config(place)
+        return openai.read_hparams(place) if openai.is_openai_folder(place) else read_config(place)
     if (place.parent / CONFIG).is_file():
         return read_config(place.parent)
     if size == FROM_WEIGHTS:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.checksum import file_sha256
-from lib.data.endings import FORMATS, Format, known_ending
+from lib.data.source.endings import FORMATS, Format, known_ending
 from lib.errors import MessagesError, SourceError
+from lib.files.checksum import file_sha256
 from lib.scoring.rows import as_utf8
 
 PATTERN = "*?["

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lib.data.formats import require_column
+from lib.data.source.formats import require_column
 from lib.errors import MessagesError
 from lib.scoring.inputs import InputFile
 from lib.scoring.rows import NULL, Columns, Row, column_names, scorable

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lib.disk import disk_full_is_clear, sync
 from lib.errors import StoreError
-from lib.evaluation.drift import Tally
+from lib.evaluation.drift.comparison import Tally
+from lib.files.disk import disk_full_is_clear, sync
 
 SCORED, UNSCORABLE = "scored", "unscorable"
 RECORD = b"finetune.part"  # of the Parquet file's metadata

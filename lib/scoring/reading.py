@@ -1,8 +1,8 @@
 """Rows of the input files, one after the other, in bounded memory.
 
-Here belongs the choice of the reader, and a damaged file in one sentence. Unlike `lib.data.formats`, which refuses a
-file with one bad row because a training must not lose messages silently, this reads on: a bad row is told with its
-reason. Rows are counted as there, from 0 over the rows with data; lines from 1.
+Here belongs the choice of the reader, and a damaged file in one sentence. Unlike `lib.data.source.formats`, which
+refuses a file with one bad row because a training must not lose messages silently, this reads on: a bad row is told
+with its reason. Rows are counted as there, from 0 over the rows with data; lines from 1.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lib.data.formats import Column
+from lib.data.source.formats import Column
 from lib.errors import MessagesError
 from lib.text.encoding import LONGEST_TEXT
 

@@ -16,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lib.artifacts import key_of
-from lib.evaluation.drift import Tallier, Tally
+from lib.evaluation.drift.comparison import Tallier, Tally
 from lib.progress import Progress, silent
 from lib.scoring.inputs import Identity, InputFile
 from lib.scoring.parts import SCORED, UNSCORABLE, Output, Part, PartWriter
 from lib.scoring.reading import check_file, count_rows, read_rows
 from lib.scoring.rows import Columns, Row
+from lib.store.artifacts import key_of
 
 if TYPE_CHECKING:
-    from lib.evaluation.drift_profile import DriftProfile
-    from lib.prediction import Prediction, Predictor
+    from lib.evaluation.drift.profile import DriftProfile
+    from lib.inference.predictor import Prediction, Predictor
 
 Floats = NDArray[np.float64]
 

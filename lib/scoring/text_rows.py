@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TextIO
 
-from lib.data.formats import column_position, delimited_records, require_column
-from lib.data.messages import SEPARATORS
+from lib.data.messages.reading import SEPARATORS
+from lib.data.source.formats import column_position, delimited_records, require_column
 from lib.errors import MessagesError
 from lib.scoring.inputs import InputFile
 from lib.scoring.rows import (

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lib.checksum import file_sha256
-from lib.disk import disk_full_is_clear
-from lib.model.tensors import write_tensors
+from lib.files.checksum import file_sha256
+from lib.files.disk import disk_full_is_clear
+from lib.model.weights.tensors import write_tensors
 
 STATE = "checkpoint.json"
 

@@ -25,7 +25,7 @@ from lib.training.history import Row, retell
 from lib.training.schedule import learning_rate_factor
 
 if TYPE_CHECKING:
-    from lib.recipe_sections import Optimisation
+    from lib.recipes.sections import Optimisation
 
 
 @dataclass

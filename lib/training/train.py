@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from lib.model.device import device_name
+from lib.model.machine.device import device_name
 from lib.progress import Progress, silent
 from lib.training.batches import Order
 from lib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -28,7 +28,7 @@ from lib.training.loop import Loop, best_row
 from lib.training.published import Published
 
 if TYPE_CHECKING:
-    from lib.recipe_sections import Optimisation
+    from lib.recipes.sections import Optimisation
 
 
 @dataclass(frozen=True)

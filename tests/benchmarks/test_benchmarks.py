@@ -24,8 +24,8 @@ from benchmarks.harness import DifferentResultsError, Measured, ratio_row, requi
 from benchmarks.load import load
 from benchmarks.ours import Settings
 from benchmarks.workload import PROJECT, Amounts, Bench, load_workload, make_bench
-from lib.model.sizes import GPTConfig
-from lib.recipe import Training
+from lib.model.gpt2.sizes import GPTConfig
+from lib.recipes.classify import Training
 
 SHAPE = GPTConfig(context_length=256, emb_dim=16, n_heads=2, n_layers=3)
 MEASURED = ("finetuning", "prediction", "tokenizing", "features")

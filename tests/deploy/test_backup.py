@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e import PROJECT, Home
 from filelock import FileLock
-from postgres import postgres
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
+
+from tests.support.e2e import PROJECT, Home
+from tests.support.postgres import postgres
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from e2e import PROJECT, answers, free_port, wait_until
-from postgres import postgres
+
+from tests.support.e2e import PROJECT, answers, free_port, wait_until
+from tests.support.postgres import postgres
 
 UNITS = sorted((PROJECT / "deploy" / "systemd").iterdir())
 PYTHON = "/opt/finetune-flows/.venv/bin/python"
@@ -122,7 +123,7 @@ def test_what_the_units_start_works_together_and_asks_for_passwords(tmp_path: Pa
         overrides = {"data": {"url": str(small_data)}, "training": {"epochs": 1}, "registry": {"name": "units"}}
         run = httpx.post(
             f"{prefect}/api/deployments/{deployment['id']}/create_flow_run",
-            json={"parameters": {"recipe": str(PROJECT / "tests" / "quick.yaml"), "overrides": overrides}},
+            json={"parameters": {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "overrides": overrides}},
             auth=(ours[0], ours[1]),
         ).json()["id"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lib.instruct_recipe import InstructRecipe
-from lib.recipe import ClassifyRecipe
-from lib.recipe_file import RECIPES, build_recipe, recipe_fields
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.instruct import InstructRecipe
+from lib.recipes.reading import RECIPES, build_recipe, recipe_fields
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KINDS = {"recipes.md": ("classify", ClassifyRecipe), "instruct-recipes.md": ("instruct", InstructRecipe)}

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e import PROJECT, STEPS, Home, digests, ran, wait_until
+
+from tests.support.e2e import PROJECT, STEPS, Home, digests, ran, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -54,7 +55,7 @@ def test_a_cached_run_imports_no_torch(again: tuple[Home, Any]) -> None:
     lines = [line for line in again[1].stderr.splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert ran(json.loads(again[1].stdout)) == []
-    assert "lib.recipe" in imported
+    assert "lib.recipes.classify" in imported
     assert not imported & {"torch", "accelerate", "sklearn", "matplotlib", "safetensors"}
 
 
@@ -131,14 +132,14 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
         ),
         ("lib/training/batches.py", "class EncodedMessages", "EDITED = 1\n\n\nclass EncodedMessages", ["finetune"]),
         (
-            "lib/model/gpt.py",
+            "lib/model/gpt2/gpt.py",
             "class GPT(",
             "EDITED = 1\n\n\nclass GPT(",
             ["backbone", "features", "finetune", "evaluate"],
         ),
-        ("lib/data/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
+        ("lib/data/source/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
         ("lib/evaluation/figures.py", "def write_figures(", "EDITED = 1\n\n\ndef write_figures(", ["evaluate"]),
-        ("tasks/balance.py", "@step(", "EDITED = 1\n\n\n@step(", ["balance"]),
+        ("tasks/steps/classify/balance.py", "@step(", "EDITED = 1\n\n\n@step(", ["balance"]),
     ],
 )
 def test_an_edit_anywhere_in_lib_reruns_the_steps_that_reach_it(
@@ -154,13 +155,13 @@ def test_an_edit_anywhere_in_lib_reruns_the_steps_that_reach_it(
 
 def test_a_comment_a_docstring_or_the_layout_reruns_nothing(own_code: Home) -> None:
     edit(own_code, "lib/data/duplicates.py", "def normalise(", "# A comment.\ndef normalise(")
-    edit(own_code, "lib/data/split.py", '"""', '"""Other words. ')
-    edit(own_code, "lib/data/balance.py", "\n\n\n", "\n\n\n\n\n")
+    edit(own_code, "lib/data/messages/split.py", '"""', '"""Other words. ')
+    edit(own_code, "lib/data/messages/balance.py", "\n\n\n", "\n\n\n\n\n")
     assert {would for would, _ in own_code.explain().values()} == {"be reused"}
 
 
 def test_the_same_bytes_after_an_edit_reuse_what_follows(own_code: Home) -> None:
-    edit(own_code, "lib/data/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1")
+    edit(own_code, "lib/data/source/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1")
     assert ran(own_code.run()) == ["download"]
 
 

@@ -11,15 +11,16 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from e2e import PROJECT, Home, wait_until
 from prefect.flows import Flow, load_flow_from_entrypoint
-from up import Up, up
+
+from tests.support.e2e import PROJECT, Home, wait_until
+from tests.support.up import Up, up
 
 pytestmark = pytest.mark.e2e
 
 STORED = json.loads((Path(__file__).parent / "deployments.json").read_text())
 ADHOC, NIGHTLY = "finetune-classifier/classify-adhoc", "finetune-classifier/classify-nightly"
-QUICK = str(PROJECT / "tests" / "quick.yaml")
+QUICK = str(PROJECT / "tests" / "support" / "quick.yaml")
 QUEUE = "work_pools/finetune/queues/gpu"
 FOREVER = 10_000  # epochs
 

@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from e2e import Home, copy_of, free_port, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from ollama_server import Chat, OllamaServer
 
-from lib.data.sample_instructions import FILE as SAMPLE
+from lib.data.samples.entries import FILE as SAMPLE
 from lib.text.prompts import STYLES
+from tests.support.e2e import Home, copy_of, free_port, wait_until
+from tests.support.ollama_server import Chat, OllamaServer
 
 pytestmark = pytest.mark.e2e
 
@@ -303,7 +303,7 @@ def test_a_judge_that_fails_on_some_answers_keeps_the_other_verdicts(
     response = pd.read_parquet(place.artifact("respond") / "answers.parquet")["output"][0]
 
     def speak(chat: Chat) -> Any:
-        from ollama_server import said
+        from tests.support.ollama_server import said
 
         return said({"error": "out of memory"}, status=500) if f"`{response}`, score" in chat.contents[0] else "50"
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from chromium import Browser, chromium, missing
-from e2e import STEPS, Home, copy_of, free_port
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.support.chromium import Browser, chromium, missing
+from tests.support.e2e import STEPS, Home, copy_of, free_port
 
 pytestmark = [
     pytest.mark.e2e,

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from e2e import STEPS, Home, ran
 from mlflow import MlflowClient
-from publishing import artifacts, decision, publish, recipe, run_of, variant
 
-from flows.promotion import promote_command, rollback_command
+from flows.terminal.champion import promote_command, rollback_command
 from lib.data.duplicates import normalise
 from lib.errors import ServiceError
-from tasks.frozen import frozen_test, frozen_texts, load_frozen
-from tasks.services import home as home_folder
+from tasks.environment import home as home_folder
+from tasks.registry.frozen import frozen_test, frozen_texts, load_frozen
+from tests.support.e2e import STEPS, Home, ran
+from tests.support.publishing import artifacts, decision, publish, recipe, run_of, variant
 
 pytestmark = pytest.mark.e2e
 

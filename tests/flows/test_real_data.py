@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from e2e import Home
-from hub_server import HubServer
 
-from lib.model.gpt import new_gpt
-from lib.model.sizes import SIZES
-from lib.model.weights import save_gpt
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import SIZES
+from lib.model.gpt2.weights import save_gpt
+from tests.support.e2e import Home
+from tests.support.hub_server import HubServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.data]
 

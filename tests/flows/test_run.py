@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
-from e2e import STEPS, Home, copy_of, ran
-from http_server import HttpServer, Reply
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.support.e2e import STEPS, Home, copy_of, ran
+from tests.support.http_server import HttpServer, Reply
 
 pytestmark = pytest.mark.e2e
 

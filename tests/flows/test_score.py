@@ -14,14 +14,14 @@ import httpx
 import pandas as pd
 import pytest
 import yaml
-from e2e import PROJECT, Home, copy_of, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 
-from lib.data.sample import ARCHIVE, MEMBER
-from lib.serving import log_classifier
+from lib.data.samples.messages import ARCHIVE, MEMBER
+from lib.serving.classifier import log_classifier
+from tests.support.e2e import PROJECT, Home, copy_of, wait_until
 
 pytestmark = pytest.mark.e2e
 

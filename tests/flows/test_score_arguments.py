@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.score import main, parse
-from lib.recipe_file import recipe_fields
-from lib.scoring.job import ScoringJob
+from lib.recipes.reading import recipe_fields
+from lib.recipes.scoring import ScoringJob
 
 
 def test_flags_become_a_checked_job() -> None:

@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from chromium import Browser, chromium, missing
-from e2e import Home, free_port
 from mlflow import MlflowClient
 
+from flows.http.app import LONGEST_EXPLAINED, TOGETHER
 from flows.serve import main
-from flows.serving_app import LONGEST_EXPLAINED, TOGETHER
-from lib.prediction import Predictor
+from lib.inference.predictor import Predictor
+from tests.support.chromium import Browser, chromium, missing
+from tests.support.e2e import Home, free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.store import main
-from lib.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, Store, key_of
 
 SIZE = 2500
 
@@ -131,7 +131,7 @@ def test_prune_of_damaged_artifacts_spares_whole_ones(shelf: Store, capsys: pyte
 
 HOLD = """
 import pathlib, signal, sys
-from lib.artifacts import Store
+from lib.store.artifacts import Store
 lock = Store(pathlib.Path(sys.argv[1])).lock("split", sys.argv[2])
 lock.acquire()
 print("holding", flush=True)

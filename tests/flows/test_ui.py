@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from e2e import Home, free_port, wait_until
+
+from tests.support.e2e import Home, free_port, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from e2e import PROJECT, Home, free_port, wait_until
-from postgres import PASSWORD, postgres
 from sqlalchemy import create_engine, text
-from up import up
 
-from flows.servers import is_over
+from flows.servers.processes import is_over
+from tests.support.e2e import PROJECT, Home, free_port, wait_until
+from tests.support.postgres import PASSWORD, postgres
+from tests.support.up import up
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def database() -> Iterator[str]:
 def parameters(small_data: Path, epochs: int) -> dict[str, Any]:
     training = {"epochs": epochs, "batch_size": 16, "learning_rate": 0.001, "evaluate_every": 5}
     overrides = {"data": {"url": str(small_data)}, "training": training, "registry": {"name": "up"}}
-    return {"recipe": str(PROJECT / "tests" / "quick.yaml"), "overrides": overrides}
+    return {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "overrides": overrides}
 
 
 def rows(database: str, name: str, query: str) -> list[tuple[Any, ...]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lib.model.classifier import new_classifier, save_classifier
-from lib.model.gpt import new_gpt
-from lib.model.sizes import GPTConfig
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import GPTConfig
 
 LABELS = ("ham", "spam & <scam>")
 

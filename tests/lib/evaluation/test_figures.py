@@ -62,7 +62,8 @@ def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot
     settings = tmp_path / "matplotlibrc"
     settings.write_text("lines.linewidth: 9\nfont.family: serif\nfigure.dpi: 30\nsavefig.bbox: tight\n")
     program = (
-        "import sys; from pathlib import Path; import test_figures; test_figures.draw(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from tests.lib.evaluation.test_figures import draw;"
+        " draw(Path(sys.argv[1]));"
         " sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     environment = {
@@ -70,7 +71,7 @@ def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot
         "MATPLOTLIBRC": str(settings),
         "MPLBACKEND": "tkagg",
         "PYTHONHASHSEED": "7",
-        "PYTHONPATH": f"{PROJECT}{os.pathsep}{Path(__file__).parent}",
+        "PYTHONPATH": str(PROJECT),
     }
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "there")], env=environment, check=True)
     for file in (tmp_path / "here").iterdir():

@@ -17,10 +17,10 @@ from lib.model.classifier import (
     new_classifier,
     save_classifier,
 )
-from lib.model.device import device_name
-from lib.model.features import Features, write_features
-from lib.model.gpt import new_gpt
-from lib.model.sizes import GPTConfig
+from lib.model.features.file import Features, write_features
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import GPTConfig
+from lib.model.machine.device import device_name
 
 CONFIG = GPTConfig(context_length=16, emb_dim=8, n_heads=2, n_layers=3)
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6], [7, 7, 7, 7]]

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from lib.data.instructions import read_entries
+from lib.data.entries.reading import read_entries
 from lib.errors import RecipeError
 from lib.text.prompts import STYLES, Style, StyleName, named_style
 

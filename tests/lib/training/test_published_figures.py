@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from toy_training import VALIDATION, classifier, messages, train
 
 from lib.text.batching import pad_batch
+from tests.support.toy_training import VALIDATION, classifier, messages, train
 
 TEST = messages(30, 2)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import classifier, train
+
+from tests.support.toy_training import classifier, train
 
 ROOT = Path(__file__).resolve().parents[3]
 FIELDS = {
@@ -130,7 +131,7 @@ def test_a_damaged_checkpoint_means_a_fresh_start(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from test_resume import FIELDS, classifier, train
+from tests.lib.training.test_resume import FIELDS, classifier, train
 
 def progress(done, total, unit):
     if done == 19:
@@ -143,10 +144,9 @@ train(classifier(trainable="all", dropout=0.1), scratch=Path(sys.argv[1]), progr
 
 def test_kill_9_and_resume_in_another_process_gives_the_same_bits(tmp_path):
     threads = str(torch.get_num_threads())
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "parts")],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": threads},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL

@@ -1,0 +1,1 @@
+"""The scoring server's application and its page."""

@@ -1,0 +1,1 @@
+"""A flow run: its names, its MLflow run, the Prefect server it needs."""

@@ -1,0 +1,46 @@
+"""What a finished run says of itself, and how a run finds who watches it: progress bars, a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from pydantic import BaseModel
+
+from lib.progress import Listener, Nobody, silent
+from lib.progress import Progress as ProgressCallback
+from lib.store.artifacts import Artifact
+from tasks.engine.runner import Outcome
+from tasks.registry.register import Registered
+
+# How a flow finds the terminal's progress bars; a run without a terminal has none.
+PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
+# How it finds who prints what a training measures, where somebody does.
+LISTENER: ContextVar[Listener] = ContextVar("LISTENER", default=Nobody())  # noqa: B039 - it has no state
+
+
+class Result(BaseModel):
+    """What a finished run of a flow says of itself; `--json` prints it."""
+
+    recipe: str
+    flow_run: str
+    mlflow_run: str
+    steps: list[Outcome]
+    metrics: dict[str, float]
+    registered: Registered | None  # None: nothing was published
+    seconds: float
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """Those of the steps that made or found one, by step."""
+        return {outcome.step: outcome.artifact for outcome in self.steps if outcome.artifact is not None}
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Lets `listener` hear what a training measures, while the block runs."""
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)

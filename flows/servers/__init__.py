@@ -1,0 +1,1 @@
+"""Processes that `make ui` and `make up` start, watch and stop."""

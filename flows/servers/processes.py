@@ -1,0 +1,233 @@
+"""Prefect's server and MLflow's: started, awaited, watched and stopped.
+
+Here is what `flows.ui` and `flows.up` share. Which servers they start, and what they say about it, is theirs; the
+worker is in `flows.servers.worker`. Servers listen on this machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import psutil
+from mlflow import MlflowClient
+
+from lib.errors import ServiceError
+from tasks.environment import artifact_folder, home, tracking_uri
+from tasks.record.mlflow_run import client
+from tasks.record.pages import IN_MLFLOW
+
+HOST = "127.0.0.1"
+START_SECONDS = 120  # a first start creates databases
+STOP_SECONDS = 15
+ASK_SECONDS = 0.5  # between two looks at servers that are starting
+LOOK_SECONDS = 0.05  # between two looks at processes that are ending
+# What the user has set wins.
+SETTINGS = {
+    # Prefect's newer pages fetch a configuration from Amplitude although analytics are off; the older ones show the
+    # same and ask nobody.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # Who uses the card is kept in files. A server that keeps it in memory, which is the default, forgets in a restart
+    # that the slot of a killed run was only lent, and every later run waits for it.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+
+
+@dataclass
+class Server:
+    """A process with its page, if it has one, and what tells whether it is ready."""
+
+    name: str
+    page: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    ready: Callable[[], bool]
+
+    def check_alive(self) -> None:
+        """Raises ServiceError if the process has ended."""
+        if self.process.poll() is not None:
+            raise ServiceError(f"{self.name} ended with status {self.process.returncode}: see {self.log}")
+
+    def is_up(self) -> bool:
+        """Whether it is ready; raises ServiceError if its process has ended."""
+        self.check_alive()
+        return self.ready()
+
+    def stop(self) -> None:
+        """Ends the process and all of its group."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, kind)
+                self.process.wait(STOP_SECONDS)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def end(processes: Sequence[psutil.Process]) -> None:
+    """Asks these processes to end, and ends those that have not after a while."""
+    for ask in (psutil.Process.terminate, psutil.Process.kill):
+        left = [process for process in processes if not is_over(process)]
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                ask(process)
+        give_up = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < give_up and not all(is_over(process) for process in left):
+            time.sleep(LOOK_SECONDS)
+
+
+def end_family(parent: psutil.Process) -> None:
+    """Ends what a process has started, and then it, which meanwhile neither starts anything nor kills."""
+    with suppress(psutil.NoSuchProcess):
+        parent.suspend()
+        end(parent.children(recursive=True))
+        parent.kill()
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Whether it has ended, also if its parent, which may be suspended, has not taken note yet."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def answers(address: str) -> bool:
+    """Whether a server answers there with success."""
+    try:
+        return httpx.get(address, timeout=2, trust_env=False).is_success  # no proxy stands between
+    except httpx.TransportError:
+        return False
+
+
+def launch(
+    name: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    ready: Callable[[], bool],
+    *,
+    log: str,
+    page: str = "",
+) -> Server:
+    """Starts `python -m {arguments}`; what `environment` sets wins over this process's own, `log` is in the home."""
+    file = home() / log
+    with file.open("wb") as stream:
+        # A session of its own, so that Ctrl-C reaches this program alone, which then stops the servers in order.
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env={**SETTINGS, **os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(name, page, process, file, ready)
+
+
+def _check_free(name: str, port: int) -> None:
+    """Raises ServiceError if something listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise ServiceError(
+                f"port {port} for {name} is taken: stop what listens there, or choose another (--{name.lower()}-port)"
+            ) from None
+
+
+def start_prefect(port: int) -> Server:
+    """Prefect's server over `$FINETUNE_HOME/prefect`, or the database that the environment names."""
+    _check_free("Prefect", port)
+    return launch(
+        "Prefect",
+        ["prefect", "server", "start", "--host", HOST, "--port", str(port)],
+        # Without the variable the page would call the API on Prefect's default port.
+        {"PREFECT_SERVER_API_PORT": str(port)},
+        lambda: answers(f"http://{HOST}:{port}/api/health"),
+        log="prefect-server.log",
+        page=f"http://{HOST}:{port}",
+    )
+
+
+def start_mlflow(port: int) -> Server:
+    """MLflow's server over the database in which runs are recorded: `$FINETUNE_HOME/mlflow.db`, or the one named."""
+    _check_free("MLflow", port)
+    page = _newest_experiment(client())  # which also creates the tables, so that the server finds them
+    return launch(
+        "MLflow",
+        ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
+        {
+            # Not as an argument, which every user of this machine could read: there may be a password in it.
+            "MLFLOW_BACKEND_STORE_URI": tracking_uri(),
+            "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifact_folder().as_uri(),
+            # Job execution would add eight processes that nothing here uses.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+        lambda: answers(f"http://{HOST}:{port}/health"),
+        log="mlflow-server.log",
+        page=f"http://{HOST}:{port}{page}",
+    )
+
+
+def _newest_experiment(tracking: MlflowClient) -> str:
+    """The page of its runs; of the experiments, as long as there is none."""
+    made_by_flows = [found for found in tracking.search_experiments() if found.name != "Default"]
+    newest = max(made_by_flows, key=lambda found: found.creation_time or 0, default=None)
+    # From the list of experiments MLflow would go on to its pages for language model applications.
+    return f"/#/experiments/{newest.experiment_id}/runs?{IN_MLFLOW}" if newest else f"/#/experiments?{IN_MLFLOW}"
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM and the end of the terminal set, in place of ending this program."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        stop.set()
+
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for kind, handler in before.items():
+        if kind != signal.SIGHUP or handler != signal.SIG_IGN:  # which is what `nohup` asks for
+            signal.signal(kind, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def wait_until_up(servers: Sequence[Server], stop: threading.Event) -> None:
+    """Returns when all are ready or `stop` is set; raises ServiceError if one ends or takes too long."""
+    for _ in range(int(START_SECONDS / ASK_SECONDS)):
+        if stop.wait(ASK_SECONDS) or all(server.is_up() for server in servers):
+            return
+    raise ServiceError(f"the servers did not answer within {START_SECONDS} s: see the logs in {home()}")
+
+
+def watch(servers: Sequence[Server], stop: threading.Event) -> None:
+    """Returns when `stop` is set; raises ServiceError if a server ends before."""
+    while servers and not stop.wait(1):
+        for server in servers:
+            server.check_alive()
+
+
+def port(text: str) -> int:
+    """A port as typed on a command line."""
+    if not 0 < (number := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: choose one from 1 to {2**16 - 1}")
+    return number

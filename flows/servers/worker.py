@@ -1,0 +1,127 @@
+"""The worker that runs what is due: started, stopped with its runs, and what becomes of runs whose worker has gone.
+
+Prefect's own worker, told to stop, kills its runs at once: neither server hears how they ended, and the queue waits for
+them for ever. Here runs are asked to end first, and what a killed worker has left is put right at the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import State, StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelled, Crashed, Scheduled
+
+from flows.servers.processes import Server, end_family, launch
+from lib.errors import ServiceError
+from tasks.engine.prefect_cache import LOG
+from tasks.environment import home, without_password
+from tasks.record.mlflow_run import reason_of
+
+POOL = "finetune"
+ASK_SECONDS = "2"  # between two questions whether something is due; Prefect's default is 10
+UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+# Runs need neither, and there is a password in them.
+NOT_FOR_RUNS = {"DATABASE": "", "PREFECT_SERVER_DATABASE_CONNECTION_URL": ""}
+
+
+@contextmanager
+def connected(api: str) -> Iterator[SyncPrefectClient]:
+    """A client of the Prefect server at this address; raises ServiceError for what it refuses in the block."""
+    try:
+        with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as prefect:
+            yield prefect
+    except httpx.HTTPError as error:
+        raise ServiceError(
+            f"Prefect at {without_password(api)} failed ({reason_of(error)}): see that it works, and try again"
+        ) from error
+
+
+@dataclass
+class Worker(Server):
+    """A worker's process."""
+
+    api: str = ""  # the address of the Prefect API that it asks
+
+    def stop(self) -> None:
+        """Ends its runs, then the worker, and tells Prefect of runs that could not do so themselves."""
+        if self.process.poll() is None:
+            end_family(psutil.Process(self.process.pid))
+            self.process.wait()
+        try:
+            settle(self.api)
+        except ServiceError as error:
+            LOG.warning("Prefect could not be told which runs were stopped: %s", error)
+
+
+def worker_name() -> str:
+    """What Prefect calls the worker of this home, also after the next start."""
+    return f"{socket.gethostname()}-{hashlib.sha256(str(home()).encode()).hexdigest()[:6]}"
+
+
+def start_worker(api: str, mlflow: str) -> Worker:
+    """A worker of the pool; its runs are recorded by the two servers at these addresses."""
+    began = datetime.now(UTC)
+    server = launch(
+        "Worker",
+        ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", worker_name()],
+        {
+            "PREFECT_API_URL": api,
+            "MLFLOW_TRACKING_URI": mlflow,
+            "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", ASK_SECONDS),
+            **NOT_FOR_RUNS,
+        },
+        lambda: _has_asked(api, since=began),
+        log="worker.log",
+    )
+    return Worker(**vars(server), api=api)
+
+
+def _has_asked(api: str, since: datetime) -> bool:
+    """Whether the worker has let the server hear of it."""
+    try:
+        with connected(api) as prefect:
+            workers = prefect.read_workers_for_work_pool(POOL)
+    except ServiceError:
+        return False  # it is asked again
+    return any(w.name == worker_name() and w.last_heartbeat_time and w.last_heartbeat_time > since for w in workers)
+
+
+def settle(api: str) -> None:
+    """Puts right what the server thinks of runs that this home's worker had, when there is no such worker any more.
+
+    A run that had begun is Crashed, and a retry goes on from its last checkpoint; one that had not waits for its turn
+    again; one that was being cancelled is. Otherwise the queue would count them as under way for ever.
+    """
+    with connected(api) as prefect:
+        found = prefect.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
+        )
+        for run in found:
+            if run.labels.get("prefect.worker.name") == worker_name() and run.state is not None:
+                prefect.set_flow_run_state(run.id, _without_process(run.state.type), force=True)
+
+
+def _without_process(state: StateType) -> State[None]:
+    if state == StateType.PENDING:
+        return Scheduled()
+    if state == StateType.CANCELLING:
+        return Cancelled(message="Cancelled; its worker was stopped")
+    return Crashed(message="Its worker was stopped: a retry goes on from what is in the store")

@@ -1,0 +1,95 @@
+"""What a person sees in a terminal: progress bars, the table at the end of a run, the table of an explanation.
+
+Everything here goes to standard error or, at the end of a run, to standard output; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_UI_URL
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from flows.run.result import PROGRESS, Result
+from flows.terminal.program import Program, Recipe
+from flows.terminal.published import comparison
+from lib.progress import Progress as ProgressCallback
+from tasks.engine.runner import Verdict
+from tasks.environment import PREFECT_PORT, tracking_is_served, tracking_page, without_password
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[None]:
+    """Shows a bar for each step that reports progress, while the block runs."""
+    columns = [
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def progress_of(step: str) -> ProgressCallback:
+            bar: TaskID | None = None
+
+            def show(done: int, total: int | None, unit: str) -> None:
+                nonlocal bar
+                if bar is None:
+                    bar = bars.add_task(step, total=total, unit=unit)
+                bars.update(bar, completed=done, total=total, unit=unit)
+
+            return show
+
+        token = PROGRESS.set(progress_of)
+        try:
+            yield
+        finally:
+            PROGRESS.reset(token)
+
+
+def show_result(console: Console, result: Result, recipe: Recipe, program: Program[Recipe]) -> None:
+    """The table at the end of a run: its facts, its steps, what was published, and where to look further."""
+    artifacts = result.artifacts()
+    table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
+    for name, value in program.facts(artifacts, result.metrics, recipe):
+        table.add_row(name, Text(value))
+    console.print(table)
+    if recipe.published.weights is not None:
+        console.print(comparison(recipe, program.recipe("book"), artifacts["backbone"], result.metrics), soft_wrap=True)
+
+    steps = Table("step", "state", "seconds", "artifact")
+    for outcome in result.steps:
+        place = f"{outcome.artifact.step}/{outcome.artifact.key[:12]}" if outcome.artifact else ""
+        steps.add_row(outcome.step, outcome.state, f"{outcome.seconds:.2f}", place)
+    console.print(steps)
+    if result.registered is not None:
+        aliases = f" ({', '.join(result.registered.aliases)})" if result.registered.aliases else ""
+        console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
+        if result.registered.why is not None:
+            console.print(f"{result.registered.promotion}: {result.registered.why}", soft_wrap=True, markup=False)
+    for hint in where_to_look():
+        console.print(hint, soft_wrap=True)
+
+
+def where_to_look() -> Iterator[str]:
+    """Where to look further, and whether the page is there already."""
+    later = " (once `make ui` runs)"
+    yield f"curves and models in MLflow: {tracking_page()}{'' if tracking_is_served() else later}"
+    if os.environ.get("PREFECT_API_URL"):
+        yield f"runs and steps in Prefect: {without_password(PREFECT_UI_URL.value())}"
+    else:
+        yield f"runs and steps in Prefect: http://127.0.0.1:{PREFECT_PORT}{later}"
+
+
+def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """The table of `--explain`."""
+    table = Table("step", "would", "because")
+    for verdict in verdicts:
+        table.add_row(verdict.step, verdict.would, "\n".join(verdict.reasons))
+    console.print(table)

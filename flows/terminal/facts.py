@@ -1,0 +1,112 @@
+"""What the table at the end of a run says of it, for each kind of flow.
+
+A function for each gets the run's artifacts by step, its final metrics and its recipe, and yields names and values in
+words. Drawing the table is `flows.terminal.display`'s business; nothing is computed here that is not in an artifact
+already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from flows.terminal.program import Artifacts, Fact
+from lib.files.jsonfile import load_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.recipes.instruct import InstructRecipe
+
+LONGEST_SHOWN = 100  # characters of a question and of an answer
+
+
+def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: ClassifyRecipe) -> Iterator[Fact]:
+    """Counts, where the curves began and ended, and the accuracy on the test split."""
+    from lib.training.history import read_history
+
+    profile = load_json(artifacts["messages"].file("profile.json"))
+    split = load_json(artifacts["holdout"].file("split.json"))
+    tokens = load_json(artifacts["tokenize"].file("tokens.json"))
+    history = read_history(artifacts["finetune"].file("history.parquet"))
+    labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
+    yield "messages", f"{profile['rows']:,} ({labels})"
+    yield "split", _counts(split["rows"])
+    yield "longest message kept", f"{tokens['max_length']} tokens"
+    yield from _curve(history, ("train_loss", "validation_loss"), "{:.3f}")
+    yield from _curve(history, ("train_accuracy", "validation_accuracy"), "{:.1%}")
+    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+    confidence = recipe.evaluation.confidence
+    yield "test accuracy", f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"
+    if "baseline_test_accuracy" in metrics:
+        yield "TF-IDF baseline", f"{metrics['baseline_test_accuracy']:.2%}"
+
+
+def instruct_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: InstructRecipe) -> Iterator[Fact]:
+    """Counts, where the curves began and ended, how good the answers to the test split are, and one of them."""
+    from lib.data.tables import ANSWERS, load_table
+    from lib.training.history import read_history
+
+    profile = load_json(artifacts["entries"].file("profile.json"))
+    split = load_json(artifacts["split_entries"].file("split.json"))
+    tokens = load_json(artifacts["tokenize_entries"].file("tokens.json"))
+    yield "entries", f"{profile['rows']:,} ({profile['with_input']:,} with an input)"
+    yield "split", _counts(split["rows"])
+    yield "longest entry", _longest_entry(tokens)
+    history = read_history(artifacts["finetune_instructions"].file("history.parquet"))
+    yield from _curve(history, ("train_loss", "validation_loss"), "{:.3f}")
+    yield "test loss", f"{metrics['test_loss']:.3f}{_perplexity(metrics)}"
+    yield "exact match", f"{metrics['exact_match']:.1%} of the answers"
+    yield "chrF", f"{metrics['chrf']:.1f} of 100"
+    yield "stopped by themselves", f"{metrics['stopped']:.1%} of the answers"
+    if "judge_unparsed" in metrics:
+        yield "judge", judged_in_words(metrics, recipe)
+        anchors = load_json(artifacts["judge"].file("summary.json"))["anchors"]
+        yield "judge's test", f"{anchors['verdict']}: {anchors['why']}"
+    first = load_table(artifacts["respond"].file("answers.parquet"), ANSWERS).iloc[0]
+    question = _one_line(f"{first['instruction']} {first['input']}")
+    yield "first answer", f"{question} -> {_one_line(first['response'])}"
+
+
+def _counts(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in rows.items())
+
+
+def _curve(history: pd.DataFrame, names: tuple[str, ...], form: str) -> Iterator[Fact]:
+    """Where each curve began and ended."""
+    first, last = history.iloc[0], history.iloc[-1]
+    for name in names:
+        yield name.replace("_", " "), f"{form.format(first[name])} -> {form.format(last[name])}"
+
+
+def _longest_entry(tokens: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
+    reports = tokens["splits"].values()
+    cut = sum(report["truncated"] for report in reports)
+    note = f"; {cut:,} cut to {tokens['max_length']:,}" if cut else ""
+    return f"{max(report['longest'] for report in reports):,} tokens{note}"
+
+
+def _perplexity(metrics: Mapping[str, float]) -> str:
+    """It is missing where it is more than a number can hold."""
+    perplexity = metrics.get("test_perplexity")
+    return "" if perplexity is None else f" (perplexity {perplexity:,.1f})"
+
+
+def judged_in_words(metrics: Mapping[str, float], recipe: InstructRecipe) -> str:
+    """The judge's mean score and its interval, which is missing where only one verdict was a score; both are where none
+    was."""
+    unparsed = int(metrics["judge_unparsed"])
+    note = f"; {unparsed:,} without a score" if unparsed else ""
+    if "judge_mean" not in metrics:
+        return f"{recipe.judge.model} gave no score{note}"
+    interval = ""
+    if "judge_mean_low" in metrics:
+        low, high = metrics["judge_mean_low"], metrics["judge_mean_high"]
+        interval = f" ({recipe.evaluation.confidence:.0%} interval {low:.2f} to {high:.2f})"
+    return f"{metrics['judge_mean']:.2f} of 100 by {recipe.judge.model}{interval}{note}"
+
+
+def _one_line(text: str) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 1]}…"

@@ -1,0 +1,186 @@
+"""From the source file to a table of entries, and what that table is like.
+
+An entry is an instruction, an input that the instruction is about (often empty), and the output that is wanted; the
+first two together are its question. Here belong the two ways in which entries are written, the checks that each one
+passes, and the profile. Where the file comes from is in `lib.data.source.download`; how a question and its output
+become one text is in `lib.text.prompts`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from lib.data.duplicates import normalise
+from lib.data.messages.reading import spread
+from lib.data.source.formats import check_utf8, whole_characters
+from lib.errors import MessagesError
+
+if TYPE_CHECKING:
+    import tiktoken
+
+FIELDS = ("instruction", "input", "output")
+NEEDED = ("instruction", "output")
+DROPPED = "empty_texts_dropped"
+MOST_NAMES = 5  # that an error lists
+LONGEST_NAME = 40  # characters of one that an error shows
+LOOKS = '{"instruction": "…", "input": "…", "output": "…"}'
+
+
+def read_entries(
+    file: Path, *, name: str | None = None, empty_text: Literal["error", "drop"] = "error"
+) -> pd.DataFrame:
+    """The entries of a file: columns id int64, instruction, input, output str, in the order of the file.
+
+    The file is UTF-8, with or without a byte order mark, and either one JSON list of objects or one JSON object a line;
+    which of the two shows in its first character. `input` may be missing, empty or null, all of which become the empty
+    text. Fields besides the three are ignored. Texts stay exactly as they are written.
+
+    `id` is the entry's position in the file, counted from 0, dropped ones included. Errors count entries from 1.
+
+    Args:
+        name: what errors call the file; None: its own name.
+        empty_text: what to do about an entry whose instruction or output is empty, white space or null: "error", or
+            "drop" it. The table's `attrs["empty_texts_dropped"]` says how many were dropped.
+
+    Raises:
+        MessagesError: the file is not UTF-8, not JSON, empty, no list of objects, or has an entry without one of the
+            fields, with something else than text in one, or with an empty one.
+    """
+    name = name or file.name
+    check_utf8(file, name)
+    text = file.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        raise MessagesError(f"{name} is empty: is it the right file?")
+    rows = [_checked(where, record) for where, record in _records(text, name)]
+    if not rows:
+        raise MessagesError(f"{name} has no entries: is it the right file?")
+    entries = pd.DataFrame(rows, columns=list(FIELDS))
+    entries.insert(0, "id", np.arange(len(rows), dtype=np.int64))
+    return _without_empty(entries, name, empty_text)
+
+
+def questions(entries: pd.DataFrame) -> pd.Series:
+    """What two entries have in common that are near-duplicates: instruction and input, levelled by `normalise`.
+
+    The output does not count: an entry of the test split is given away by an entry that asks the same, whatever it
+    answers.
+    """
+    pairs = zip(entries["instruction"], entries["input"], strict=True)
+    return pd.Series([normalise(f"{instruction}\n{input_}") for instruction, input_ in pairs], index=entries.index)
+
+
+def profile_entries(entries: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
+    """What a table of entries is like, JSON-able.
+
+    rows: entries in the table; with_input: those whose input is not empty.
+    tokens, characters: for each of instruction, input and output min, median, p95 and max; total of all.
+    duplicate_questions: rows beyond the first of each instruction with input.
+    near_duplicate_questions: the same where case, digits, punctuation and space do not count (`questions`).
+    duplicate_entries, near_duplicate_entries: the same of instruction, input and output together.
+    empty_texts_dropped: entries that `read_entries` left out.
+    """
+    texts = {field: entries[field].tolist() for field in FIELDS}
+    asked = list(zip(texts["instruction"], texts["input"], strict=True))
+    whole = list(zip(*texts.values(), strict=True))
+    return {
+        "rows": len(entries),
+        "with_input": sum(map(bool, texts["input"])),
+        "tokens": {field: spread([len(encoding.encode_ordinary(text)) for text in texts[field]]) for field in FIELDS},
+        "characters": {field: spread([len(text) for text in texts[field]]) for field in FIELDS},
+        "duplicate_questions": len(asked) - len(set(asked)),
+        "near_duplicate_questions": len(asked) - questions(entries).nunique(),
+        "duplicate_entries": len(whole) - len(set(whole)),
+        "near_duplicate_entries": len(whole) - len({normalise("\n".join(entry)) for entry in whole}),
+        DROPPED: int(entries.attrs.get(DROPPED, 0)),
+    }
+
+
+def _records(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """What stands in the file for each entry, and what an error calls the place."""
+    if text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise MessagesError(f"{name} is not JSON ({error}): correct it there") from error
+        for number, record in enumerate(listed, start=1):
+            yield f"{name}, entry {number} (counted from 1)", record
+        return
+    number = 0
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        number += 1
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise MessagesError(
+                f"{name}, line {line} is not JSON ({error}): the file must be one list of entries, or have one entry"
+                " on each line"
+            ) from error
+        yield f"{name}, entry {number} (line {line})", record
+
+
+def _checked(where: str, record: Any) -> tuple[str, str, str]:
+    """Instruction, input and output, if what was found is an entry."""
+    if not isinstance(record, dict):
+        raise MessagesError(f"{where} is {_kind(record)}: every entry must look like {LOOKS}")
+    for field in NEEDED:
+        if field not in record:
+            raise MessagesError(f"{where} has no {field!r}, {_instead(field, list(record))}")
+    instruction, input_, output = (_text(where, field, record.get(field)) for field in FIELDS)
+    return instruction, input_, output
+
+
+def _instead(missing: str, names: Sequence[str]) -> str:
+    shown = [repr(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…") for name in names[:MOST_NAMES]]
+    listed = f"only {', '.join(shown)}{', …' if len(names) > MOST_NAMES else ''}" if names else "nor anything else"
+    near = difflib.get_close_matches(missing, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{listed}: every entry must look like {LOOKS}{hint}"
+
+
+def _text(where: str, field: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MessagesError(f"{where}: {field!r} is {_kind(value)}: put text there, in double quotes")
+    return whole_characters(value, f"{where}: {field!r}", whole="entry")
+
+
+def _kind(value: Any) -> str:
+    """A JSON value in words."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    kinds = {str: "a text", dict: "an object", list: "a list", int: "a number", float: "a number"}
+    return kinds[type(value)]
+
+
+def _without_empty(entries: pd.DataFrame, name: str, empty_text: Literal["error", "drop"]) -> pd.DataFrame:
+    """The entries with instruction and output, if the others may be dropped or there are none."""
+    blank = {field: entries[field].str.strip() == "" for field in NEEDED}
+    for field, rows in blank.items():
+        if rows.any() and empty_text == "error":
+            raise MessagesError(
+                f"{name}: {_entries_have(entries['id'][rows])} an empty {field}: fill in, remove, or leave out with"
+                " --data.empty_text drop"
+            )
+    kept = entries[~(blank["instruction"] | blank["output"])].reset_index(drop=True)
+    if kept.empty:
+        raise MessagesError(f"{name}: every entry has an empty instruction or output: is it the right file?")
+    kept.attrs[DROPPED] = len(entries) - len(kept)
+    return kept
+
+
+def _entries_have(ids: pd.Series) -> str:
+    numbers = [f"{number + 1:d}" for number in ids]
+    if len(numbers) == 1:
+        return f"entry {numbers[0]} (counted from 1) has"
+    first = ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else "")
+    return f"{len(numbers)} entries ({first}; counted from 1) have"

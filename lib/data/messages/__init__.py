@@ -1,0 +1,1 @@
+"""Labelled messages: read, balanced, split."""

@@ -1,0 +1,74 @@
+"""What is done about classes of unequal size.
+
+Here belong the drawing and repeating of messages, and the weights of classes. When repeated messages are
+divided into splits, `lib.data.messages.split` keeps a message's copies together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Both tables have the columns of messages: id int64, text, label.
+
+    balanced: what goes on to be split; an id occurs more than once where its message was repeated.
+    reserve: the messages that were left out, in the order of the file; may be empty.
+    """
+
+    balanced: pd.DataFrame
+    reserve: pd.DataFrame
+
+
+def balance_messages(
+    messages: pd.DataFrame,
+    *,
+    method: Literal["undersample", "oversample", "class_weights", "none"],
+    seed: int,
+) -> Balanced:
+    """Make the classes equal in size, or leave that to the weights of the loss.
+
+    undersample: draw as many of each class as the smallest has, without replacement. With two classes this is
+        the published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`.
+        With more, the largest comes first (names in alphabetical order where counts are equal), and each is
+        drawn with the same seed; a class that already has the smallest count keeps the order of the file.
+    oversample: repeat each class as often as it fits whole into the largest, then draw the rest without
+        replacement. Copies carry the id of their message.
+    class_weights, none: everything, as it is (see `class_weights` for the former).
+    """
+    if method in ("class_weights", "none"):
+        return Balanced(messages.reset_index(drop=True), messages.iloc[:0].reset_index(drop=True))
+    sizes = Counter(messages["label"])
+    by_size = sorted(sizes, key=lambda label: (-sizes[label], label))
+    classes = [messages[messages["label"] == label] for label in by_size]
+    if method == "undersample":
+        smallest = len(classes[-1])
+        parts = [one if len(one) == smallest else one.sample(smallest, random_state=seed) for one in classes]
+    else:
+        parts = [_repeated(one, count=len(classes[0]), seed=seed) for one in classes]
+    drawn = pd.concat(parts)
+    reserve = messages[~messages["id"].isin(drawn["id"])]
+    return Balanced(drawn.reset_index(drop=True), reserve.reset_index(drop=True))
+
+
+def _repeated(messages: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
+    """`count` rows of one class: whole repeats, then a draw without replacement."""
+    repeats, remainder = divmod(count, len(messages))
+    return pd.concat([*[messages] * repeats, messages.sample(remainder, random_state=seed)])
+
+
+def class_weights(labels: Iterable[Any]) -> list[float]:
+    """Inverse class frequencies, in the order of the sorted labels (or targets, which have the same order).
+
+    weight = n / (k * n_class) for n messages and k classes, so that the average weight over all messages is
+    1: the formula of scikit-learn's `class_weight="balanced"` (King and Zeng, 2001, "Logistic Regression in Rare
+    Events Data").
+    """
+    sizes = Counter(labels)
+    return [sizes.total() / (len(sizes) * sizes[label]) for label in sorted(sizes)]

@@ -1,0 +1,1 @@
+"""Source files: fetched, unpacked, told apart."""

@@ -1,0 +1,1 @@
+"""How good a classifier is: metrics, baseline, figures, report, model card."""

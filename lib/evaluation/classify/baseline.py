@@ -1,0 +1,43 @@
+"""What a classifier must beat: TF-IDF over characters with logistic regression, fitted in a second or two.
+
+A fine-tuned GPT that does not clearly beat it is not worth its cost, so the report shows both side by side.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from lib.errors import LabelError
+from lib.model.labels import Probabilities, Targets
+
+# Short, misspelt messages are told apart by pieces of words rather than by words.
+NGRAMS = (1, 4)
+# Inverse strength of the L2 penalty. TF-IDF rows have length one, for which scikit-learn's 1.0 is heavy-handed: on the
+# SMS Spam Collection's validation messages the log loss falls from 0.19 (1) over 0.07 (10) to 0.04 (100).
+INVERSE_PENALTY = 100.0
+
+
+def baseline_probabilities(
+    train_texts: Sequence[str], train_targets: Targets, texts: Sequence[str], *, classes: int
+) -> Probabilities:
+    """Probabilities (texts, classes) float64 of `texts` by a baseline fitted on the training messages alone.
+
+    Deterministic: no random numbers are drawn. A class without training messages gets probability zero.
+    Raises LabelError if the training messages are all of one class.
+    """
+    if len(np.unique(train_targets)) < 2:
+        raise LabelError(
+            "all training messages have the same label, so there is nothing to learn: set split.stratify to true"
+            " or give more messages"
+        )
+    model = make_pipeline(
+        TfidfVectorizer(analyzer="char_wb", ngram_range=NGRAMS, sublinear_tf=True, dtype=np.float64),
+        LogisticRegression(C=INVERSE_PENALTY, max_iter=1000),
+    )
+    model.fit(train_texts, train_targets)
+    probabilities = np.zeros((len(texts), classes), dtype=np.float64)
+    probabilities[:, model.classes_] = model.predict_proba(texts)
+    return probabilities

@@ -1,0 +1,132 @@
+"""How good a classifier is on labelled rows: figures from targets and probabilities.
+
+Here belong figures that need nothing but the true classes and the predicted probabilities of one set of rows.
+Figures at other class shares are `prevalence`'s; drawing and wording are not done here.
+"""
+
+import math
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    confusion_matrix,
+    log_loss,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from lib.errors import LabelError
+from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
+
+
+def measure(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    labels: tuple[str, ...],
+    positive: str | None,
+    threshold: float = MOST_PROBABLE,
+    confidence: float,
+) -> dict[str, Any]:
+    """Every figure of one set of rows, ready for JSON.
+
+    `targets` (rows,) are indices into `labels`, `probabilities` (rows, classes) float64. The predicted class is the
+    one that `given_labels` names. With a `positive` label (two classes), precision, recall and F1 are about it;
+    without, they are the mean over the classes that occur among targets or predictions (macro). A ratio without cases
+    counts as zero, as scikit-learn has it. `roc_auc` is null where only one class is present; `false_positive_rate` is
+    there for two classes only, and null where no row is negative.
+
+    Raises LabelError if there are no rows.
+    """
+    if len(targets) == 0:
+        raise LabelError("there are no messages to measure the classifier on: choose larger split fractions")
+    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
+    hits = int((predicted == targets).sum())
+    low, high = wilson_interval(hits, len(targets), confidence)
+    return {
+        "rows": len(targets),
+        "accuracy": hits / len(targets),
+        "accuracy_interval": {"low": low, "high": high, "confidence": confidence},
+        **rates(targets, predicted, labels=labels, positive=positive),
+        "roc_auc": _roc_auc(targets, probabilities, labels, positive),
+        "log_loss": float(log_loss(targets, probabilities, labels=np.arange(len(labels)))),
+    }
+
+
+def rates(
+    targets: Targets,
+    predicted: Targets,
+    *,
+    labels: tuple[str, ...],
+    positive: str | None,
+    weights: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """Precision, recall, F1, MCC, false positive rate, confusion and the classes' own figures.
+
+    `weights` (rows,) say how much each row counts; left out, each counts once and `confusion` (rows true, columns
+    predicted) holds whole numbers.
+    """
+    indices = np.arange(len(labels))
+    confusion = confusion_matrix(targets, predicted, labels=indices, sample_weight=weights)
+    by_class = precision_recall_fscore_support(
+        targets, predicted, labels=indices, sample_weight=weights, zero_division=0
+    )
+    # Those among targets or predictions, as scikit-learn's own macro average chooses them.
+    occurring = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+    chosen = occurring if positive is None else [labels.index(positive)]
+    precision, recall, f1 = (float(column[chosen].mean()) for column in by_class[:3])
+    figures: dict[str, Any] = {
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        # With one class alone it is 0 by convention; scikit-learn says so with a warning.
+        "mcc": float(matthews_corrcoef(targets, predicted, sample_weight=weights)) if len(occurring) > 1 else 0.0,
+    }
+    if positive is not None:
+        figures["false_positive_rate"] = _false_positive_rate(confusion, labels.index(positive))
+    figures["confusion"] = confusion.tolist()
+    figures["classes"] = {
+        label: {
+            "rows": int((targets == index).sum()),
+            "precision": float(by_class[0][index]),
+            "recall": float(by_class[1][index]),
+            "f1": float(by_class[2][index]),
+        }
+        for index, label in enumerate(labels)
+    }
+    return figures
+
+
+def wilson_interval(hits: int, rows: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a proportion: it stays inside 0..1 and is honest near both ends.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = hits / rows
+    scale = 1 / (1 + z * z / rows)
+    centre = scale * (share + z * z / (2 * rows))
+    half = scale * z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    # The formula gives exactly 0 and 1 at the ends; floating point does not.
+    return (0.0 if hits == 0 else centre - half), (1.0 if hits == rows else centre + half)
+
+
+def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None:
+    negatives = confusion[1 - positive]
+    return float(negatives[positive] / negatives.sum()) if negatives.sum() else None
+
+
+def _roc_auc(
+    targets: Targets, probabilities: Probabilities, labels: tuple[str, ...], positive: str | None
+) -> float | None:
+    """The area under the ROC curve; of more classes the mean over each against the rest, where it is defined."""
+    chosen = range(len(labels)) if positive is None else [labels.index(positive)]
+    areas = [
+        roc_auc_score(targets == index, probabilities[:, index])
+        for index in chosen
+        if 0 < (targets == index).sum() < len(targets)
+    ]
+    return float(np.mean(areas)) if areas else None

@@ -1,0 +1,150 @@
+"""What a registered classifier says of itself: a page of Markdown made from its run.
+
+Here belongs the page alone, from plain values. It follows the sections of M. Mitchell et al., "Model cards for model
+reporting", FAT* 2019 (details, data, figures, limits), as far as a run knows them. Whether a version became champion is
+decided after its card is written, and stands in its tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST = 5000  # characters that MLflow's tables hold of a version's description
+SHOWN_LABELS = 20  # rows of the table of labels; with more the commonest are shown
+LONGEST_LABEL = 40  # characters shown of a label
+FIGURES = ("precision", "recall", "f1", "mcc", "roc_auc", "false_positive_rate")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a run knows of its classifier.
+
+    headline: the run in one sentence; it comes first, because lists of versions show the beginning.
+    name: the registered name.
+    about: what was trained and how, a few names with their values, in the order to show them in.
+    source: rows of the source file by label.
+    splits: rows of `train`, `validation` and `test`, each by label.
+    held_out: messages that were taken out of train and validation, because they are in the frozen test set.
+    metrics: those of the evaluation (see `lib.evaluation.classify.evaluate`).
+    positive: of two labels, the one that precision and recall are about.
+    max_length: tokens that are read of a text.
+    """
+
+    headline: str
+    name: str
+    about: Mapping[str, str]
+    source: Mapping[str, int]
+    splits: Mapping[str, Mapping[str, int]]
+    held_out: int
+    metrics: Mapping[str, Any]
+    positive: str | None
+    max_length: int
+
+
+def classifier_card(facts: CardFacts) -> str:
+    """The page, of at most LONGEST characters; it is cut after a line if it were longer."""
+    sections = [
+        [facts.headline],
+        ["## What it is", "", *_rows(facts.about)],
+        ["## Data", "", *_data(facts)],
+        ["## Figures", "", *_figures(facts)],
+        ["## Limits", "", *_limits(facts)],
+        ["## Use", "", *_use(facts.name)],
+    ]
+    page = "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+    return page if len(page) <= LONGEST else page[: page.rindex("\n", 0, LONGEST) + 1]
+
+
+def _rows(values: Mapping[str, str]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items())]
+
+
+def _data(facts: CardFacts) -> list[str]:
+    columns = ("source", *facts.splits)
+    counts = {"source": facts.source, **facts.splits}
+    labels = sorted(facts.source, key=lambda label: (-facts.source[label], label))
+    lines = [f"| label | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    for label in labels[:SHOWN_LABELS]:
+        row = " | ".join(f"{counts[column].get(label, 0):,}" for column in columns)
+        lines.append(f"| {_cell(_short(label))} | {row} |")
+    if len(labels) > SHOWN_LABELS:
+        lines.append(f"| {len(labels) - SHOWN_LABELS} more | {' | '.join('' for _ in columns)} |")
+    lines += [
+        "",
+        f"The versions of `{facts.name}` are compared on a frozen test set, which belongs to the name: the test split"
+        " of the first run under it. No version learns from its messages"
+        + (f"; {facts.held_out:,} were left out of train and validation here." if facts.held_out else "."),
+    ]
+    return lines
+
+
+def _figures(facts: CardFacts) -> list[str]:
+    test, baseline = facts.metrics["test"], facts.metrics.get("baseline")
+    natural = facts.metrics.get("natural_prevalence")
+    columns = {"test split": test}
+    if baseline:
+        columns["TF-IDF baseline"] = baseline
+    if natural:
+        columns["at the source's shares"] = natural
+    about = f"about `{_short(facts.positive)}`" if facts.positive else "means over the labels"
+    lines = [
+        f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",
+        "",
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+        f"| accuracy | {' | '.join(_accuracy(figures) for figures in columns.values())} |",
+    ]
+    for name in FIGURES:
+        if any(figures.get(name) is not None for figures in columns.values()):
+            cells = " | ".join(_number(figures.get(name)) for figures in columns.values())
+            lines.append(f"| {name.replace('_', ' ')} | {cells} |")
+    return lines
+
+
+def _limits(facts: CardFacts) -> list[str]:
+    test = facts.metrics["test"]
+    interval = test["accuracy_interval"]
+    count, rarest = min((count, label) for label, count in facts.splits["test"].items())
+    lines = [
+        f"- {test['rows']:,} test messages tell the accuracy on such messages no better than {interval['low']:.2%} to"
+        f" {interval['high']:.2%} (with {interval['confidence']:.0%} confidence).",
+        f"- The rarest label of the test split, `{_short(rarest)}`, has {count:,} messages there.",
+        f"- It reads the first {facts.max_length:,} tokens of a text.",
+        "- It knows texts like those of its source, and gives one of its labels to any text, also to one of another"
+        " kind or language.",
+    ]
+    baseline = facts.metrics.get("baseline")
+    if baseline and baseline["accuracy"] >= test["accuracy"]:
+        lines.append("- The TF-IDF baseline, which takes a second to fit, is not worse on these messages.")
+    return lines
+
+
+def _use(name: str) -> list[str]:
+    return [
+        "```python",
+        "import mlflow",
+        "",
+        f'classifier = mlflow.pyfunc.load_model("models:/{name}@champion")  # or models:/{name}/VERSION',
+        'classifier.predict(["a text", "another one"])',
+        "```",
+    ]
+
+
+def _accuracy(figures: Mapping[str, Any]) -> str:
+    interval = figures["accuracy_interval"]
+    return f"{figures['accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}…"
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break a table's row."""
+    return " ".join(text.split()).replace("|", "\\|")

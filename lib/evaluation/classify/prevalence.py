@@ -1,0 +1,84 @@
+"""What the figures would be on messages as they arrive, rather than as they were balanced for training.
+
+A balanced test split says how well each class is recognised, but precision and false alarms depend on how common
+the classes are. Here belongs the estimate of those figures at the source file's own class shares.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lib.evaluation.classify.metrics import rates, wilson_interval
+from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
+
+
+def natural_prevalence(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    labels: tuple[str, ...],
+    positive: str | None,
+    threshold: float = MOST_PROBABLE,
+    class_counts: Mapping[str, int],
+    confidence: float,
+) -> dict[str, Any] | None:
+    """The figures at the class shares of the source file, from rows that were never trained on.
+
+    The rows are the test split, together with the reserve (what undersampling left out) where there is one:
+    `targets` (rows,), `probabilities` (rows, classes) float64. `class_counts` are the source file's rows by label.
+    With s_c the share of class c in the source and n_c of the n rows here, each row of class c counts
+    w_c = s_c * n / n_c times, so that the weighted rows have the source's shares. Then
+
+        accuracy = sum_c s_c * recall_c
+        precision of p = s_p * recall_p / sum_c s_c * (share of class c's rows that are predicted as p)
+
+    and so on: precision, recall, F1 and MCC are taken from the weighted rows. `errors_per_1000` counts the wrong
+    answers among 1,000 arriving messages; of two classes also `false_positives_per_1000` and
+    `false_negatives_per_1000`. `confusion` and the classes' own figures are left to the unweighted splits.
+
+    The accuracy's interval joins the classes' Wilson intervals (l_c, u_c) of recall by the method of variance
+    estimates recovery (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008):
+    low = accuracy - sqrt(sum_c (s_c * (recall_c - l_c))^2), high alike with u_c.
+
+    None where the estimate is not possible, because a class of the source has no row here.
+    """
+    counts = np.bincount(targets, minlength=len(labels))
+    source = np.array([class_counts.get(label, 0) for label in labels], dtype=np.float64)
+    shares = source / source.sum()
+    if (counts[shares > 0] == 0).any():
+        return None
+    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
+    weights = (shares * len(targets) / np.maximum(counts, 1))[targets]
+    weighted = rates(targets, predicted, labels=labels, positive=positive, weights=weights)
+    # (classes, classes): of all arriving messages, the share that is truly of the row's and predicted as the column's
+    joint = np.array(weighted["confusion"]) / len(targets)
+    hits = np.bincount(targets[predicted == targets], minlength=len(labels))
+    accuracy = float(joint.trace())
+    low, high = _interval(accuracy, hits, counts, shares, confidence)
+    figures: dict[str, Any] = {
+        "rows": len(targets),
+        "shares": {label: float(share) for label, share in zip(labels, shares, strict=True)},
+        "accuracy": accuracy,
+        "accuracy_interval": {"low": low, "high": high, "confidence": confidence},
+        **{name: weighted[name] for name in ("precision", "recall", "f1", "mcc")},
+        "errors_per_1000": float(1000 * (joint.sum() - joint.trace())),
+    }
+    if positive is not None:
+        index = labels.index(positive)
+        figures["false_positives_per_1000"] = float(1000 * joint[1 - index, index])
+        figures["false_negatives_per_1000"] = float(1000 * joint[index, 1 - index])
+    return figures
+
+
+def _interval(
+    accuracy: float, hits: Targets, counts: Targets, shares: Probabilities, confidence: float
+) -> tuple[float, float]:
+    below = above = 0.0
+    for hit, count, share in zip(hits.tolist(), counts.tolist(), shares.tolist(), strict=True):
+        if share:
+            low, high = wilson_interval(hit, count, confidence)
+            below += (share * (hit / count - low)) ** 2
+            above += (share * (high - hit / count)) ** 2
+    return max(0.0, accuracy - math.sqrt(below)), min(1.0, accuracy + math.sqrt(above))

@@ -1,0 +1,1 @@
+"""Whether scored messages still resemble those that a classifier was measured on."""

@@ -1,0 +1,154 @@
+"""What messages looked like to a classifier when it was measured: what later ones are compared with.
+
+Here belong the profile's contents, how it is made from the messages that the classifier was not trained on, and its
+file. The comparison is in `drift`: it may change without a classifier having to be evaluated again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from lib.files.jsonfile import save_json
+from lib.text.encoding import VOCABULARY, load_encoding
+
+PROFILE = "drift_profile.json"  # its name in an evaluation, and in a classifier's folder
+HELD_OUT = ("validation", "test")
+MOST_VALUES = 1000  # of a distribution; it is known to a thousandth then
+SCORE_DIGITS = 6  # beyond them scores differ by the order of additions
+
+Floats = NDArray[np.float64]
+
+
+class Distribution(BaseModel):
+    """A distribution as steps: distinct `values`, ascending, and the `masses` at them, which sum to one.
+
+    Of more than `MOST_VALUES` distinct values, that many quantiles, each with the mass from the one before it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    values: tuple[float, ...]
+    masses: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: NDArray[Any], weights: Floats) -> Self:
+        """That of `values` (rows,), each counted `weights` (rows,) times."""
+        distinct, places = np.unique(values.astype(np.float64), return_inverse=True)
+        masses = np.bincount(places, weights=weights) / weights.sum()
+        if len(distinct) > MOST_VALUES:
+            reached = np.cumsum(masses)
+            ends = np.unique(np.searchsorted(reached, np.arange(1, MOST_VALUES) / MOST_VALUES))
+            ends = np.unique(np.append(ends, len(distinct) - 1))
+            masses = np.diff(reached[ends], prepend=0.0)
+            distinct = distinct[ends]
+        return cls(values=tuple(distinct.tolist()), masses=tuple(masses.tolist()))
+
+
+class DriftProfile(BaseModel):
+    """The held-out messages (validation and test), at the class shares of the source file.
+
+    encoding: the name of the encoding that lengths and tokens are of.
+    labels: the classifier's labels.
+    messages: how many were held out; `effective`: how many equally weighted ones would be as informative,
+        (sum w)^2 / sum w^2 (L. Kish, Survey Sampling, 1965).
+    score: the probability of the last of two labels; of more labels, that of the most probable one.
+    length: tokens of a message, before it is cut.
+    most_probable: the share of messages for which each label is the most probable one.
+    unknown: the share of tokens that do not occur in the training split, and that share's variance.
+    known: one bit for each token of the vocabulary, in base64: whether it occurs in the training split.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    encoding: str
+    labels: tuple[str, ...]
+    messages: int
+    effective: float
+    score: Distribution
+    length: Distribution
+    most_probable: dict[str, float]
+    unknown: float
+    unknown_variance: float
+    known: str
+
+    def known_tokens(self) -> NDArray[np.bool_]:
+        """(vocabulary,): whether each token occurs in the training split."""
+        bits = np.frombuffer(base64.b64decode(self.known), dtype=np.uint8)
+        return np.unpackbits(bits, count=VOCABULARY).astype(bool)
+
+
+def scores_of(probabilities: Floats) -> Floats:
+    """(rows,) from probabilities (rows, classes), rounded so that they can be compared between machines."""
+    scores = probabilities[:, -1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
+    return np.round(scores, SCORE_DIGITS)
+
+
+def drift_profile(
+    predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str
+) -> DriftProfile:
+    """The profile of a classifier from its predictions.
+
+    Args:
+        predictions: split, text, label and probability_<label> for each label, of at least `train`, `validation` and
+            `test`.
+        labels: the classifier's labels, in their order.
+        class_counts: rows of the source file by label, before balancing: a held-out message counts so often that the
+            classes have those shares, because that is how messages arrive.
+        encoding: the name of the encoding.
+    """
+    encode = load_encoding(encoding).encode_ordinary
+    known = np.zeros(VOCABULARY, dtype=bool)
+    for text in predictions.loc[predictions["split"] == "train", "text"]:
+        known[encode(text)] = True
+    held_out = predictions[predictions["split"].isin(HELD_OUT)]
+    weights = _weights(held_out["label"], class_counts)
+    probabilities = held_out[[f"probability_{label}" for label in labels]].to_numpy(np.float64)
+    tokens = [encode(text) for text in held_out["text"]]
+    lengths = np.array([len(each) for each in tokens], dtype=np.float64)
+    unseen = np.array([len(each) - int(known[each].sum()) for each in tokens], dtype=np.float64)
+    share = float(weights @ unseen / (weights @ lengths))
+    residuals = weights * (unseen - share * lengths)
+    return DriftProfile(
+        encoding=encoding,
+        labels=tuple(labels),
+        messages=len(held_out),
+        effective=float(weights.sum() ** 2 / (weights @ weights)),
+        score=Distribution.of(scores_of(probabilities), weights),
+        length=Distribution.of(lengths, weights),
+        most_probable={
+            label: float(weights[probabilities.argmax(axis=1) == index].sum() / weights.sum())
+            for index, label in enumerate(labels)
+        },
+        unknown=share,
+        # Of a ratio of two sums over messages: W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 2.11.
+        unknown_variance=float(residuals @ residuals / (weights @ lengths) ** 2),
+        known=base64.b64encode(np.packbits(known).tobytes()).decode(),
+    )
+
+
+def _weights(labels: pd.Series[str], class_counts: Mapping[str, int]) -> Floats:
+    """How often each row counts, so that the classes have the shares of `class_counts`; 1 on average."""
+    here = labels.value_counts()
+    weights = labels.map(lambda label: class_counts[label] / here[label]).to_numpy(np.float64)
+    return np.asarray(weights * len(labels) / weights.sum(), dtype=np.float64)
+
+
+def write_profile(folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str) -> None:
+    """Adds the profile to the evaluation in `folder`, made of its predictions.parquet; see `drift_profile`."""
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    profile = drift_profile(predictions, labels=labels, class_counts=class_counts, encoding=encoding)
+    save_json(profile.model_dump(mode="json"), folder / PROFILE)
+
+
+def read_profile(folder: Path) -> DriftProfile | None:
+    """The profile in a classifier's folder; None where the classifier was registered without one."""
+    file = folder / PROFILE
+    return DriftProfile.model_validate_json(file.read_bytes()) if file.is_file() else None

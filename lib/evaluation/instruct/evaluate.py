@@ -1,0 +1,92 @@
+"""The evaluation of a model that follows instructions: the loss of every split, figures of its answers, the curve.
+
+Here belongs putting them together and into files. What is measured of an answer is in `answers`, what a judge says is
+`judge`'s.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from lib.data.tables import MEASURED_ANSWERS, save_table
+from lib.evaluation.figures import draw_loss, save_figures
+from lib.evaluation.instruct.answers import Answer, measure_answers, perplexity
+from lib.files.jsonfile import save_json
+from lib.model.gpt2.gpt import GPT
+from lib.model.machine.device import device_name
+from lib.model.machine.threads import sensible_threads
+from lib.progress import Progress, silent
+from lib.text.batching import batches_by_tokens
+from lib.training.instruct.batches import EncodedEntries
+from lib.training.instruct.next_token import NextToken, TextEntries
+
+# Positions of a batch: logits of 50,257 tokens in float32 for so many take 100 MB.
+TOKENS = 512
+
+
+def evaluate_answers(
+    gpt: GPT,
+    *,
+    splits: Mapping[str, EncodedEntries],
+    answers: pd.DataFrame,
+    history: pd.DataFrame,
+    folder: Path,
+    device: str = "auto",
+    precision: str = "float32",
+    progress: Progress = silent,
+) -> None:
+    """Write metrics.json, measured.parquet and figures/ to `folder`, which is there.
+
+    metrics.json: `splits`, for each its `loss` (nats, the mean over all targets), `perplexity` and `targets` (how
+    many); `answers`, the summary of `measure_answers`. measured.parquet: its row for each answer. figures: `loss`, over
+    epochs and tokens seen.
+
+    Args:
+        answers: of the test split, a table as `lib.data.tables.ANSWERS`.
+        history: the training's, as `lib.training.history` has it.
+        precision: arithmetic of the matrix products, `float32` or `bfloat16`.
+    """
+    rows = [
+        Answer(
+            id=row["id"],
+            response=row["response"],
+            reference=row["output"],
+            tokens=row["tokens"],
+            stopped=row["stopped"],
+        )
+        for row in answers.to_dict("records")
+    ]
+    measured, summary = measure_answers(rows)
+    save_table(pd.DataFrame(measured), folder / "measured.parquet", MEASURED_ANSWERS)
+    losses = split_losses(gpt, splits, device=device, precision=precision, progress=progress)
+    save_json({"splits": losses, "answers": summary}, folder / "metrics.json")
+    save_figures(folder / "figures", lambda: {"loss": draw_loss(history, above="tokens_seen")})
+
+
+def split_losses(
+    gpt: GPT,
+    splits: Mapping[str, EncodedEntries],
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    progress: Progress = silent,
+) -> dict[str, dict[str, float | int | None]]:
+    """Of each split the mean `loss` of all its targets (nats), its `perplexity` and the number of `targets`.
+
+    The GPT is moved to `device`; its mode is left as it was.
+    """
+    place = torch.device(device_name(device))
+    model = NextToken(gpt).to(place)
+    autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    figures: dict[str, dict[str, float | int | None]] = {}
+    total = sum(len(split.tokens) for split in splits.values())
+    done = 0
+    with sensible_threads(gpt.config.emb_dim), autocast:
+        for name, split in splits.items():
+            loss, targets = TextEntries(split).mean_loss(model, batches_by_tokens(split.lengths(), TOKENS))
+            figures[name] = {"loss": loss, "perplexity": perplexity(loss), "targets": targets}
+            done += len(split.tokens)
+            progress(done, total, "entries")
+    return figures

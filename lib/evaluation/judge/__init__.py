@@ -1,0 +1,1 @@
+"""Another model as the judge of answers."""

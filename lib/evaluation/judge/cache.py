@@ -1,0 +1,82 @@
+"""A judge's replies on disk, so that no question is asked twice.
+
+Here belongs keeping and finding what a server replied to exactly these messages, model and options. What a reply means
+is `judge`'s: a reply that is no score is kept as well, because asking again would bring the same one.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.errors import StoreError
+from lib.files.disk import disk_full_is_clear
+
+
+class ReplyCache:
+    """A folder with one JSON file for each reply: `{"asked": ..., "reply": ...}`, named by the hash of `asked`.
+
+    Files appear whole or not at all, so any number of writers and readers may share the folder. `warn` hears one
+    sentence about each file that is damaged; it counts as not there, and the next reply replaces it.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
+        self._folder = folder
+        self._warn = warn
+
+    def find(self, asked: Mapping[str, Any]) -> str | None:
+        """The reply to exactly this, or None."""
+        file = self._file(asked)
+        try:
+            return _reply_to(asked, json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._warn(f"The judge's reply in {file} is damaged ({error}): the question is asked again")
+            return None
+
+    def keep(self, asked: Mapping[str, Any], reply: str) -> None:
+        """Keep a reply, instead of one that was there.
+
+        Raises StoreError: the folder cannot be written to, or its disk is full.
+        """
+        text = json.dumps({"asked": asked, "reply": reply}, indent=2, sort_keys=True) + "\n"
+        try:
+            with disk_full_is_clear(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._replace(self._file(asked), text)
+        except OSError as error:
+            raise StoreError(
+                f"The judge's replies cannot be kept in {self._folder} ({error.strerror}):"
+                " make the folder writable, or choose another one"
+            ) from error
+
+    def _replace(self, file: Path, text: str) -> None:
+        with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix=".", suffix=".part", delete=False) as part:
+            written = Path(part.name)
+            try:
+                part.write(text)
+                part.close()
+                written.replace(file)
+            except BaseException:
+                written.unlink(missing_ok=True)
+                raise
+
+    def _file(self, asked: Mapping[str, Any]) -> Path:
+        return self._folder / f"{hashlib.sha256(_canonical(asked).encode()).hexdigest()}.json"
+
+
+def _reply_to(asked: Mapping[str, Any], found: Any) -> str:
+    """Raises ValueError if this is not what `keep` wrote for the question."""
+    if not isinstance(found, dict) or not isinstance(found.get("reply"), str):
+        raise ValueError("it holds no reply")
+    if _canonical(found.get("asked")) != _canonical(asked):
+        raise ValueError("it holds the reply to another question")
+    return str(found["reply"])
+
+
+def _canonical(value: Any) -> str:
+    """One text for one JSON value, in ASCII: half of a surrogate pair, which UTF-8 cannot hold, may be part of it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

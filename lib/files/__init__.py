@@ -1,0 +1,1 @@
+"""Files and disks: checksums, JSON, full disks."""

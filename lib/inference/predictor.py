@@ -1,0 +1,117 @@
+"""A saved classifier at work: texts in, a label and the probability of each class out.
+
+Here belongs what makes a prediction agree with the training: encoding, cutting and padding are those of the recipe
+that lies beside the weights. Who asks (the command line, MLflow's server) is not known here.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from lib.errors import MessagesError
+from lib.model.classifier import Classifier, class_probabilities, load_classifier
+from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
+from lib.model.weights.saved import RECIPE, SavedFields
+from lib.text.batching import Padding
+from lib.text.encoding import LONGEST_TEXT, load_encoding
+from lib.text.tokens import tokenize
+
+WINDOW = 4096  # texts in memory at once: enough to batch those of similar length, however many there are
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The label that is given, and the probability of each label; they sum to one."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A classifier with all that its recipe says about its input.
+
+    encoding: the name of the encoding.
+    max_length: tokens kept of each text.
+    padding: as in the recipe's `classifier.padding`.
+    precision: arithmetic of the matrix products, "float32" or "bfloat16".
+    positive, threshold: of two labels, the one that is given from this probability on (0.5: the more probable one is);
+        `positive` is None where there are more labels, of which the most probable one is given.
+    device: "auto", "cpu" or "cuda".
+    """
+
+    classifier: Classifier
+    encoding: str
+    max_length: int
+    padding: Padding
+    precision: str
+    positive: str | None = None
+    threshold: float = MOST_PROBABLE
+    device: str = "auto"
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
+        """The predictor of a classifier's folder: model.safetensors, config.json, labels.json and recipe.json.
+
+        Raises WeightsError if a file is missing, damaged or does not fit the others, LabelError if the recipe's
+        positive label or threshold does not fit the labels.
+        """
+        classifier = load_classifier(folder)
+        recipe = SavedFields(folder / RECIPE)
+        threshold = recipe.get("evaluation.threshold", float | int | None)
+        if threshold is None:
+            threshold = MOST_PROBABLE  # the first classifiers were saved without one
+        return cls(
+            classifier,
+            encoding=recipe.get("encoding.name", str),
+            max_length=recipe.get("encoding.max_length", int),
+            padding=recipe.get("classifier.padding", str | int),
+            precision=recipe.get("training.precision", str),
+            positive=positive_class(classifier.labels, recipe.get("evaluation.positive_label", str | None), threshold),
+            threshold=threshold,
+            device=device,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the probabilities."""
+        return self.classifier.labels
+
+    def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
+        """A prediction for each text, in their order; texts are read as predictions are taken, `WINDOW` at a time.
+
+        Raises MessagesError, naming the position (from 1), if a text is empty or not a string.
+        """
+        waiting = iter(texts)
+        before = 0
+        while window := list(islice(waiting, WINDOW)):
+            for position, text in enumerate(window, start=before + 1):
+                require_text(text, position)
+            yield from self._predict(window)
+            before += len(window)
+
+    def _predict(self, texts: list[str]) -> Iterator[Prediction]:
+        probabilities = class_probabilities(
+            self.classifier,
+            tokenize(texts, load_encoding(self.encoding), max_length=self.max_length),
+            padding=self.padding,
+            max_length=self.max_length,
+            device=self.device,
+            precision=self.precision,
+        )
+        given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
+        for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
+            yield Prediction(self.labels[index], dict(zip(self.labels, row, strict=True)))
+
+
+def require_text(text: object, position: int) -> None:
+    """Raises MessagesError, naming the position (from 1), if there is no text to classify."""
+    if not isinstance(text, str):
+        raise MessagesError(f"text {position} is not a string but {text!r}: give each text as a string")
+    if not text.strip():
+        raise MessagesError(f"text {position} is empty: leave it out, there is nothing to classify")
+    if len(text) > LONGEST_TEXT:
+        raise MessagesError(
+            f"text {position} has {len(text):,} characters: cut it, {LONGEST_TEXT:,} is the most that can be encoded"
+        )

@@ -1,0 +1,197 @@
+"""Features: what leaves the frozen part of a backbone, computed once for each message and kept in a file.
+
+Here belong computing, writing and reading them. Whether it pays to keep them is decided in `feature_choice.py`.
+
+A file of features is safetensors with `features` (tokens, emb_dim), the input of the first learning block (of the last
+norm, if no block learns) for every real token, message after message; `offsets` (messages + 1,) int64, where each
+message begins and ends; and `ids` (messages,) int64.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lib.errors import WeightsError
+from lib.files.disk import disk_full_is_clear
+from lib.model.gpt2.gpt import GPT
+from lib.model.machine.threads import sensible_threads
+from lib.progress import Progress, silent
+from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
+NOTE_EVERY = 64  # batches between two notes of how far a computation is
+
+
+class Features(Sequence[Tensor]):
+    """The features of a split's messages, in their order: item i is (length, emb_dim), a view of the file's pages.
+
+    `blocks` is how many blocks they have been through. Raises `WeightsError` if `file` holds those of other messages
+    than `ids`.
+    """
+
+    def __init__(self, file: Path, ids: Sequence[int]) -> None:
+        with safe_open(file, framework="pt") as stored:  # memory-mapped: pages are read when they are used
+            self.blocks = int(stored.metadata()["blocks"])
+            self.flat: Tensor = stored.get_tensor("features")
+            self.offsets: list[int] = stored.get_tensor("offsets").tolist()
+            if stored.get_tensor("ids").tolist() != list(ids):
+                raise WeightsError(f"{file} has the features of other messages: remove it, and it is computed again")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        return self.flat[self.offsets[position] : self.offsets[position + 1]]
+
+    def require_blocks(self, blocks: int) -> None:
+        """Raises `ValueError` unless they are what leaves the first `blocks` blocks."""
+        if self.blocks != blocks:
+            raise ValueError(f"features after {self.blocks} blocks, and the classifier learns from block {blocks} on")
+
+    def move_to(self, device: torch.device) -> None:
+        """Keep the numbers in the memory of a GPU from now on, if they fit into half of what is free there."""
+        size = self.flat.numel() * self.flat.element_size()
+        if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
+            self.flat = self.flat.to(device)
+
+
+def write_features(
+    file: Path,
+    backbone: GPT,
+    sequences: Sequence[Sequence[int]],
+    ids: Sequence[int],
+    *,
+    blocks: int,
+    dtype: str,
+    scratch: Path,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> None:
+    """Run the embeddings and the first `blocks` blocks over every message, at its real length, and write `file`.
+
+    `dtype`, "float32" or "bfloat16", is what is kept and what matrix products are computed in. Work in progress lies in
+    `scratch`, on the file system of `file`, and is gone on with when the same call is made again; batches do not depend
+    on where it was interrupted, so neither do the bytes. What is left of a call with other messages, blocks, dtype or
+    batches (a GPU's are larger) is not used; weights are not compared. The backbone is moved to `device`, a name of
+    torch's, and left in eval mode, its linear layers in `dtype`. `progress` counts tokens.
+
+    Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
+    """
+    backbone.eval().to(device)
+    for module in backbone.blocks[:blocks].modules():
+        if isinstance(module, nn.Linear):
+            module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
+    lengths = [len(sequence) for sequence in sequences]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    header = _header(offsets, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
+    begins = len(header) + backbone.config.emb_dim * DTYPES[dtype].itemsize * offsets
+    budget = RUN_TOKENS[torch.device(device).type]
+    batches = batches_by_tokens(lengths, budget)
+    batches.reverse()  # the longest first: what does not fit into memory shows at once
+    part, note = scratch / f"{file.name}.part", scratch / f"{file.name}.json"
+    scratch.mkdir(parents=True, exist_ok=True)
+    plan = {"header": hashlib.sha256(header).hexdigest(), "batch_tokens": budget}
+    finished = _finished_batches(note, plan) if part.exists() else 0
+    done, total = sum(lengths[row] for batch in batches[:finished] for row in batch), sum(lengths)
+    with disk_full_is_clear(scratch), part.open("r+b" if finished else "w+b") as writing, torch.inference_mode():
+        _reserve(writing.fileno(), int(begins[-1]))
+        _write_at(writing.fileno(), header, 0)
+        for number, batch in enumerate(batches[finished:], start=finished + 1):
+            computed = _frozen_part(backbone, [sequences[row] for row in batch], blocks=blocks, dtype=dtype)
+            for position, row in enumerate(batch):
+                _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
+            done += sum(lengths[row] for row in batch)
+            progress(done, total, "tokens")
+            if number % NOTE_EVERY == 0:
+                os.fsync(writing.fileno())
+                _note(note, plan | {"batches": number})
+        os.fsync(writing.fileno())
+    part.replace(file)
+    note.unlink(missing_ok=True)
+
+
+def _finished_batches(note: Path, plan: dict[str, Any]) -> int:
+    """How many batches an earlier attempt at the same plan has written; 0 if there was none."""
+    noted = json.loads(note.read_text()) if note.exists() else {}
+    return int(noted["batches"]) if noted.items() >= plan.items() else 0
+
+
+def _note(note: Path, content: dict[str, Any]) -> None:
+    """Replace the note at once: half of one could not be read."""
+    new = note.with_name(f"{note.name}.new")
+    new.write_text(json.dumps(content))
+    new.replace(note)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Make a file `size` bytes long, and take the room on the disk now, where system and file system can do that."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:  # macOS has no such call; some file systems refuse it
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(descriptor, size)
+
+
+def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
+    """All of `content`: the system may write less in one call, on a network's file systems for example."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest, at)
+        rest, at = rest[written:], at + written
+
+
+def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str) -> Tensor:
+    """(batch, longest, emb_dim) of `dtype`, on the CPU."""
+    device = backbone.token_embedding.weight.device
+    tokens, lengths = pad_batch(sequences)
+    real = torch.arange(tokens.shape[1]) < lengths[:, None]
+    mask = None if backbone.config.causal_mask else real[:, None, None, :].to(device)
+    bfloat16 = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+    with sensible_threads(backbone.config.emb_dim), bfloat16:
+        x = backbone.embed(tokens.to(device))
+        for block in backbone.blocks[:blocks]:
+            x = block(x, mask)
+    return x.to(DTYPES[dtype]).cpu()
+
+
+def _header(
+    offsets: np.ndarray[Any, np.dtype[np.int64]], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str
+) -> bytes:
+    """All of the file but the features, which come last: safetensors' own header, then offsets and ids."""
+    small = {"offsets": offsets.astype("<i8"), "ids": np.asarray(ids).astype("<i8")}
+    fields: dict[str, Any] = {"__metadata__": {"format": "pt", "blocks": str(blocks)}}
+    at = 0
+    for name, array in small.items():
+        fields[name] = {"dtype": "I64", "shape": [len(array)], "data_offsets": [at, at := at + array.nbytes]}
+    size = int(offsets[-1]) * emb_dim * DTYPES[dtype].itemsize
+    fields["features"] = {
+        "dtype": IN_SAFETENSORS[dtype],
+        "shape": [int(offsets[-1]), emb_dim],
+        "data_offsets": [at, at + size],
+    }
+    text = json.dumps(fields).encode()
+    text += b" " * (-len(text) % 8)  # what follows is aligned, as safetensors' own writer does it
+    return len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in small.values())
+
+
+def _bytes(rows: Tensor) -> memoryview:
+    """The numbers of `rows` as they lie in a file; numpy has no bfloat16."""
+    return rows.contiguous().view(torch.uint8).numpy().data.cast("B")

@@ -1,0 +1,22 @@
+"""What a classifier takes for the messages of a split, from the artifacts that steps have left.
+
+Apart from `features.py`, because a classifier that is served needs no tables.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from lib.data.tables import TOKENS, load_table
+from lib.model.features.file import Features
+
+
+def split_inputs(tokens: Path, features: Path, split: str) -> Sequence[Sequence[int] | Tensor]:
+    """For each message its features where they are kept, otherwise its tokens.
+
+    tokens, features: the folders of both artifacts, with `<split>.parquet` and, where kept, `<split>.safetensors`.
+    """
+    table = load_table(tokens / f"{split}.parquet", TOKENS)
+    file = features / f"{split}.safetensors"
+    return Features(file, table["id"].tolist()) if file.exists() else list(table["tokens"])

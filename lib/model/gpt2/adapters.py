@@ -1,0 +1,62 @@
+"""Low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685): put beside a backbone's linear layers, and merged away.
+
+Here belong both, through peft. Which parameters learn is said in `classifier.py`. peft is imported where it is used: it
+takes seconds, and only recipes with `classifier.trainable` lora need it. What is saved and served has no adapters, so
+nothing that serves a classifier reaches this module.
+"""
+
+from collections.abc import Iterable
+
+from lib.model.gpt2.freezing import adapters
+from lib.model.gpt2.gpt import GPT
+
+ADAPTER = "default"  # peft's name for the only adapter that a layer has
+
+
+def add_adapters(
+    backbone: GPT, *, rank: int, alpha: float, dropout: float, layers: Iterable[str], blocks: int | None
+) -> None:
+    """Put an adapter beside each of the named linear layers of the last `blocks` blocks (None: all), in place.
+
+    A layer W then computes W x + (alpha / rank) B A dropout(x), with A (rank, inputs) drawn from torch's global
+    generator and B (outputs, rank) zero, so that nothing changes before the first step.
+
+    `layers` are names inside a block, such as "attention.qkv".
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    last = len(backbone.blocks)
+    first = 0 if blocks is None else max(0, last - blocks)
+    targets = [f"blocks.{index}.{layer}" for index in range(first, last) for layer in layers]
+    # peft's type says that alpha is whole; it only divides it by the rank.
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # type: ignore[arg-type]
+    inject_adapter_in_model(config, backbone, ADAPTER)
+
+
+def merge_adapters(backbone: GPT) -> None:
+    """Add each adapter's product to the weights of its layer and take it away, in place: the same function as before.
+
+    Nothing happens to a backbone without adapters. No parameter that had an adapter requires gradients afterwards.
+    """
+    if not adapters(backbone):
+        return
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(backbone.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, child = name.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, module.get_base_layer())
+
+
+def adapter_settings(backbone: GPT) -> dict[str, tuple[float, float]]:
+    """What the adapters' own numbers do not say, by layer: alpha / rank, and the probability of dropping an input."""
+    if not adapters(backbone):
+        return {}
+    from peft.tuners.lora import LoraLayer
+
+    return {
+        name: (module.scaling[ADAPTER], getattr(module.lora_dropout[ADAPTER], "p", 0.0))
+        for name, module in backbone.named_modules()
+        if isinstance(module, LoraLayer)
+    }

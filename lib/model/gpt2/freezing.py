@@ -1,0 +1,36 @@
+"""Freezing a GPT but for the part that a recipe names.
+
+Here belongs which parameters require gradients. What the names mean in blocks is in `trainable.py`; a classifier's head
+is its own business.
+"""
+
+from torch import nn
+
+from lib.model.gpt2.gpt import GPT
+from lib.model.trainable import Trainable, frozen_blocks
+
+
+def freeze_gpt(gpt: GPT, trainable: Trainable) -> int:
+    """Let only the named part learn: nothing (`head`); the final norm and the last block or two; everything; or the
+    adapters that the GPT has. Returns how many of the first blocks never learn, with the embeddings before them.
+
+    The output matrix, tied or not, learns with `all` only. Raises `ValueError` if there are no adapters to learn.
+    """
+    adapted = [index for index, block in enumerate(gpt.blocks) if adapters(block)]
+    if trainable == "lora" and not adapted:
+        raise ValueError("trainable is 'lora', and the GPT has no adapters: add them first")
+    lora_blocks = len(gpt.blocks) - adapted[0] if adapted else None
+    cut = frozen_blocks(trainable, len(gpt.blocks), lora_blocks=lora_blocks)
+    gpt.requires_grad_(trainable == "all")
+    if trainable == "lora":
+        for parameter in adapters(gpt):
+            parameter.requires_grad_(True)
+    elif trainable in ("last_block", "last_two_blocks"):
+        gpt.final_norm.requires_grad_(True)
+        gpt.blocks[cut:].requires_grad_(True)
+    return cut
+
+
+def adapters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of adapters that are not merged, which `adapters.py` adds under these names."""
+    return [parameter for name, parameter in module.named_parameters() if ".lora_" in name]

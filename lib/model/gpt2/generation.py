@@ -1,0 +1,266 @@
+"""Text generation: tokens in, the tokens that a GPT puts behind them out.
+
+Here belong choosing the next token and doing so for many texts at once. Encoding and decoding are `lib/text`'s, keys
+and values of earlier positions are kept by `KeyValues` in `gpt.py`.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lib.errors import MessagesError, RecipeError, WeightsError
+from lib.model.gpt2.gpt import GPT, KeyValues
+from lib.model.machine.threads import sensible_threads
+from lib.progress import Progress, silent
+
+LEAST_TEMPERATURE = 1e-6  # below it, logits divided by the temperature may not be finite; greedy is the same thing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the next token is chosen from its logits.
+
+    temperature: 0 takes the likeliest; above it tokens are drawn, the more evenly the higher it is.
+    top_k: draw from this many of the likeliest (None: from all), and from more if the last of them are equally likely.
+    top_p: draw from the fewest tokens whose probabilities add up to this much, in (0, 1]; see Holtzman et al. 2019,
+        "The Curious Case of Neural Text Degeneration", section 3.1. What `top_k` leaves counts as all.
+
+    Raises `RecipeError` for other values.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < math.inf:
+            raise RecipeError(
+                f"temperature is {self.temperature}: use 0 for the likeliest token, or a number from"
+                f" {LEAST_TEMPERATURE:f} to draw tokens"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise RecipeError(f"top_k is {self.top_k}: use a number of tokens from 1, or none to draw from all")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise RecipeError(f"top_p is {self.top_p}: use a probability above 0 and at most 1")
+
+    def tokens(self, logits: Tensor, generators: Sequence[torch.Generator]) -> list[int]:
+        """One token for each row of logits (rows, vocab_size) float32; rows draw from generators of their own.
+
+        Draws are `torch.multinomial`'s on the CPU, so a seed means the same on every device. Raises `WeightsError` if a
+        logit is not a number.
+        """
+        if logits.isnan().any():
+            raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
+        if self.temperature == 0:
+            return [int(token) for token in logits.argmax(dim=1)]
+        shares = self.probabilities(logits).cpu()
+        draws = (torch.multinomial(row, 1, generator=own) for row, own in zip(shares, generators, strict=True))
+        return [int(token) for token in draws]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """What tokens are drawn with, where the temperature is not 0: (rows, vocab_size) -> the same; rows sum to 1."""
+        if self.top_k is not None:
+            least = logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -math.inf)
+        shares = (logits / self.temperature).softmax(dim=1)
+        if self.top_p is None:
+            return shares
+        ordered, tokens = shares.sort(dim=1, descending=True, stable=True)
+        unneeded = ordered.cumsum(dim=1) - ordered >= self.top_p  # those before it are enough
+        unneeded[:, 0] = False
+        shares = shares.masked_fill(torch.zeros_like(unneeded).scatter(1, tokens, unneeded), 0)
+        return shares / shares.sum(dim=1, keepdim=True)
+
+
+@dataclass
+class _Text:
+    """A prompt and what has been put behind it."""
+
+    tokens: list[int]
+    start: int  # where the new ones begin
+    most: int  # new ones
+    end_token: int | None
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    open: bool = True
+
+    def add(self, token: int) -> None:
+        """Ends the text where the token says so, or where there are enough."""
+        if token == self.end_token:
+            self.open = False
+        else:
+            self.tokens.append(token)
+            self.open = self.added < self.most
+
+    @property
+    def added(self) -> int:
+        """How many new ones there are."""
+        return len(self.tokens) - self.start
+
+
+def generate(
+    gpt: GPT,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    end_token: int | None = None,
+    seed: int | None = None,
+    batch_size: int = 8,
+    cache: bool = True,
+    precision: str = "float32",
+    progress: Progress = silent,
+) -> list[list[int]]:
+    """The tokens that follow each prompt, without the prompt, on the device where `gpt` is.
+
+    A text is finished after `max_new_tokens`, or at `end_token`, which is not among its tokens: a shorter text met it.
+    `temperature`, `top_k` and `top_p` are explained in `Choice`. Where a text is longer than the context, its last part
+    is what the GPT sees, with positions counted from 0 again, as in the published code.
+
+    Prompts may have any lengths. A text does not depend on what else is in the batch: every prompt draws from its own
+    generator, seeded with `seed` (None: from the system), and nobody sees the padding. So equal prompts are
+    continued equally; several answers to one prompt take several seeds. (The last bits of a sum of floats depend on the
+    batch's shape. That shows where two tokens are equally likely to within them: hardly ever in float32, now and then
+    in bfloat16.)
+
+    Memory is that of `batch_size` texts: keys and values of each, and logits of its last position. Without `cache`
+    every token costs the whole text again; the logits are the same to within 1e-5. It is not used for what leaves the
+    context, nor by a GPT without causal mask, because earlier values change there with every new token.
+
+    `progress` counts tokens; a finished text counts as `max_new_tokens`. The GPT's mode is left as it was. Raises
+    `RecipeError` for a setting out of its range, `MessagesError` for an empty prompt, `WeightsError` for a token that
+    is not in the vocabulary.
+    """
+    choice = Choice(temperature, top_k, top_p)
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise RecipeError(f"{name} is {value}: use 1 or more")
+    _check_tokens(gpt.config.vocab_size, prompts, end_token)
+    texts = [_Text([*prompt], len(prompt), max_new_tokens, end_token) for prompt in prompts]
+    for text in texts:
+        text.generator.seed() if seed is None else text.generator.manual_seed(seed)
+
+    def report() -> None:
+        done = sum(text.added if text.open else max_new_tokens for text in texts)
+        progress(done, len(texts) * max_new_tokens, "tokens")
+
+    context_length, device = gpt.config.context_length, gpt.token_embedding.weight.device
+    ordered = sorted(texts, key=lambda text: min(text.start, context_length))  # similar lengths need little padding
+    was_training = gpt.training
+    gpt.eval()
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    try:
+        with torch.inference_mode(), sensible_threads(gpt.config.emb_dim), autocast:
+            for start in range(0, len(ordered), batch_size):
+                batch = ordered[start : start + batch_size]
+                if cache and gpt.config.causal_mask:
+                    _write_cached(gpt, [text for text in batch if text.start <= context_length], choice, report)
+                _write(gpt, [text for text in batch if text.open], choice, report)
+    finally:
+        gpt.train(was_training)
+    return [text.tokens[text.start :] for text in texts]
+
+
+def _check_tokens(vocab_size: int, prompts: Sequence[Sequence[int]], end_token: int | None) -> None:
+    for number, prompt in enumerate(prompts, start=1):
+        if not len(prompt):
+            raise MessagesError(f"prompt {number} has no tokens: leave empty texts out")
+        for token in (min(prompt), max(prompt)):
+            if not 0 <= token < vocab_size:
+                raise WeightsError(
+                    f"prompt {number} has the token {token}, and the model knows {vocab_size} tokens (from 0): use"
+                    " weights that were made with this encoding"
+                )
+    if end_token is not None and not 0 <= end_token < vocab_size:
+        raise WeightsError(
+            f"end_token is {end_token}, and the model knows {vocab_size} tokens (from 0): it would never come"
+        )
+
+
+def _write_cached(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable[[], None]) -> None:
+    """Adds to each text until it is finished or longer than the context; all have no new tokens yet."""
+    if not texts:
+        return
+    context_length = gpt.config.context_length
+    tokens, padding = _padded_left([text.tokens for text in texts], gpt)
+    steps = max(min(text.most - 1, context_length - text.start) for text in texts)
+    caches = [KeyValues(tokens.shape[1] + steps) for _ in gpt.blocks]
+    going = list(range(len(texts)))  # the rows that still matter
+    while True:
+        _choose(texts, going, next_logits(gpt, tokens, padding, caches), choice)
+        report()
+        going = [row for row in going if texts[row].open and len(texts[row].tokens) <= context_length]
+        if not going:
+            return
+        if 2 * len(going) <= len(texts):  # copying what is kept then costs less than the rows that go
+            rows = torch.tensor(going, device=tokens.device)
+            for cache in caches:
+                cache.keep(rows)
+            padding = None if padding is None else padding[rows]
+            texts, going = [texts[row] for row in going], list(range(len(going)))
+        tokens = torch.tensor([text.tokens[-1:] for text in texts], device=tokens.device)
+
+
+def _write(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable[[], None]) -> None:
+    """Adds to each text until it is finished, from as much of it as the context holds."""
+    while texts:
+        tokens, padding = _padded_left([text.tokens[-gpt.config.context_length :] for text in texts], gpt)
+        _choose(texts, range(len(texts)), next_logits(gpt, tokens, padding), choice)
+        report()
+        texts = [text for text in texts if text.open]
+
+
+def _choose(texts: Sequence[_Text], rows: Sequence[int], logits: Tensor, choice: Choice) -> None:
+    """Adds a token to the texts in these rows of the logits."""
+    chosen = [texts[row] for row in rows]
+    wanted = logits if len(rows) == len(texts) else logits[rows]
+    for text, token in zip(chosen, choice.tokens(wanted, [text.generator for text in chosen]), strict=True):
+        text.add(token)
+
+
+def _padded_left(sequences: Sequence[Sequence[int]], gpt: GPT) -> tuple[Tensor, Tensor | None]:
+    """Tokens (batch, longest) int64 with each row's text at its end, and `next_logits`'s padding, on `gpt`'s device."""
+    device = gpt.token_embedding.weight.device
+    longest = max(len(sequence) for sequence in sequences)
+    padding = [longest - len(sequence) for sequence in sequences]
+    rows = [[0] * missing + [*sequence] for missing, sequence in zip(padding, sequences, strict=True)]
+    return torch.tensor(rows, device=device), torch.tensor(padding, device=device) if any(padding) else None
+
+
+def next_logits(
+    gpt: GPT, tokens: Tensor, padding: Tensor | None = None, caches: Sequence[KeyValues] | None = None
+) -> Tensor:
+    """Logits of the token behind each row: tokens (batch, length) int64 -> (batch, vocab_size) float32.
+
+    padding: (batch,) int64, how many places at the left of each row hold no text; None: none in any row. With
+    `caches`, one for each block, `tokens` follow those in them and join them, and the padding is that of the whole row.
+    """
+    length = tokens.shape[1]
+    before = caches[0].length if caches else 0
+    places = torch.arange(before + length, device=tokens.device)
+    positions, mask = places[before:], None
+    if padding is not None:
+        # Clamped: padding has no position, nor has what is added to a row that nobody reads any more.
+        positions = (positions - padding[:, None]).clamp(0, gpt.config.context_length - 1)
+        mask = _mask(places, places[before:], padding, causal=gpt.config.causal_mask)
+    x = gpt.embed(tokens, positions)
+    for block, cache in zip(gpt.blocks, caches or itertools.repeat(None, len(gpt.blocks)), strict=True):
+        x = block(x, mask, cache)
+    return gpt.logits(gpt.final_norm(x[:, -1])).float()
+
+
+def _mask(places: Tensor, new: Tensor, padding: Tensor, *, causal: bool) -> Tensor:
+    """Which places each new one sees, (batch, 1, new, places) bool: text, and itself.
+
+    Itself even where it is padding: not every attention kernel gives numbers to a row that sees nothing.
+    """
+    itself = places == new[:, None]  # (new, places)
+    earlier = places <= new[:, None] if causal else torch.ones_like(itself)
+    text = places >= padding[:, None, None, None]  # (batch, 1, 1, places)
+    return text & earlier | itself

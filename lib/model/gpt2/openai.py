@@ -1,0 +1,239 @@
+"""OpenAI's own release of GPT-2: four folders of seven files, with TensorFlow checkpoints.
+
+Here belong what these folders contain, how their tensors are called, and fetching one. Reading TensorFlow's format is
+`tensor_bundle.py`'s; making a GPT of it is `pretrained.py`'s.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BufferedRandom
+from pathlib import Path
+from typing import cast
+
+from lib.data.source.transfer import AddressError, Partial, claimed, fetch, forget
+from lib.errors import ChecksumError, SourceError, WeightsError
+from lib.files.checksum import file_sha256
+from lib.files.disk import disk_full_is_clear
+from lib.model.gpt2.sizes import GPTConfig
+from lib.model.weights.folder import CONFIG, read_fields, whole_number
+from lib.progress import Progress, silent
+
+HPARAMS = "hparams.json"
+CHECKPOINT = "model.ckpt"  # prefix of the three files that TensorFlow wrote
+DATA = f"{CHECKPOINT}.data-00000-of-00001"
+INDEX = f"{CHECKPOINT}.index"
+FILES = ("checkpoint", "encoder.json", HPARAMS, DATA, INDEX, f"{CHECKPOINT}.meta", "vocab.bpe")
+WEIGHTS_FILES = (HPARAMS, INDEX, DATA)  # those that the weights are made of
+
+ADDRESSES = (  # of which the first that answers is used
+    "https://openaipublic.blob.core.windows.net/gpt-2/models",
+    "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2",
+)
+SIZE_LIMIT = 8 * 2**30  # bytes of one file; the largest has 6.2e9
+TIMEOUT_SECONDS = 30.0  # without any byte from the server
+EPSILON = 1e-5  # of norms: a constant in OpenAI's gpt-2/src/model.py
+
+LOGGER = logging.getLogger(__name__)
+
+# SHA-256 as others who fetched them have published. The encoding's two files are the same for all sizes, and the same
+# as vocab.json and merges.txt on the hub.
+_ENCODING = {
+    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+}
+_SMALL = {
+    "checkpoint": "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb",
+    HPARAMS: "d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318",
+    DATA: "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
+    INDEX: "71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687",
+    f"{CHECKPOINT}.meta": "4668c448fa11531fd6700460487f73e82d3272960cea942252f8744bf225c77b",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """One of the four models: OpenAI's name of it, ours of its shape, where it lies, which of its files are pinned."""
+
+    name: str
+    size: str
+    addresses: tuple[str, ...] = ADDRESSES  # of the folder above the model's
+    sha256: Mapping[str, str] = field(default_factory=lambda: _ENCODING)  # by file
+
+
+RELEASES = {
+    release.name: release
+    for release in (
+        Release("124M", "gpt2-small", sha256=_ENCODING | _SMALL),
+        Release("355M", "gpt2-medium"),
+        Release("774M", "gpt2-large"),
+        Release("1558M", "gpt2-xl"),
+    )
+}
+
+
+def is_openai_folder(folder: Path) -> bool:
+    """Whether a folder is laid out as OpenAI's are, rather than as Hugging Face's."""
+    return any((folder / name).is_file() for name in WEIGHTS_FILES) and not (folder / CONFIG).is_file()
+
+
+def read_hparams(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
+    """The shape that `folder`/hparams.json says; raises `WeightsError` if it is missing or says none."""
+    file = folder / HPARAMS
+    if not file.is_file():
+        raise WeightsError(f"{file} does not exist: OpenAI's folders have {', '.join(WEIGHTS_FILES)}")
+    fields = read_fields(file)
+    n_ctx, n_embd, n_head, n_layer, n_vocab = (
+        whole_number(fields, name, f"{file}") for name in ("n_ctx", "n_embd", "n_head", "n_layer", "n_vocab")
+    )
+    try:
+        return GPTConfig(n_ctx, n_embd, n_head, n_layer, n_vocab, dropout=dropout, layer_norm_epsilon=EPSILON)
+    except ValueError as error:
+        raise WeightsError(f"{file} describes no GPT: {error}") from error
+
+
+def hugging_face_name(variable: str) -> str:
+    """What transformers calls one of OpenAI's variables: model/h0/attn/c_attn/w -> h.0.attn.c_attn.weight.
+
+    Anything else stays as it is, to be listed as unexpected.
+    """
+    found = re.fullmatch(r"model/(?:h(?P<block>\d+)/)?(?P<part>[a-z0-9_/]+?)(?:/(?P<kind>[gbw]))?", variable)
+    if found is None or (found["kind"] is None) != (found["part"] in ("wte", "wpe")):
+        return variable
+    block = f"h.{found['block']}." if found["block"] else ""
+    return f"{block}{found['part'].replace('/', '.')}.{'bias' if found['kind'] == 'b' else 'weight'}"
+
+
+def release_identity(release: Release) -> dict[str, str]:
+    """What tells a release from every other in a cache key; where its files are pinned, the same as for a local copy.
+
+    Otherwise the name of the release, because nothing more is known of its files before they are here.
+    """
+    pinned = {name: release.sha256[name] for name in WEIGHTS_FILES if name in release.sha256}
+    return pinned if len(pinned) == len(WEIGHTS_FILES) else {"openai": release.name}
+
+
+def fetch_release(
+    release: Release,
+    folder: Path,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    progress: Progress = silent,
+    warn: Callable[[str], None] = LOGGER.warning,
+) -> None:
+    """Put the seven files into `folder`; those that are there already stay, if they are pinned and right or not pinned.
+
+    A transfer that broke off is gone on with by the next call, also of another process. Files that are not pinned are
+    checked against the server's Content-MD5 where it sends one; what they hold besides has checksums of its own, which
+    `tensor_bundle.py` checks.
+
+    Args:
+        release: which one; its addresses are tried in order, each once.
+        folder: is made if it is not there.
+        timeout: seconds without any byte from a server.
+        progress: of each file, in bytes.
+        warn: gets one sentence for each address that fails before another is tried.
+
+    Raises:
+        SourceError: no address has one of the files; `temporary` says whether trying again later may help.
+        ChecksumError: a file is another one than it should be.
+        StoreError: the disk is full.
+    """
+    with disk_full_is_clear(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            if not _is_there(folder / name, release.sha256.get(name), warn):
+                _fetch_file(name, release, folder, timeout, progress, warn)
+    with suppress(OSError):  # never made, or another process is at it
+        _scratch(folder).rmdir()
+
+
+def _is_there(file: Path, sha256: str | None, warn: Callable[[str], None]) -> bool:
+    if not file.is_file():
+        return False
+    if sha256 is None or file_sha256(file) == sha256:
+        return True
+    warn(f"{file} is not the file that OpenAI published (its sha256 differs); fetching it again")
+    return False
+
+
+def _fetch_file(
+    name: str,
+    release: Release,
+    folder: Path,
+    timeout: float,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> None:
+    """From the first address that has it; each is tried once."""
+    failures: list[str] = []
+    temporary = False
+    addresses = [f"{base}/{release.name}/{name}" for base in release.addresses]
+    for address in addresses:
+        try:
+            with claimed(address, _scratch(folder)) as partial:
+                fetch(address, partial, size_limit=SIZE_LIMIT, timeout=timeout, progress=progress)
+                _check(partial, address, release.sha256.get(name))
+                _keep(partial, folder / name)
+            for tried in addresses:  # also those that were cut off before this one answered: nobody goes on with them
+                forget(tried, _scratch(folder))
+            return
+        except AddressError as error:
+            temporary = temporary or error.temporary
+            failures.append(f"{address} {error}")
+            if address != addresses[-1]:
+                warn(f"{failures[-1]}; trying the next address")
+    raise SourceError(
+        f"OpenAI's {release.name} cannot be had: {', and '.join(failures)}; try again later, or fetch its seven files"
+        " by hand into a folder and set model.weights to that folder",
+        temporary=temporary,
+    )
+
+
+def _check(partial: Partial, address: str, sha256: str | None) -> None:
+    """Compare the whole file with what is known of it; a wrong one is removed, so that no call goes on from it.
+
+    Raises ChecksumError.
+    """
+    told = partial.validators().get("content_md5")
+    try:
+        md5 = None if told is None else base64.b64decode(told, validate=True).hex()
+    except binascii.Error:
+        md5 = None  # not a Content-MD5 (RFC 1864); what is inside the files has checksums of its own
+    for algorithm, wanted, whose in (("sha256", sha256, "others have published"), ("md5", md5, "its server announces")):
+        partial.file.seek(0)
+        if (
+            wanted is not None
+            and hashlib.file_digest(cast(BufferedRandom, partial.file), algorithm).hexdigest() != wanted
+        ):
+            partial.remove()
+            raise ChecksumError(
+                f"The file from {address} does not have the {algorithm} that {whose} ({wanted}): it was changed or"
+                " damaged on its way; run again, or fetch the folder from elsewhere and set model.weights to it"
+            )
+
+
+def _keep(partial: Partial, file: Path) -> None:
+    """Give the finished file its name; a private one, which has none, is copied."""
+    partial.file.flush()
+    if partial.path is None:
+        unfinished = file.with_name(f".{file.name}.unfinished")
+        partial.file.seek(0)
+        with unfinished.open("wb") as copy:
+            shutil.copyfileobj(partial.file, copy)
+        unfinished.replace(file)
+    else:
+        partial.path.replace(file)
+        partial.remove()
+
+
+def _scratch(folder: Path) -> Path:
+    return folder / ".partial"

@@ -1,0 +1,114 @@
+"""Pretrained weights: a GPT to and from a folder in Hugging Face layout.
+
+Here belong the names that transformers gives to GPT-2's tensors. What `config.json` says is read in `folder.py`;
+weights that lie elsewhere or otherwise are loaded in `pretrained.py`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lib.errors import WeightsError
+from lib.model.gpt2.config import read_config, write_config
+from lib.model.gpt2.gpt import GPT, Block, empty_gpt
+from lib.model.gpt2.sizes import GPTConfig
+from lib.model.weights.folder import WEIGHTS, weights_files
+from lib.model.weights.tensors import Safetensors, StoredTensors, fill_tensors, write_tensors
+
+PREFIX = "transformer."  # there when the language model was saved, absent when only its trunk was
+OUTPUT = "lm_head.weight"
+MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that older versions saved as buffers
+COMPARED_ROWS = 4096  # of two large matrices at once
+
+
+def save_gpt(gpt: GPT, folder: Path) -> None:
+    """Write `folder`/config.json and model.safetensors, which transformers' GPT2LMHeadModel can read too.
+
+    The folder exists already. A tied output matrix is left out, because it is the token embedding.
+    """
+    write_config(gpt.config, folder)
+    tensors = {name if name == OUTPUT else PREFIX + name: tensor for name, tensor in named_tensors(gpt).items()}
+    write_tensors(folder / WEIGHTS, tensors)
+
+
+def load_gpt(folder: Path, *, dropout: float = 0.0, causal_mask: bool = True, device: str = "cpu") -> GPT:
+    """Read a GPT from `folder`: float32, in training mode, every parameter trainable.
+
+    Without `causal_mask` every position sees all others, whatever config.json says.
+
+    Raises `WeightsError` if a file is missing or damaged, if the network is no GPT-2, or if tensors are
+    missing, unexpected or of the wrong shape (all of them are listed).
+    """
+    config = read_config(folder, dropout=dropout)
+    if not causal_mask:
+        config = replace(config, causal_mask=False)
+    return filled_gpt(config, Safetensors(weights_files(folder))).to(device)
+
+
+def filled_gpt(
+    config: GPTConfig,
+    stored: StoredTensors,
+    *,
+    own_name: Callable[[str], str] = lambda name: name,
+    expected: str = "the config.json beside it",
+) -> GPT:
+    """A GPT with stored numbers, float32 on the CPU, in training mode; never more than it and one tensor is in memory.
+
+    `own_name` turns a stored name into one of transformers'. `expected` says in errors where `config` comes from.
+    Raises `WeightsError` as `load_gpt` does.
+    """
+    gpt = empty_gpt(config)
+
+    def wanted(name: str) -> str | None:
+        plain = own_name(name).removeprefix(PREFIX)
+        computed = MASKS.fullmatch(plain) or (plain == OUTPUT and config.tied_output)
+        return None if computed else plain
+
+    fill_tensors(named_tensors(gpt), stored, own_name=wanted, expected=expected)
+    if config.tied_output:
+        _require_tied_output(gpt, stored)
+    return gpt
+
+
+def named_tensors(gpt: GPT) -> dict[str, Tensor]:
+    """GPT-2's tensors under transformers' names, as views: writing to one writes to the network.
+
+    transformers keeps GPT-2's original "Conv1D" layout, (inputs, outputs); torch's linear layers have it the
+    other way round. An output matrix is there if it is not the token embedding.
+    """
+    tensors = {"wte.weight": gpt.token_embedding.weight, "wpe.weight": gpt.position_embedding.weight}
+    for index, block in enumerate(gpt.blocks):
+        assert isinstance(block, Block)
+        parts: dict[str, nn.Linear | nn.LayerNorm] = {
+            "ln_1": block.attention_norm,
+            "attn.c_attn": block.attention.qkv,
+            "attn.c_proj": block.attention.projection,
+            "ln_2": block.mlp_norm,
+            "mlp.c_fc": block.mlp.expansion,
+            "mlp.c_proj": block.mlp.projection,
+        }
+        for name, part in parts.items():
+            weight = part.weight.t() if isinstance(part, nn.Linear) else part.weight
+            tensors[f"h.{index}.{name}.weight"] = weight
+            tensors[f"h.{index}.{name}.bias"] = part.bias
+    tensors |= {"ln_f.weight": gpt.final_norm.weight, "ln_f.bias": gpt.final_norm.bias}
+    if gpt.output is not None:
+        tensors[OUTPUT] = gpt.output.weight
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _require_tied_output(gpt: GPT, stored: StoredTensors) -> None:
+    """Refuse an output matrix that is another one than the token embedding where config.json says that it is that."""
+    if OUTPUT not in stored.contents():
+        return
+    embedding, output = gpt.token_embedding.weight.detach(), stored.read(OUTPUT)
+    rows = [slice(start, start + COMPARED_ROWS) for start in range(0, len(embedding), COMPARED_ROWS)]
+    if embedding.shape != output.shape or not all(torch.equal(embedding[some], output[some].float()) for some in rows):
+        raise WeightsError(
+            f"{stored.where} has an output matrix ({OUTPUT}) that differs from the token embedding, and its config.json"
+            " says that one matrix is both (tie_word_embeddings): use the weights of a GPT-2, or say false there"
+        )

@@ -1,0 +1,90 @@
+"""A folder of weights in Hugging Face layout, as far as it can be understood without torch.
+
+This module knows which files such a folder has. What a GPT-2's `config.json` says is in `lib.model.gpt2.config`,
+tensors are in `tensors.py`; other places that weights come from, and what identifies each, are in `lib.model.places`.
+"""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from lib.errors import WeightsError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # in place of it: which file has which tensor
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+CONVERTED = "gpt2-safetensors"  # where the command that converts a pickle writes
+
+
+def weights_file(folder: Path) -> Path:
+    """The one file with the tensors; raises `WeightsError` if it is not there, and says what is there instead."""
+    return existing(folder, WEIGHTS)
+
+
+def weights_files(folder: Path) -> list[Path]:
+    """The file with the tensors, or the files that share them out, in the order of their names.
+
+    Raises `WeightsError` if one of them is missing, and says what is there instead.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [existing(folder, WEIGHTS)]
+    return [existing(folder, name) for name in shards(folder / INDEX)]
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of tensors lists; raises `WeightsError` if it is none."""
+    files = read_fields(index).get("weight_map")
+    names = sorted(set(files.values())) if isinstance(files, dict) and all(map(_is_name, files.values())) else []
+    if not names:
+        raise WeightsError(f"{index} must map names of tensors to names of files beside it: get it again")
+    return names
+
+
+def pickle_refusal(where: str, source: str, *, revision: str | None = None) -> WeightsError:
+    """For weights that exist only as a pickle: what to do. `source`: what transformers' `from_pretrained` is given."""
+    chosen = "" if revision is None else f", revision={json.dumps(revision)}"
+    load = f"GPT2LMHeadModel.from_pretrained({json.dumps(source, ensure_ascii=False)}{chosen})"
+    script = f'from transformers import GPT2LMHeadModel; {load}.save_pretrained("{CONVERTED}")'
+    return WeightsError(
+        f"{where} has its weights only as a pickle ({PICKLES[0]}), which can run any code when it is opened, and is not"
+        f" read here: if you trust it, convert it with `python -c {shlex.quote(script)}` where transformers and torch"
+        f" are installed, and set model.weights to {CONVERTED}"
+    )
+
+
+def read_fields(file: Path) -> dict[str, Any]:
+    """The file's JSON object; raises `WeightsError` if it is none."""
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise WeightsError(f"{file} is not JSON ({error}): get the file again") from error
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{file} is not a JSON object: get the file again")
+    return fields
+
+
+def whole_number(fields: dict[str, Any], field: str, where: str) -> int:
+    """A field that must be a whole number; raises `WeightsError` if it is not."""
+    value = fields.get(field)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use the file of a GPT-2")
+    return value
+
+
+def _is_name(file: Any) -> bool:
+    return isinstance(file, str) and Path(file).name == file
+
+
+def existing(folder: Path, name: str) -> Path:
+    """A file of the folder; raises `WeightsError` if it is not there, and says what is there instead."""
+    file = folder / name
+    if file.is_file():
+        return file
+    if name == WEIGHTS and any((folder / pickle).is_file() for pickle in PICKLES):
+        raise pickle_refusal(f"{folder}", f"{folder}")
+    raise WeightsError(
+        f"{file} does not exist: a folder of weights must have {CONFIG} and {WEIGHTS}, in the layout that"
+        " Hugging Face's transformers saves a GPT-2 in"
+    )

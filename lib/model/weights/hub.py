@@ -1,0 +1,324 @@
+"""A repository on a Hugging Face hub: which of its commits is meant, and that commit's weights in the local cache.
+
+Here belongs everything that asks a hub. It is done by huggingface_hub, with its own cache and its own environment
+variables (HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN, HF_HOME and more); no other module imports it, and this one only when
+something must be asked, so that a run whose steps are all cached starts without it. Which files are wanted is
+`folder.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lib.data.source.transfer import SERVER_ERRORS, TEMPORARY_REFUSALS
+from lib.errors import ChecksumError, SourceError, StoreError, WeightsError
+from lib.files.checksum import file_sha256
+from lib.files.disk import FULL, disk_full_is_clear
+from lib.model.weights.folder import CONFIG, INDEX, PICKLES, WEIGHTS, pickle_refusal, shards
+from lib.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAIN = "main"
+LOOK_SECONDS = 10.0  # without an answer, while only headers are asked for
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+INVALID_TOKEN = "Invalid credentials in Authorization header"  # as hubs say it
+
+# OpenAI's four models as the hub has them, at the commits that others' code pins too.
+KNOWN_COMMITS = {
+    "openai-community/gpt2": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+    "openai-community/gpt2-medium": "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+    "openai-community/gpt2-large": "32b71b12589c2f8d625668d2335a01cac3249519",
+    "openai-community/gpt2-xl": "15ea56dee5df4983c59b2538573817e1667135e2",
+}
+KNOWN_SIZES = {  # and their shapes
+    "openai-community/gpt2": "gpt2-small",
+    "openai-community/gpt2-medium": "gpt2-medium",
+    "openai-community/gpt2-large": "gpt2-large",
+    "openai-community/gpt2-xl": "gpt2-xl",
+}
+KNOWN_SHA256 = {  # of model.safetensors, by commit, where it is published
+    "607a30d783dfa663caf39e06633721c8d4cfcd7e": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+    "15ea56dee5df4983c59b2538573817e1667135e2": "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
+}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository, and which state of it: a branch, a tag or a commit (None: the known commit, else `main`)."""
+
+    name: str  # owner/name
+    revision: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The revision, once it is clear what None stands for."""
+        return self.revision or KNOWN_COMMITS.get(self.name, MAIN)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, which needs no network to be known."""
+        return COMMIT.fullmatch(self.wanted) is not None
+
+
+def is_repository(weights: str) -> bool:
+    """Whether this can be the name of a repository."""
+    return NAME.fullmatch(weights) is not None and ".." not in weights and "--" not in weights
+
+
+def commit_of(repository: Repository) -> str:
+    """The commit, 40 hexadecimal digits; asks the hub if a branch or a tag is meant.
+
+    With HF_HUB_OFFLINE the answer is the one that the cache remembers. Raises `SourceError` if there is no answer, or
+    no such repository or revision; the sentence says to pin `model.revision` where that would help.
+    """
+    if repository.pinned:
+        return repository.wanted
+    hub = _hub()
+    if hub.constants.is_offline_mode():
+        reference = _cache(repository) / "refs" / repository.wanted
+        if not reference.is_file():
+            raise SourceError(
+                f"{_words(repository)} stands for a commit that only the hub knows, and HF_HUB_OFFLINE is set: set"
+                " model.revision to the commit (40 digits from 0-9 and a-f)"
+            )
+        return reference.read_text(encoding="utf-8").strip()
+    with _clear_errors(repository, hint="; set model.revision to a commit, which needs no answer"):
+        return _look(repository, CONFIG, repository.wanted).commit
+
+
+def fetch_config(repository: Repository, commit: str) -> Path:
+    """The folder in the hub's cache that has the commit's config.json; fetches it if it is not there.
+
+    Raises `SourceError` (`temporary` if trying again later may help) or, for a full disk, `StoreError`.
+    """
+    folder = _fetched(repository, commit, CONFIG, silent).parent
+    if not repository.pinned:  # for `commit_of` without a network; huggingface_hub does the same for names it is given
+        reference = _cache(repository) / "refs" / repository.wanted
+        with disk_full_is_clear(reference.parent), _clear_errors(repository):
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(commit, encoding="utf-8")
+    return folder
+
+
+def fetch_weights(repository: Repository, commit: str, *, progress: Progress = silent) -> Path:
+    """The folder in the hub's cache that has the commit's config.json and safetensors; fetches what is not there.
+
+    `progress` hears of each file, in bytes. Files whose SHA-256 the hub tells, or that is known here, are checked.
+
+    Raises:
+        SourceError: something cannot be had; `temporary` says whether trying again later may help.
+        WeightsError: the repository has no safetensors.
+        ChecksumError: a file in the cache has other bytes than it should.
+        StoreError: the disk is full.
+    """
+    folder = fetch_config(repository, commit)
+    name = next((name for name in (WEIGHTS, INDEX) if (folder / name).is_file()), None)
+    name = name or next((name for name in (WEIGHTS, INDEX) if _has(repository, commit, name)), None)
+    if name is None:
+        if any(_has(repository, commit, pickle) for pickle in PICKLES):
+            raise pickle_refusal(repository.name, repository.name, revision=commit)
+        raise WeightsError(f"{repository.name} has neither {WEIGHTS} nor {INDEX}: name a repository of a GPT-2")
+    file = _fetched(repository, commit, name, progress)
+    if name == WEIGHTS:
+        _check(file, KNOWN_SHA256.get(commit) if repository.name in KNOWN_COMMITS else None)
+        return folder
+    for shard in shards(file):
+        _check(_fetched(repository, commit, shard, progress), None)
+    return folder
+
+
+def _hub() -> Any:
+    """huggingface_hub, which reads its environment when it is imported.
+
+    Without its own say it sends no telemetry, and fetches large files by HTTP from where the hub redirects to: not by
+    Xet, which asks further hosts that a mirror does not have, and goes on with no cut transfer.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    import huggingface_hub.constants
+
+    return huggingface_hub
+
+
+def _cache(repository: Repository) -> Path:
+    """The repository's folder in the hub's cache."""
+    constants = _hub().constants
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.name.replace('/', '--')}"
+
+
+def _fetched(repository: Repository, commit: str, name: str, progress: Progress) -> Path:
+    """One file of the commit, from the cache or from the hub."""
+    file = _cache(repository) / "snapshots" / commit / name
+    if file.is_file():
+        return file
+    hub = _hub()
+    with disk_full_is_clear(Path(hub.constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
+        # Asking first finds out whether a token is needed, and fails at once where huggingface_hub would try for long.
+        looked = _look(repository, name, commit)
+        path = hub.hf_hub_download(
+            repository.name,
+            name,
+            revision=commit,
+            endpoint=hub.constants.ENDPOINT,
+            cache_dir=hub.constants.HF_HUB_CACHE,
+            token=looked.token,
+            tqdm_class=_bar(progress),
+        )
+    return Path(path)
+
+
+def _has(repository: Repository, commit: str, name: str) -> bool:
+    """Whether the commit has this file."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    with _clear_errors(repository, file=name):
+        try:
+            _look(repository, name, commit)
+        except EntryNotFoundError:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Which commit a file that was asked for is of, and the token that the hub wanted for that (False: none)."""
+
+    commit: str
+    token: str | bool
+
+
+def _look(repository: Repository, name: str, revision: str) -> _Looked:
+    """Ask for a file's headers: without a token first, so that none is sent where none is needed."""
+    hub = _hub()
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
+
+    url = hub.hf_hub_url(repository.name, name, revision=revision, endpoint=hub.constants.ENDPOINT)
+    token: str | bool = False
+    try:
+        told = hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS)
+    except (EntryNotFoundError, RevisionNotFoundError):
+        raise
+    except HfHubHTTPError as error:
+        token = hub.get_token() or False
+        if error.response.status_code not in (401, 403, 404) or not token:
+            raise
+        told = hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS)
+    if told.commit_hash is None:
+        _refuse_non_hub()
+    return _Looked(told.commit_hash, token)
+
+
+def _check(file: Path, sha256: str | None) -> None:
+    """Compare a file with its checksum, which large files in the cache are named by; raises ChecksumError."""
+    # The first link's target has that name. It may be a link itself, to what repositories share, which has another.
+    stored = file.parent / file.readlink() if file.is_symlink() else file
+    wanted = sha256 or (stored.name if SHA256.fullmatch(stored.name) else None)
+    if wanted is not None and file_sha256(file) != wanted:
+        raise ChecksumError(
+            f"{file.resolve()} in the hub's cache was changed or damaged: its sha256 is not {wanted}; remove that file"
+            " and run again"
+        )
+
+
+def _bar(progress: Progress) -> Any:
+    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`.
+
+    That it has `update_transfer` says that one bar is enough where Xet, if the environment asks for it, would make two.
+    """
+
+    class Bar:
+        def __init__(self, *, total: int | None = None, initial: int = 0, **words: object) -> None:  # noqa: ARG002
+            self.total, self.n = total, initial
+
+        def update(self, more: float = 1) -> None:
+            self.n += int(more)
+            progress(self.n, self.total, "bytes")
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            """Nothing to tidy."""
+
+        close = refresh = set_description = lambda self, *args, **kwargs: None
+        update_transfer = set_postfix_str = set_transfer_postfix_str = lambda self, *args, **kwargs: None
+
+    return Bar
+
+
+@contextmanager
+def _clear_errors(repository: Repository, *, file: str = CONFIG, hint: str = "") -> Iterator[None]:
+    """Turn what a hub, the way to it or the cache may answer into one sentence; `hint` ends it where waiting helps."""
+    import httpx2  # huggingface_hub's own client, whose errors it passes on
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    constants = _hub().constants
+    what = f"{_words(repository)} cannot be fetched from {constants.ENDPOINT}"
+    later = hint or "; run again, or set model.weights to a local folder"
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise SourceError(
+            f"{_words(repository)}: {file} is not in the hub's cache in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE is"
+            " set: run once without it, or set model.weights to a local folder"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        temporary = status in TEMPORARY_REFUSALS or status >= SERVER_ERRORS
+        reason = f"it answered {status}{later}" if temporary else _refusal(error.response, file)
+        raise SourceError(f"{what}: {reason}", temporary=temporary) from error
+    except (httpx2.HTTPError, LocalEntryNotFoundError) as error:
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+        reason = str(cause) or type(cause).__name__
+        raise SourceError(f"{what}: the connection failed ({reason}){later}", temporary=True) from error
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        if error.errno is None:  # huggingface_hub's own: fewer or more bytes than announced
+            raise SourceError(f"{what}: not all of {file} came{later}", temporary=True) from error
+        raise StoreError(
+            f"The hub's cache in {constants.HF_HUB_CACHE} cannot be used ({error.strerror}): set HF_HOME to a folder"
+            " that can be written"
+        ) from error
+
+
+def _refusal(answer: httpx2.Response, file: str) -> str:
+    """Why the hub said no, and what to do."""
+    status, code = answer.status_code, answer.headers.get("X-Error-Code")
+    if code == "EntryNotFound":
+        return f"it has no {file}; name a repository of a GPT-2"
+    if code == "RevisionNotFound":
+        return "there is no such revision; check model.revision"
+    if code == "GatedRepo":
+        return "it is gated; accept its conditions on its page, and set HF_TOKEN to a token of that account"
+    if answer.headers.get("X-Error-Message") == INVALID_TOKEN:
+        return "the token in HF_TOKEN is not valid; set another, or none if the repository is public"
+    if status in (401, 404):
+        return (
+            "there is no such repository, or only for those who may read it (and no such folder here); check"
+            " model.weights, or set HF_TOKEN to a token that may read it"
+        )
+    if status == 403:
+        return "the token in HF_TOKEN may not read it; set one that may"
+    return f"it answered {status}; set model.weights to a local folder"
+
+
+def _refuse_non_hub() -> NoReturn:
+    raise SourceError(
+        f"{_hub().constants.ENDPOINT} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check HF_ENDPOINT"
+        " and the proxy, or set model.weights to a local folder"
+    )
+
+
+def _words(repository: Repository) -> str:
+    return f"{repository.name} at {repository.wanted}"

@@ -1,0 +1,34 @@
+"""What lies beside a model's weights as JSON: the recipe that it was trained with, and more.
+
+Here belongs reading such a file field by field, without the classes that wrote it: where a model is served they are
+not there. A wrong file is an error in one sentence.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lib.errors import WeightsError
+from lib.model.weights.folder import read_fields
+
+RECIPE = "recipe.json"  # the resolved recipe
+
+
+class SavedFields:
+    """The fields of one JSON object in a file; raises `WeightsError` if there is none."""
+
+    def __init__(self, file: Path) -> None:
+        if not file.is_file():
+            raise WeightsError(f"{file} does not exist: a model's folder must have it, so train the model again")
+        self._file, self._fields = file, read_fields(file)
+
+    def get(self, path: str, kind: Any) -> Any:
+        """The value at a dotted path, such as "encoding.name"; raises `WeightsError` if it is no `kind`.
+
+        `kind` is what `isinstance` takes. A field that is not there is None; true and false are not numbers.
+        """
+        value: Any = self._fields
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise WeightsError(f"{self._file} has {path} = {value!r}: train the model again")
+        return value

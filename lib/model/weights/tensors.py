@@ -1,0 +1,166 @@
+"""Files of named tensors: safetensors written and read, and tensors copied into a network that expects exact names.
+
+Here belongs what pretrained weights, classifiers and checkpoints share. What the names mean is their
+business; TensorFlow's files are read in `tensor_bundle.py`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lib.errors import WeightsError
+from lib.files.disk import disk_full_is_clear
+
+# safetensors' names of the types.
+TYPES = {
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+FLOATING = frozenset({"F64", "F32", "F16", "BF16"})  # those that can be weights
+
+
+class StoredTensors(Protocol):
+    """Tensors in files, read one at a time, so that never more than one of them is in memory."""
+
+    @property
+    def where(self) -> str:
+        """The files, as an error names them."""
+
+    def contents(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and type of every tensor, by name; types as safetensors names them."""
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, on the CPU."""
+
+
+class Safetensors:
+    """The tensors of one safetensors file, or of several that share out a model.
+
+    Each reading opens the file anew: it is memory-mapped, and pages that were read count as this process's memory until
+    the mapping ends. Opening costs less than a millisecond.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Raises nothing yet: files are looked at when they are asked."""
+        self._files = list(files)
+        self._file_of: dict[str, Path] = {}
+
+    @property
+    def where(self) -> str:
+        """The file, or the first of several and how many follow."""
+        others = len(self._files) - 1
+        return f"{self._files[0]}" + (f" (and {others} more)" if others else "")
+
+    def contents(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and type of every tensor; raises `WeightsError` if a file is damaged or a name stands in two files."""
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        for file in self._files:
+            try:
+                with safe_open(file, framework="pt") as stored:
+                    for name in stored.keys():  # noqa: SIM118 - not a mapping
+                        if name in found:
+                            raise WeightsError(
+                                f"{name} stands in both {self._file_of[name]} and {file}: get the files again"
+                            )
+                        piece = stored.get_slice(name)
+                        found[name] = (tuple(piece.get_shape()), str(piece.get_dtype()))
+                        self._file_of[name] = file
+            except SafetensorError as error:
+                raise WeightsError(f"{file} is damaged or no safetensors file ({error}): get it again") from error
+        return found
+
+    def read(self, name: str) -> Tensor:
+        """One tensor of those that `contents` named, mapped from the file: do not write to it."""
+        with safe_open(self._file_of[name], framework="pt") as stored:
+            tensor: Tensor = stored.get_tensor(name)
+        return tensor
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write `tensors` as safetensors under their names; equal tensors give equal bytes.
+
+    One after the other, so that at most one of them is copied (those that are views, or on another device); the
+    safetensors package would put all of them together in memory first. The layout is its own: a length, a header in
+    JSON that is padded to eight bytes, and the bytes of the widest types first, so that all of them are aligned.
+
+    Raises:
+        StoreError: the disk is full.
+        OSError: everything else that the system refuses.
+    """
+    ordered = sorted(tensors, key=lambda name: (-tensors[name].element_size(), TYPES[tensors[name].dtype], name))
+    # transformers opens no file without this entry.
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in ordered:
+        start, end = end, end + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": TYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with disk_full_is_clear(file.parent), file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            whole = tensors[name].detach().cpu().contiguous()
+            stream.write(whole.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def fill_tensors(
+    targets: Mapping[str, Tensor],
+    stored: StoredTensors | Path,
+    *,
+    own_name: Callable[[str], str | None] = lambda name: name,
+    expected: str = "the config.json beside it",
+) -> None:
+    """Copy every stored tensor into the target of the same name, in the target's type, one at a time.
+
+    `stored` may be the path of one safetensors file. `own_name` turns a stored name into a target's, or into None for a
+    tensor that is not wanted. Targets may be views (a transposed weight). `expected` says in errors where the targets'
+    shapes come from. Raises `WeightsError` before anything is copied if a file is damaged or if names, shapes or types
+    do not fit; the sentence lists all of them.
+    """
+    tensors = Safetensors([stored]) if isinstance(stored, Path) else stored
+    contents = tensors.contents()
+    owns = {name: own for name in contents if (own := own_name(name)) is not None}
+    names = {own: name for name, own in owns.items()}
+    problems = _problems(targets, names, contents)
+    if again := sorted(name for name, own in owns.items() if names[own] != name):
+        problems.append("there under another name too " + ", ".join(again))
+    if problems:
+        raise WeightsError(
+            f"{tensors.where} does not fit {expected}: {'; '.join(problems)}; use the files of one and the same model"
+        )
+    for own, target in targets.items():
+        target.copy_(tensors.read(names[own]))
+
+
+def _problems(
+    targets: Mapping[str, Tensor], names: Mapping[str, str], contents: Mapping[str, tuple[tuple[int, ...], str]]
+) -> list[str]:
+    """Everything that keeps the tensors from fitting: one phrase for each kind, naming every tensor."""
+    problems = []
+    if missing := [own for own in targets if own not in names]:
+        problems.append("missing " + ", ".join(missing))
+    if unexpected := sorted(names[own] for own in names if own not in targets):
+        problems.append("unexpected " + ", ".join(unexpected))
+    for own, target in targets.items():
+        if own not in names:
+            continue
+        shape, kind = contents[names[own]]
+        if shape != tuple(target.shape):
+            problems.append(f"{names[own]} has the shape {list(shape)}, not {list(target.shape)}")
+        elif kind not in FLOATING:
+            problems.append(f"{names[own]} is of type {kind}, not a floating-point number")
+    return problems

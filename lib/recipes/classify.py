@@ -1,0 +1,315 @@
+"""Typed recipes: every knob of a run, with its unit, its default and what it conflicts with.
+
+Here belong the fields of classifiers and their checks; what the other flow has as well is in `lib.recipes.sections`.
+Reading them from YAML and the command line is in `lib.recipes.reading`; what a field does lives with the code that does
+it. Functions in `lib` take plain values, never a recipe.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from lib.recipes.sections import (
+    Confidence,
+    Encoding,
+    Lora,
+    Loss,
+    Model,
+    Optimisation,
+    Registry,
+    Section,
+    Seed,
+    Share,
+    Source,
+    Text,
+    adapters_are_unused,
+)
+
+SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
+
+# What each source is, so that a recipe need only name it; what a recipe says itself wins.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sample": {
+        "member": "SMSSpamSample",
+        "sha256": "4d49d39dba84af3638225cd2dbe1c447b320b439bf665e3a49dfcdbb87adb286",
+        "format": "tsv",
+        "label_column": 0,
+        "text_column": 1,
+        "quoting": "none",
+    },
+    # Almeida and Gomez Hidalgo, SMS Spam Collection v.1, UCI Machine Learning Repository 228, CC BY 4.0
+    "sms-spam": {
+        "url": (
+            "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+            "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+        ),
+        "member": "SMSSpamCollection",
+        "sha256": "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
+        "format": "tsv",
+        "label_column": 0,
+        "text_column": 1,
+        "quoting": "none",
+    },
+    "file": {},
+}
+
+POSITION = re.compile(r"[0-9]{1,9}")
+Column = str | Annotated[int, Field(ge=0)]
+
+
+class Data(Source):
+    """Where the labelled texts come from and how their file is written."""
+
+    presets: ClassVar = PRESETS
+
+    source: Literal["sample", "sms-spam", "file"] = Field(
+        default="file", description="the bundled sample, the SMS Spam Collection, or your own file at `data.url`"
+    )
+    format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
+        default=None, description="how the file is written (null: by the ending of its name)"
+    )
+    text_column: Column = Field(
+        default="text",
+        description="the column with the texts: its name, or its position (from 0) in a file without header",
+    )
+    label_column: Column = Field(
+        default="label", description="the column with the labels: its name, or its position in a file without header"
+    )
+    quoting: Literal["none", "csv"] = Field(
+        default="csv",
+        description="whether double quotes in TSV and CSV enclose fields (csv) or are part of the text (none)",
+    )
+    empty_text: Literal["error", "drop"] = Field(
+        default="error",
+        description="what to do with a row whose text is empty: refuse the file, or leave the row out",
+    )
+
+    @field_validator("text_column", "label_column", mode="before")
+    @classmethod
+    def _digits_are_a_position(cls, column: Any) -> Any:
+        # On the command line everything is text, so 0 and "0" must mean the same.
+        return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
+
+    @model_validator(mode="after")
+    def _columns_agree(self) -> Data:
+        if isinstance(self.text_column, int) != isinstance(self.label_column, int):
+            raise ValueError(
+                "data.text_column and data.label_column must both be names (a file with a header row)"
+                " or both positions (a file without one)"
+            )
+        if self.text_column == self.label_column:
+            raise ValueError("data.text_column and data.label_column are the same column: name two")
+        return self
+
+
+class Balance(Section):
+    """What is done about classes of unequal size."""
+
+    method: Literal["undersample", "oversample", "class_weights", "none"] = Field(
+        default="none",
+        description="draw as many of each class as the smallest has, repeat the smaller classes' training"
+        " messages, weigh the loss by inverse class frequency, or leave as is",
+    )
+    seed: Seed = Field(default=123, description="seed of the drawing")
+
+
+class Split(Section):
+    """How messages are divided into train, validation and test."""
+
+    train: float = Field(default=0.7, gt=0, lt=1, description="fraction of the messages to train on")
+    validation: float = Field(default=0.1, gt=0, lt=1, description="fraction to choose the best epoch by")
+    test: float = Field(default=0.2, gt=0, lt=1, description="fraction that only the final figures see")
+    seed: Seed = Field(default=123, description="seed of the shuffle")
+    stratify: bool = Field(default=True, description="give each split the same share of each class")
+    group_duplicates: bool = Field(
+        default=True, description="keep texts that differ only in case, digits, punctuation or space in one split"
+    )
+
+    @model_validator(mode="after")
+    def _fractions_sum_to_one(self) -> Split:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise ValueError(
+                f"split.train + split.validation + split.test is {total:g}: the three fractions must sum to 1"
+            )
+        return self
+
+
+class Classifier(Section):
+    """The head on the backbone, and which part of both learns."""
+
+    trainable: Literal["head", "last_block", "last_two_blocks", "all", "lora"] = Field(
+        default="all",
+        description="which part learns: the head; with the last norm and the last block or two; everything; or the"
+        " head and small matrices beside those of the backbone (see `lora`)",
+    )
+    pooling: Literal["last_token", "padded_last", "first_token", "mean"] = Field(
+        default="last_token",
+        description="which position feeds the head: the last real token, the last position (padding or not), the"
+        " first, or the mean over real tokens",
+    )
+    padding: Literal["batch", "longest", "context"] | Annotated[int, Field(ge=1)] = Field(
+        default="batch",
+        description="pad to the longest of each batch, with batches sorted by length; to `encoding.max_length`; to"
+        " all that the model can see; or to a number of tokens",
+    )
+
+    @model_validator(mode="after")
+    def _answers_do_not_depend_on_neighbours(self) -> Classifier:
+        if self.pooling == "padded_last" and self.padding == "batch":
+            raise ValueError(
+                "classifier.pooling 'padded_last' with classifier.padding 'batch' would let a message's answer depend"
+                " on the other messages of its batch: choose pooling 'last_token', or padding 'longest' or a number"
+            )
+        return self
+
+
+class Training(Optimisation):
+    """The optimisation."""
+
+    ignore_index: int | None = Field(
+        default=None, description="a class, by its number, whose messages do not count in the loss (null: none)"
+    )
+    feature_cache: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="run the frozen part of the backbone once for each message and keep what comes out: where that is"
+        " possible and fits the budget (auto), always, or never",
+    )
+    feature_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="what is kept (auto: bfloat16 on a GPU or with that precision, otherwise float32)"
+    )
+    feature_budget: float = Field(
+        default=20.0, gt=0, description="GiB of disk that the kept features of a run may take with feature_cache auto"
+    )
+
+
+class Evaluation(Section):
+    """What the final figures contain."""
+
+    baseline: bool = Field(
+        default=True, description="fit TF-IDF with logistic regression on the same split, to compare"
+    )
+    natural_prevalence: bool = Field(
+        default=True, description="also estimate the figures at the source file's own class shares, using the reserve"
+    )
+    confidence: Confidence = 0.95
+    positive_label: str | None = Field(
+        default=None,
+        description="of two classes, the one that precision and recall are about (null: the last in alphabetical"
+        " order)",
+    )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="of two classes, the positive label is given from this probability on, in the final figures and in"
+        " every later answer (0.5: the more probable label is given)",
+    )
+
+
+class ClassifierRegistry(Registry):
+    """Where the classifier goes in MLflow's registry, and when it becomes the champion there.
+
+    Every version of a name is measured on the same frozen test set: that of the first run under the name.
+    """
+
+    promote: Literal["better", "never"] = Field(
+        default="better",
+        description="make a new version the champion if it is better than the present one on the frozen test set, or"
+        " only register it",
+    )
+    significance: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="with promote better, the largest p-value of the paired test (McNemar's) at which a version counts"
+        " as better",
+    )
+    max_false_positive_increase: Share = Field(
+        default=0.0,
+        description="with promote better, how much higher than the champion's the false-positive rate may be (0.01: one"
+        " percentage point)",
+    )
+
+    @model_validator(mode="after")
+    def _gate_is_used(self) -> ClassifierRegistry:
+        gate = ("significance", "max_false_positive_increase")
+        changed = [name for name in gate if getattr(self, name) != type(self).model_fields[name].default]
+        if self.promote == "never" and changed:
+            raise ValueError(
+                f"registry.{changed[0]} is {getattr(self, changed[0]):g}, but registry.promote is 'never', which"
+                " compares nothing: set it to 'better', or leave that field out"
+            )
+        return self
+
+
+ThreeShares = tuple[Share, Share, Share]
+ThreeLosses = tuple[Loss, Loss, Loss]
+
+
+class Published(Section):
+    """What was published for a recipe, of train, validation and test each; a run prints its own figures beside it.
+
+    No step reads it.
+    """
+
+    weights: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
+        " manifest has them (null: nothing was published)",
+    )
+    before_accuracy: ThreeShares | None = Field(default=None, description="before the first step, from 0 to 1")
+    before_loss: ThreeLosses | None = Field(default=None, description="before the first step, in nats")
+    after_accuracy: ThreeShares | None = Field(default=None, description="after the last step, from 0 to 1")
+
+
+class ClassifyRecipe(Section):
+    """All of a run that fine-tunes a classifier."""
+
+    name: Text = Field(default="custom", description="what runs of this recipe are called")
+    data: Data
+    balance: Balance = Balance()
+    split: Split = Split()
+    encoding: Encoding = Encoding()
+    model: Model = Model()
+    classifier: Classifier = Classifier()
+    lora: Lora = Lora()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    published: Published = Published()
+    registry: ClassifierRegistry = ClassifierRegistry()
+
+    @model_validator(mode="after")
+    def _adapters_are_used(self) -> ClassifyRecipe:
+        if self.lora != Lora() and self.classifier.trainable != "lora":
+            raise ValueError(adapters_are_unused("classifier.trainable", self.classifier.trainable))
+        return self
+
+    @model_validator(mode="after")
+    def _features_can_be_kept(self) -> ClassifyRecipe:
+        changing = {
+            "classifier.trainable": self.classifier.trainable == "all",
+            "lora.blocks": self.classifier.trainable == "lora" and self.lora.blocks is None,
+            "classifier.pooling": self.classifier.pooling == "padded_last",
+            "model.dropout": self.model.dropout > 0,
+        }
+        if self.training.feature_cache == "on" and any(changing.values()):
+            field = next(field for field, conflicts in changing.items() if conflicts)
+            section, name = field.split(".")
+            raise ValueError(
+                f"training.feature_cache is 'on', but with {field} {getattr(getattr(self, section), name)!r} there is"
+                " nothing that stays the same between epochs for every real token: choose 'auto', or change that field"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_figures_have_published_batches(self) -> ClassifyRecipe:
+        if self.training.published_figures and self.classifier.padding == "batch":
+            raise ValueError(
+                "training.published_figures is true, and with classifier.padding 'batch' the batches are not the"
+                " published ones: choose padding 'longest', or leave those figures out"
+            )
+        return self

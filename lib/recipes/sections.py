@@ -1,0 +1,227 @@
+"""What the recipes of both flows share: sections, their fields and checks, and the types that fields have.
+
+Here belongs what means the same whether a classifier is fine-tuned or a GPT that follows instructions. What only one of
+them has is in `lib.recipes.classify` and `lib.recipes.instruct`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+# The sizes of OpenAI's own files, by what model.weights calls them.
+OPENAI_SIZES = {
+    "openai:124M": "gpt2-small",
+    "openai:355M": "gpt2-medium",
+    "openai:774M": "gpt2-large",
+    "openai:1558M": "gpt2-xl",
+}
+
+SHA256 = r"^[0-9a-f]{64}$"
+# What MLflow accepts as a name, and in the filters that look for it.
+REGISTERED_NAME = r"^[^/:'\"\\]+$"
+PATTERNS = {  # in words
+    SHA256: "64 digits from 0-9 and a-f",
+    REGISTERED_NAME: "text without slashes, colons and quotes",
+}
+
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's and torch's generators both accept
+Share = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float, Field(ge=0)]
+
+# Fields whose default is another in each kind of recipe.
+Size = Annotated[
+    Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"],
+    Field(description="the shape of the GPT; from-weights: whatever `model.weights` has"),
+]
+Weights = Annotated[
+    Text,
+    Field(
+        description="scratch (random numbers from `model.seed`); a local folder in Hugging Face layout or with OpenAI's"
+        " checkpoint; a .safetensors file; a repository on a Hugging Face hub, `owner/name`; or OpenAI's own files,"
+        " openai:124M, openai:355M, openai:774M or openai:1558M"
+    ),
+]
+Epochs = Annotated[int, Field(ge=1, description="passes over the training split")]
+EvaluateEvery = Annotated[int, Field(ge=1, description="batches between two evaluations")]
+CheckpointEvery = Annotated[int, Field(ge=1, description="batches between two checkpoints that a killed run resumes")]
+Confidence = Annotated[float, Field(gt=0, lt=1, description="level of the confidence intervals")]
+RegisteredName = Annotated[str, Field(pattern=REGISTERED_NAME, description="the registered model's name")]
+
+
+class Section(BaseModel):
+    """One group of a recipe's fields: immutable, and closed to fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_switches(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic would read `epochs: yes` as 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("switch", "true and false are no values of this field")
+        return value
+
+
+class Source(Section):
+    """Where a run's file comes from."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # the fields that a source fills in, by its name
+
+    source: str = Field(default="file", description="a known source, or your own file at `data.url`")
+    url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="https://, file:// or a path; of several, the first that answers is used"
+        " (null: the source's own address)",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=SHA256,
+        description="checksum of the data file, after unpacking (null: the source's own, or not checked)",
+    )
+    member: Text | None = Field(
+        default=None, description="the file inside a zip archive (null: the only one, or the source's own)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_source(cls, given: Any) -> Any:
+        """What the recipe leaves out, or says null for, comes from its source."""
+        if not isinstance(given, Mapping):
+            return given
+        preset = cls.presets.get(str(given.get("source", "file")), {})
+        return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
+
+    @model_validator(mode="after")
+    def _file_has_a_place(self) -> Source:
+        if self.source == "file" and self.url is None:
+            raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
+        return self
+
+
+class Encoding(Section):
+    """How texts become tokens."""
+
+    name: Literal["gpt2"] = Field(default="gpt2", description="tiktoken's name of the encoding")
+    max_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens kept of each message (null: as many as the longest training message has)",
+    )
+
+
+class Model(Section):
+    """The backbone: the GPT before its classifier head."""
+
+    size: Size = "tiny"
+    weights: Weights = "scratch"
+    revision: Text | None = Field(
+        default=None,
+        description="which state of a repository: a commit, a tag or a branch (null: for openai-community/gpt2 and its"
+        " larger sisters the commit that is known here, otherwise the main branch)",
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an activation while training")
+    seed: Seed = Field(default=123, description="seed of weights made from scratch")
+    causal_mask: bool = Field(
+        default=True,
+        description="let each position see only itself and those before it, as GPT-2 was trained; false: all of them",
+    )
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> Model:
+        if self.size == "from-weights" and self.weights == "scratch":
+            raise ValueError("model.size is 'from-weights', but model.weights is 'scratch': name a folder or a size")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_known(self) -> Model:
+        openai = self.weights.startswith("openai:")
+        if openai and self.weights not in OPENAI_SIZES:
+            raise ValueError(f"model.weights is {self.weights!r}: OpenAI's are {', '.join(OPENAI_SIZES)}")
+        if openai and self.size not in ("from-weights", OPENAI_SIZES[self.weights]):
+            raise ValueError(
+                f"model.size is {self.size!r}, but model.weights {self.weights!r} has the shape of"
+                f" {OPENAI_SIZES[self.weights]!r}: set model.size to that, or to 'from-weights'"
+            )
+        if self.revision is not None and (openai or self.weights == "scratch"):
+            raise ValueError(
+                f"model.revision is {self.revision!r}, but model.weights {self.weights!r} is no repository on a hub:"
+                " leave it out"
+            )
+        return self
+
+
+LinearLayer = Literal["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"]
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021), with `trainable` lora. They are merged into the weights at the
+    end."""
+
+    rank: int = Field(default=8, ge=1, description="inner width of an adapter: each is a product of two matrices")
+    alpha: float = Field(default=8.0, gt=0, description="an adapter's output is multiplied by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an input of an adapter")
+    layers: Annotated[tuple[LinearLayer, ...], Field(min_length=1)] = Field(
+        default=("attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"),
+        description="the linear layers of a block that get one",
+    )
+    blocks: int | None = Field(default=None, ge=1, description="the last so many blocks that get them (null: all)")
+
+
+def adapters_are_unused(field: str, trainable: str) -> str:
+    """The sentence for a recipe that describes adapters and trains something else."""
+    return (
+        f"lora describes adapters, but {field} is {trainable!r}, which has none: set it to 'lora', or leave the fields"
+        " of lora out"
+    )
+
+
+class Optimisation(Section):
+    """The optimisation."""
+
+    epochs: Epochs = 5
+    batch_size: int = Field(default=8, ge=1, description="messages or entries a batch")
+    learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, after warm-up")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="the learning rate after warm-up: unchanged, or a half cosine down to zero"
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, description="optimizer steps over which the learning rate rises linearly"
+    )
+    gradient_clip: float | None = Field(
+        default=None, gt=0, description="largest norm of all gradients together (null: not clipped)"
+    )
+    gradient_accumulation: int = Field(default=1, ge=1, description="batches whose gradients make one optimizer step")
+    seed: Seed = Field(
+        default=123, description="seed of what begins at random, of the order of the batches and of dropout"
+    )
+    evaluate_every: EvaluateEvery = 50
+    evaluate_batches: int | None = Field(
+        default=5, ge=1, description="batches of each split that an evaluation looks at (null: all of them)"
+    )
+    checkpoint_every: CheckpointEvery = 500
+    keep: Literal["last", "best"] = Field(
+        default="last", description="the weights after the last step, or those with the lowest validation loss"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="stop after so many epochs without a lower validation loss (null: never)"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="arithmetic of the matrix products"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a CUDA device where there is one")
+    published_figures: bool = Field(
+        default=False,
+        description="also measure what the published procedure prints before the first step and after the last one",
+    )
+
+
+class Registry(Section):
+    """Where the model goes in MLflow's registry."""
+
+    name: RegisteredName = "text-classifier"

@@ -1,0 +1,288 @@
+"""The artifact store: immutable folders that steps produced, found again by key.
+
+An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json`. It is written beside its final place and
+renamed, so a reader sees all of it or nothing. What a key is made of is the caller's business (`tasks/engine/step.py`);
+the store keeps the ingredients in the manifest, in readable form, so that two artifacts of a step can be compared.
+
+Beside the artifacts: `.locks/` (one file for each key in work; the kernel frees a lock when its process dies) and
+`.scratch/<step>/<key>/` (what an interrupted step needs to go on: partial downloads, checkpoints).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lib.errors import StoreError
+from lib.files.checksum import file_sha256
+from lib.files.disk import disk_full_is_clear, sync
+
+MANIFEST = "manifest.json"
+SETTLED_NANOSECONDS = 10**9
+KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256, beyond any chance of a collision
+NOTED_PACKAGES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "tiktoken",
+    "scikit-learn",
+    "accelerate",
+    "matplotlib",
+)
+
+
+class Artifact(BaseModel):
+    """A finished artifact: where it lies and what its bytes hash to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    key: str
+    digest: str
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files."""
+        return self.folder / name
+
+
+class File(BaseModel):
+    """One file of an artifact. `noted` files are kept and checked, but say nothing that a later step builds on
+    (seconds, addresses), so they stay out of the digest."""
+
+    name: str
+    size: int
+    sha256: str
+    noted: bool = False
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` holds."""
+
+    step: str
+    key: str
+    digest: str
+    files: list[File]
+    ingredients: dict[str, Any]
+    notes: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str]
+    created: datetime
+    seconds: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def key_of(ingredients: Mapping[str, Any]) -> str:
+    """The key that stands for these ingredients; equal ingredients give equal keys on every machine."""
+    text = json.dumps(ingredients, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+class Store:
+    """A folder of artifacts. `warn` hears, in one sentence each, about damage that was found."""
+
+    # Files whose checksum this process has seen to be right, by path, inode, time and size: a hit is looked at several
+    # times in a run, and large weights should be hashed once.
+    _verified: ClassVar[set[tuple[str, int, int, int]]] = set()
+
+    def __init__(self, root: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
+        self.root = root
+        self.warn = warn
+
+    # -- reading --
+
+    def find(self, step: str, key: str) -> Artifact | None:
+        """The artifact with this key, whole and undamaged; None if there is none.
+
+        A damaged one is reported through `warn`, naming the file, and counts as none.
+        """
+        folder = self.root / step / key
+        if not folder.exists():
+            return None
+        problems = self.problems(step, key)
+        if problems:
+            self.warn(f"the artifact {step}/{key} is damaged and will be made again: {'; '.join(problems)}")
+            return None
+        manifest = self.manifest(step, key)
+        return Artifact(step=step, key=key, digest=manifest.digest, folder=folder)
+
+    def manifest(self, step: str, key: str) -> Manifest:
+        """Raises StoreError if the manifest is missing or does not parse."""
+        file = self.root / step / key / MANIFEST
+        try:
+            return Manifest.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read ({error.strerror}): the artifact must be made again") from None
+        except ValidationError:
+            raise StoreError(f"{file} is damaged: the artifact must be made again") from None
+
+    def manifests(self, step: str | None = None) -> Iterator[Manifest]:
+        """The manifests of all readable artifacts (of one step), oldest first."""
+        folders = [self.root / step] if step else sorted(self.root.glob("[!.]*"))
+        found = []
+        for file in (file for folder in folders for file in folder.glob(f"[!.]*/{MANIFEST}")):
+            try:
+                found.append(self.manifest(file.parent.parent.name, file.parent.name))
+            except StoreError as error:
+                self.warn(str(error))
+        yield from sorted(found, key=lambda manifest: (manifest.created, manifest.step, manifest.key))
+
+    def problems(self, step: str, key: str) -> list[str]:
+        """What is wrong with an artifact's bytes, a phrase for each file; empty when nothing is."""
+        try:
+            manifest = self.manifest(step, key)
+        except StoreError:
+            return [f"{MANIFEST} is missing or unreadable"]
+        phrases = [self._problem(self.root / step / key / file.name, file) for file in manifest.files]
+        if manifest.digest != _digest(manifest.files) or (manifest.step, manifest.key) != (step, key):
+            phrases.append(f"{MANIFEST} does not belong to these files")
+        return [phrase for phrase in phrases if phrase]
+
+    def _problem(self, path: Path, file: File) -> str:
+        try:
+            stat = path.stat()
+            if stat.st_size != file.size:
+                return f"{file.name} has {stat.st_size:,} bytes instead of {file.size:,}"
+            seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if seen not in self._verified:
+                if file_sha256(path) != file.sha256:
+                    return f"{file.name} does not have its checksum"
+                # Not while the file is so young that a change within the clock's grain could look the same.
+                if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
+                    self._verified.add(seen)
+        except FileNotFoundError:
+            return f"{file.name} is missing"
+        except OSError as error:
+            return f"{file.name} cannot be read ({error.strerror})"
+        return ""
+
+    # -- writing --
+
+    def lock(self, step: str, key: str) -> FileLock:
+        """A lock that one process at a time holds on a key; not acquired yet.
+
+        `flock` underneath: it vanishes with its process, so a killed one blocks nobody.
+        """
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{step}-{key}", thread_local=False)
+
+    def scratch(self, step: str, key: str) -> Path:
+        """A folder for what an interrupted step needs to go on; it goes when the artifact is published."""
+        folder = self.root / ".scratch" / step / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def write(
+        self,
+        step: str,
+        key: str,
+        ingredients: Mapping[str, Any],
+        *,
+        noted: tuple[str, ...] = (),
+        notes: Mapping[str, str] | None = None,
+    ) -> Iterator[Path]:
+        """A folder to fill; on leaving the block it becomes the artifact, on an exception it vanishes.
+
+        The caller holds the key's lock, so that nobody else computes the same thing at the same time.
+        `noted` files stay out of the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
+        """
+        started = time.monotonic()
+        home = self.root / step
+        with disk_full_is_clear(self.root):
+            home.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers(home, key)
+        folder = home / f".{key}-{uuid.uuid4().hex[:8]}"
+        try:
+            with disk_full_is_clear(self.root):
+                folder.mkdir()
+                # Until the real one replaces it: so that housekeeping can see what is being made from what.
+                (folder / MANIFEST).write_text(json.dumps({"ingredients": dict(ingredients)}), encoding="utf-8")
+                yield folder
+                files = _inventory(folder, noted)
+                manifest = Manifest(
+                    step=step,
+                    key=key,
+                    digest=_digest(files),
+                    files=files,
+                    ingredients=dict(ingredients),
+                    notes=dict(notes or {}),
+                    versions=_versions(),
+                    created=datetime.now(UTC),
+                    seconds=round(time.monotonic() - started, 3),
+                )
+                _write_synced(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+                self._publish(folder, step, key)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.root / ".scratch" / step / key, ignore_errors=True)
+
+    def _remove_leftovers(self, home: Path, key: str) -> None:
+        """Folders of this key that a killed process left; the key's lock says that nobody is at work in them."""
+        for folder in home.glob(f".{key}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _publish(self, folder: Path, step: str, key: str) -> None:
+        for path in folder.rglob("*"):
+            sync(path)
+        sync(folder)
+        final = self.root / step / key
+        if final.exists():
+            if not self.problems(step, key):
+                return
+            # Renamed before it is removed, so that a crash in between leaves no artifact rather than half of one.
+            final.rename(folder.with_name(f"{folder.name}-damaged"))
+            shutil.rmtree(folder.with_name(f"{folder.name}-damaged"), ignore_errors=True)
+        folder.rename(final)
+        sync(final.parent)
+
+
+def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return [
+        File(
+            name=(name := path.relative_to(folder).as_posix()),
+            size=path.stat().st_size,
+            sha256=file_sha256(path),
+            noted=name in noted,
+        )
+        for path in paths
+    ]
+
+
+def _digest(files: list[File]) -> str:
+    lines = sorted(f"{file.name} {file.sha256}" for file in files if not file.noted)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("finetune-flows", *NOTED_PACKAGES):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _write_synced(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+    sync(file)

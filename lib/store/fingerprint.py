@@ -1,0 +1,126 @@
+"""The part of a cache key that stands for code: a hash for every module that a step reaches.
+
+The imports are read from the source, not executed: a cached run must not import torch to find out that it need not.
+Followed are all `import`s of this project's `lib`, at a module's top and inside functions, transitively. Not followed
+are `if TYPE_CHECKING:` blocks, which never run, and third-party packages, whose versions the manifest notes.
+
+A module's hash is taken over its syntax tree without docstrings, so that comments, docstrings and layout may change.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOLLOWED = "lib"
+
+
+def code_fingerprint(module: str, *, project: Path = PROJECT) -> dict[str, str]:
+    """Hashes of `module` and of every module of `lib` that it reaches, by dotted name.
+
+    Raises ModuleNotFoundError if `module` has no source file below `project`.
+    """
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        file = _source_file(name, project)
+        if file is None:
+            raise ModuleNotFoundError(f"no source file for {name} in {project}")
+        stat = file.stat()
+        digest, imports = _read(file, name, stat.st_mtime_ns, stat.st_size)
+        found[name] = digest
+        waiting += [target for target in _resolve(imports, project) if target not in found]
+    return dict(sorted(found.items()))
+
+
+def _source_file(module: str, project: Path) -> Path | None:
+    path = project.joinpath(*module.split("."))
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None
+
+
+def _resolve(imports: tuple[str, ...], project: Path) -> set[str]:
+    """The modules of `lib` behind imported names, with the packages that importing them executes."""
+    modules: set[str] = set()
+    for name in imports:
+        parts = name.split(".")
+        if parts[0] != FOLLOWED:
+            continue
+        # `from lib.data import split` names a module, `from lib.errors import DataError` an attribute.
+        prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+        modules.update(prefix for prefix in prefixes if _source_file(prefix, project))
+    return modules
+
+
+@cache
+def _read(file: Path, module: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:  # noqa: ARG001
+    """The hash and the imported names of one source file; time and size only key the cache."""
+    tree = ast.parse(file.read_bytes(), filename=str(file))
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    imports = tuple(_imports(tree, package))
+    return hashlib.sha256(_normalise(tree).encode()).hexdigest()[:16], imports
+
+
+def _imports(node: ast.AST, package: str) -> list[str]:
+    names: list[str] = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            names += [alias.name for alias in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            base = child.module or ""
+            if child.level:
+                parents = package.split(".")[: len(package.split(".")) - child.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            names += [f"{base}.{alias.name}" for alias in child.names]
+        elif isinstance(child, ast.If) and _is_type_checking(child.test):
+            # Wrapped, because `_imports` looks at the children of what it is given.
+            names += _imports(ast.Module(body=child.orelse, type_ignores=[]), package)
+        else:
+            names += _imports(child, package)
+    return names
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def _normalise(node: object) -> str:
+    """The syntax tree as text, without docstrings and positions.
+
+    Written out here because `ast.dump` shows fields that newer Pythons add, and a store may outlive a Python.
+    """
+    if isinstance(node, ast.AST):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node = _without_docstring(node)
+        fields = ",".join(
+            f"{name}={_normalise(value)}"
+            for name, value in ast.iter_fields(node)
+            if value not in (None, []) and name not in ("type_params", "type_comment", "kind")
+        )
+        return f"{type(node).__name__}({fields})"
+    if isinstance(node, list):
+        return "[" + ",".join(_normalise(item) for item in node) + "]"
+    return repr(node)
+
+
+def _without_docstring(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef:
+    first = node.body[0] if node.body else None
+    if not (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    ):
+        return node
+    copy = type(node)(**dict(ast.iter_fields(node)))
+    copy.body = node.body[1:]
+    return copy

@@ -1,0 +1,106 @@
+"""From entries to token lists: formatting, encoding, where the response starts, and what was cut.
+
+Here belongs everything between a table of entries and its table of tokens. Padding, the end token and what a model is
+to predict are the training's business (`lib.training.instruct.batches`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from lib.text.tokens import require_within_context
+
+if TYPE_CHECKING:
+    import tiktoken
+
+    from lib.text.prompts import Style
+
+
+@dataclass(frozen=True)
+class TokenizedEntries:
+    """The tokens of each split.
+
+    tokens: for each split a table with id int64, tokens (a list of int) and response_start int64; rows in the order
+        of the entries. There are at most `max_length` + 1 tokens: of an entry that is cut the model reads
+        `max_length`, and the one more is what it should predict last. `response_start` is not cut: where it is over
+        `max_length`, nothing of the response is left to predict.
+    max_length: tokens that a model reads of an entry, at most.
+    report: JSON-able; max_length, and for each split `rows`, `tokens` (that are read, in all), `response_tokens`
+        (those of them that belong to a response), `truncated` (entries that were cut), `without_response` (entries of
+        whose response nothing is left) and `longest` (tokens before cutting).
+    """
+
+    tokens: dict[str, pd.DataFrame]
+    max_length: int
+    report: dict[str, Any]
+
+
+def encode_entry(prompt: str, response: str, encoding: tiktoken.Encoding) -> tuple[list[int], int]:
+    """The tokens of `prompt + response`, encoded as one text, and the position where the response starts.
+
+    That is the first token that holds a byte of the response. Usually it is `len(encode_ordinary(prompt))`, which is
+    what the published procedure counts. It differs where the encoding joins what stands on both sides of the border, as
+    it does when a prompt ends in white space: a joint token counts as the response's, and a count over the prompt alone
+    may point elsewhere.
+
+    Whatever the texts say, the tokens are ordinary ones: "<|endoftext|>" in them is twelve characters, not the token
+    that ends a text.
+    """
+    tokens = encoding.encode_ordinary(prompt + response)
+    ends = list(accumulate(map(len, encoding.decode_tokens_bytes(tokens))))  # bytes up to and with each token
+    return tokens, bisect_right(ends, len(prompt.encode()))
+
+
+def tokenize_entries(
+    splits: Mapping[str, pd.DataFrame],
+    *,
+    style: Style,
+    encoding: tiktoken.Encoding,
+    max_length: int | None,
+    context_length: int,
+) -> TokenizedEntries:
+    """Format and tokenize every split.
+
+    Args:
+        splits: tables with at least id, instruction, input and output, by name.
+        max_length: tokens that a model reads of an entry; None: as many as its context holds.
+        context_length: tokens that the model can see.
+
+    Raises:
+        RecipeError: `max_length` is over the model's context.
+    """
+    require_within_context(max_length, context_length, null_means="all of it")
+    limit = context_length if max_length is None else max_length
+    tables, reports = {}, {}
+    for name, split in splits.items():
+        whole = [
+            encode_entry(style.prompt(instruction, input_), style.response(output), encoding)
+            for instruction, input_, output in zip(split["instruction"], split["input"], split["output"], strict=True)
+        ]
+        tables[name] = pd.DataFrame(
+            {
+                "id": split["id"].to_numpy("int64"),
+                "tokens": pd.Series([tokens[: limit + 1] for tokens, _ in whole], dtype="object"),
+                "response_start": pd.Series([start for _, start in whole], dtype="int64"),
+            }
+        )
+        reports[name] = _report([(len(tokens), start) for tokens, start in whole], limit)
+    return TokenizedEntries(tables, limit, {"max_length": limit, "splits": reports})
+
+
+def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, int]:
+    """Of one split, from each entry's length in tokens before cutting and where its response starts."""
+    return {
+        "rows": len(entries),
+        "tokens": sum(min(length, limit) for length, _ in entries),
+        "response_tokens": sum(max(min(length, limit) - start, 0) for length, start in entries),
+        "truncated": sum(length > limit for length, _ in entries),
+        "without_response": sum(start > limit for _, start in entries),
+        "longest": max((length for length, _ in entries), default=0),
+    }

@@ -1,0 +1,167 @@
+"""Fine-tuning a classifier: messages in, a trained classifier and its history out.
+
+Here belong the checks before the first batch, what a checkpoint must match, and the order of the batches. The training
+itself is `train.py`'s, the loss `classification.py`'s.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.errors import LabelError, MessagesError, RecipeError
+from lib.model.classifier import Classifier
+from lib.model.features.file import Features
+from lib.model.gpt2.adapters import adapter_settings, merge_adapters
+from lib.model.machine.threads import sensible_threads
+from lib.text.batching import Padding, padding_width
+from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
+from lib.training.classify.single_label import LabelledMessages
+from lib.training.published import ClassificationFigures
+from lib.training.train import Hearers, Trained, mark_of, train
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import Training
+
+IN_WORDS = {"train": "training"}  # what sentences call a split
+
+
+def finetune(
+    classifier: Classifier,
+    splits: Mapping[str, EncodedMessages],
+    *,
+    training: "Training",
+    padding: Padding,
+    max_length: int,
+    class_weights: Sequence[float] | None = None,
+    scratch: Path,
+    fingerprint: str = "",
+    hearers: Hearers = Hearers(),  # noqa: B008 - it has no state
+) -> Trained:
+    """Train the parameters of `classifier` that require gradients, in place.
+
+    The classifier comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
+
+    With padding `longest` or a number, batches, random draws and evaluations are those of the published
+    procedure (chapter 6 of "Build a Large Language Model (From Scratch)"); with `batch`, batches hold
+    messages of similar length. How a killed training goes on is told in `train`; a checkpoint is continued if data,
+    weights, settings and `fingerprint` (whatever else the caller wants to match, such as the code) are the same. The
+    caller deletes `scratch` once the result is safe.
+
+    A split's inputs may be `Features` of the classifier's frozen part: the same losses, for less work. Their numbers
+    are not compared with a checkpoint's, so `fingerprint` should name the file.
+
+    Args:
+        splits: `train` and `validation`; `test` too with `training.published_figures`, which measures what the
+            published procedure prints before and after.
+        class_weights: one factor for each class (None: equal).
+
+    Raises:
+        ValueError: features are not those of the part that is frozen; figures of a test split that is not there.
+        RecipeError: padding, max_length or batch_size do not fit the model or the data; no such device.
+        MessagesError: a split or a message is empty.
+        LabelError: a target or the number of class weights does not match the classifier's labels.
+        TrainingError: the loss is not a finite number.
+        StoreError: the disk is full.
+    """
+    context_length = classifier.backbone.config.context_length
+    width = padding_width(padding, max_length=max_length, context_length=context_length)
+    checked = {
+        name: _checked(split, IN_WORDS.get(name, name), classifier, max_length) for name, split in splits.items()
+    }
+    if class_weights is not None and len(class_weights) != len(classifier.labels):
+        raise LabelError(f"{len(class_weights)} class weights were given for {len(classifier.labels)} labels")
+    weights = None if class_weights is None else [float(weight) for weight in class_weights]
+    order = _order(checked["train"], checked["validation"], padding, training)
+    examples = {
+        name: LabelledMessages(
+            split, width, None if weights is None else torch.tensor(weights), ignore_index=training.ignore_index
+        )
+        for name, split in checked.items()
+    }
+    published = None
+    if training.published_figures:
+        if "test" not in checked or not isinstance(order, PublishedOrder):
+            raise ValueError("the published figures need a test split, and another padding than 'batch'")
+        test_count = len(checked["test"].inputs)
+        published = ClassificationFigures(order, examples, test_count, seed=training.seed, tell=hearers.on_figures)
+    settings = {
+        "fingerprint": fingerprint,
+        "training": training.model_dump(exclude={"checkpoint_every"}),
+        "padding": padding,
+        "max_length": max_length,
+        "class_weights": weights,
+        "classifier": _shape(classifier),
+    }
+    with sensible_threads(classifier.backbone.config.emb_dim):
+        trained = train(
+            classifier,
+            examples,
+            order=order,
+            training=training,
+            scratch=scratch,
+            mark=mark_of(settings, classifier, _bytes(checked.values())),
+            published=published,
+            hearers=hearers,
+        )
+    merge_adapters(classifier.backbone)
+    return trained
+
+
+def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> EncodedMessages:
+    """The split as arrays and numbers, cut to `max_length` tokens; refuses what cannot be trained on."""
+    name = IN_WORDS.get(name, name)
+    if not len(split.inputs):
+        raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
+    inputs = split.inputs
+    if not isinstance(inputs, Features):
+        cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in inputs]
+        inputs = cast(list[Sequence[int] | Tensor], cut)
+    else:
+        inputs.require_blocks(classifier.cut)
+    targets = [int(target) for target in split.targets]
+    if len(inputs) != len(targets):
+        raise ValueError(f"{len(inputs)} {name} messages have {len(targets)} targets")
+    for number, sequence in enumerate(inputs):
+        if not len(sequence):
+            raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
+    if min(targets) < 0 or max(targets) >= len(classifier.labels):
+        raise LabelError(
+            f"The {name} messages have targets from {min(targets)} to {max(targets)}, and the classifier has"
+            f" {len(classifier.labels)} labels, numbered from 0"
+        )
+    return EncodedMessages(inputs, targets)
+
+
+def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, training: "Training") -> Order:
+    """Batches of similar lengths where batches are padded one by one; otherwise the published loaders'."""
+    size = training.batch_size
+    if padding == "batch":
+        train_lengths = [len(sequence) for sequence in train.inputs]
+        validation_lengths = [len(sequence) for sequence in validation.inputs]
+        return SortedOrder(train_lengths, validation_lengths, size, seed=training.seed)
+    if len(train.inputs) < size:
+        raise RecipeError(
+            f"training.batch_size is {size}, and there are only {len(train.inputs)} training messages: lower"
+            " it (with classifier.padding other than batch, only whole batches are trained on)"
+        )
+    return PublishedOrder(len(train.inputs), len(validation.inputs), size)
+
+
+def _shape(classifier: Classifier) -> str:
+    """What a checkpoint's classifier must be, besides its weights."""
+    backbone = classifier.backbone
+    return repr((backbone.config, classifier.labels, classifier.pooling, adapter_settings(backbone)))
+
+
+def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:
+    """What a checkpoint's data must be; of features only their lengths."""
+    for split in splits:
+        yield json.dumps([len(sequence) for sequence in split.inputs]).encode()
+        if not isinstance(split.inputs, Features):
+            yield np.concatenate([np.asarray(sequence) for sequence in split.inputs]).tobytes()
+        yield json.dumps(list(split.targets)).encode()

@@ -1,0 +1,123 @@
+"""From entries as tokens to rectangular batches of what a model reads and what it should predict.
+
+Here belong the end token, the shift by one, and what does not count in the loss. Which entries make a batch is decided
+in `lib/training/batches.py`, whose orders serve here too; padding itself is `lib/text/batching.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from lib.data.tables import ENTRY_TOKENS, load_table
+from lib.errors import MessagesError
+from lib.files.jsonfile import load_json
+from lib.text.batching import pad_batch
+from lib.text.encoding import PAD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+END = PAD  # GPT-2 has one token for the end of a text and, for want of another, for padding
+IGNORED = -100  # a target that does not count; what torch's cross_entropy ignores unless told otherwise
+
+
+class EntryBatch(NamedTuple):
+    """Row by row what a model reads, and what it should predict at each position."""
+
+    inputs: Tensor  # (batch, width) int64, padded with END
+    targets: Tensor  # (batch, width) int64, IGNORED where nothing should be predicted
+    lengths: Tensor  # (batch,) int64: positions of each row that are no padding
+
+
+def collate(
+    sequences: Sequence[Sequence[int]],
+    response_starts: Sequence[int] | None = None,
+    *,
+    max_length: int | None = None,
+) -> EntryBatch:
+    """Pad token sequences to the longest of them, and shift them by one for the targets.
+
+    A row's targets are its tokens from the second on and one end token; behind that nothing is to be predicted. As
+    published (chapter 7 of "Build a Large Language Model (From Scratch)"), except that padding is known by its position
+    and not by its number: the end token in the midst of an entry is a token to be predicted like any other, and the one
+    behind the entry still counts.
+
+    Args:
+        sequences: tokens, without an end token; at least one each.
+        response_starts: for each the position of the first token of its response; targets before that one do not
+            count (solution 7.2 of the same book). None: all of the text is learnt.
+        max_length: rows are cut to so many positions. A sequence of more tokens keeps the one after them as its last
+            target, and has no end token.
+
+    Raises:
+        MessagesError: a sequence has no tokens.
+    """
+    inputs, lengths = pad_batch([sequence[:max_length] for sequence in sequences], pad=END)
+    targets, _ = pad_batch([[*sequence[1:], END][:max_length] for sequence in sequences], pad=IGNORED)
+    for row, start in enumerate(response_starts or ()):
+        targets[row, : max(start - 1, 0)] = IGNORED  # position p predicts token p + 1
+    return EntryBatch(inputs, targets, lengths)
+
+
+@dataclass(frozen=True)
+class EncodedEntries:
+    """A split, ready for the model: entry i has the tokens `tokens[i]`, and its response starts at `starts[i]`."""
+
+    tokens: Sequence[Sequence[int]]
+    starts: Sequence[int]
+    max_length: int  # positions of a row, at most
+    mask_instruction: bool  # whether only responses are learnt
+
+    def lengths(self) -> list[int]:
+        """Tokens that the model reads of each entry, for `SortedOrder`."""
+        return [min(len(tokens), self.max_length) for tokens in self.tokens]
+
+    def batch(self, entries: Sequence[int]) -> EntryBatch:
+        """The entries at these positions."""
+        return collate(
+            [self.tokens[entry] for entry in entries],
+            [self.starts[entry] for entry in entries] if self.mask_instruction else None,
+            max_length=self.max_length,
+        )
+
+
+def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:
+    """The named splits of a folder with tokens.json (max_length) and a Parquet file for each, `train.parquet`.
+
+    Raises what `encoded_entries` raises.
+    """
+    max_length = load_json(folder / "tokens.json")["max_length"]
+    return {
+        name: encoded_entries(
+            load_table(folder / f"{name}.parquet", ENTRY_TOKENS),
+            name,
+            max_length=max_length,
+            mask_instruction=mask_instruction,
+        )
+        for name in names
+    }
+
+
+def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_instruction: bool) -> EncodedEntries:
+    """A split from its table (id, tokens, response_start) as `lib.text.entry_tokens` makes it.
+
+    `name` is what errors call the split. Raises `MessagesError` if it is empty, or if only responses are to be learnt
+    and one was cut off whole.
+    """
+    if table.empty:
+        raise MessagesError(f"There are no {name} entries: give that split a larger fraction or get more entries")
+    starts = table["response_start"].tolist()
+    cut = [entry for entry, start in zip(table["id"], starts, strict=True) if start > max_length]
+    if cut and mask_instruction:
+        raise MessagesError(
+            f"Entry {cut[0] + 1} (counted from 1) of the source file, in {name}, has nothing left to learn: its"
+            f" instruction and input fill all {max_length} tokens, and prompt.mask_instruction leaves only the"
+            f" response{'' if len(cut) == 1 else f' ({len(cut)} entries are like it)'}: raise encoding.max_length,"
+            " shorten the entry, or do not mask"
+        )
+    return EncodedEntries([list(map(int, tokens)) for tokens in table["tokens"]], starts, max_length, mask_instruction)

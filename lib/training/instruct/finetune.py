@@ -1,0 +1,106 @@
+"""Teaching a GPT to follow instructions: entries in, a trained GPT and its history out.
+
+Here belong the order of the batches, what a checkpoint must match, and which part learns. The training itself is
+`train.py`'s, the loss `next_token.py`'s.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.errors import RecipeError
+from lib.model.gpt2.adapters import adapter_settings, merge_adapters
+from lib.model.gpt2.gpt import GPT
+from lib.model.gpt2.sizes import require_vocabulary
+from lib.model.machine.threads import sensible_threads
+from lib.training.batches import Order, PublishedOrder, SortedOrder
+from lib.training.instruct.batches import EncodedEntries
+from lib.training.instruct.next_token import NextToken, TextEntries
+from lib.training.published import InstructionFigures
+from lib.training.train import Hearers, Trained, mark_of, train
+
+if TYPE_CHECKING:
+    from lib.recipes.instruct import InstructTraining
+
+
+def finetune_instructions(
+    gpt: GPT,
+    splits: Mapping[str, EncodedEntries],
+    *,
+    training: "InstructTraining",
+    scratch: Path,
+    fingerprint: str = "",
+    sample: Callable[[GPT], str] | None = None,
+    hearers: Hearers = Hearers(),  # noqa: B008 - it has no state
+) -> Trained:
+    """Train the parameters of `gpt` that require gradients, in place.
+
+    The GPT comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
+
+    With `training.order` `published`, batches, random draws and evaluations are those of the published procedure
+    (chapter 7 of "Build a Large Language Model (From Scratch)"), which evaluates within epochs only. How a killed
+    training goes on is told in `train`; `fingerprint` is what else a checkpoint must match.
+
+    Args:
+        splits: `train` and `validation`; others are not learnt from.
+        sample: lets the GPT write something after each epoch; must not draw from torch's global generator.
+
+    Raises:
+        WeightsError: the GPT knows fewer tokens than the encoding has.
+        RecipeError: batch_size does not fit the data; no such device.
+        TrainingError: the loss is not a finite number.
+        StoreError: the disk is full.
+    """
+    require_vocabulary(gpt.config)
+    order = _order(splits["train"], splits["validation"], training)
+    examples = {name: TextEntries(split) for name, split in splits.items()}
+    published = None
+    if training.published_figures:
+        if not isinstance(order, PublishedOrder):
+            raise ValueError("the published figures need training.order 'published'")
+        published = InstructionFigures(order, examples, seed=training.seed, tell=hearers.on_figures)
+    gpt.gradient_checkpointing = training.gradient_checkpointing
+    settings = {
+        "fingerprint": fingerprint,
+        "training": training.model_dump(exclude={"checkpoint_every"}),
+        "gpt": repr((gpt.config, adapter_settings(gpt))),
+    }
+    model = NextToken(gpt)
+    with sensible_threads(gpt.config.emb_dim):
+        trained = train(
+            model,
+            examples,
+            order=order,
+            training=training,
+            scratch=scratch,
+            mark=mark_of(settings, model, _bytes(splits.values())),
+            evaluate_epochs=training.order != "published",
+            sample=None if sample is None else lambda: sample(gpt),
+            published=published,
+            hearers=hearers,
+        )
+    merge_adapters(gpt)
+    return trained
+
+
+def _order(train: EncodedEntries, validation: EncodedEntries, training: "InstructTraining") -> Order:
+    size = training.batch_size
+    if training.order == "sorted":
+        return SortedOrder(train.lengths(), validation.lengths(), size, seed=training.seed)
+    if len(train.tokens) < size:
+        raise RecipeError(
+            f"training.batch_size is {size}, and there are only {len(train.tokens)} training entries: lower it (with"
+            " training.order published, only whole batches are trained on)"
+        )
+    return PublishedOrder(len(train.tokens), len(validation.tokens), size)
+
+
+def _bytes(splits: Iterable[EncodedEntries]) -> Iterator[bytes]:
+    """What a checkpoint's data must be."""
+    for split in splits:
+        shape = [split.max_length, split.mask_instruction, list(split.starts), [len(tokens) for tokens in split.tokens]]
+        yield json.dumps(shape).encode()
+        yield np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in split.tokens]).tobytes()

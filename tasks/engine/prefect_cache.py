@@ -1,0 +1,178 @@
+"""How Prefect learns which artifacts exist, and waits for those that another run is making.
+
+Prefect decides whether to run a task by asking `ArtifactRecords`, which answers from the artifact store alone: the
+store is the only record of what exists, so moving it keeps its hits and damaging it loses them. Prefect's own copies
+of results, below `.results/`, are made from the store whenever they are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect._internal.result_records import ResultRecordMetadata
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.filesystems import WritableFileSystem
+from prefect.logging import get_run_logger
+from prefect.serializers import JSONSerializer
+from prefect.transactions import IsolationLevel
+
+from lib.store.artifacts import Store, key_of
+from tasks.environment import store_folder
+
+LOG = logging.getLogger("finetune.store")
+
+
+def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """The log of the present Prefect run, or outside of one the project's own."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return LOG
+
+
+def results_folder() -> Path:
+    """Where Prefect keeps its copies of task results."""
+    return store_folder() / ".results"
+
+
+@dataclass
+class ArtifactPolicy(CachePolicy):
+    """Prefect's key for a task run: `<step>/<key>`, the artifact's place in the store."""
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,  # noqa: ARG002 - Prefect's signature
+        inputs: dict[str, Any],
+        flow_parameters: dict[str, Any],  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> str:
+        """From the task's parameter `ingredients`."""
+        return f"{inputs['ingredients']['step']}/{key_of(inputs['ingredients'])}"
+
+
+class ArtifactRecords(WritableFileSystem):
+    """Prefect's records of task results, answered from the artifact store: one exists if its artifact is whole."""
+
+    _block_type_name = "Finetune artifact records"
+
+    # Prefect's engine calls these with `_sync=True`; without that parameter it would silently cache nothing.
+    def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
+        """A record for the artifact `<step>/<key>`; raises FileNotFoundError, a miss, if none is there and whole."""
+        step_name, key = path.split("/")
+        artifact = Store(store_folder(), warn=run_log().warning).find(step_name, key)
+        if artifact is None:
+            raise FileNotFoundError(path)
+        serializer = JSONSerializer()
+        result = results_folder() / path
+        result.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed into place, because another run may be reading the same record.
+        fresh = result.with_name(f".{result.name}-{os.getpid()}-{threading.get_ident()}")
+        fresh.write_bytes(serializer.dumps(artifact))
+        fresh.replace(result)
+        return ResultRecordMetadata(storage_key=str(result), serializer=serializer).dump_bytes()
+
+    async def aread_path(self, path: str) -> bytes:
+        """`read_path` for Prefect's asynchronous engine."""
+        return await asyncio.to_thread(self.read_path, path)
+
+    def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> None:  # type: ignore[override]
+        """Nothing to do: the task itself published the artifact, which is the record."""
+
+    async def awrite_path(self, path: str, content: bytes) -> None:
+        """Nothing to do, as in `write_path`."""
+
+
+class StoreLocks:
+    """Prefect's lock manager on the store's file locks, which die with their process."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], FileLock] = {}
+        self._guard = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoreLocks:
+        return self  # copies of a policy must agree about who holds what
+
+    def _lock(self, key: str) -> FileLock:
+        step_name, _, name = key.partition("/")
+        return Store(store_folder()).lock(step_name, name)
+
+    def acquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,  # noqa: ARG002 - a lock that expires could be held twice
+    ) -> bool:
+        """Waits until nobody else works on `key`; False after `acquire_timeout` seconds."""
+        if self.is_lock_holder(key, holder):
+            return True
+        lock = self._lock(key)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            run_log().warning("%s is being computed by another run: waiting for it", key)
+            try:
+                lock.acquire(timeout=-1 if acquire_timeout is None else acquire_timeout)
+            except Timeout:
+                return False
+        with self._guard:
+            self._held[key, holder] = lock
+        return True
+
+    def release_lock(self, key: str, holder: str) -> None:
+        """Lets the next one in; raises ValueError if `holder` does not hold the lock."""
+        with self._guard:
+            lock = self._held.pop((key, holder), None)
+        if lock is None:
+            raise ValueError(f"{holder} does not hold the lock of {key}")
+        lock.release()
+
+    def is_locked(self, key: str) -> bool:
+        """Whether anybody, in this process or another, holds the lock."""
+        lock = self._lock(key)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def is_lock_holder(self, key: str, holder: str) -> bool:
+        """Whether this holder has the lock."""
+        with self._guard:
+            return (key, holder) in self._held
+
+    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        """Waits until the lock is free; False after `timeout` seconds."""
+        lock = self._lock(key)
+        try:
+            lock.acquire(timeout=-1 if timeout is None else timeout)
+        except Timeout:
+            return False
+        lock.release()
+        return True
+
+    async def aacquire_lock(
+        self, key: str, holder: str, acquire_timeout: float | None = None, hold_timeout: float | None = None
+    ) -> bool:
+        """`acquire_lock` for Prefect's asynchronous engine."""
+        return await asyncio.to_thread(self.acquire_lock, key, holder, acquire_timeout, hold_timeout)
+
+    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        """`wait_for_lock` for Prefect's asynchronous engine."""
+        return await asyncio.to_thread(self.wait_for_lock, key, timeout)
+
+
+# One for all tasks of this process, so that all agree about which locks it holds.
+CACHE = ArtifactPolicy().configure(
+    key_storage=ArtifactRecords(), isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=StoreLocks()
+)

@@ -1,0 +1,197 @@
+"""What makes a function a step: its cache key, its artifact, its Prefect task.
+
+A step's function gets a `Work` (the recipe's fields that it declared, the folder to fill) and its input artifacts. The
+key is made of the step's name, the digests of its inputs, the fields it `reads`, what `identity` says about things
+outside the store, and the code it reaches. Reading a field that was not declared raises: a forgotten one would
+otherwise mean stale results. How Prefect is told which artifacts exist is in `prefect_cache.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from prefect import Task
+from prefect.serializers import JSONSerializer
+
+from lib.errors import StoreError
+from lib.progress import Listener, Nobody, Progress, silent
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.instruct import InstructRecipe
+from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.fingerprint import code_fingerprint
+from tasks.engine.prefect_cache import CACHE, results_folder, run_log
+from tasks.environment import shareable, store_folder
+
+Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the name of the step that made each
+AnyRecipe = ClassifyRecipe | InstructRecipe
+Recipe = TypeVar("Recipe", bound=AnyRecipe)  # of the flow, or of the flows, that a step belongs to
+Identity = Callable[[Any, Inputs], dict[str, str]]
+
+
+class UndeclaredFieldError(Exception):
+    """A step read a field of the recipe that it had not declared: a mistake in the step, not of the user."""
+
+
+class DeclaredFields:
+    """A recipe that shows only the fields that a step declared."""
+
+    def __init__(self, values: Any, declared: Sequence[str], step: str, prefix: str = "") -> None:
+        self._values, self._declared, self._step, self._prefix = values, declared, step, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        path = f"{self._prefix}{name}"
+        value = getattr(self._values, name)
+        if path in self._declared:
+            return value
+        if any(field.startswith(f"{path}.") for field in self._declared):
+            return DeclaredFields(value, self._declared, self._step, f"{path}.")
+        raise UndeclaredFieldError(f"step {self._step} reads {path}: add it to the step's `reads` or `unkeyed`")
+
+
+@dataclass(frozen=True)
+class Work(Generic[Recipe]):
+    """What a step's function works with."""
+
+    recipe: Recipe  # only the declared fields can be read
+    whole_recipe: Mapping[str, Any]  # as JSON, to be kept in `noted` files; results must not depend on it
+    folder: Path  # to be filled: becomes the artifact
+    scratch: Path  # survives an interruption of this step
+    log: logging.Logger | logging.LoggerAdapter[Any]
+    progress: Progress
+    tracking_run: str  # the MLflow run that live metrics go to
+    identity: Mapping[str, str] = field(default_factory=dict)  # what the key says beside fields and inputs
+    listener: Listener = field(default_factory=Nobody)  # hears what a training measures
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every step of one flow run shares; none of it enters a key."""
+
+    recipe: AnyRecipe
+    tracking_run: str = ""
+    progress: Progress = silent
+    listener: Listener = field(default_factory=Nobody)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a flow: a function from declared fields and artifacts to an artifact."""
+
+    name: str
+    compute: Callable[..., None]
+    reads: tuple[str, ...]
+    unkeyed: tuple[str, ...]
+    identity: Identity | None
+    noted: tuple[str, ...]
+    code: Mapping[str, str]  # the fingerprint of the code as it was when this process loaded it
+    task_options: Mapping[str, Any]
+
+    def ingredients(self, recipe: AnyRecipe, inputs: Inputs) -> dict[str, Any]:
+        """All that the artifact depends on, readable and as JSON; nothing in it names a place or a time."""
+        ingredients: dict[str, Any] = {
+            "step": self.name,
+            "inputs": {name: artifact.digest for name, artifact in inputs.items()},
+            "fields": {path: value for path, value in _leaves(recipe, self.reads) if path not in self.unkeyed},
+            "code": dict(self.code),
+        }
+        if self.identity:
+            ingredients["identity"] = self.identity(recipe, inputs)
+        return ingredients
+
+    def task(self, *, reused: bool = False) -> Task[..., Artifact]:
+        """The Prefect task, called with a Run, the ingredients and the input artifacts by name.
+
+        What will be `reused` carries no tags: Prefect takes a slot of a tag's concurrency limit before it looks into
+        the cache, so a hit would wait until the run that trains lets go of the card.
+        """
+        options = {name: value for name, value in self.task_options.items() if not (reused and name == "tags")}
+        return Task(
+            self._run,
+            name=self.name,
+            task_run_name=self.name,
+            description=(self.compute.__doc__ or "").strip(),
+            cache_policy=CACHE,
+            persist_result=True,
+            result_storage=results_folder(),
+            result_serializer=JSONSerializer(),
+            cache_result_in_memory=False,
+            **options,
+        )
+
+    def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
+        """Fills a new artifact. Prefect calls this only when the store has none for the key, and holds its lock."""
+        self._load_code()
+        key = key_of(ingredients)
+        log = run_log()
+        store = Store(store_folder(), warn=log.warning)
+        notes = {"tracking_run": run.tracking_run}
+        with store.write(self.name, key, ingredients, noted=self.noted, notes=notes) as folder:
+            fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
+            work = Work(
+                recipe=cast(AnyRecipe, fields),
+                whole_recipe=shareable(run.recipe.model_dump(mode="json")),
+                folder=folder,
+                scratch=store.scratch(self.name, key),
+                log=log,
+                progress=run.progress,
+                tracking_run=run.tracking_run,
+                identity=ingredients.get("identity", {}),
+                listener=run.listener,
+            )
+            self.compute(work, **inputs)
+        artifact = store.find(self.name, key)
+        assert artifact is not None, "an artifact that was just published is there"
+        return artifact
+
+    def _load_code(self) -> None:
+        """Imports all that the step reaches; from then on edits cannot touch this process.
+
+        Raises StoreError if that code is not the one that the key says any more.
+        """
+        for module in self.code:
+            importlib.import_module(module)
+        now = code_fingerprint(self.compute.__module__)
+        changed = sorted(module for module in now | dict(self.code) if now.get(module) != self.code.get(module))
+        if changed:
+            raise StoreError(f"the code of {', '.join(changed)} changed after this run began: run again")
+
+
+def step(
+    name: str,
+    *,
+    reads: Sequence[str] = (),
+    unkeyed: Sequence[str] = (),
+    identity: Identity | None = None,
+    noted: Sequence[str] = (),
+    **task_options: Any,
+) -> Callable[[Callable[..., None]], Step]:
+    """Makes a function `(work, **artifacts) -> None` a Step.
+
+    `reads`: recipe fields that enter the key, or whole sections; `unkeyed`: fields that the function may read although
+    they cannot change its result (addresses); `identity`: what else the key says, such as what identifies files outside
+    the store; `noted`: files of the artifact that stay out of its digest; `task_options` go to Prefect (retries, tags).
+    """
+
+    def make(compute: Callable[..., None]) -> Step:
+        code = code_fingerprint(compute.__module__)
+        return Step(name, compute, tuple(reads), tuple(unkeyed), identity, tuple(noted), code, task_options)
+
+    return make
+
+
+def _leaves(recipe: AnyRecipe, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The fields at these paths with their values, those of a section one by one."""
+    whole = recipe.model_dump(mode="json")
+    for path in paths:
+        value: Any = whole
+        for part in path.split("."):
+            value = value[part]
+        if isinstance(value, dict):
+            yield from ((f"{path}.{name}", leaf) for name, leaf in value.items())
+        else:
+            yield path, value

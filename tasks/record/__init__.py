@@ -1,0 +1,1 @@
+"""The MLflow run around a flow run, and what its pages show."""

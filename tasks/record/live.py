@@ -1,0 +1,88 @@
+"""A training as it happens: its curve in MLflow, its progress on Prefect's page and in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from lib.progress import Progress
+    from lib.training.train import Hearers
+    from tasks.engine.step import Work
+
+PREFECT_SECONDS = 2.0  # between two updates of the progress bar on Prefect's page: each is a request
+AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until Prefect gives up
+
+
+@contextmanager
+def watched(work: Work[Any], key: str) -> Iterator[Hearers]:
+    """Who hears of a training; all of its rows have been sent when the block ends without an exception.
+
+    `key` is what the progress bar is called on Prefect's page. Raises ServiceError if MLflow does not take the rows.
+    """
+    from lib.training.train import Hearers
+    from tasks.record.mlflow_run import HistoryLog, client
+
+    live = HistoryLog(client(), work.tracking_run, work.log.warning)
+    yield Hearers(
+        on_row=_all_of(live, work.listener.on_row),
+        on_figures=work.listener.on_figures,
+        on_sample=work.listener.on_sample,
+        progress=PrefectProgress(key, work.progress, work.log.warning),
+        warn=work.log.warning,
+    )
+    live.send()
+
+
+def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapping[str, float]], None]:
+    """A callback that hands each row to all of them."""
+
+    def tell(row: Mapping[str, float]) -> None:
+        for listener in listeners:
+            listener(row)
+
+    return tell
+
+
+class PrefectProgress:
+    """Shows the progress of long work, `of`, on Prefect's page too, as often as a person looks.
+
+    A request that is lost does not end the work: `warn` hears of it once.
+    """
+
+    def __init__(self, key: str, terminal: Progress, warn: Callable[[str], None], *, of: str = "fine-tuning") -> None:
+        self._of = of
+        self._key, self._terminal, self._warn = key.replace("_", "-"), terminal, warn  # Prefect wants dashes
+        self._artifact: Any = None
+        self._next = 0.0  # when to show again (time.monotonic)
+        self._warned = False
+
+    def __call__(self, done: int, total: int | None, unit: str) -> None:
+        from prefect.exceptions import PrefectException
+
+        self._terminal(done, total, unit)
+        if not total or (time.monotonic() < self._next and done < total):
+            return
+        pause = PREFECT_SECONDS
+        try:
+            self._show(100 * done / total, unit)
+        except (httpx.HTTPError, PrefectException) as error:
+            pause = AFTER_FAILURE_SECONDS
+            if not self._warned:
+                self._warn(
+                    f"Prefect's page could not be told how far {self._of} is ({type(error).__name__}): it goes on"
+                )
+                self._warned = True
+        self._next = time.monotonic() + pause
+
+    def _show(self, percent: float, unit: str) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=self._key, description=f"{unit} of {self._of}")
+        else:
+            update_progress_artifact(self._artifact, percent)

@@ -1,0 +1,246 @@
+"""One MLflow run for each flow run: opened before the first step, closed as what the flow became.
+
+Here is what all of a flow's tasks share about that run: finding the server, the run itself, sending history rows. What
+is logged at the end is the `track` step's business.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+from filelock import FileLock
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage, Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from prefect.exceptions import TerminationSignal
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from lib.errors import ServiceError
+from tasks.engine.prefect_cache import run_log
+from tasks.environment import (
+    artifact_folder,
+    home,
+    local_tracking_uri,
+    make_home,
+    tracking_is_served,
+    tracking_uri,
+    without_password,
+)
+
+# What a request ends with when the server is gone, answers nonsense, or the database is damaged or full.
+FAILURES = (MlflowException, SQLAlchemyError, ParseError)
+ANSWER_SECONDS = 10  # within which a server that is there answers
+LONGEST_REASON = 200  # characters of MLflow's own words in an error
+SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
+AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until MLflow gives up
+METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
+PARAMS_A_REQUEST = 100
+
+
+def client() -> MlflowClient:
+    """A client of the tracking server; the first use of a new local file creates its tables.
+
+    Raises ServiceError if a server is named and does not answer as MLflow does, or if the local file cannot be used.
+    """
+    uri = tracking_uri()
+    if uri == local_tracking_uri():
+        return _local_client(uri)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    try:
+        _ask_once(uri)
+        return _connected(uri)
+    except (*FAILURES, ModuleNotFoundError) as error:
+        raise ServiceError(
+            f"MLflow does not answer at {without_password(uri)} ({reason_of(error)}): start that server, or correct"
+            " MLFLOW_TRACKING_URI, or unset it to use a local file"
+        ) from None
+
+
+def _local_client(uri: str) -> MlflowClient:
+    make_home()
+    try:
+        # Two processes that create the tables of one new file at once would collide.
+        with FileLock(home() / ".mlflow.lock"):
+            return _connected(uri)
+    except FAILURES as error:
+        raise ServiceError(
+            f"MLflow cannot use {home() / 'mlflow.db'} ({reason_of(error)}): let it be written if it may not be, or"
+            " move it away, and the next run begins a new one without the runs and registered models in it"
+        ) from None
+
+
+def _connected(uri: str) -> MlflowClient:
+    """A client that has had an answer."""
+    tracking = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    tracking.search_experiments(max_results=1)
+    return tracking
+
+
+def _ask_once(uri: str) -> None:
+    """Raises if nobody answers; MLflow itself would go on asking for minutes."""
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind in ("http", "https"):
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        http_request(credentials, "/health", "GET", max_retries=0, timeout=ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+    elif kind in DATABASE_ENGINES:
+        create_engine(uri, poolclass=NullPool).connect().close()
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a server cannot be reached, in one line: the system's own words, such as `[Errno 111] Connection refused`, or
+    else those of the exception that `error` was raised from, or its own."""
+    reason = error.__cause__ or error
+    link: BaseException | None = error
+    while link:
+        if isinstance(link, OSError):
+            reason = link
+        link = link.__cause__ or link.__context__
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+
+
+def experiment_id(tracking: MlflowClient, name: str) -> str:
+    """The experiment's id; it is created when it is new, and restored when it was deleted in the page."""
+    found = tracking.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == LifecycleStage.DELETED:
+            tracking.restore_experiment(found.experiment_id)  # its name cannot be given to another one
+        return str(found.experiment_id)
+    # Without a server MLflow would put files below the working directory.
+    place = None if tracking_is_served() else artifact_folder().as_uri()
+    try:
+        return str(tracking.create_experiment(name, artifact_location=place))
+    except MlflowException:
+        found = tracking.get_experiment_by_name(name)  # another run was faster
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+@contextmanager
+def tracked_run(
+    tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+) -> Iterator[str]:
+    """An MLflow run, yielded as its id: FINISHED after the block, FAILED after an exception, KILLED after Ctrl-C or
+    when Prefect cancels it."""
+    experiment_number = experiment_id(tracking, experiment)
+    close_abandoned_runs(tracking, experiment_number)
+    run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
+    run_id = str(run.info.run_id)
+    try:
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(entries), PARAMS_A_REQUEST):
+            tracking.log_batch(run_id, params=entries[start : start + PARAMS_A_REQUEST])
+        yield run_id
+    except BaseException as error:
+        _close(tracking, run_id, error)
+        raise
+    tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
+    """Tells MLflow how a run ended; where that fails, a warning says so, because `error` is what the user must see."""
+    ended_from_outside = isinstance(error, (KeyboardInterrupt, TerminationSignal))  # Ctrl-C, or cancelled on the page
+    status = RunStatus.KILLED if ended_from_outside else RunStatus.FAILED
+    try:
+        tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
+        tracking.set_terminated(run_id, RunStatus.to_string(status))
+    except FAILURES as lost:
+        run_log().warning("MLflow could not be told that run %s has ended (%s)", run_id, reason_of(lost))
+
+
+def _this_process() -> dict[str, str]:
+    return {
+        "finetune.host": socket.gethostname(),
+        "finetune.process": f"{os.getpid()}@{psutil.Process().create_time():.2f}",
+    }
+
+
+def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
+    """Marks FAILED what still says RUNNING although its process, on this machine, is gone (`kill -9`, power cut)."""
+    mine = f"attributes.status = 'RUNNING' and tags.`finetune.host` = '{socket.gethostname()}'"
+    for run in tracking.search_runs([experiment], filter_string=mine):
+        pid, _, created = run.data.tags["finetune.process"].partition("@")
+        try:
+            alive = f"{psutil.Process(int(pid)).create_time():.2f}" == created
+        except psutil.NoSuchProcess:
+            alive = False
+        if not alive:
+            tracking.set_tag(run.info.run_id, "finetune.error", "the process was killed")
+            tracking.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.FAILED))
+
+
+class HistoryLog:
+    """Sends history rows to an MLflow run, many in one request.
+
+    A request that is lost while rows still come ends nothing: they wait for the next one, and `warn` hears of it once.
+    """
+
+    def __init__(
+        self, tracking: MlflowClient, run_id: str, warn: Callable[[str], None] = lambda sentence: None
+    ) -> None:
+        self._tracking, self._run_id, self._warn = tracking, run_id, warn
+        self._waiting: list[Metric] = []
+        self._next = 0.0  # when to send again (time.monotonic)
+        self._warned = False
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Takes one row of the history: `step` is the metrics' step, what was not measured is left out."""
+        now = int(time.time() * 1000)
+        self._waiting += [
+            Metric(name, float(value), now, int(row["step"]))
+            for name, value in row.items()
+            if name != "step" and value is not None and not math.isnan(value)
+        ]
+        if time.monotonic() < self._next:
+            return
+        pause = SEND_SECONDS
+        try:
+            self._send()
+        except FAILURES as error:
+            pause = AFTER_FAILURE_SECONDS
+            if not self._warned:
+                self._warn(f"MLflow did not take the curves ({reason_of(error)}): they are kept and sent again")
+                self._warned = True
+        self._next = time.monotonic() + pause
+
+    def send(self) -> None:
+        """Sends all that is waiting, when no more rows come; raises ServiceError if MLflow does not take it."""
+        try:
+            self._send()
+        except FAILURES as error:
+            raise ServiceError(
+                f"MLflow at {without_password(tracking_uri())} does not take the curves ({reason_of(error)}): see that"
+                " it works and run again, which goes on from the last checkpoint"
+            ) from None
+
+    def _send(self) -> None:
+        while self._waiting:
+            self._tracking.log_batch(self._run_id, metrics=self._waiting[:METRICS_A_REQUEST])
+            del self._waiting[:METRICS_A_REQUEST]
+
+
+def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+    """Logs final metrics, all in one request."""
+    now = int(time.time() * 1000)
+    entries = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+    tracking.log_batch(run_id, metrics=entries)
+
+
+def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sets tags, all in one request."""
+    tracking.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

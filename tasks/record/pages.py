@@ -1,0 +1,156 @@
+"""What both flows put on a run's pages: its datasets and curves in MLflow, its tables and pictures in Prefect.
+
+Here belongs what is the same whatever was trained. What a classifier's run shows is `track`'s, what the other flow's
+runs show is `track_answers`'.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from lib.data.tables import SPLITS
+from lib.files.jsonfile import load_json
+from lib.store.artifacts import Artifact, Store
+from tasks.environment import PROJECT, shareable, store_folder, tracking_page
+from tasks.record.mlflow_run import HistoryLog, log_metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.engine.step import AnyRecipe
+
+# Without it MLflow's pages open in the form that they have for language model applications.
+IN_MLFLOW = "workflowType=machine_learning"
+MLFLOW_DIGEST_LENGTH = 36  # characters that MLflow keeps of a dataset's digest
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested groups as one mapping with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def git_commit() -> dict[str, str]:
+    """MLflow's tag for the commit of this project, if it is a git checkout."""
+    try:
+        out = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"mlflow.source.git.commit": out.strip()}
+
+
+def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
+    """Logs the whole recipe as `recipe.yaml`, without passwords in addresses."""
+    text = yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False)
+    tracking.log_text(run_id, text, "recipe.yaml")
+
+
+def published_metrics(finetuned: Artifact) -> dict[str, float]:
+    """What the published procedure prints, if it was measured: before_train_loss, after_test_accuracy and so on."""
+    published = load_json(finetuned.file("training.json"))["published"]
+    return {f"{part}_{name}": value for part, figures in published.items() for name, value in figures.items()}
+
+
+def log_curves(
+    tracking: MlflowClient, run_id: str, finetuned: Artifact, *, cached: bool
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The training's history, and MLflow's tag with the run that measured it.
+
+    If the training was reused, its curves are logged to this run too, so that it can be compared.
+    """
+    from lib.training.history import read_history
+
+    history = read_history(finetuned.file("history.parquet"))
+    if cached:
+        log = HistoryLog(tracking, run_id)
+        for row in history.to_dict("records"):
+            log({str(name): value for name, value in row.items()})
+        log.send()
+    source_run = Store(store_folder()).manifest(finetuned.step, finetuned.key).notes["tracking_run"]
+    return history, {"finetune.source_run": source_run}
+
+
+def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], history: pd.DataFrame) -> None:
+    """Logs the final metrics.
+
+    MLflow draws a bar for what has step 0 alone. Some share their names with curves; there the run's value is what has
+    the highest step and was logged last.
+    """
+    on_curves = {name: value for name, value in metrics.items() if name in history}
+    log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
+    log_metrics(tracking, run_id, {name: metrics[name] for name in metrics.keys() - on_curves.keys()}, step=0)
+
+
+def datasets(source: str, split: Artifact) -> list[DatasetInput]:
+    """The three splits of an artifact as MLflow datasets, with the digests of their bytes."""
+    manifest = Store(store_folder()).manifest(split.step, split.key)
+    digest_of = {file.name: file.sha256 for file in manifest.files}
+    return [
+        DatasetInput(
+            Dataset(
+                name=f"{source}-{name}",
+                digest=digest_of[f"{name}.parquet"][:MLFLOW_DIGEST_LENGTH],
+                source_type="local",
+                source=f'{{"uri": "store/{split.step}/{split.key}/{name}.parquet"}}',
+            ),
+            [InputTag("mlflow.data.context", name)],
+        )
+        for name in SPLITS
+    ]
+
+
+def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]) -> None:
+    """Logs a run's datasets. Another run may add the same ones to MLflow's database at the same moment, which refuses
+    one of the two; the second time they are there."""
+    try:
+        tracking.log_inputs(run_id, datasets=splits)
+    except MlflowException:
+        tracking.log_inputs(run_id, datasets=splits)
+
+
+def digest_tags(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """MLflow's tags that say which artifacts a run is made of."""
+    return {f"artifact.{step}": artifact.digest for step, artifact in artifacts.items()}
+
+
+def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:
+    """Where MLflow shows the run."""
+    experiment = tracking.get_run(run_id).info.experiment_id
+    return f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}?{IN_MLFLOW}"
+
+
+def show_in_prefect(page: str, *, headline: str, recipe: str, pictures: Mapping[str, Artifact], more: str = "") -> None:
+    """The link to the run's page in MLflow and the report, as Prefect's artifacts.
+
+    pictures: names of figures, each with the artifact that has it; more: Markdown behind them.
+    """
+    create_link_artifact(
+        page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
+    )
+    drawn = "\n\n".join(_picture(artifact, name) for name, artifact in pictures.items())
+    parts = (f"# {headline}", drawn, more, f"[This run in MLflow]({page})")
+    create_markdown_artifact(
+        "\n\n".join(part for part in parts if part) + "\n", key="report", description=f"Curves of {recipe}"
+    )
+
+
+def _picture(evaluated: Artifact, name: str) -> str:
+    """A figure inside Markdown, so that Prefect's page needs no file of ours."""
+    content = base64.b64encode(evaluated.file(f"figures/{name}.png").read_bytes()).decode()
+    return f"![{name}](data:image/png;base64,{content})"

@@ -1,0 +1,1 @@
+"""Models in MLflow's registry: candidates, champions, and the decision between them."""

@@ -1,0 +1,128 @@
+"""What each flow registers: which files, under which name, and what makes one model another.
+
+Here belongs all that tells a classifier from a GPT that follows instructions. How a candidate becomes a version is the
+same for both, and is in `register`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import LoggedModel
+
+from lib.evaluation.classify.model_card import CardFacts, classifier_card
+from lib.files.jsonfile import load_json
+from lib.model.labels import MOST_PROBABLE, positive_class
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.instruct import InstructRecipe
+from lib.store.artifacts import Artifact, key_of
+from tasks.environment import shareable
+from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
+from tasks.registry.register import Candidate
+
+NAMED_LABELS = 10  # labels that a registered model's description names
+CLASSIFIER_FILES = ("model.safetensors", "config.json", "labels.json", "history.parquet", "training.json")
+EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation: what scored messages are compared with
+FOLLOWER_FILES = ("model.safetensors", "config.json", "prompt.json", "history.parquet", "training.json")
+ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
+
+
+def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
+    """The classifier of a run. `made`: the run's artifacts by step; `headline`: the run in one sentence."""
+    finetuned = made["finetune"]
+    resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
+    labels = load_json(finetuned.file("labels.json"))
+    return Candidate(
+        name=recipe.registry.name,
+        kind=CLASSIFIER,
+        artifact=finetuned,
+        files=CLASSIFIER_FILES,
+        recipe=resolved,
+        identity=_classifier_identity(resolved, finetuned),
+        description=classifier_card(_facts(recipe, made, headline, labels, resolved["encoding"]["max_length"])),
+        about=f"Classifies texts as {_listed(labels)}. {ALIASES}",
+        log=_log_classifier,
+        beside=tuple(made["evaluate"].file(name) for name in EVALUATION_FILES),
+    )
+
+
+def instructions_candidate(recipe: InstructRecipe, finetuned: Artifact, description: str) -> Candidate:
+    """The GPT that follows instructions of a run. `description`: the version's, in Markdown.
+
+    Its settings for writing are part of it: the same weights with another temperature are another version.
+    """
+    resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
+    read = {section: resolved[section] for section in ("encoding", "respond")}
+    return Candidate(
+        name=recipe.registry.name,
+        kind=INSTRUCTIONS,
+        artifact=finetuned,
+        files=FOLLOWER_FILES,
+        recipe=resolved,
+        identity=key_of({"digest": finetuned.digest, "precision": resolved["training"]["precision"], **read}),
+        description=description,
+        about=f"Follows instructions: takes an instruction with an optional input, returns the response. {ALIASES}",
+        log=_log_follower,
+    )
+
+
+def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
+    """This run's recipe, with the length that was found while tokenizing."""
+    found = load_json(finetuned.file("recipe.json"))["encoding"]["max_length"]
+    return {**recipe, "encoding": {**recipe["encoding"], "max_length": found}}
+
+
+def _classifier_identity(resolved: Mapping[str, Any], finetuned: Artifact) -> str:
+    """What an answer of the classifier depends on: its bytes, and the fields of the recipe that prediction reads."""
+    read = {section: resolved[section] for section in ("encoding", "classifier")}
+    if resolved["evaluation"]["threshold"] != MOST_PROBABLE:
+        read["threshold"] = [resolved["evaluation"][field] for field in ("positive_label", "threshold")]
+    return key_of({"digest": finetuned.digest, "precision": resolved["training"]["precision"], **read})
+
+
+def _facts(
+    recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, labels: Sequence[str], max_length: int
+) -> CardFacts:
+    split = load_json(made["holdout"].file("split.json"))
+    parameters = load_json(made["finetune"].file("training.json"))
+    model, training, classifier = recipe.model, recipe.training, recipe.classifier
+    learned = f"{parameters['trainable_parameters']:,} of {parameters['parameters']:,} parameters"
+    return CardFacts(
+        headline=headline,
+        name=recipe.registry.name,
+        about={
+            "recipe": recipe.name,
+            "backbone": f"{model.size}, weights {model.weights}",
+            "trainable": f"{classifier.trainable}: {learned}",
+            "pooling": classifier.pooling,
+            "balance": recipe.balance.method,
+            "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
+            f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
+            "threshold": f"{recipe.evaluation.threshold:g}",
+        },
+        source=load_json(made["messages"].file("profile.json"))["labels"],
+        splits=split["labels"],
+        held_out=sum(split.get("held_out", {}).values()),
+        metrics=load_json(made["evaluate"].file("metrics.json")),
+        positive=positive_class(tuple(labels), recipe.evaluation.positive_label),
+        max_length=max_length,
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    named = [*labels[:NAMED_LABELS], f"{len(labels) - NAMED_LABELS} more"] if len(labels) > NAMED_LABELS else labels
+    return f"{', '.join(named[:-1])} or {named[-1]}"
+
+
+def _log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+    from lib.serving.classifier import log_classifier  # here, because a cached run logs nothing
+
+    return log_classifier(folder, run_id=run_id, tracking_uri=tracking_uri)
+
+
+def _log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+    from lib.serving.follower import log_follower
+
+    return log_follower(folder, run_id=run_id, tracking_uri=tracking_uri)

@@ -1,0 +1,119 @@
+"""The frozen test set of a registered name: where MLflow keeps it, and how it is had.
+
+It belongs to the name, not to a run: all versions are compared on it, and none learns from it. Its file is an artifact
+of the run that registered the first version; a tag of the registered model says which, so that it follows a shared
+server. Which messages it holds is `lib.data.messages.holdout`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel
+
+from lib.data.tables import MESSAGES, load_table, save_table
+from lib.errors import ServiceError
+from lib.files.checksum import file_sha256
+from tasks.environment import home, local_tracking_uri, tracking_uri
+from tasks.record.mlflow_run import FAILURES, client, reason_of
+from tasks.registry.register import NO_SUCH_MODEL
+
+FROZEN_TAG = "finetune.frozen_test"  # of a registered model; its value is a FrozenTest as JSON
+FOLDER = "frozen"
+
+
+class FrozenTest(BaseModel):
+    """Where a frozen test set lies in MLflow, and how it is known."""
+
+    run: str
+    path: str
+    sha256: str
+    messages: int
+
+
+def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
+    """The frozen test set of a registered name; None if it has none yet."""
+    try:
+        model = tracking.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != NO_SUCH_MODEL:
+            raise
+        return None
+    value = model.tags.get(FROZEN_TAG)
+    return None if value is None else FrozenTest.model_validate_json(value)
+
+
+def frozen_texts(name: str) -> list[str]:
+    """The texts of a registered name's frozen test set; none if it has none yet. Creates no database.
+
+    Raises ServiceError if MLflow does not answer, or does not have the file any more.
+    """
+    local = tracking_uri() == local_tracking_uri() and not os.environ.get("MLFLOW_REGISTRY_URI")
+    if local and not (home() / "mlflow.db").exists():
+        return []
+    tracking = client()
+    frozen = frozen_test(tracking, name)
+    return [] if frozen is None else load_frozen(tracking, frozen, name)["text"].tolist()
+
+
+def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.DataFrame:
+    """Its messages (id int64, text, label), from the copy on this machine or from MLflow.
+
+    Raises ServiceError if MLflow does not have it any more.
+    """
+    copy = _copy(frozen.sha256)
+    if not _is_whole(copy, frozen.sha256):
+        with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:
+            try:
+                file = Path(tracking.download_artifacts(frozen.run, frozen.path, folder))
+            except (*FAILURES, OSError) as error:
+                raise _lost(name, frozen, reason_of(error)) from error
+            if not _is_whole(file, frozen.sha256):
+                raise _lost(name, frozen, "the file does not have its checksum")
+            _keep_copy(file, copy)
+    return load_table(copy, MESSAGES)
+
+
+def store_frozen(tracking: MlflowClient, run_id: str, messages: pd.DataFrame) -> FrozenTest:
+    """Logs messages (id, text, label) as an artifact of the run; it is nobody's frozen test set before it is tagged."""
+    with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:
+        file = Path(folder) / "test.parquet"
+        save_table(messages, file, MESSAGES)
+        sha256 = file_sha256(file)
+        tracking.log_artifact(run_id, str(file), FOLDER)
+        _keep_copy(file, _copy(sha256))
+    return FrozenTest(run=run_id, path=f"{FOLDER}/test.parquet", sha256=sha256, messages=len(messages))
+
+
+def _copy(sha256: str) -> Path:
+    """Where this machine keeps its copy."""
+    return home() / FOLDER / f"{sha256}.parquet"
+
+
+def _is_whole(file: Path, sha256: str) -> bool:
+    return file.is_file() and file_sha256(file) == sha256
+
+
+def _keep_copy(file: Path, copy: Path) -> None:
+    """All of it or nothing: another run may read it at the same time."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
+        partial = Path(stream.name)
+    try:
+        shutil.copyfile(file, partial)
+        partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _lost(name: str, frozen: FrozenTest, reason: str) -> ServiceError:
+    return ServiceError(
+        f"the frozen test set of {name!r}, {frozen.path} of MLflow's run {frozen.run}, cannot be had ({reason}):"
+        " restore that run, or choose another registry.name"
+    )

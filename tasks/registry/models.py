@@ -1,0 +1,156 @@
+"""Models in MLflow's registry, as who uses one needs them: found by name or by run, and loaded.
+
+Here belongs telling one kind of model from the other, so that a question is never put to a classifier. How a model gets
+into the registry is in `tasks.registry.register`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
+from mlflow.exceptions import MlflowException
+
+from lib.errors import ServiceError
+from tasks.record.mlflow_run import reason_of
+
+CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
+KIND_TAG = "finetune.kind"  # of a registered model: what its versions are
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a registered model can be.
+
+    tag: the value of `KIND_TAG`.
+    logged_as: what MLflow's logged model is called (`ARTIFACT` of the file that serves it).
+    noun: what errors call it.
+    """
+
+    tag: str
+    logged_as: str
+    noun: str
+
+
+CLASSIFIER = Kind(tag="classifier", logged_as="classifier", noun="classifier")
+INSTRUCTIONS = Kind(tag="instructions", logged_as="instruction-follower", noun="instruction follower")
+KINDS = (CLASSIFIER, INSTRUCTIONS)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """Its address for MLflow."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def find_model(tracking: MlflowClient, kind: Kind, *, name: str | None = None, run: str | None = None) -> Version:
+    """The registered version to use.
+
+    `name`: a registered model, whose champion it is (None: the only one of this kind that has a champion); `run`: an
+    MLflow run, whose own model it is. Raises ServiceError if there is no such model or run, or none of this kind.
+    """
+    return _of_run(tracking, kind, run) if run else _champion(tracking, kind, name)
+
+
+def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
+    """MLflow's `PyFuncModel` of a version; raises ServiceError if its files are missing or damaged."""
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking.tracking_uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return mlflow.pyfunc.load_model(version.uri)
+        except (MlflowException, OSError) as error:
+            raise unloadable(kind, version, reason_of(error)) from None
+
+
+def unloadable(kind: Kind, version: Version, reason: str) -> ServiceError:
+    """The error of a version whose files cannot be used."""
+    return ServiceError(
+        f"the {kind.noun} {version.uri} cannot be loaded ({reason}): its files are missing or damaged, so choose"
+        " another one (--name, --run) or fine-tune again under another registry.name"
+    )
+
+
+def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -> Kind | None:
+    """What a registered model's version is; None: nothing that this project made.
+
+    The tag says it. What was registered without one, earlier or by hand in MLflow's pages, is told by its logged model.
+    """
+    tag = registered.tags.get(KIND_TAG)
+    logged_as = None if tag else _logged_name(tracking, registered.name, version)
+    return next((kind for kind in KINDS if tag == kind.tag or logged_as == kind.logged_as), None)
+
+
+def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
+    """What the logged model behind a version is called; None: there is none."""
+    try:
+        # "models:/<a logged model's id>", or of a copy "models:/<name>/<version>"; databases do not keep `model_id`.
+        scheme, _, place = str(tracking.get_model_version(name, version).source).partition(":/")
+        if scheme != "models":
+            return None
+        copied, _, version = place.rpartition("/")
+        return _logged_name(tracking, copied, version) if copied else str(tracking.get_logged_model(place).name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None  # deleted
+
+
+def _champion(tracking: MlflowClient, kind: Kind, name: str | None) -> Version:
+    versions: dict[str, Version] = {}  # the champions, of every kind
+    names = []  # those of this one
+    for registered in all_registered(tracking):
+        if CHAMPION in registered.aliases:
+            champion = Version(registered.name, str(registered.aliases[CHAMPION]))
+            versions[champion.name] = champion
+            if kind_of(tracking, registered, champion.version) == kind:
+                names.append(champion.name)
+    if name in names or (name is None and len(names) == 1):
+        return versions[name or names[0]]
+    there = f"those with one are {', '.join(names)}" if names else "fine-tune one first"
+    if name is not None:
+        wrong = f"{name}'s champion is no {kind.noun}" if name in versions else f"{name} has no champion"
+    elif names:
+        wrong, there = f"there is not exactly one {kind.noun} with a champion", f"{there} (--name says which)"
+    else:
+        wrong = f"there is no {kind.noun} with a champion"
+    raise ServiceError(f"{wrong}: {there}")
+
+
+def all_registered(tracking: MlflowClient) -> Iterator[RegisteredModel]:
+    """Every registered model; MLflow tells them a page at a time."""
+    token: str | None = None
+    while True:
+        page = tracking.search_registered_models(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _of_run(tracking: MlflowClient, kind: Kind, run: str) -> Version:
+    try:
+        found = tracking.get_run(run)
+    except MlflowException:
+        raise ServiceError(f"MLflow has no run {run}: look its id up in the pages (`make ui`)") from None
+    # What came from the cache was registered by the run that trained it.
+    for source in (run, found.data.tags.get("finetune.source_run", run)):
+        for version in tracking.search_model_versions(f"run_id = '{source}'"):
+            if kind_of(tracking, tracking.get_registered_model(version.name), str(version.version)) == kind:
+                return Version(version.name, str(version.version))
+    raise ServiceError(
+        f"run {run} in experiment {found.info.experiment_id} registered no {kind.noun}: choose another one"
+    )

@@ -1,0 +1,137 @@
+"""What becomes of a registered version: its aliases, and the decision with its numbers where people look.
+
+Here belongs writing a decision down, for every kind of model. How one is come to is in `decide`; who was champion when,
+and changes by hand, are in `champions`.
+"""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.transactions import Transaction, get_transaction
+from pydantic import BaseModel
+
+from lib.evaluation.promotion import Decision, page
+from tasks.record.mlflow_run import client
+from tasks.registry.champions import CHAMPIONS_TAG, champion_of, crown, restore
+from tasks.registry.frozen import FROZEN_TAG, FrozenTest
+from tasks.registry.models import CHALLENGER, CHAMPION
+from tasks.registry.register import Registered, versions_of
+
+PROMOTION_TAG = "finetune.promotion"  # of a version: what was decided; its numbers have names that begin so
+WHY_TAG = f"{PROMOTION_TAG}.why"
+FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that it learned nothing from
+
+
+class Verdict(BaseModel):
+    """A decision, and what it rests on."""
+
+    decision: Decision
+    frozen: FrozenTest | None = None  # the name's, which it gets now if it has none
+    unseen: bool = False  # whether the version learned nothing from it
+
+
+@task(
+    name="promote",
+    task_run_name="promote",
+    description="Points the aliases at what was decided to be champion and challenger",
+    cache_policy=NO_CACHE,
+)
+def promote(registered: Registered, verdict: Verdict | None = None) -> Registered:
+    """The version with the aliases that it has now and what was decided; when a part fails, all is as before.
+
+    Without a verdict a version that was decided about keeps what it has, and another one becomes champion if the name
+    has none: there is nothing to compare it on, so later ones are promoted by hand.
+    """
+    tracking = client()
+    before = tracking.get_registered_model(registered.name)
+    version = tracking.get_model_version(registered.name, registered.version)
+    if verdict is None and PROMOTION_TAG in version.tags:
+        return _as_it_is(tracking, registered)
+    verdict = verdict or _without_comparison(champion_of(before))
+    transaction = get_transaction()
+    if transaction is not None:
+        transaction.set("before", (before, version))
+    try:
+        _write(tracking, registered, verdict)
+        create_markdown_artifact(
+            page(
+                verdict.decision,
+                name=registered.name,
+                version=registered.version,
+                frozen=verdict.frozen.sha256 if verdict.frozen else None,
+            ),
+            key="promotion",
+            description=f"What became of {registered.name} version {registered.version}",
+        )
+    except BaseException:
+        _take_back(tracking, before, version)
+        raise
+    return _as_it_is(tracking, registered)
+
+
+@promote.on_rollback
+def unpromote(transaction: Transaction) -> None:
+    """Takes a promotion back that was complete when the run ended all the same: cancelled, or lost by Prefect."""
+    before: tuple[RegisteredModel, ModelVersion] | None = transaction.get("before", None)
+    if before is not None:
+        _take_back(client(), *before)
+
+
+def _take_back(tracking: MlflowClient, model: RegisteredModel, version: ModelVersion) -> None:
+    """Gives aliases and tags of a registered model and of its version the values that they had."""
+    restore(tracking, model, [CHAMPION, CHALLENGER], [CHAMPIONS_TAG, FROZEN_TAG])
+    written = tracking.get_model_version(version.name, version.version).tags
+    for tag in written.keys() - version.tags.keys():
+        tracking.delete_model_version_tag(version.name, version.version, tag)
+    for tag, value in version.tags.items():
+        if written.get(tag) != value:
+            tracking.set_model_version_tag(version.name, version.version, tag, value)
+
+
+def _without_comparison(champion: str | None) -> Verdict:
+    if champion is None:
+        return Verdict(decision=Decision(outcome="first", why="the name had no champion"))
+    why = "models of this kind are not compared: `promote VERSION` makes it champion by hand"
+    return Verdict(decision=Decision(outcome="kept", why=why, champion=champion))
+
+
+def _write(tracking: MlflowClient, registered: Registered, verdict: Verdict) -> None:
+    """Puts a verdict into the registry. The outcome comes last: a version that has it is done with."""
+    name, version, decision = registered.name, registered.version, verdict.decision
+    for tag, value in _tags(verdict).items():
+        tracking.set_model_version_tag(name, version, tag, value)
+    if verdict.frozen is not None:
+        tracking.set_registered_model_tag(name, FROZEN_TAG, verdict.frozen.model_dump_json())
+    # An old recipe, run again, is no challenger of newer ones.
+    if versions_of(tracking, name)[-1].version == tracking.get_model_version(name, version).version:
+        tracking.set_registered_model_alias(name, CHALLENGER, version)
+    champion = champion_of(tracking.get_registered_model(name))
+    if decision.outcome in ("first", "promoted") and champion != version:
+        crown(tracking, name, version, decision.outcome)
+    tracking.set_model_version_tag(name, version, PROMOTION_TAG, decision.outcome)
+
+
+def _tags(verdict: Verdict) -> dict[str, str]:
+    decision = verdict.decision
+    tags = {WHY_TAG: decision.why}
+    tags |= {f"{PROMOTION_TAG}.{name}": f"{value:.6g}" for name, value in decision.numbers.items()}
+    if decision.champion is not None:
+        tags[f"{PROMOTION_TAG}.champion"] = decision.champion
+    if verdict.frozen is not None and verdict.unseen:
+        tags[FROZEN_OF_VERSION] = verdict.frozen.sha256
+    return tags
+
+
+def _as_it_is(tracking: MlflowClient, registered: Registered) -> Registered:
+    version = tracking.get_model_version(registered.name, registered.version)
+    return registered.model_copy(
+        update={
+            "aliases": sorted(version.aliases),
+            "promotion": version.tags.get(PROMOTION_TAG),
+            "why": version.tags.get(WHY_TAG),
+        }
+    )

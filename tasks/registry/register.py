@@ -1,0 +1,167 @@
+"""A trained model in MLflow's registry: one version for each model that answers differently.
+
+Here belongs how a candidate becomes a version, whatever kind of model it is, and how it is taken back. What is
+registered, a classifier or a GPT that follows instructions, is described by `candidates`; who becomes champion is
+`promote`'s business. Both run inside one Prefect transaction: when the second fails, the first is rolled back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.transactions import Transaction, get_transaction
+from pydantic import BaseModel
+
+from lib.errors import ServiceError
+from lib.files.jsonfile import save_json
+from lib.store.artifacts import Artifact, Store, key_of
+from tasks.environment import store_folder
+from tasks.record.mlflow_run import client
+from tasks.registry.models import KIND_TAG, Kind
+
+IDENTITY_TAG = "finetune.identity"  # of a version: a model is registered once under a name
+NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for it
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model, and all that the registry is told of it."""
+
+    name: str  # the registered model's
+    kind: Kind
+    artifact: Artifact
+    files: tuple[str, ...]  # of the artifact, as the model is served
+    recipe: Mapping[str, Any]  # this run's own, as JSON, with what was found out on the way
+    identity: str  # a hash of all that an answer depends on
+    description: str  # of the version, in Markdown
+    about: str  # the registered model's description
+    log: Callable[..., LoggedModel]  # (folder, *, run_id, tracking_uri)
+    beside: tuple[Path, ...] = ()  # more files that are served with it
+
+    def collect(self, folder: Path) -> Path:
+        """Fills a new folder with the model's files as they are served, and returns it."""
+        folder.mkdir()
+        for name in self.files:
+            shutil.copyfile(self.artifact.file(name), folder / name)
+        for file in self.beside:
+            shutil.copyfile(file, folder / file.name)
+        save_json(self.recipe, folder / "recipe.json")
+        return folder
+
+
+class Registered(BaseModel):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    new: bool  # False: this very model had been registered before
+    model_id: str | None = None  # MLflow's logged model behind a new version
+    aliases: list[str] = []
+    promotion: str | None = None  # what became of it: first, promoted, kept, never, not comparable
+    why: str | None = None
+
+
+def publishing(name: str) -> FileLock:
+    """A lock on publishing under a name: two runs at once must not both find that a model is new, or fight the same
+    champion."""
+    return Store(store_folder()).lock("register", key_of({"name": name}))
+
+
+@task(
+    name="register",
+    task_run_name="register",
+    description="Registers the model as a version in MLflow's registry",
+    cache_policy=NO_CACHE,
+)
+def register(run_id: str, candidate: Candidate) -> Registered:
+    """A new version, or the one that this very model has already.
+
+    Raises ServiceError if the name belongs to another kind of model.
+    """
+    tracking = client()
+    name = candidate.name
+    _require_kind(tracking, name, candidate.kind)
+    known = _version_of(tracking, name, candidate.identity)
+    if known is not None:
+        return Registered(name=name, version=str(known.version), new=False)
+    with tempfile.TemporaryDirectory(prefix="finetune-register-") as folder:
+        files = candidate.collect(Path(folder) / candidate.kind.logged_as)
+        model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri)
+    try:
+        _ensure_registered_model(tracking, candidate)
+        version = tracking.create_model_version(
+            name,
+            source=model.model_uri,
+            run_id=run_id,
+            model_id=model.model_id,
+            tags={IDENTITY_TAG: candidate.identity},
+            description=candidate.description,
+        )
+    except BaseException:
+        tracking.delete_logged_model(model.model_id)
+        raise
+    registered = Registered(name=name, version=str(version.version), new=True, model_id=model.model_id)
+    transaction = get_transaction()
+    if transaction is not None:
+        transaction.set("registered", registered)
+    return registered
+
+
+@register.on_rollback
+def unregister(transaction: Transaction) -> None:
+    """Takes a new version back when what follows fails; one that was there before stays."""
+    registered: Registered | None = transaction.get("registered", None)
+    if registered is not None and registered.model_id is not None:
+        tracking = client()
+        tracking.delete_model_version(registered.name, registered.version)
+        tracking.delete_logged_model(registered.model_id)
+
+
+def versions_of(tracking: MlflowClient, name: str) -> list[ModelVersion]:
+    """All versions under a name, oldest first."""
+    return sorted(tracking.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
+
+
+def _version_of(tracking: MlflowClient, name: str, identity: str) -> ModelVersion | None:
+    """The newest version of `name` that holds this model."""
+    found = tracking.search_model_versions(f"name = '{name}' and tags.`{IDENTITY_TAG}` = '{identity}'")
+    return max(found, key=lambda version: int(version.version), default=None)
+
+
+def _require_kind(tracking: MlflowClient, name: str, kind: Kind) -> None:
+    try:
+        known = tracking.get_registered_model(name).tags.get(KIND_TAG, kind.tag)
+    except MlflowException as error:
+        if error.error_code != NO_SUCH_MODEL:
+            raise
+        return
+    if known != kind.tag:
+        raise ServiceError(
+            f"{name!r} is no name for the {kind.noun} of this run, because MLflow's registry has {known} under it:"
+            " choose another registry.name"
+        )
+
+
+def _ensure_registered_model(tracking: MlflowClient, candidate: Candidate) -> None:
+    try:
+        tracking.create_registered_model(
+            candidate.name, tags={KIND_TAG: candidate.kind.tag}, description=candidate.about
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        tracking.set_registered_model_tag(
+            candidate.name, KIND_TAG, candidate.kind.tag
+        )  # names of earlier days have none

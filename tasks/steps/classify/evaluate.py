@@ -1,0 +1,109 @@
+"""How good the classifier is, in figures and pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
+from lib.files.checksum import file_sha256
+from lib.files.jsonfile import load_json
+from lib.model.gpt2.config import read_config
+from lib.model.labels import MOST_PROBABLE
+from tasks.engine.step import Work, step
+from tasks.environment import PROJECT
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
+
+REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "report.html"
+
+
+def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+    """The report's page is made of a template, which is no code that a fingerprint sees."""
+    return {"report_template": file_sha256(REPORT_TEMPLATE)}
+
+
+@step(
+    "evaluate",
+    reads=["evaluation", "classifier", "training", "balance.method", "encoding.name"],
+    unkeyed=[
+        "training.checkpoint_every",
+        "training.feature_cache",
+        "training.feature_dtype",
+        "training.feature_budget",
+    ],
+    identity=_template,
+    tags=["gpu"],
+)
+def evaluate(
+    work: Work[ClassifyRecipe],
+    messages: Artifact,
+    balance: Artifact,
+    holdout: Artifact,
+    tokenize: Artifact,
+    features: Artifact,
+    finetune: Artifact,
+) -> None:
+    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and what
+    later messages are compared with, `drift_profile.json`."""
+    from lib.evaluation.classify.evaluate import evaluate as write_evaluation
+    from lib.evaluation.drift.profile import write_profile
+    from lib.model.classifier import load_classifier
+    from lib.model.features.inputs import split_inputs
+    from lib.training.history import read_history
+
+    recipe = work.recipe
+    texts = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    class_counts = load_json(messages.file("profile.json"))["labels"]
+    write_evaluation(
+        load_classifier(finetune.folder),
+        splits=texts,
+        inputs={name: split_inputs(tokenize.folder, features.folder, name) for name in texts},
+        history=read_history(finetune.file("history.parquet")),
+        class_counts=class_counts,
+        straddling=load_json(holdout.file("split.json"))["straddling"],
+        about=_about(work, finetune),
+        padding=recipe.classifier.padding,
+        max_length=load_json(tokenize.file("tokens.json"))["max_length"],
+        positive_label=recipe.evaluation.positive_label,
+        threshold=recipe.evaluation.threshold,
+        confidence=recipe.evaluation.confidence,
+        baseline=recipe.evaluation.baseline,
+        with_natural_prevalence=recipe.evaluation.natural_prevalence,
+        folder=work.folder,
+        device=recipe.training.device,
+        precision=recipe.training.precision,
+        progress=work.progress,
+    )
+    write_profile(
+        work.folder,
+        labels=load_json(finetune.file("labels.json")),
+        class_counts=class_counts,
+        encoding=recipe.encoding.name,
+    )
+
+
+def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
+    """What the report says was trained. Only what the key covers may stand here."""
+    config = read_config(finetune.folder)
+    facts = load_json(finetune.file("training.json"))
+    training, classifier = work.recipe.training, work.recipe.classifier
+    return {
+        "backbone": f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
+        f" context {config.context_length}",
+        "trainable": f"{classifier.trainable}: {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters",
+        "pooling": classifier.pooling,
+        "padding": str(classifier.padding),
+        "balance": work.recipe.balance.method,
+        **_threshold(work.recipe.evaluation.threshold),
+        "training": f"{training.epochs} epochs, batches of {training.batch_size},"
+        f" learning rate {training.learning_rate:g}, {training.precision}",
+    }
+
+
+def _threshold(threshold: float) -> dict[str, str]:
+    """The threshold where it is not the usual one."""
+    return {} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}

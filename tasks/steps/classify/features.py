@@ -1,0 +1,119 @@
+"""The activations that leave the frozen part of the backbone, computed once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.tables import SPLITS, TOKENS, load_table
+from lib.files.jsonfile import load_json, save_json
+from lib.model.features.choice import FeatureChoice, choose_features
+from lib.model.gpt2.config import read_config
+from lib.model.machine.device import feature_dtype
+from lib.model.trainable import learning_blocks
+from lib.progress import part_of
+from tasks.engine.step import Work, step
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
+
+
+def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
+    """Whether this run's features are kept, and why."""
+    config = read_config(inputs["backbone"].folder)
+    lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
+    return choose_features(
+        recipe.training.feature_cache,
+        learning_blocks=_learning_blocks(recipe),
+        pooling=recipe.classifier.pooling,
+        dropout=recipe.model.dropout,
+        emb_dim=config.emb_dim,
+        n_layers=config.n_layers,
+        tokens=sum(lengths[name]["tokens"] for name in _splits(recipe)),
+        dtype=_dtype(recipe),
+        epochs=recipe.training.epochs,
+        budget_gib=recipe.training.feature_budget,
+    )
+
+
+def _splits(recipe: ClassifyRecipe) -> tuple[str, ...]:
+    """All that training and evaluation will run; the reserve, which is the longest, only if it will be evaluated."""
+    return (*SPLITS, "reserve") if recipe.evaluation.natural_prevalence else SPLITS
+
+
+def _learning_blocks(recipe: ClassifyRecipe) -> int | None:
+    return learning_blocks(recipe.classifier.trainable, lora_blocks=recipe.lora.blocks)
+
+
+def _dtype(recipe: ClassifyRecipe) -> str:
+    training = recipe.training
+    return feature_dtype(training.feature_dtype, precision=training.precision, device=training.device)
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
+    """Where the frozen part ends, counted from the end, and how its activations are kept; or that they are not.
+
+    Together with the weights and the tokens that is all they depend on: whatever else differs between two recipes, they
+    share them.
+    """
+    if not {"backbone", "tokenize"} <= inputs.keys():
+        return {}  # only explaining, and nobody can say yet
+    if not choice(recipe, inputs).keep:
+        return {"kept": "no"}
+    return {
+        "learning_blocks": str(_learning_blocks(recipe)),
+        "causal_mask": str(recipe.model.causal_mask),
+        "dtype": _dtype(recipe),
+        "splits": " ".join(_splits(recipe)),
+    }
+
+
+@step(
+    "features",
+    unkeyed=[
+        "training",
+        "classifier",
+        "lora.blocks",
+        "model.dropout",
+        "model.causal_mask",
+        "evaluation.natural_prevalence",
+    ],
+    identity=_identity,
+    tags=["gpu"],
+)
+def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact) -> None:
+    """Runs the frozen part once over every message: a file of features for each split, and `features.json`, which says
+    whether they are kept."""
+    from lib.model.features.file import write_features
+    from lib.model.gpt2.weights import load_gpt
+    from lib.model.machine.device import device_name
+
+    chosen = choice(work.recipe, {"backbone": backbone, "tokenize": tokenize})
+    work.log.info("features are %s: %s", "kept" if chosen.keep else "not kept", chosen.reason)
+    save_json({"kept": chosen.keep}, work.folder / "features.json")
+    if not chosen.keep:
+        return
+    gpt = load_gpt(backbone.folder, causal_mask=work.recipe.model.causal_mask)
+    learning = _learning_blocks(work.recipe)
+    assert learning is not None, "something is frozen where features are kept"
+    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in _splits(work.recipe)}
+    tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}
+    done = 0
+    for name, table in tables.items():
+        file = work.scratch / f"{name}.safetensors"  # what is in the artifact's folder goes if this is interrupted
+        if not file.exists():
+            write_features(
+                file,
+                gpt,
+                table["tokens"].tolist(),
+                table["id"].tolist(),
+                blocks=gpt.config.n_layers - learning,
+                dtype=work.identity["dtype"],
+                scratch=work.scratch,
+                device=device_name(work.recipe.training.device),
+                progress=part_of(work.progress, done, sum(tokens_of.values())),
+            )
+        done += tokens_of[name]
+    for name in tables:
+        (work.scratch / f"{name}.safetensors").rename(work.folder / f"{name}.safetensors")

@@ -1,0 +1,98 @@
+"""The classifier, trained."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lib.data.messages.balance import class_weights
+from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
+from lib.files.jsonfile import load_json, save_json
+from lib.model.labels import positive_class
+from tasks.engine.step import Work, step
+from tasks.record.live import watched
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+
+
+@step(
+    "finetune",
+    reads=["model.dropout", "model.causal_mask", "encoding.name", "classifier", "lora", "training", "balance.method"],
+    unkeyed=[
+        "training.checkpoint_every",
+        # What they come to is in the features' own key.
+        "training.feature_cache",
+        "training.feature_dtype",
+        "training.feature_budget",
+        "evaluation.positive_label",
+        "evaluation.threshold",
+    ],
+    # The recipe is noted as the first run that needed this classifier had it: its name and addresses, for example, may
+    # differ in the next. The history has seconds in it. Neither may make an evaluation run again.
+    noted=["recipe.json", "history.parquet"],
+    tags=["gpu"],
+)
+def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
+    """Trains a classifier: its weights and labels, `history.parquet`, `recipe.json`, `training.json`."""
+    from lib.model.classifier import new_classifier, save_classifier
+    from lib.model.features.inputs import split_inputs
+    from lib.model.gpt2.adapters import add_adapters
+    from lib.model.gpt2.weights import load_gpt
+    from lib.training.batches import EncodedMessages
+    from lib.training.classify.finetune import finetune as train_classifier
+    from lib.training.history import history_checksum, write_history
+
+    recipe = work.recipe
+    labels = load_labels(tokenize.file("train.parquet"))
+    evaluation = recipe.evaluation
+    positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refused before the training, not after it
+    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    splits = {
+        name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), list(table["target"]))
+        for name, table in tables.items()
+    }
+    max_length = load_json(tokenize.file("tokens.json"))["max_length"]
+    classifier = new_classifier(
+        load_gpt(backbone.folder, dropout=recipe.model.dropout, causal_mask=recipe.model.causal_mask),
+        labels,
+        pooling=recipe.classifier.pooling,
+        trainable=recipe.classifier.trainable,
+        seed=recipe.training.seed,
+        adapt=partial(add_adapters, **recipe.lora.model_dump()) if recipe.classifier.trainable == "lora" else None,
+    )
+    parameters = list(classifier.parameters())
+    counts = {
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+    }
+    weighted = recipe.balance.method == "class_weights"
+    with watched(work, "finetune") as hearers:
+        trained = train_classifier(
+            classifier,
+            splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
+            training=recipe.training,
+            padding=recipe.classifier.padding,
+            max_length=max_length,
+            class_weights=class_weights(tables["train"]["target"]) if weighted else None,
+            scratch=work.scratch,
+            fingerprint=features.digest,
+            hearers=hearers,
+        )
+    if trained.resumed_at is not None:
+        work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
+
+    save_classifier(work.folder, classifier)
+    write_history(trained.history, work.folder / "history.parquet")
+    resolved = dict(work.whole_recipe)
+    resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}
+    save_json(resolved, work.folder / "recipe.json")
+    facts = {
+        "kept_row": trained.kept,
+        # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
+        "history_sha256": history_checksum(trained.history),
+        **counts,
+        "published": trained.published,
+    }
+    save_json(facts, work.folder / "training.json")

@@ -1,0 +1,65 @@
+"""The split without what later versions must not learn from: the frozen test set of the registered name."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from lib.data.messages.holdout import LEARNED_FROM, exclusion_digest, hold_out, ids_to_hold_out
+from lib.data.tables import SPLIT, SPLITS, load_labels, load_table, save_table
+from lib.errors import ServiceError
+from lib.files.jsonfile import load_json, save_json
+from tasks.engine.step import Work, step
+from tasks.registry.frozen import frozen_texts
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
+
+REPORT = "split.json"
+
+
+def _held_out(recipe: ClassifyRecipe, split: Artifact) -> list[int]:
+    """The ids of the messages that this run must not learn from."""
+    frozen = frozen_texts(recipe.registry.name)
+    if not frozen:
+        return []
+    tables = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in LEARNED_FROM}
+    return ids_to_hold_out(tables, frozen)
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
+    """What is really taken out, rather than the frozen test set: the run that froze its own test split finds, when it
+    is done again, that it needs nothing taken out, and all of it is reused."""
+    if "split" not in inputs:
+        return {}  # only explaining, and nobody can say yet
+    return {"held_out": exclusion_digest(_held_out(recipe, inputs["split"]))}
+
+
+@step("holdout", unkeyed=["registry.name"], identity=_identity)
+def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
+    """Takes what is in the registered name's frozen test set out of train and validation; with nothing to take out, the
+    files are the split's, byte by byte."""
+    name = work.recipe.registry.name
+    ids = _held_out(work.recipe, split)
+    if exclusion_digest(ids) != work.identity["held_out"]:
+        raise ServiceError(f"the frozen test set of {name!r} changed after this run began: run again")
+    if not ids:
+        for file in (*(f"{name}.parquet" for name in SPLITS), REPORT):
+            shutil.copyfile(split.file(file), work.folder / file)
+        return
+    tables = {part: load_table(split.file(f"{part}.parquet"), SPLIT) for part in SPLITS}
+    left = hold_out(tables, load_json(split.file(REPORT)), ids, name=name)
+    labels = load_labels(split.file("train.parquet"))
+    for part, table in left.tables.items():
+        save_table(table, work.folder / f"{part}.parquet", SPLIT, labels=labels)
+    save_json(left.report, work.folder / REPORT)
+    rows = left.report["held_out"]
+    work.log.warning(
+        "left out %s of train's and %s of validation's messages: they are in the frozen test set of %r, on which the"
+        " versions of that name are compared",
+        rows["train"],
+        rows["validation"],
+        name,
+    )

@@ -1,0 +1,42 @@
+"""Train, validation and test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.messages.split import split_messages
+from lib.data.tables import MESSAGES, SPLIT, load_table, save_table
+from lib.files.jsonfile import save_json
+from tasks.engine.step import Work, step
+
+if TYPE_CHECKING:
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+
+
+@step(
+    "split",
+    reads=[
+        "split.train",
+        "split.validation",
+        "split.test",
+        "split.seed",
+        "split.stratify",
+        "split.group_duplicates",
+    ],
+)
+def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
+    """Divides the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
+    fractions = work.recipe.split
+    splits = split_messages(
+        load_table(balance.file("balanced.parquet"), MESSAGES),
+        train=fractions.train,
+        validation=fractions.validation,
+        test=fractions.test,
+        seed=fractions.seed,
+        stratify=fractions.stratify,
+        group_duplicates=fractions.group_duplicates,
+    )
+    for name, table in splits.tables().items():
+        save_table(table, work.folder / f"{name}.parquet", SPLIT, labels=splits.labels)
+    save_json(splits.report, work.folder / "split.json")

@@ -1,0 +1,1 @@
+"""The steps of the flow that teaches a GPT to follow instructions."""

@@ -1,0 +1,39 @@
+"""How good the answers are, as far as it can be told without a judge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.tables import ANSWERS, SPLITS, load_table
+from tasks.engine.step import Work, step
+
+if TYPE_CHECKING:
+    from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
+
+
+@step(
+    "evaluate_answers",
+    reads=["prompt.mask_instruction", "training.precision"],
+    unkeyed=["training.device"],
+    tags=["gpu"],
+)
+def evaluate_answers(
+    work: Work[InstructRecipe], tokenize_entries: Artifact, finetune_instructions: Artifact, respond: Artifact
+) -> None:
+    """Measures every entry of every split and every answer: `metrics.json`, `measured.parquet`, `figures/`."""
+    from lib.evaluation.instruct.evaluate import evaluate_answers as write_evaluation
+    from lib.model.gpt2.weights import load_gpt
+    from lib.training.history import read_history
+    from lib.training.instruct.batches import load_splits
+
+    write_evaluation(
+        load_gpt(finetune_instructions.folder),
+        splits=load_splits(tokenize_entries.folder, SPLITS, mask_instruction=work.recipe.prompt.mask_instruction),
+        answers=load_table(respond.file("answers.parquet"), ANSWERS),
+        history=read_history(finetune_instructions.file("history.parquet")),
+        folder=work.folder,
+        device=work.recipe.training.device,
+        precision=work.recipe.training.precision,
+        progress=work.progress,
+    )

@@ -1,0 +1,115 @@
+"""The GPT, taught to follow instructions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from lib.data.tables import ENTRIES, SPLITS, load_table
+from lib.errors import WeightsError
+from lib.files.jsonfile import load_json, save_json
+from lib.text.encoding import load_encoding
+from lib.text.prompts import Style, named_style
+from tasks.engine.step import Work, step
+from tasks.record.live import watched
+
+if TYPE_CHECKING:
+    from lib.model.gpt2.gpt import GPT
+    from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
+
+SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
+
+
+@step(
+    "finetune_instructions",
+    reads=["model.dropout", "model.tied_output", "encoding.name", "prompt", "lora", "training"],
+    unkeyed=["training.checkpoint_every"],
+    # As in `finetune`: the first run's recipe, and a history with seconds in it, may make nothing run again.
+    noted=["recipe.json", "history.parquet"],
+    tags=["gpu"],
+)
+def finetune_instructions(
+    work: Work[InstructRecipe], backbone: Artifact, split_entries: Artifact, tokenize_entries: Artifact
+) -> None:
+    """Trains a GPT: its weights in Hugging Face layout, `prompt.json`, `history.parquet`, `recipe.json`,
+    `training.json`."""
+    from lib.inference.answerer import write_answers
+    from lib.model.gpt2.weights import save_gpt
+    from lib.training.history import history_checksum, write_history
+    from lib.training.instruct.batches import load_splits
+    from lib.training.instruct.finetune import finetune_instructions as train
+
+    recipe = work.recipe
+    style, encoding = named_style(recipe.prompt.style), load_encoding(recipe.encoding.name)
+    # The test split too: what is wrong with it should show before a long training, not after.
+    splits = load_splits(tokenize_entries.folder, SPLITS, mask_instruction=recipe.prompt.mask_instruction)
+    gpt = _gpt(recipe, backbone)
+    counts = {
+        "parameters": sum(p.numel() for p in gpt.parameters()),
+        "trainable_parameters": sum(p.numel() for p in gpt.parameters() if p.requires_grad),
+    }
+    asked = load_table(split_entries.file("validation.parquet"), ENTRIES).iloc[0]
+    question = (asked["instruction"], asked["input"])
+
+    def sample(gpt: GPT) -> str:
+        (written,) = write_answers(
+            gpt,
+            style,
+            encoding,
+            [question],
+            max_new_tokens=SAMPLE_TOKENS,
+            batch_size=1,
+            precision=recipe.training.precision,
+        )
+        return written.response
+
+    with watched(work, "finetune_instructions") as hearers:
+        trained = train(gpt, splits, training=recipe.training, scratch=work.scratch, sample=sample, hearers=hearers)
+    if trained.resumed_at is not None:
+        work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
+
+    save_gpt(gpt, work.folder)
+    save_json(asdict(style), work.folder / "prompt.json")
+    write_history(trained.history, work.folder / "history.parquet")
+    resolved = dict(work.whole_recipe)
+    max_length = load_json(tokenize_entries.file("tokens.json"))["max_length"]
+    resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}
+    save_json(resolved, work.folder / "recipe.json")
+    facts = {
+        "kept_row": trained.kept,
+        "history_sha256": history_checksum(trained.history),
+        **counts,
+        "published": trained.published,
+        "samples": _samples(style, question, trained.samples),
+    }
+    save_json(facts, work.folder / "training.json")
+
+
+def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:
+    """The backbone with its output matrix and adapters, frozen but for the part that learns."""
+    import torch
+
+    from lib.model.gpt2.adapters import add_adapters
+    from lib.model.gpt2.freezing import freeze_gpt
+    from lib.model.gpt2.weights import load_gpt
+
+    gpt = load_gpt(backbone.folder, dropout=recipe.model.dropout)
+    if recipe.model.tied_output and gpt.output is not None:
+        raise WeightsError(
+            "the weights have an output matrix of their own, and model.tied_output is true: set it to false, or use"
+            " weights whose token embedding is the output matrix"
+        )
+    if not recipe.model.tied_output:
+        gpt.untie_output()
+    if recipe.training.trainable == "lora":
+        torch.manual_seed(recipe.training.seed)
+        add_adapters(gpt, **recipe.lora.model_dump())
+    freeze_gpt(gpt, recipe.training.trainable)
+    return gpt
+
+
+def _samples(style: Style, question: tuple[str, str], answers: list[str]) -> list[dict[str, int | str]]:
+    """What the GPT answered to one validation entry after each epoch."""
+    prompt = style.prompt(*question)
+    return [{"epoch": epoch, "prompt": prompt, "answer": answer} for epoch, answer in enumerate(answers, start=1)]

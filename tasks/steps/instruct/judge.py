@@ -1,0 +1,89 @@
+"""A judge's scores of the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.tables import ANSWERS, VERDICTS, load_table, save_table
+from lib.errors import JudgeError
+from lib.files.jsonfile import save_json
+from tasks.engine.step import Work, step
+from tasks.environment import home
+
+if TYPE_CHECKING:
+    from lib.evaluation.judge.protocol import JudgeServer
+    from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
+
+RETRY_SECONDS = (1.0, 5.0, 25.0)  # before each further try; the last one again where there are more
+
+
+@step(
+    "judge",
+    reads=["judge", "evaluation.confidence"],
+    # Where the judge is and how hard it is asked changes no verdict.
+    unkeyed=["judge.url", "judge.key_variable", "judge.parallel", "judge.retries", "judge.timeout"],
+)
+def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
+    """Lets another model score every answer: `summary.json`, `verdicts.parquet`. Without a judge only the first, saying
+    so.
+
+    Replies are kept in `$FINETUNE_HOME/judge`, so that a later run asks only what is new. Raises JudgeError if an
+    answer could not be asked about: a summary of some answers is none of the run.
+    """
+    settings = work.recipe.judge
+    if settings.provider == "off":
+        save_json({"judged": False}, work.folder / "summary.json")
+        return
+    import pandas as pd
+
+    from lib.evaluation.judge.asking import Question
+    from lib.evaluation.judge.asking import judge as ask
+
+    answers = load_table(respond.file("answers.parquet"), ANSWERS)
+    texts = (answers[name] for name in ("id", "instruction", "input", "output", "response"))
+    questions = [Question(*row) for row in zip(*texts, strict=True)]
+    waits = (*RETRY_SECONDS, *RETRY_SECONDS[-1:] * settings.retries)[: settings.retries]
+    judgement = ask(
+        questions,
+        _server(work.recipe),
+        home() / "judge",
+        parallel=settings.parallel,
+        retry_seconds=waits,
+        reminders=settings.reminders,
+        anchors=settings.anchors,
+        seed=settings.seed,
+        confidence=work.recipe.evaluation.confidence,
+        progress=work.progress,
+        warn=work.log.warning,
+    )
+    failed = [verdict for verdict in (*judgement.answers, *judgement.anchors) if verdict.outcome == "failed"]
+    if failed:
+        raise JudgeError(
+            f"the judge gave no verdict on {len(failed)} of {len(judgement.answers) + len(judgement.anchors)} answers,"
+            f" and only those are asked about the next time; of the first: {failed[0].failure}"
+        )
+    anchors = judgement.summary["anchors"]
+    if anchors["verdict"] in ("suspect", "broken"):
+        work.log.warning("the judge is %s: %s", anchors["verdict"], anchors["why"])
+    verdicts = pd.DataFrame([{**vars(v), "outcome": v.outcome} for v in (*judgement.answers, *judgement.anchors)])
+    save_table(verdicts, work.folder / "verdicts.parquet", VERDICTS)
+    save_json({"judged": True, **judgement.summary}, work.folder / "summary.json")
+
+
+def _server(recipe: InstructRecipe) -> JudgeServer:
+    from lib.evaluation.judge.servers import OPENAI_ADDRESS, OllamaServer, OpenAIServer
+
+    settings = recipe.judge
+    options = {"seed": settings.seed, "temperature": settings.temperature}
+    if settings.provider == "ollama":
+        return OllamaServer(
+            settings.model, settings.url or "", {**options, "num_ctx": settings.num_ctx}, timeout=settings.timeout
+        )
+    return OpenAIServer(
+        settings.model,
+        settings.url or OPENAI_ADDRESS,
+        options,
+        timeout=settings.timeout,
+        key_variable=settings.key_variable,
+    )

@@ -1,0 +1,57 @@
+"""Answers to the test entries."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from lib.data.tables import ANSWERS, ENTRIES, load_table, save_table
+from tasks.engine.step import Work, step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
+
+PUBLISHED_FORM = "instruction-data-with-response.json"
+
+
+@step(
+    "respond",
+    reads=["encoding.name", "respond", "training.precision"],
+    unkeyed=["respond.batch_size", "training.device"],
+    tags=["gpu"],
+)
+def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instructions: Artifact) -> None:
+    """Lets the GPT answer every test entry: `answers.parquet`, and the same in the published form,
+    `instruction-data-with-response.json`."""
+    from lib.inference.answerer import Answerer, write_answers
+    from lib.text.encoding import load_encoding
+
+    recipe = work.recipe
+    asked = load_table(split_entries.file("test.parquet"), ENTRIES)
+    model = Answerer.load(finetune_instructions.folder, device=recipe.training.device)
+    written = write_answers(
+        model.gpt,
+        model.style,
+        load_encoding(recipe.encoding.name),
+        list(zip(asked["instruction"], asked["input"], strict=True)),
+        **recipe.respond.model_dump(),
+        precision=recipe.training.precision,
+        progress=work.progress,
+    )
+    answers = asked.assign(
+        response=[answer.response for answer in written],
+        tokens=[answer.tokens for answer in written],
+        stopped=[answer.stopped for answer in written],
+    )
+    save_table(answers, work.folder / "answers.parquet", ANSWERS)
+    (work.folder / PUBLISHED_FORM).write_text(published_form(answers), encoding="utf-8")
+
+
+def published_form(answers: pd.DataFrame) -> str:
+    """The entries with their answers as `model_response`, as chapter 7 of "Build a Large Language Model (From Scratch)"
+    saves them."""
+    columns = answers[["instruction", "input", "output", "response"]].rename(columns={"response": "model_response"})
+    return json.dumps(columns.to_dict("records"), indent=4) + "\n"

@@ -1,0 +1,38 @@
+"""Entries as tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lib.data.tables import ENTRIES, ENTRY_TOKENS, SPLITS, load_table, save_table
+from lib.files.jsonfile import save_json
+from lib.text.encoding import load_encoding
+from lib.text.entry_tokens import tokenize_entries as encode
+from lib.text.prompts import named_style
+from tasks.engine.step import Work, step
+from tasks.steps.context import MODEL, context_identity, context_length
+
+if TYPE_CHECKING:
+    from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
+
+
+@step(
+    "tokenize_entries",
+    reads=["encoding", "prompt.style"],
+    unkeyed=MODEL,
+    identity=context_identity,
+)
+def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact) -> None:
+    """Puts the prompt's words around each entry, encodes and cuts: a Parquet file for each split with the position
+    where the response starts, `tokens.json` with lengths and cuts."""
+    tokenized = encode(
+        {name: load_table(split_entries.file(f"{name}.parquet"), ENTRIES) for name in SPLITS},
+        style=named_style(work.recipe.prompt.style),
+        encoding=load_encoding(work.recipe.encoding.name),
+        max_length=work.recipe.encoding.max_length,
+        context_length=context_length(work.recipe),
+    )
+    for name, table in tokenized.tokens.items():
+        save_table(table, work.folder / f"{name}.parquet", ENTRY_TOKENS)
+    save_json(tokenized.report, work.folder / "tokens.json")

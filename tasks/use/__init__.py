@@ -1,0 +1,1 @@
+"""Registered models at work: single texts, whole files, drift."""

@@ -1,0 +1,113 @@
+"""Whether what was scored is still like what the classifier was measured on: figures, a table, and an event.
+
+The event is what an automation of the Prefect server can start something from (`deploy/automations.yaml`). It is
+emitted by every run that finds drift, also if an earlier one did: whoever listens decides how often to act.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from pydantic import BaseModel
+
+from lib.evaluation.drift.comparison import Comparison, compare
+from tasks.engine.prefect_cache import run_log
+from tasks.record.mlflow_run import client, log_metrics, set_tags
+
+if TYPE_CHECKING:
+    from lib.recipes.scoring import Drift
+    from tasks.use.score import Chosen, Scored
+
+EVENT = "finetune.drift"
+RESOURCE = "finetune.scoring"  # what the event's resource begins with; the registered model's name follows
+TAG = "finetune.drift"  # of the MLflow run: the verdict in words
+
+
+class Verdict(BaseModel):
+    """What drift came to. `measured`: there were messages, and a profile; `why`: in a sentence."""
+
+    measured: bool
+    drifted: bool
+    why: str
+    metrics: dict[str, float] = {}
+
+
+@task(
+    name="drift",
+    task_run_name="drift",
+    description="Compares the scored messages with those that the classifier was measured on",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def drift(run_id: str, settings: Drift, chosen: Chosen, scored: Scored) -> Verdict:
+    """Logs every measure to the MLflow run, shows them in Prefect, and emits `EVENT` if the messages have drifted."""
+    verdict, comparison = _judge(settings, chosen, scored)
+    tracking = client()
+    log_metrics(tracking, run_id, verdict.metrics, step=0)
+    set_tags(tracking, run_id, {TAG: verdict.why})
+    if comparison is not None:
+        create_markdown_artifact(
+            _page(chosen, comparison, verdict), key="drift", description=f"Drift of {chosen.model.name}"
+        )
+    if verdict.drifted:
+        run_log().warning("%s", verdict.why)
+        _emit(chosen, verdict)
+    return verdict
+
+
+def _judge(settings: Drift, chosen: Chosen, scored: Scored) -> tuple[Verdict, Comparison | None]:
+    model, tally = chosen.model, scored.result.tally
+    if chosen.profile is None:
+        why = (
+            f"drift is not measured: {model.name} {model.version} was registered without a profile of its messages;"
+            " fine-tune again, and the next version has one"
+        )
+        return Verdict(measured=False, drifted=False, why=why), None
+    if tally is None or not tally.messages:
+        return Verdict(measured=False, drifted=False, why="drift is not measured: no message was scored"), None
+    comparison = compare(chosen.profile, tally, **settings.model_dump())
+    drifted = comparison.drifted
+    if drifted:
+        found = ", ".join(f"{m.what} {m.value:.3g} (threshold {m.threshold:g})" for m in drifted)
+        why = f"messages have drifted from those that {model.name} {model.version} was measured on: {found}"
+    else:
+        why = (
+            comparison.too_few
+            or f"no drift: no measure exceeds its threshold beyond chance ({tally.messages:,} messages)"
+        )
+    return Verdict(measured=True, drifted=bool(drifted), why=why, metrics=comparison.metrics()), comparison
+
+
+def _page(chosen: Chosen, comparison: Comparison, verdict: Verdict) -> str:
+    lines = [
+        f"# {verdict.why[0].upper()}{verdict.why[1:]}",
+        "",
+        f"{comparison.messages:,} messages, against {comparison.profile_messages:,} that {chosen.model.name}"
+        f" {chosen.model.version} was measured on. Tokens that its training did not have:"
+        f" {comparison.unknown:.1%}, before {comparison.profile_unknown:.1%}.",
+        "",
+        "| measure | value | threshold | chance stays below | exceeded |",
+        "|---|---|---|---|---|",
+    ]
+    for measure in comparison.measures:
+        cells = (measure.value, measure.threshold, measure.chance)
+        exceeded = "**yes**" if measure.exceeded else "no"
+        lines.append(f"| {measure.what} | {' | '.join(f'{cell:.4g}' for cell in cells)} | {exceeded} |")
+    return "\n".join(lines) + "\n"
+
+
+def _emit(chosen: Chosen, verdict: Verdict) -> None:
+    name, version = chosen.model.name, chosen.model.version
+    emit_event(
+        EVENT,
+        resource={
+            "prefect.resource.id": f"{RESOURCE}.{name}",
+            "prefect.resource.name": name,
+            "finetune.model.version": version,
+        },
+        payload={"why": verdict.why, "metrics": verdict.metrics, "model": name, "version": version},
+    )

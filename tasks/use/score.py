@@ -1,0 +1,143 @@
+"""Scoring files with a registered classifier: which one, the work itself, and what the run's pages show of it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow import MlflowClient
+from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from lib.evaluation.drift.profile import DriftProfile, read_profile
+from lib.files.jsonfile import load_json
+from lib.scoring.inputs import find_inputs
+from lib.scoring.parts import Output
+from lib.scoring.rows import Columns
+from lib.scoring.score import Model, Result
+from lib.scoring.score import score as score_files
+from tasks.engine.prefect_cache import run_log
+from tasks.record.live import PrefectProgress
+from tasks.record.mlflow_run import log_metrics, set_tags
+from tasks.record.pages import page_in_mlflow
+from tasks.registry.files import model_files
+from tasks.registry.models import CLASSIFIER, find_model
+
+if TYPE_CHECKING:
+    from lib.inference.predictor import Predictor
+    from lib.progress import Progress
+    from lib.recipes.scoring import ScoringJob
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The classifier that scores: how answers name it, where it lies, the run that made it, and its profile."""
+
+    model: Model
+    folder: Path
+    run: str
+    profile: DriftProfile | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of a job, and how long this run was at it."""
+
+    result: Result
+    seconds: float
+
+
+def choose(tracking: MlflowClient, *, name: str | None, run: str | None) -> Chosen:
+    """The champion of a name, or the classifier of an MLflow run; raises ServiceError if there is none."""
+    version = find_model(tracking, CLASSIFIER, name=name, run=run)
+    files = model_files(tracking, CLASSIFIER, version)
+    labels = tuple(load_json(files.folder / "labels.json"))
+    model = Model(version.name, version.version, files.identity, labels)
+    return Chosen(model, files.folder, files.run, read_profile(files.folder))
+
+
+@task(
+    name="score",
+    task_run_name="score",
+    description="Scores every row of the files, part by part; finished parts of an earlier run are kept",
+    tags=["gpu"],
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
+    """All parts of the job. Raises FinetuneError if files cannot be read; parts that were finished stay."""
+    began = time.monotonic()
+
+    def load() -> Predictor:
+        from lib.inference.predictor import Predictor  # here, so that torch is not imported if every part is kept
+
+        return Predictor.load(chosen.folder, device=job.device)
+
+    with Output(Path(job.output).expanduser()).opened() as output:
+        result = score_files(
+            find_inputs(job.inputs, format=job.format, without=output.folder),
+            output,
+            model=chosen.model,
+            predictor=load,
+            profile=chosen.profile,
+            columns=Columns(job.text_column, job.id_column, job.quoting == "csv"),
+            part_rows=job.part_rows,
+            progress=PrefectProgress("score", terminal, run_log().warning, of="scoring"),
+        )
+    return Scored(result, time.monotonic() - began)
+
+
+def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scored) -> dict[str, float]:
+    """The counts as metrics of the MLflow run, which are returned, and as tables on Prefect's page."""
+    result = scored.result
+    metrics = {
+        "rows_scored": result.scored,
+        "rows_unscorable": result.unscorable.total(),
+        **{metric_name(f"unscorable_{reason}"): count for reason, count in sorted(result.unscorable.items())},
+        **{
+            metric_name(f"share_{label}"): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels
+        },
+        "parts_written": result.parts_written,
+        "parts_kept": result.parts_kept,
+        "seconds": scored.seconds,
+        "messages_per_second": result.rows_written / scored.seconds,
+    }
+    log_metrics(tracking, run_id, metrics, step=0)
+    create_table_artifact(
+        _counts(result), key="scores", description=f"Rows by answer of {chosen.model.name} {chosen.model.version}"
+    )
+    create_link_artifact(
+        page_in_mlflow(tracking, run_id),
+        link_text="This run in MLflow",
+        key="mlflow-run",
+        description="Counts and drift",
+    )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def tag_model(tracking: MlflowClient, run_id: str, chosen: Chosen) -> None:
+    """MLflow's tags that say which classifier answers, and which run made it."""
+    model = chosen.model
+    tags = {"model.name": model.name, "model.version": model.version, "finetune.source_run": chosen.run}
+    set_tags(tracking, run_id, tags)
+
+
+def _counts(result: Result) -> list[dict[str, str | int | float]]:
+    rows = max(result.rows, 1)
+    kinds: Mapping[str, Mapping[str, int]] = {"": result.labels, "not scored: ": result.unscorable}
+    return [
+        {"answer": f"{kind}{answer}", "rows": count, "share": round(count / rows, 4)}
+        for kind, counts in kinds.items()
+        for answer, count in counts.items()
+    ]
+
+
+def metric_name(name: str) -> str:
+    """A name that MLflow accepts: letters, digits and _ - . only, and not too long; labels may be otherwise."""
+    return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]

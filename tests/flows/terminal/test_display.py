@@ -1,0 +1,169 @@
+"""What a person or a script sees of a run: progress bars, one line of JSON, Ctrl-C, and where to look further."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.classify import PROGRAM
+from flows.terminal import command_line
+from flows.terminal.display import where_to_look
+from tests.support.e2e import PROJECT, Home, wait_until
+
+
+@pytest.mark.e2e
+def test_json_on_a_run_prints_exactly_one_line_on_standard_output(again: tuple[Home, Any]) -> None:
+    assert again[1].stdout.count("\n") == 1
+    assert json.loads(again[1].stdout)["recipe"] == "quick"
+
+
+@pytest.mark.e2e
+def test_a_terminal_shows_a_bar_while_training(copied: Home) -> None:
+    status, shown = in_a_terminal(copied, *copied.arguments("--training.learning_rate=0.002"))
+    assert status == 0, shown
+    assert re.search(r"finetune\S* .*\d+/\d+.* steps", shown), shown
+    assert "\x1b[?25h" in shown  # the cursor is back
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert plain.splitlines()[-2:] == [
+        "curves and models in MLflow: http://127.0.0.1:5000 (once `make ui` runs)",
+        f"runs and steps in Prefect: {copied.environment['PREFECT_API_URL'].removesuffix('/api')}",
+    ]
+
+
+def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:
+    """The exit status of a run whose three streams are a terminal, and all that the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**home.env(), "TERM": "xterm"}
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(home.command(*arguments), cwd=home.project, env=environment, **streams)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # which is how a terminal ends once nobody has its other side open
+        while piece := os.read(ours, 2**16):
+            shown += piece
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("server", ["named", "temporary"])
+def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home, server: str) -> None:
+    home = copied if server == "named" else replace(copied, environment={})
+    long = ["--training.epochs=200", "--training.checkpoint_every=5"]
+    run = subprocess.Popen(
+        home.command(*home.arguments("--json", *long)),
+        cwd=home.project,
+        env=home.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, all of which a terminal would interrupt
+    )
+    scratch = home.folder / "store" / ".scratch" / "finetune"
+    try:
+        wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
+        os.killpg(run.pid, signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert (run.returncode, out, err) == (130, "", "interrupted: the next run goes on from what is in the store\n")
+    client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("finetune-classifier").experiment_id
+    newest, _ = client.search_runs([experiment], order_by=["attributes.start_time DESC"])
+    assert newest.info.status == "KILLED"
+
+
+def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "find_or_start_prefect", lambda: None)
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
+    outcomes = [
+        {"step": "respond", "state": "ran", "seconds": 2.5, "artifact": None},
+        {"step": "judge", "state": "failed", "seconds": 0.25, "artifact": None, "reason": "no judge answers: start it"},
+    ]
+    result = {"recipe": "mine", "flow_run": "1", "mlflow_run": "2", "steps": outcomes, "metrics": {"chrf": 27.25}}
+    program = replace(
+        PROGRAM,
+        flow=lambda recipe: {**result, "registered": None, "seconds": 3.0},
+        facts=lambda artifacts, metrics, recipe: iter([("chrF of", f"[{recipe.name}] {metrics['chrf']} {artifacts}")]),
+    )
+    assert command_line.main([], program) == 2
+    said = capsys.readouterr()
+    shown = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.out.splitlines() if "│" in line]
+    assert shown == [
+        ["chrF of", "[quickstart] 27.25 {}"],
+        ["respond", "ran", "2.50", ""],
+        ["judge", "failed", "0.25", ""],
+    ]
+    assert "registered" not in said.out
+    assert said.err == "error: no judge answers: start it\n"
+
+
+@pytest.mark.parametrize("arguments", [["--explain", "--json"], ["--explain"]])
+def test_a_reader_who_has_enough_sees_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
+    home = Home(tmp_path / "home", tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        done = subprocess.run(
+            home.command(*arguments), cwd=PROJECT, env=home.env(), stdout=nobody, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGHUP], ids=lambda kind: kind.name)
+def test_what_the_tests_start_heeds_signals_that_the_tests_ignore(kind: signal.Signals) -> None:
+    """As they do under `nohup`, or in the background of a script."""
+    name = f"signal.{kind.name}"
+    start = [sys.executable, "-c", f"import signal; print({name}.name, signal.getsignal({name}) == signal.SIG_IGN)"]
+    tests = f"""
+import signal, subprocess
+signal.signal({name}, signal.SIG_IGN)
+from tests.support.e2e import let_children_heed_signals
+subprocess.run({start})
+let_children_heed_signals()
+subprocess.run({start})
+signal.raise_signal({name})  # ignored here still
+"""
+    done = subprocess.run([sys.executable, "-c", tests], cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"{kind.name} True", f"{kind.name} False"]
+
+
+LATER = " (once `make ui` runs)"
+
+
+@pytest.mark.parametrize(
+    ("tracking", "prefect", "hints"),
+    [
+        (None, None, [f"http://127.0.0.1:5000{LATER}", f"http://127.0.0.1:4200{LATER}"]),
+        ("sqlite:////tmp/other.db", None, [f"http://127.0.0.1:5000{LATER}", f"http://127.0.0.1:4200{LATER}"]),
+        ("https://me:secret@mlflow.org/", None, ["https://mlflow.org", f"http://127.0.0.1:4200{LATER}"]),
+        (None, "http://me:secret@prefect.org/api", [f"http://127.0.0.1:5000{LATER}", "http://prefect.org"]),
+    ],
+)
+def test_a_run_ends_with_where_its_pages_are(
+    tracking: str | None, prefect: str | None, hints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MLFLOW_TRACKING_URI", tracking), ("PREFECT_API_URL", prefect)):
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    with temporary_settings({PREFECT_API_URL: prefect}):
+        assert [hint.partition(": ")[2] for hint in where_to_look()] == hints

@@ -1,0 +1,98 @@
+"""Publishing is whole or not at all: what is left in a real registry when a later part fails."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from tasks.registry import promote as promoting
+from tasks.registry.champions import CHAMPIONS_TAG
+from tasks.registry.frozen import FROZEN_TAG
+from tests.support.publishing import EXPERIMENT, artifacts, publish, recipe, run_of
+
+pytestmark = pytest.mark.e2e
+
+
+def logged_models(tracking: MlflowClient) -> int:
+    experiment = tracking.get_experiment_by_name(EXPERIMENT).experiment_id
+    return len(tracking.search_logged_models([experiment]))
+
+
+def test_a_failed_promotion_leaves_no_version_and_no_model(published: MlflowClient) -> None:
+    before = logged_models(published)
+    with pytest.raises(MlflowException, match="99"):
+        publish(run_of(published), recipe("another"), artifacts(), version="99")
+    assert published.search_model_versions("name = 'another'") == []
+    assert published.get_registered_model("another").aliases == {}
+    assert FROZEN_TAG not in published.get_registered_model("another").tags
+    assert logged_models(published) == before
+
+
+def test_a_failed_promotion_keeps_a_version_that_was_there_before(published: MlflowClient) -> None:
+    with pytest.raises(MlflowException, match="99"):
+        publish(run_of(published), recipe("e2e"), artifacts(), version="99")
+    (version,) = published.search_model_versions("name = 'e2e'")
+    assert str(version.version) == "1"
+    assert {str(v) for v in published.get_registered_model("e2e").aliases.values()} == {"1"}
+    assert set(published.get_registered_model("e2e").aliases) == {"champion", "challenger"}
+
+
+def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
+    published: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*arguments: object, **named: object) -> None:
+        raise ConnectionError("Prefect is gone")
+
+    before, models = published.get_registered_model("e2e"), logged_models(published)
+    with monkeypatch.context() as patched:
+        patched.setattr(promoting, "create_markdown_artifact", lost)  # the last thing that a promotion does
+        for name in ("e2e", "another"):
+            # Another precision makes another version; under `e2e` it is compared with the champion first.
+            with pytest.raises(ConnectionError, match="Prefect is gone"):
+                publish(run_of(published), recipe(name, training__precision="bfloat16"), artifacts())
+    after = published.get_registered_model("e2e")
+    assert (after.aliases, after.tags) == (before.aliases, before.tags)
+    assert len(published.search_model_versions("name = 'e2e'")) == 1
+    another = published.get_registered_model("another")
+    assert another.aliases == {}
+    assert not {FROZEN_TAG, CHAMPIONS_TAG} & another.tags.keys()
+    assert logged_models(published) == models
+
+
+def test_a_version_that_was_only_registered_stays_so_when_its_promotion_fails(
+    published: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*arguments: object, **named: object) -> None:
+        raise ConnectionError("Prefect is gone")
+
+    publish(run_of(published), recipe("later", registry__promote="never"), artifacts())
+    before = published.get_model_version("later", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(promoting, "create_markdown_artifact", lost)
+        with pytest.raises(ConnectionError, match="Prefect is gone"):
+            publish(run_of(published), recipe("later"), artifacts())
+    after = published.get_model_version("later", "1")
+    assert (after.tags, after.aliases) == (before.tags, ["challenger"])
+    assert publish(run_of(published), recipe("later"), artifacts()).promotion == "first"
+
+
+def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(published: MlflowClient) -> None:
+    before = published.get_registered_model("e2e")
+    with pytest.raises(ConnectionError, match="Prefect is gone"):
+        publish(run_of(published), recipe("e2e", training__precision="bfloat16"), artifacts(), lost=True)
+    after = published.get_registered_model("e2e")
+    assert (after.aliases, after.tags) == (before.aliases, before.tags)
+    assert len(published.search_model_versions("name = 'e2e'")) == 1
+    with pytest.raises(ConnectionError, match="Prefect is gone"):
+        publish(run_of(published), recipe("another"), artifacts(), lost=True)
+    assert published.search_model_versions("name = 'another'") == []
+    another = published.get_registered_model("another")
+    assert (another.aliases, {FROZEN_TAG, CHAMPIONS_TAG} & another.tags.keys()) == ({}, set())
+
+
+def test_the_same_classifier_under_another_name_is_a_first_version_there(published: MlflowClient) -> None:
+    registered = publish(run_of(published), recipe("another"), artifacts())
+    assert (registered.version, registered.new, registered.aliases) == ("1", True, ["challenger", "champion"])
+    again = publish(run_of(published), recipe("another"), artifacts())
+    assert (again.new, again.aliases, again.promotion) == (False, ["challenger", "champion"], "first")

@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from lib.evaluation.classify.evaluate import evaluate
+from lib.model.classifier import class_probabilities, load_classifier
+
+FILES = {"metrics.json", "predictions.parquet", "report.html"} | {
+    f"figures/{name}.{kind}"
+    for name in ("loss", "accuracy", "confusion", "precision_recall")
+    for kind in ("png", "pdf")
+}
+
+
+@pytest.fixture
+def run(classifier_folder, splits, inputs, facts, tmp_path):
+    """Evaluate into a folder of that name; returns what `evaluate` returned, and the folder."""
+
+    def run(name="evaluation", **changes):
+        folder = tmp_path / name
+        arguments = {
+            "splits": splits,
+            "inputs": inputs,
+            **facts,
+            "padding": "batch",
+            "max_length": 12,
+            "positive_label": None,
+            "threshold": 0.5,
+            "confidence": 0.95,
+            "baseline": True,
+            "with_natural_prevalence": True,
+            "device": "cpu",
+            **changes,
+        }
+        return evaluate(load_classifier(classifier_folder), folder=folder, **arguments), folder
+
+    return run
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_files_and_that_they_are_the_same_bytes_again(run):
+    metrics, first = run("first")
+    _, second = run("second")
+    assert contents(first).keys() == FILES
+    assert contents(first) == contents(second)
+    assert json.loads((first / "metrics.json").read_text()) == metrics
+    assert list(metrics) == ["train", "validation", "test", "baseline", "natural_prevalence"]
+
+
+def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classifier_folder, splits, inputs):
+    metrics, folder = run()
+    table = pq.read_table(folder / "predictions.parquet")
+    assert table.schema.names == [
+        "split", "id", "text", "label", "predicted", "probability_ham", "probability_spam & <scam>",
+    ]  # fmt: skip
+    assert str(table.schema.field("probability_ham").type) == "double"
+    rows = table.to_pandas()
+    assert len(rows) == sum(map(len, splits.values()))
+    classifier = load_classifier(classifier_folder)
+    for name, split in splits.items():
+        part = rows[rows["split"] == name]
+        assert part["id"].tolist() == split["id"].tolist()
+        assert part["text"].tolist() == split["text"].tolist()
+        expected = class_probabilities(classifier, inputs[name], padding="batch", max_length=12, device="cpu")
+        assert np.array_equal(part.filter(like="probability_"), expected)
+    test = rows[rows["split"] == "test"]
+    assert metrics["test"]["accuracy"] == (test["label"] == test["predicted"]).mean()
+    assert metrics["test"]["rows"] == 20
+
+
+def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(run, splits, inputs):
+    assert run()[0]["natural_prevalence"]["rows"] == 20 + 30
+    copied = splits["reserve"].copy()
+    copied.loc[3, "text"] = splits["train"]["text"][0].upper() + " !! 123"
+    metrics, _ = run("again", splits={**splits, "reserve": copied})
+    assert metrics["natural_prevalence"]["rows"] == 20 + 29
+    assert metrics["natural_prevalence"]["shares"] == pytest.approx({"ham": 66 / 102, "spam & <scam>": 36 / 102})
+
+
+def test_what_is_switched_off_is_not_there(run):
+    metrics, folder = run(baseline=False, with_natural_prevalence=False)
+    assert list(metrics) == ["train", "validation", "test"]
+    assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
+
+
+def test_an_empty_reserve_is_as_none(run, splits, inputs):
+    empty = [{**given, "reserve": given["reserve"][:0]} for given in (splits, inputs)]
+    metrics, folder = run("empty", splits=empty[0], inputs=empty[1])
+    assert metrics["natural_prevalence"]["rows"] == 20
+    assert '<th scope="col">reserve</th>' not in (folder / "report.html").read_text()
+
+
+def test_the_positive_label_is_the_one_that_is_asked_for(run):
+    metrics, _ = run(positive_label="ham")
+    assert metrics["test"]["recall"] == metrics["test"]["classes"]["ham"]["recall"]
+
+
+def test_progress_goes_once_from_nothing_to_all_messages(run):
+    heard = []
+    run(progress=lambda done, total, unit: heard.append((done, total, unit)))
+    assert [done for done, _, _ in heard] == sorted({done for done, _, _ in heard})
+    assert heard[-1] == (102, 102, "messages")
+    assert {(total, unit) for _, total, unit in heard} == {(102, "messages")}
+
+
+def test_inputs_of_other_messages_are_refused(run, inputs):
+    with pytest.raises(ValueError, match="the 19 inputs of test are not those"):
+        run(inputs={**inputs, "test": inputs["test"][1:]})
+
+
+def test_the_threshold_moves_labels_and_figures_and_no_probability(run):
+    plain, before = run("plain")
+    strict, after = run("strict", threshold=0.999)
+    tables = [pq.read_table(folder / "predictions.parquet").to_pandas() for folder in (before, after)]
+    assert set(tables[1]["predicted"]) == {"ham"}
+    assert strict["test"]["recall"] == strict["natural_prevalence"]["recall"] == 0
+    assert strict["baseline"]["recall"] < plain["baseline"]["recall"]
+    for figure in ("log_loss", "roc_auc"):
+        assert strict["test"][figure] == plain["test"][figure]
+    assert tables[0].drop(columns="predicted").equals(tables[1].drop(columns="predicted"))
+    assert (before / "figures" / "confusion.png").read_bytes() != (after / "figures" / "confusion.png").read_bytes()
+    assert (before / "figures" / "loss.png").read_bytes() == (after / "figures" / "loss.png").read_bytes()

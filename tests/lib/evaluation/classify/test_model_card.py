@@ -1,0 +1,67 @@
+"""A registered classifier's page, from plain values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lib.evaluation.classify.model_card import LONGEST, CardFacts, classifier_card
+
+
+def measured(accuracy: float, **more: Any) -> dict[str, Any]:
+    interval = {"low": accuracy - 0.02, "high": accuracy + 0.01, "confidence": 0.95}
+    return {"rows": 300, "accuracy": accuracy, "accuracy_interval": interval, "precision": 0.91, "f1": 0.5, **more}
+
+
+FACTS = CardFacts(
+    headline="quick: test accuracy 97.00% (95% interval 95.00% to 98.00%)",
+    name="sms-spam",
+    about={"recipe": "quick", "training": "5 epochs | batches of 8"},
+    source={"ham": 4827, "spam": 747},
+    splits={
+        "train": {"ham": 3379, "spam": 523},
+        "validation": {"ham": 482, "spam": 74},
+        "test": {"ham": 966, "spam": 150},
+    },
+    held_out=12,
+    metrics={"test": measured(0.97, false_positive_rate=0.004), "baseline": measured(0.96), "natural_prevalence": None},
+    positive="spam",
+    max_length=120,
+)
+
+
+def test_the_card_has_the_run_the_data_the_figures_the_limits_and_how_to_use_it() -> None:
+    card = classifier_card(FACTS)
+    assert card.startswith(f"{FACTS.headline}\n\n## What it is\n")
+    assert [line for line in card.splitlines() if line.startswith("## ")] == [
+        f"## {title}" for title in ("What it is", "Data", "Figures", "Limits", "Use")
+    ]
+    assert "| training | 5 epochs \\| batches of 8 |" in card  # a bar in a value does not end its cell
+    assert "| label | source | train | validation | test |" in card
+    assert "| ham | 4,827 | 3,379 | 482 | 966 |" in card
+    assert "frozen test set" in card
+    assert "12 were left out of train and validation here" in card
+    assert "| accuracy | 97.00% (95.00% to 98.00%) | 96.00% (94.00% to 97.00%) |" in card
+    assert "| false positive rate | 0.0040 |  |" in card
+    assert "The rarest label of the test split, `spam`, has 150 messages" in card
+    assert 'load_model("models:/sms-spam@champion")' in card
+    assert "not worse" not in card
+
+
+def test_a_baseline_that_is_as_good_is_a_limit() -> None:
+    equal = replace(FACTS, metrics={"test": measured(0.97), "baseline": measured(0.97)})
+    assert "The TF-IDF baseline, which takes a second to fit, is not worse on these messages" in classifier_card(equal)
+
+
+def test_many_long_labels_fit_into_what_mlflow_keeps() -> None:
+    labels = {f"label number {number} {'x' * 200}": 1000 - number for number in range(500)}
+    many = replace(FACTS, source=labels, splits=dict.fromkeys(FACTS.splits, labels), positive=None)
+    card = classifier_card(many)
+    assert len(card) <= LONGEST
+    assert "label number 0 " in card
+    assert "| 480 more |" in card
+    assert "means over the labels" in card
+    assert card.endswith("```\n")  # nothing had to be cut
+    longest = classifier_card(replace(many, about={"recipe": "word " * 2000}))
+    assert len(longest) <= LONGEST
+    assert longest.endswith("\n")

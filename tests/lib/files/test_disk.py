@@ -1,0 +1,41 @@
+"""A full disk, for real: /dev/full refuses every byte."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from lib.errors import StoreError
+from lib.files.disk import disk_full_is_clear
+
+
+def test_no_space_left_names_the_folder_and_what_is_free(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match=r"No space left .* \([\d,.]+ MiB free\): free some space") as caught,
+        disk_full_is_clear(tmp_path),
+        Path("/dev/full").open("wb", buffering=0) as file,
+    ):
+        file.write(b"x")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_no_space_left_when_a_buffered_file_closes_is_caught_too(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match="No space left"),
+        disk_full_is_clear(tmp_path / "not" / "made" / "yet"),
+        Path("/dev/full").open("wb") as file,
+    ):
+        file.write(b"stays in the buffer until the file closes")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_used_up_quota_is_a_full_disk(tmp_path: Path, number: int) -> None:
+    with pytest.raises(StoreError), disk_full_is_clear(tmp_path):
+        raise OSError(number, "as the system says it")
+
+
+def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), disk_full_is_clear(tmp_path):
+        (tmp_path / "none").read_bytes()
+    with pytest.raises(ValueError, match="mine"), disk_full_is_clear(tmp_path):
+        raise ValueError("mine")

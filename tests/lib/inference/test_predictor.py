@@ -1,0 +1,113 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from lib.errors import LabelError, MessagesError, WeightsError
+from lib.inference import predictor as prediction
+from lib.inference.predictor import Predictor
+from lib.model.classifier import class_probabilities, load_classifier
+from lib.text.encoding import load_encoding
+from lib.text.tokens import tokenize
+
+LABELS = ("ham", "spam & <scam>")
+TEXTS = ["You are a winner", "ok", "a longer message " * 10, "see you at 8 😀", "<|endoftext|>", " padded "]
+
+
+@pytest.fixture
+def predictor(classifier_folder):
+    return Predictor.load(classifier_folder, device="cpu")
+
+
+def probabilities(predictions):
+    return np.array([list(each.probabilities.values()) for each in predictions])
+
+
+def test_predictions_are_those_of_the_training_tokens(predictor, classifier_folder):
+    tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=12)
+    expected = class_probabilities(
+        load_classifier(classifier_folder), tokens, padding="batch", max_length=12, device="cpu"
+    )
+    predictions = list(predictor.predict(TEXTS))
+    assert np.array_equal(probabilities(predictions), expected)
+    assert [each.label for each in predictions] == [LABELS[index] for index in expected.argmax(axis=1)]
+    assert {tuple(each.probabilities) for each in predictions} == {LABELS}
+
+
+def test_padding_and_length_are_the_recipes(classifier_folder, tmp_path):
+    folder = shutil.copytree(classifier_folder, tmp_path / "other")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["encoding"]["max_length"] = 3
+    recipe["classifier"] |= {"padding": 7, "pooling": "padded_last"}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=3)
+    expected = class_probabilities(load_classifier(folder), tokens, padding=7, max_length=3, device="cpu")
+    assert np.array_equal(probabilities(Predictor.load(folder, device="cpu").predict(TEXTS)), expected)
+
+
+@pytest.mark.parametrize(("positive", "threshold"), [(None, 0.02), ("ham", 0.02), ("ham", 0.98)])
+def test_the_label_is_given_at_the_recipes_threshold(predictor, classifier_folder, tmp_path, positive, threshold):
+    folder = shutil.copytree(classifier_folder, tmp_path / "threshold")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["evaluation"] = {"positive_label": positive, "threshold": threshold}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    predictions = list(Predictor.load(folder, device="cpu").predict(TEXTS))
+    chosen, other = ("ham", LABELS[1]) if positive else (LABELS[1], "ham")
+    assert {each.label for each in predictions} == {chosen if threshold < 0.5 else other}
+    assert np.array_equal(probabilities(predictions), probabilities(predictor.predict(TEXTS)))
+
+
+def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder, tmp_path):
+    folder = shutil.copytree(classifier_folder, tmp_path / "junk")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**recipe, "evaluation": {"positive_label": "junk"}}))
+    with pytest.raises(LabelError, match="'junk', but the labels are ham"):
+        Predictor.load(folder)
+
+
+def test_texts_are_read_a_window_at_a_time_and_answered_in_order(predictor, monkeypatch):
+    monkeypatch.setattr(prediction, "WINDOW", 4)
+    texts = [f"message {'long ' * (number % 3)}{number}" for number in range(10)]
+    read = []
+    predictions = predictor.predict(read.append(text) or text for text in texts)
+    first = next(predictions)
+    assert len(read) == 4
+    apart = probabilities([first, *predictions])
+    assert len(read) == 10
+    alone = np.concatenate([probabilities(predictor.predict([text])) for text in texts])
+    assert apart == pytest.approx(alone, abs=1e-6)
+
+
+def test_no_texts_give_no_predictions(predictor):
+    assert list(predictor.predict([])) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["fine", ""], "text 2 is empty"),
+        (["  \n"], "text 1 is empty"),
+        (["a", "b", None], "text 3 is not a string but None"),
+        ([5], "text 1 is not a string but 5"),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_position(predictor, texts, sentence):
+    with pytest.raises(MessagesError, match=sentence):
+        list(predictor.predict(texts))
+
+
+def test_positions_count_on_over_windows(predictor, monkeypatch):
+    monkeypatch.setattr(prediction, "WINDOW", 2)
+    with pytest.raises(MessagesError, match="text 4 is empty"):
+        list(predictor.predict(["a", "b", "c", ""]))
+
+
+@pytest.mark.parametrize("length", [None, "12"])
+def test_a_recipe_that_was_not_resolved_is_refused(classifier_folder, tmp_path, length):
+    folder = shutil.copytree(classifier_folder, tmp_path / "unresolved")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["encoding"]["max_length"] = length
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(WeightsError, match=rf"encoding.max_length = {length!r}: train the model again"):
+        Predictor.load(folder)

@@ -1,0 +1,114 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from lib.model.classifier import freeze, load_classifier, new_classifier, save_classifier
+from lib.model.gpt2.adapters import add_adapters, merge_adapters
+from lib.model.gpt2.freezing import adapters
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import GPTConfig
+from lib.recipes.classify import Lora
+from lib.store.fingerprint import code_fingerprint
+
+CONFIG = GPTConfig(context_length=16, emb_dim=12, n_heads=3, n_layers=3)
+TOKENS, LENGTHS = torch.tensor([[5, 6, 7, 50256], [8, 9, 10, 11]]), torch.tensor([3, 4])
+LORA = Lora(rank=2, alpha=8, blocks=2)
+
+
+def adapted(pooling, lora=LORA):
+    adapt = partial(add_adapters, **lora.model_dump())
+    return new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling=pooling, trainable="lora", seed=3, adapt=adapt)
+
+
+def classifier(pooling="last_token", **lora):
+    """One whose adapters are not at their first zeros."""
+    chosen = Lora(**{**LORA.model_dump(), **lora})
+    made = adapted(pooling, chosen)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return made.eval()
+
+
+def test_adapters_change_nothing_before_the_first_step():
+    plain = new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling="mean", trainable="head", seed=3)
+    new = adapted("mean")
+    assert torch.equal(new.head.weight, plain.head.weight)
+    torch.testing.assert_close(new(TOKENS, LENGTHS), plain(TOKENS, LENGTHS), rtol=0, atol=1e-6)
+
+
+def test_only_the_head_and_the_adapters_of_the_named_layers_of_the_last_blocks_learn():
+    learning = {n for n, p in classifier(layers=("attention.qkv",)).named_parameters() if p.requires_grad}
+    adapters = {f"backbone.blocks.{b}.attention.qkv.lora_{m}.default.weight" for b in (1, 2) for m in "AB"}
+    assert learning == adapters | {"head.weight", "head.bias"}
+    everywhere = classifier(blocks=None)
+    assert everywhere.cut == 0
+    assert sum(".lora_A." in name for name, _ in everywhere.named_parameters()) == 3 * 4
+    assert classifier().cut == 1
+
+
+def test_an_adapter_adds_its_product_times_alpha_over_rank():
+    torch.manual_seed(0)
+    gpt = new_gpt(CONFIG, seed=1)
+    before = gpt.blocks[2].mlp.expansion.weight.clone()
+    add_adapters(gpt, rank=2, alpha=6.0, dropout=0.0, layers=["mlp.expansion"], blocks=1)
+    layer = gpt.blocks[2].mlp.expansion
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert (tuple(down.shape), tuple(up.shape)) == ((2, 12), (48, 2))
+    nn.init.ones_(up)
+    expected = before + 6.0 / 2 * (up @ down)
+    merge_adapters(gpt)
+    torch.testing.assert_close(gpt.blocks[2].mlp.expansion.weight, expected)
+
+
+@pytest.mark.parametrize("pooling", ["last_token", "padded_last", "first_token", "mean"])
+def test_merged_is_unmerged_within_a_hundred_thousandth(pooling):
+    model = classifier(pooling)
+    before = model(TOKENS, LENGTHS)
+    merge_adapters(model.backbone)
+    after = model(TOKENS, LENGTHS)
+    assert before.abs().max() > 1
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+    assert not adapters(model.backbone)
+    assert {name for name, _ in model.backbone.named_parameters()} == {
+        name for name, _ in new_gpt(CONFIG, seed=1).named_parameters()
+    }
+
+
+def test_what_is_saved_is_an_ordinary_classifier(tmp_path):
+    model = classifier()
+    with pytest.raises(ValueError, match="merge them"):
+        save_classifier(tmp_path, model)
+    merge_adapters(model.backbone)
+    save_classifier(tmp_path, model)
+    (tmp_path / "recipe.json").write_text(
+        '{"classifier": {"pooling": "last_token", "trainable": "lora"}, "lora": {"blocks": 2}}'
+    )
+    loaded = load_classifier(tmp_path)
+    assert loaded.cut == 1
+    assert torch.equal(loaded(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
+
+
+def test_the_same_seed_gives_the_same_adapters_and_the_global_generator_is_left_alone():
+    torch.manual_seed(7)
+    first = adapted("mean")
+    drawn = torch.rand(1)
+    second = adapted("mean")
+    assert all(torch.equal(one, two) for one, two in zip(first.parameters(), second.parameters(), strict=True))
+    torch.manual_seed(7)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_lora_without_adapters_is_refused():
+    model = new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling="mean", trainable="head", seed=3)
+    with pytest.raises(ValueError, match="has no adapters"):
+        freeze(model, "lora")
+
+
+def test_nothing_that_serves_a_classifier_reaches_the_adapters():
+    assert "lib.model.gpt2.adapters" not in code_fingerprint("lib.serving.classifier")
+    assert "lib.model.classifier" in code_fingerprint("lib.serving.classifier")

@@ -1,0 +1,324 @@
+"""Recipes read from files and overridden on a command line, and the sentences about wrong and unknown fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.errors import RecipeError
+from lib.recipes.reading import build_recipe, load_recipe, recipe_fields, unknown_field
+
+SAMPLE = {"data": {"source": "sample"}}
+
+
+def refusal(values: dict[Any, Any], overrides: dict[str, str] | None = None) -> str:
+    with pytest.raises(RecipeError) as refused:
+        build_recipe(values, overrides, origin="recipe mine")
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def refusal_of_file(name: str | Path, overrides: dict[str, str] | None = None) -> str:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(str(name), overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    file = folder / "mine.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+# -- overrides --------------------------------------------------------------------------------------------------
+
+OVERRIDES = [
+    ("training.epochs", "3", 3),
+    ("training.learning_rate", "5e-5", 5e-5),
+    ("training.evaluate_batches", "null", None),
+    ("encoding.max_length", "120", 120),
+    ("split.stratify", "false", False),
+    ("classifier.padding", "64", 64),
+    ("classifier.padding", "longest", "longest"),
+    ("registry.name", "123", "123"),
+    ("name", "[draft]", "[draft]"),
+    ("name", "a = b: {c}", "a = b: {c}"),
+    ("data.url", "texts.csv", "texts.csv"),
+    ("data.url", "[a.csv, https://example.org/a.csv]", ("a.csv", "https://example.org/a.csv")),
+    ("data.url", "[old].csv", "[old].csv"),
+    ("data.member", "[a]", "[a]"),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "value"), OVERRIDES)
+def test_an_override_is_read_by_its_fields_type(path: str, text: str, value: object) -> None:
+    recipe: Any = build_recipe(SAMPLE, {path: text})
+    for name in path.split("."):
+        recipe = getattr(recipe, name)
+    assert recipe == value
+    assert type(recipe) is type(value)
+
+
+def test_digits_name_columns_by_position() -> None:
+    overrides = {"data.source": "file", "data.url": "a.tsv", "data.text_column": "1", "data.label_column": "0"}
+    data = build_recipe({}, overrides).data
+    assert (data.text_column, data.label_column) == (1, 0)
+
+
+def test_an_override_wins_over_the_file_and_the_file_over_the_source() -> None:
+    values = {"data": {"source": "sms-spam", "quoting": "csv", "member": "other"}}
+    data = build_recipe(values, {"data.quoting": "none"}).data
+    assert (data.quoting, data.member, data.format) == ("none", "other", "tsv")
+
+
+def test_an_overridden_source_brings_its_own_preset() -> None:
+    data = load_recipe("sms-tiny", {"data.source": "sample"}).data
+    assert (data.member, data.url) == ("SMSSpamSample", None)
+
+
+def test_overrides_leave_the_given_values_alone() -> None:
+    values: dict[str, Any] = {"data": {"source": "sample"}, "training": {"epochs": 3}}
+    build_recipe(values, {"training.epochs": "9"})
+    assert values["training"] == {"epochs": 3}
+
+
+def test_a_wrong_override_is_named_as_it_was_typed() -> None:
+    assert refusal(SAMPLE, {"training.epochs": "many"}) == (
+        "--training.epochs is 'many', but must be a whole number of at least 1"
+    )
+    assert refusal(SAMPLE, {"data.url": "[1, 2]"}) == (
+        "--data.url is [1, 2], but must be text (not empty), a list of texts or null"
+    )
+
+
+def test_a_list_is_typed_in_brackets() -> None:
+    overrides = {"lora.layers": "[attention.qkv, mlp.expansion]", "published.after_accuracy": "[0.9, 0.8, 1]"}
+    overrides["classifier.trainable"] = "lora"
+    recipe = build_recipe(SAMPLE, overrides)
+    assert recipe.lora.layers == ("attention.qkv", "mlp.expansion")
+    assert recipe.published.after_accuracy == (0.9, 0.8, 1.0)
+
+
+def test_an_override_that_contradicts_the_recipe() -> None:
+    assert refusal(SAMPLE, {"split.train": "0.9"}) == (
+        "recipe mine: split.train + split.validation + split.test is 1.2: the three fractions must sum to 1"
+    )
+
+
+def test_an_override_of_what_the_file_has_no_section_for() -> None:
+    assert refusal({**SAMPLE, "training": 5}, {"training.epochs": "3"}) == (
+        "recipe mine: training is 5, but must be a group of fields"
+    )
+
+
+# -- unknown fields ---------------------------------------------------------------------------------------------
+
+UNKNOWN = [
+    ("training.epohcs", "did you mean training.epochs?"),
+    ("trainig.epochs", "did you mean training.epochs?"),
+    ("epochs", "did you mean training.epochs?"),
+    ("classifier.learning_rate", "did you mean training.learning_rate?"),
+    ("learningrate", "did you mean training.learning_rate?"),
+    ("trainig", "did you mean training?"),
+    ("split.sed", "did you mean split.seed?"),
+    ("seed", "did you mean balance.seed, split.seed, model.seed or training.seed?"),
+    ("zzzz", "--help lists all of them"),
+    ("", "--help lists all of them"),
+]
+
+
+@pytest.mark.parametrize(("path", "hint"), UNKNOWN)
+def test_an_unknown_field_and_the_nearest_there_is(path: str, hint: str) -> None:
+    assert unknown_field(path) == f"there is no field {path}: {hint}"
+
+
+@pytest.mark.parametrize(("path", "hint"), UNKNOWN)
+def test_an_unknown_flag_and_the_nearest_there_is(path: str, hint: str) -> None:
+    near = hint.removeprefix("did you mean ").replace(", ", ", --").replace(" or ", " or --")
+    wanted = f"did you mean --{near}" if near != hint else hint
+    assert unknown_field(path, flag=True) == f"there is no flag --{path}: {wanted}"
+
+
+def test_a_whole_section_is_no_flag() -> None:
+    assert refusal(SAMPLE, {"training": "fast"}) == (
+        "--training is a group of fields: name one of them, such as --training.epochs"
+    )
+
+
+def test_an_unknown_field_in_a_recipe() -> None:
+    assert refusal({**SAMPLE, "training": {"epohcs": 3}}) == (
+        "recipe mine: there is no field training.epohcs: did you mean training.epochs?"
+    )
+
+
+def test_a_misspelt_section_in_a_recipe() -> None:
+    assert refusal({**SAMPLE, "trainig": {"epochs": 3}}) == (
+        "recipe mine: there is no field trainig: did you mean training?"
+    )
+
+
+def test_names_that_are_not_text() -> None:
+    assert refusal({**SAMPLE, True: 3}) == "recipe mine: there is no field True: --help lists all of them"
+    assert "there is no field training.1" in refusal({**SAMPLE, "training": {1: 2}})
+
+
+def test_several_findings_make_one_sentence() -> None:
+    values = {**SAMPLE, "training": {"epochs": 0, "epohcs": 3}, "split": {"train": 0.9}}
+    assert refusal(values, {"training.keep": "worst"}) == (
+        "recipe mine: split.train + split.validation + split.test is 1.2: the three fractions must sum to 1;"
+        " training.epochs is 0, but must be a whole number of at least 1;"
+        " --training.keep is 'worst', but must be last or best;"
+        " there is no field training.epohcs: did you mean training.epochs?"
+    )
+
+
+def test_very_many_findings_are_counted() -> None:
+    sentence = refusal({**SAMPLE, **{f"unknown{number}": 1 for number in range(1000)}})
+    assert sentence.endswith("; and 995 more")
+    assert len(sentence) < 500
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides"),
+    [
+        ({"training": {"epochs": "x" * 10_000}}, None),
+        ({"training": {"epochs": list(range(10_000))}}, None),
+        ({"training": "x" * 10_000}, None),
+        ({"x" * 10_000: 3}, None),
+        ({}, {"training.epochs": "9" * 10_000}),
+        ({}, {"x" * 10_000: "3"}),
+    ],
+)
+def test_long_input_is_shortened(values: dict[str, Any], overrides: dict[str, str] | None) -> None:
+    sentence = refusal({**SAMPLE, **values}, overrides)
+    assert "…" in sentence
+    assert len(sentence) < 200
+
+
+# -- files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_found_by_its_path(tmp_path: Path) -> None:
+    file = written(tmp_path, "name: mine\ndata:\n  source: sample\ntraining:\n  learning_rate: 1e-3\n")
+    recipe = load_recipe(str(file), {"training.epochs": "2"})
+    assert (recipe.name, recipe.training.learning_rate, recipe.training.epochs) == ("mine", 1e-3, 2)
+
+
+def test_a_bundled_name_wins_over_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "book").write_text("name: mine")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("book").name == "book"
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert load_recipe(str(written(tmp_path, b"\xef\xbb\xbfname: mine\ndata: {source: sample}\n"))).name == "mine"
+
+
+def test_a_section_whose_lines_are_commented_out(tmp_path: Path) -> None:
+    file = written(tmp_path, "data:\n  source: sample\ntraining:\n#  epochs: 3\n")
+    assert load_recipe(str(file)).training.epochs == 5
+    assert load_recipe(str(file), {"training.epochs": "4"}).training.epochs == 4
+
+
+def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
+    file = written(tmp_path, "# nothing yet\n")
+    assert refusal_of_file(file).startswith(f"{file}: data.url is missing: ")
+
+
+def test_an_error_names_the_recipe_or_the_file(tmp_path: Path) -> None:
+    assert refusal_of_file("quickstart", {"split.train": "0.9"}).startswith("recipe quickstart: split.train + ")
+    file = written(tmp_path, "data: {source: sample}\ntraining: {epochs: 0}\n")
+    assert refusal_of_file(file) == f"{file}: training.epochs is 0, but must be a whole number of at least 1"
+
+
+@pytest.mark.parametrize("name", ["nope", "lib", "", "~nobody-here/a", "a\0b"])
+def test_a_recipe_that_is_not_there(name: str) -> None:
+    assert refusal_of_file(name) == (
+        f"there is no recipe {name!r}: name book, gpt2-small, quickstart or sms-tiny, or give the path of a YAML file"
+    )
+
+
+def test_a_name_longer_than_a_name_can_be() -> None:
+    sentence = refusal_of_file("x" * 5000)
+    assert sentence.startswith("there is no recipe 'xxx")
+    assert len(sentence) < 200
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    file = Path("/proc/self/mem")  # a file that refuses reading even to root
+    if not file.is_file():
+        pytest.skip("this system has no /proc/self/mem")
+    assert refusal_of_file(file) == (
+        f"{file} cannot be read (Input/output error): give another file, or allow reading it"
+    )
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    file = written(tmp_path, b"name: caf\xe9\n")
+    assert refusal_of_file(file) == f"{file} is not UTF-8 text: byte 9 (counted from 0) is not; save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("name: a: b\n", 1, "mapping values are not allowed here"),
+        ("name: mine\ndata: [1, 2\n", 3, "expected ',' or ']', but got '<stream end>'"),
+        ("name: mine\ndata: !!python/object:os.system x\n", 2, "could not determine a constructor for the tag"),
+        ("training:\n  epochs: 3\n  epochs: 4\n", 3, "epochs stands there twice"),
+        ("training: {epochs: 3}\nname: a\ntraining: {seed: 4}\n", 3, "training stands there twice"),
+        ("name: a\n---\nname: b\n", 2, "but found another document"),
+        ("training:\n  epochs: 2020-13-45\n", 2, "2020-13-45 is no timestamp: correct it, or put it in quotes"),
+        ("training:\n  epochs: [1, 0b_]\n", 2, "0b_ is no int"),
+        ("name: !!timestamp soon\n", 1, "soon is no timestamp"),
+        ("name: !!bool maybe\n", 1, "maybe is no bool"),
+    ],
+)
+def test_a_file_that_is_not_yaml(tmp_path: Path, text: str, line: int, problem: str) -> None:
+    file = written(tmp_path, text)
+    sentence = refusal_of_file(file)
+    assert sentence.startswith(f"{file}, line {line} is not valid YAML: ")
+    assert problem in sentence
+
+
+def test_a_file_with_characters_that_yaml_refuses(tmp_path: Path) -> None:
+    file = written(tmp_path, b"name: a\x00b\n")
+    assert "special characters are not allowed" in refusal_of_file(file)
+
+
+@pytest.mark.parametrize(("text", "shown"), [("- a\n- b\n", "['a', 'b']"), ("hello", "'hello'"), ("5", "5")])
+def test_a_file_that_holds_no_fields(tmp_path: Path, text: str, shown: str) -> None:
+    file = written(tmp_path, text)
+    assert refusal_of_file(file) == f"{file} holds {shown}, but must hold groups of fields, such as 'training:'"
+
+
+# -- fields in words --------------------------------------------------------------------------------------------
+
+
+def test_fields_come_in_the_order_in_which_they_are_written() -> None:
+    paths = [field.path for field in recipe_fields()]
+    assert paths[:3] == ["name", "data.source", "data.url"]
+    assert paths[-4:] == [
+        "registry.name",
+        "registry.promote",
+        "registry.significance",
+        "registry.max_false_positive_increase",
+    ]
+    assert len(paths) == len(set(paths))
+
+
+def test_a_field_in_words() -> None:
+    fields = {field.path: field for field in recipe_fields()}
+    assert fields["training.patience"].kind == "a whole number of at least 1 or null"
+    assert fields["training.patience"].default is None
+    assert fields["training.epochs"].description == "passes over the training split"
+
+
+def test_off_in_a_file_is_the_word_and_not_a_switch(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {source: sample}\ntraining: {feature_cache: off}\nsplit: {stratify: false}\n")
+    recipe = load_recipe(str(file))
+    assert recipe.training.feature_cache == "off"
+    assert recipe.split.stratify is False

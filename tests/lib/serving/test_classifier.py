@@ -1,0 +1,148 @@
+"""A logged classifier, as strangers use it: in fresh processes elsewhere, without the project, and over HTTP."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+from lib.errors import MessagesError
+from lib.inference.predictor import Predictor
+from lib.serving.classifier import log_classifier
+from tests.support.e2e import answers, free_port, wait_until
+from tests.support.stranger import logged_by
+
+COLUMNS = ["label", "threshold", "probability_ham", "probability_spam & <scam>"]
+TEXTS = ["You are a winner", "see you at lunch"]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory, classifier_folder):
+    with logged_by(log_classifier, classifier_folder, tmp_path_factory.mktemp("mlflow")) as logged:
+        yield logged
+
+
+@pytest.fixture
+def expected(classifier_folder):
+    predictions = Predictor.load(classifier_folder, device="cpu").predict(TEXTS)
+    return [[each.label, 0.5, *each.probabilities.values()] for each in predictions]
+
+
+def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged, classifier_folder):
+    assert logged.files() == {
+        "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "classifier.py",
+        "input_example.json", "serving_input_example.json",
+        *(f"artifacts/classifier/{file.name}" for file in classifier_folder.iterdir()),
+    }  # fmt: skip
+    code = logged.code()
+    assert {
+        "inference/predictor.py",
+        "errors.py",
+        "model/gpt2/gpt.py",
+        "text/tokens.py",
+        "text/assets/gpt2.tiktoken",
+    } <= code
+    assert not any(file.startswith(("data/", "training/", "evaluation/")) or "__pycache__" in file for file in code)
+    flavor = yaml.safe_load((logged.folder / "MLmodel").read_text())["flavors"]["python_function"]
+    assert Path(flavor["model_code_path"]).name == "classifier.py"  # MLflow looks for that name beside MLmodel
+    assert "python_model" not in flavor
+
+
+def test_the_requirements_name_all_that_the_code_imports(logged):
+    required = logged.required()
+    assert logged.imported() == set(required)
+    assert not any("+" in version for version in required.values())
+
+
+def test_the_model_belongs_to_its_run(logged):
+    assert logged.model.source_run_id == logged.run_id
+    assert str(logged.model.status) == "READY"
+    assert logged.model.params == {"training.epochs": "3"}
+    outputs = logged.client.get_run(logged.run_id).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [logged.model.model_id]
+    assert logged.client.get_run(logged.run_id).info.status == "RUNNING"  # opened and closed by its owner
+
+
+def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(logged, expected):
+    seen = logged.ask(TEXTS)
+    assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
+    assert Path(seen["served"]) == logged.folder / "classifier.py"
+    assert seen["columns"] == COLUMNS
+    assert [row[0] for row in seen["rows"]] == [row[0] for row in expected]
+    assert [row[1:] for row in seen["rows"]] == [pytest.approx(row[1:], abs=1e-6) for row in expected]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        TEXTS,
+        pd.DataFrame({"text": TEXTS}),
+        pd.Series(TEXTS),
+        pd.Series(TEXTS, name="text").to_numpy(),
+        pd.DataFrame({"text": TEXTS, "id": [1, 2]}),
+    ],
+    ids=["list", "table", "series", "array", "table with more columns"],
+)
+def test_texts_in_every_form(logged, expected, texts):
+    table = mlflow.pyfunc.load_model(str(logged.folder)).predict(texts)
+    assert list(table.columns) == COLUMNS
+    assert table["label"].tolist() == [row[0] for row in expected]
+    assert table["probability_ham"].tolist() == pytest.approx([row[2] for row in expected], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (pd.DataFrame({"label": ["ham"], "text": ["hello"]}), "first column of the input is 'label'"),
+        (["fine", ""], "text 2 is empty"),
+        (["fine", None], "text 2 is not a string"),
+    ],
+)
+def test_what_cannot_be_classified_is_refused_in_one_sentence(logged, texts, sentence):
+    with pytest.raises(MessagesError, match=sentence):
+        mlflow.pyfunc.load_model(str(logged.folder)).predict(texts)
+
+
+def test_a_model_that_cannot_be_logged_leaves_nothing_behind(logged, classifier_folder, tmp_path):
+    (tmp_path / "labels.json").write_text('["ham", "spam"]')
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "is-not-there")
+    experiment = logged.client.get_run(logged.run_id).info.experiment_id
+    before = len(logged.client.search_logged_models([experiment]))
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        log_classifier(tmp_path, run_id=logged.run_id, tracking_uri=logged.environment["MLFLOW_TRACKING_URI"])
+    assert len(logged.client.search_logged_models([experiment])) == before
+
+
+def test_mlflows_server_answers_over_http(logged, expected):
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = ["mlflow", "models", "serve", "--model-uri", "models:/stranger@champion", "--env-manager", "local"]
+    with (logged.elsewhere / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=logged.elsewhere,
+            env=logged.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # MLflow starts the server as a child: both are ended together
+        )
+        try:
+            wait_until(lambda: answers(f"{address}/ping"), seconds=60, what="mlflow models serve")
+            for request in (
+                {"inputs": TEXTS},
+                {"dataframe_split": {"columns": ["text"], "data": [[text] for text in TEXTS]}},
+                {"dataframe_records": [{"text": text} for text in TEXTS]},
+            ):
+                rows = httpx.post(f"{address}/invocations", json=request, timeout=30).json()["predictions"]
+                assert [list(row) for row in rows] == [COLUMNS, COLUMNS]
+                assert [row["label"] for row in rows] == [row[0] for row in expected]
+            refused = httpx.post(f"{address}/invocations", json={"inputs": ["fine", ""]}, timeout=30)
+            assert refused.status_code == 400
+            assert "text 2 is empty" in refused.json()["message"]
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(timeout=30)

@@ -1,0 +1,177 @@
+"""The artifact store: whole or not at all, checked on reading, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib.errors import StoreError
+from lib.store.artifacts import MANIFEST, Artifact, Store, key_of
+
+INGREDIENTS = {"step": "split", "fields": {"split.seed": 123}, "inputs": {}, "code": {}}
+KEY = key_of(INGREDIENTS)
+
+
+def publish(store: Store, text: str = "hello", key: str = KEY, seconds: str = "1.5") -> Artifact:
+    with store.write("split", key, INGREDIENTS, noted=("times.txt",)) as folder:
+        (folder / "train.txt").write_text(text)
+        (folder / "figures").mkdir()
+        (folder / "figures" / "loss.txt").write_text("curve")
+        (folder / "times.txt").write_text(seconds)
+    artifact = store.find("split", key)
+    assert artifact is not None
+    return artifact
+
+
+def test_a_published_artifact_is_found_with_all_its_files(store: Store) -> None:
+    artifact = publish(store)
+    names = sorted(path.relative_to(artifact.folder).as_posix() for path in artifact.folder.rglob("*"))
+    assert names == ["figures", "figures/loss.txt", MANIFEST, "times.txt", "train.txt"]
+    assert artifact.folder == store.root / "split" / KEY
+    manifest = store.manifest("split", KEY)
+    assert [(file.name, file.size, file.noted) for file in manifest.files] == [
+        ("figures/loss.txt", 5, False),
+        ("times.txt", 3, True),
+        ("train.txt", 5, False),
+    ]
+    assert manifest.ingredients == INGREDIENTS
+    assert manifest.versions["python"] == sys.version.split()[0]
+
+
+def test_the_digest_is_that_of_the_bytes(store: Store) -> None:
+    one, same, other = publish(store), publish(store, key="a" * 32), publish(store, "hullo", key="b" * 32)
+    assert one.digest == same.digest != other.digest
+
+
+def test_noted_files_are_kept_and_checked_but_not_digested(store: Store) -> None:
+    one, later = publish(store), publish(store, key="a" * 32, seconds="9.9")
+    assert one.digest == later.digest
+    later.file("times.txt").write_text("8.8")
+    assert store.find("split", "a" * 32) is None
+
+
+def test_nothing_is_found_that_was_not_published(store: Store) -> None:
+    assert store.find("split", KEY) is None
+
+
+def test_an_exception_while_writing_leaves_nothing(store: Store) -> None:
+    def fail_half_way() -> None:
+        with store.write("split", KEY, INGREDIENTS) as folder:
+            (folder / "train.txt").write_text("half")
+            raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        fail_half_way()
+    assert list((store.root / "split").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda a: a.file("train.txt").unlink(), "train.txt is missing"),
+        (lambda a: a.file("train.txt").write_text("hellO"), "train.txt does not have its checksum"),
+        (lambda a: a.file("train.txt").write_text("hello!"), "train.txt has 6 bytes instead of 5"),
+        (lambda a: a.file("figures/loss.txt").unlink(), "figures/loss.txt is missing"),
+        (lambda a: shutil.rmtree(a.file("figures")), "figures/loss.txt is missing"),
+        (lambda a: a.file(MANIFEST).unlink(), f"{MANIFEST} is missing or unreadable"),
+        (lambda a: a.file(MANIFEST).write_text("{"), f"{MANIFEST} is missing or unreadable"),
+        (
+            lambda a: a.file(MANIFEST).write_text(a.file(MANIFEST).read_text().replace(a.digest, "0" * 64)),
+            f"{MANIFEST} does not belong",
+        ),
+    ],
+)
+def test_damage_is_a_miss_and_the_warning_names_the_file(
+    store: Store, warnings_heard: list[str], damage: Callable[[Artifact], object], named: str
+) -> None:
+    artifact = publish(store)
+    damage(artifact)
+    assert Store(store.root, warn=warnings_heard.append).find("split", KEY) is None
+    assert len(warnings_heard) == 1
+    assert named in warnings_heard[0]
+
+
+def test_a_damaged_artifact_is_replaced_whole(store: Store) -> None:
+    digest = publish(store).digest
+    (store.root / "split" / KEY / "train.txt").write_text("damage")
+    assert publish(store).digest == digest
+    assert [path.name for path in (store.root / "split").iterdir()] == [KEY]
+
+
+def test_a_whole_artifact_is_never_changed(store: Store) -> None:
+    first = publish(store)
+    inode = first.file("train.txt").stat().st_ino
+    assert publish(store, "other bytes").digest == first.digest
+    assert first.file("train.txt").stat().st_ino == inode
+
+
+def test_a_copied_store_keeps_its_artifacts(store: Store, tmp_path: Path) -> None:
+    artifact = publish(store)
+    shutil.copytree(store.root, tmp_path / "elsewhere")
+    shutil.rmtree(store.root)
+    moved = Store(tmp_path / "elsewhere").find("split", KEY)
+    assert moved is not None
+    assert (moved.digest, moved.folder) == (artifact.digest, tmp_path / "elsewhere" / "split" / KEY)
+
+
+def test_keys_do_not_depend_on_the_order_of_ingredients() -> None:
+    assert key_of({"a": 1, "b": {"c": 2, "d": 3}}) == key_of({"b": {"d": 3, "c": 2}, "a": 1}) != key_of({"a": 1})
+
+
+def test_scratch_outlives_an_interruption_and_goes_with_success(store: Store) -> None:
+    (store.scratch("split", KEY) / "checkpoint").write_text("so far")
+    with pytest.raises(KeyboardInterrupt), store.write("split", KEY, INGREDIENTS):
+        raise KeyboardInterrupt
+    assert (store.scratch("split", KEY) / "checkpoint").read_text() == "so far"
+    publish(store)
+    assert not (store.root / ".scratch" / "split" / KEY).exists()
+
+
+def test_manifests_are_listed_oldest_first_and_damaged_ones_named(store: Store, warnings_heard: list[str]) -> None:
+    publish(store)
+    publish(store, key="a" * 32)
+    publish(store, key="b" * 32).file(MANIFEST).write_text("")
+    assert [manifest.key for manifest in store.manifests("split")] == [KEY, "a" * 32]
+    assert len(warnings_heard) == 1
+    assert "is damaged" in warnings_heard[0]
+
+
+HOLD_AND_DIE = """
+import os, sys, pathlib, signal
+from lib.store.artifacts import Store
+store = Store(pathlib.Path(sys.argv[1]))
+lock = store.lock("split", sys.argv[2])
+lock.acquire()
+context = store.write("split", sys.argv[2], {})
+(context.__enter__() / "half").write_text("half")
+print("holding", flush=True)
+signal.pause()
+"""
+
+
+def test_a_killed_writer_frees_its_lock_and_its_leftovers_are_removed(store: Store) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD_AND_DIE, str(store.root), KEY], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "holding\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    with store.lock("split", KEY).acquire(timeout=10):
+        publish(store)
+    assert [path.name for path in (store.root / "split").iterdir()] == [KEY]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(small_disk: Path) -> None:
+    store = Store(small_disk / "store")
+    with pytest.raises(StoreError, match="No space left"), store.write("split", KEY, INGREDIENTS) as folder:
+        (folder / "train.txt").write_bytes(b"x" * 2**21)
+    assert list((store.root / "split").iterdir()) == []
+    assert publish(store).digest

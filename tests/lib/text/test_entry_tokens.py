@@ -1,0 +1,181 @@
+"""Entries as tokens: where the response starts, cutting, and what the report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.data.entries.reading import read_entries
+from lib.data.entries.split import split_entries
+from lib.data.tables import ENTRY_TOKENS, load_table, save_table
+from lib.errors import RecipeError
+from lib.text.encoding import PAD, load_encoding
+from lib.text.entry_tokens import TokenizedEntries, encode_entry, tokenize_entries
+from lib.text.prompts import STYLES, Style
+
+
+class Characters:
+    """An encoding whose tokens are character codes."""
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode_tokens_bytes(self, tokens: list[int]) -> list[bytes]:
+        return [chr(token).encode() for token in tokens]
+
+
+SHORT = Style(before_instruction="?", before_input=",", before_response="!")
+
+
+def table(*rows: tuple[int, str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["id", "instruction", "input", "output"])
+
+
+SPLITS = {
+    "train": table((4, "ab", "c", "xyz"), (2, "d", "", "w")),
+    "validation": table((0, "abcdef", "", "x")),
+    "test": table((1, "ab", "", "x")),
+}
+
+
+def tokens_of(max_length: int | None, context_length: int = 10) -> TokenizedEntries:
+    return tokenize_entries(
+        SPLITS, style=SHORT, encoding=Characters(), max_length=max_length, context_length=context_length
+    )
+
+
+# Where the response starts
+
+
+def test_the_response_starts_behind_the_prompt() -> None:
+    assert encode_entry("ab", "\n!c", Characters()) == ([97, 98, 10, 33, 99], 2)
+    assert encode_entry("é€", "\n!c", Characters())[1] == 2
+
+
+@pytest.mark.parametrize("prompt", ["Say hello.", "Sort: 3, 1", "Größe der 🐘", "say 'x'", "<|user|>\nwhat?"])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
+def test_it_is_the_length_of_the_encoded_prompt_where_no_token_crosses_the_border(style: Style, prompt: str) -> None:
+    encoding = load_encoding()
+    tokens, start = encode_entry(prompt, style.response("yes"), encoding)
+    assert tokens[:start] == encoding.encode_ordinary(prompt)
+    assert encoding.decode(tokens[start:]) == style.response("yes")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "crossing"),
+    [("Say it. ", "yes", " yes"), ("Say it.\n", "\n\nyes", None), ("caps", "lock", "lock"), ("ab\n", "\nyes", None)],
+)
+def test_a_token_that_crosses_the_border_belongs_to_the_response(
+    prompt: str, response: str, crossing: str | None
+) -> None:
+    encoding = load_encoding()
+    tokens, start = encode_entry(prompt, response, encoding)
+    before = encoding.decode_tokens_bytes(tokens[:start])
+    assert prompt.encode().startswith(b"".join(before))
+    up_to_it = b"".join([*before, *encoding.decode_tokens_bytes(tokens[start : start + 1])])
+    assert len(up_to_it) > len(prompt.encode())
+    if crossing is not None:
+        assert encoding.decode([tokens[start]]) == crossing
+
+
+def test_a_joint_token_makes_a_count_over_the_prompt_alone_wrong() -> None:
+    encoding = load_encoding()
+    tokens, start = encode_entry("Say it. ", "yes", encoding)
+    assert len(encoding.encode_ordinary("Say it. ")) == len(tokens) == 4  # nothing would be left of the response
+    assert start == 3
+
+
+def test_end_of_text_in_an_entry_is_ordinary_text() -> None:
+    tokens, start = encode_entry("What is <|endoftext|>", "? <|endoftext|>", load_encoding())
+    assert PAD not in tokens
+    assert load_encoding().decode(tokens[start:]) == "? <|endoftext|>"
+
+
+# Tables
+
+
+def test_every_split_is_formatted_encoded_and_cut_behind_one_more_token() -> None:
+    result = tokens_of(6)
+    assert result.max_length == 6
+    assert result.tokens["train"].to_dict("list") == {
+        "id": [4, 2],
+        "tokens": [[ord(character) for character in "?ab,c!x"], [ord(character) for character in "?d!w"]],
+        "response_start": [5, 2],
+    }
+    assert result.tokens["validation"]["response_start"].tolist() == [7]
+    assert len(result.tokens["validation"]["tokens"][0]) == 7
+    assert result.report == {
+        "max_length": 6,
+        "splits": {
+            "train": {
+                "rows": 2,
+                "tokens": 10,
+                "response_tokens": 3,
+                "truncated": 1,
+                "without_response": 0,
+                "longest": 9,
+            },
+            "validation": {
+                "rows": 1,
+                "tokens": 6,
+                "response_tokens": 0,
+                "truncated": 1,
+                "without_response": 1,
+                "longest": 9,
+            },
+            "test": {
+                "rows": 1,
+                "tokens": 5,
+                "response_tokens": 2,
+                "truncated": 0,
+                "without_response": 0,
+                "longest": 5,
+            },
+        },
+    }
+
+
+def test_max_length_null_is_all_that_the_model_can_see() -> None:
+    assert tokens_of(None).max_length == 10
+    assert tokens_of(None, context_length=4).tokens["test"]["tokens"].tolist() == [[63, 97, 98, 33, 120]]
+
+
+def test_max_length_over_the_context_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"^encoding\.max_length 11 is over the model's context of 10: choose 10 or"):
+        tokens_of(11)
+
+
+def test_a_table_of_tokens_comes_back_from_parquet(tmp_path: Path) -> None:
+    made = tokens_of(None).tokens["train"]
+    save_table(made, tmp_path / "train.parquet", ENTRY_TOKENS)
+    back = load_table(tmp_path / "train.parquet", ENTRY_TOKENS)
+    assert [tokens.tolist() for tokens in back["tokens"]] == made["tokens"].tolist()
+    assert back["tokens"][0].dtype == np.int32
+    assert back[["id", "response_start"]].to_dict("list") == made[["id", "response_start"]].to_dict("list")
+    assert back["response_start"].dtype == "int64"
+
+
+# The real file
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "tokens", "longest"), [("alpaca", [52_760, 3_116, 6_149], 91), ("phi3", [36_410, 2_151, 4_239], 75)]
+)
+def test_the_published_file(real_data: Path, name: str, tokens: list[int], longest: int) -> None:
+    entries = read_entries(real_data / "instruction-data.json")
+    splits = split_entries(entries, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=False)
+    encoding, style = load_encoding(), STYLES[name]
+    result = tokenize_entries(splits.tables(), style=style, encoding=encoding, max_length=1024, context_length=1024)
+    reports = result.report["splits"]
+    assert [reports[split]["tokens"] for split in ("train", "validation", "test")] == tokens
+    assert reports["train"]["longest"] == longest
+    assert sum(report["truncated"] for report in reports.values()) == 0
+    # No token crosses the border in any of them: the start is what the published masking counts.
+    for split, entries in splits.tables().items():
+        prompts = [style.prompt(*each) for each in zip(entries["instruction"], entries["input"], strict=True)]
+        counted = [len(encoding.encode_ordinary(prompt)) for prompt in prompts]
+        assert result.tokens[split]["response_start"].tolist() == counted

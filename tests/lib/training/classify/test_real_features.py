@@ -1,0 +1,80 @@
+"""The real messages, trained on with features and without: the same curve, and the same verdict on every message."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.data.messages.balance import balance_messages
+from lib.data.messages.reading import read_messages
+from lib.data.messages.split import split_messages
+from lib.data.tables import SPLITS
+from lib.model.classifier import class_probabilities, new_classifier
+from lib.model.features.file import Features, write_features
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.sizes import GPTConfig
+from lib.recipes.classify import Training
+from lib.text.encoding import load_encoding
+from lib.text.tokens import tokenize_splits
+from lib.training.batches import EncodedMessages
+from lib.training.classify.finetune import finetune
+
+LABELS = ("ham", "spam")
+SHAPE = GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=3)
+
+
+@pytest.mark.data
+def test_features_change_no_verdict(real_data: Path, tmp_path: Path):
+    with zipfile.ZipFile(real_data / "sms+spam+collection.zip") as archive:
+        file = Path(archive.extract("SMSSpamCollection", tmp_path))
+    messages = read_messages(file, format="tsv", text_column=1, label_column=0, quoting="csv", empty_text="error")
+    balanced = balance_messages(messages, method="undersample", seed=123).balanced
+    plain = {"seed": 123, "stratify": False, "group_duplicates": False}
+    tables = split_messages(balanced, train=0.7, validation=0.1, test=0.2, **plain).tables()
+    tokens = tokenize_splits(
+        tables, labels=LABELS, encoding=load_encoding(), max_length=None, context_length=256
+    ).tokens
+    assert {name: len(table) for name, table in tokens.items()} == {"train": 1045, "validation": 149, "test": 300}
+
+    backbone = new_gpt(SHAPE, seed=1)
+    kept = {}
+    for name in SPLITS:
+        ids = tokens[name]["id"].tolist()
+        write_features(
+            tmp_path / name,
+            backbone,
+            tokens[name]["tokens"].tolist(),
+            ids,
+            blocks=2,
+            dtype="float32",
+            scratch=tmp_path / "scratch",
+        )
+        kept[name] = Features(tmp_path / name, ids)
+    assert sum(len(features.flat) for features in kept.values()) == 45_702
+    whole = {name: list(tokens[name]["tokens"]) for name in SPLITS}
+
+    histories, verdicts, probabilities = [], [], []
+    for inputs in (whole, kept):
+        classifier = new_classifier(
+            new_gpt(SHAPE, seed=1), LABELS, pooling="last_token", trainable="last_block", seed=123
+        )
+        trained = finetune(
+            classifier,
+            {name: EncodedMessages(inputs[name], tokens[name]["target"].tolist()) for name in ("train", "validation")},
+            training=Training(epochs=2, learning_rate=1e-3, evaluate_every=20, device="cpu"),
+            padding="batch",
+            max_length=120,
+            scratch=tmp_path / "checkpoints",
+        )
+        histories.append(trained.history)
+        found = [class_probabilities(classifier, inputs[name], padding="batch", max_length=120) for name in SPLITS]
+        probabilities.append(np.concatenate(found))
+        verdicts.append(probabilities[-1].argmax(axis=1))
+    without, with_features = histories
+    np.testing.assert_allclose(with_features.train_loss, without.train_loss, atol=1e-5)
+    np.testing.assert_allclose(with_features.validation_loss, without.validation_loss, atol=1e-5)
+    np.testing.assert_allclose(probabilities[1], probabilities[0], atol=1e-4)
+    assert np.array_equal(*verdicts)
+    accuracy = (verdicts[0][-300:] == tokens["test"]["target"]).mean()
+    assert accuracy > 0.8  # it has learnt something that could have differed

@@ -1,0 +1,169 @@
+"""A real HTTP server on 127.0.0.1 that speaks the Hugging Face hub's protocol, as far as fetching files needs it.
+
+    with HubServer() as hub:
+        commit = hub.add("owner/name", {"config.json": b"{}", "model.safetensors": weights})
+        ...
+        assert [request.path for request in hub.requests] == [f"/owner/name/resolve/{commit}/config.json"]
+
+Answers carry what the hub's do (X-Repo-Commit, X-Linked-Etag, X-Linked-Size, X-Error-Code); large files are redirected
+to `storage`, another server on another port. `serve` (of either server) sets up worse answers. Large files are said to
+be in Xet too, as the hub says it of its own, but Xet is not spoken here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import huggingface_hub.constants
+import pytest
+
+from tests.support.http_server import HttpServer, Reply, Request
+
+TOKEN = "hf_of-this-test"  # the only one that is valid
+
+
+@dataclass
+class Repository:
+    """What one repository has."""
+
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # files by commit
+    revisions: dict[str, str] = field(default_factory=dict)  # commits by branch, tag and commit
+    private: bool = False
+    gated: bool = False
+
+
+class HubServer(HttpServer):
+    """Serves the repositories that were added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storage = HttpServer()
+        self._repositories: dict[str, Repository] = {}
+
+    def __enter__(self) -> Self:
+        self.storage.__enter__()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self.storage.__exit__(kind, error, traceback)
+
+    @property
+    def endpoint(self) -> str:
+        """What HF_ENDPOINT is to be."""
+        return self.url("")
+
+    def add(
+        self,
+        name: str,
+        files: Mapping[str, bytes],
+        *,
+        revision: str = "main",
+        private: bool = False,
+        gated: bool = False,
+    ) -> str:
+        """Make a commit that `revision` then stands for; returns it."""
+        content = repr((name, sorted(files.items()))).encode()
+        commit = hashlib.sha1(content).hexdigest()
+        repository = self._repositories.setdefault(name, Repository())
+        repository.private, repository.gated = private, gated
+        repository.commits[commit] = dict(files)
+        repository.revisions |= {revision: commit, commit: commit}
+        for file, body in files.items():
+            if is_large(file):
+                self.storage.serve(stored_at(body), Reply(body, etag=f'"{hashlib.md5(body).hexdigest()}"'))
+        return commit
+
+    def next_reply(self, request: Request) -> Reply:
+        """What `serve` was told for this path, or else what a hub answers."""
+        told = super().next_reply(request)
+        if request.path in self._replies:
+            return told
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
+        return told if found is None else self._resolve(*found.groups(), token=request.headers.get("authorization"))
+
+    def _resolve(self, name: str, revision: str, file: str, token: str | None) -> Reply:
+        if token not in (None, f"Bearer {TOKEN}"):
+            return refused(401, None, "Invalid credentials in Authorization header")
+        repository = self._repositories.get(name)
+        if repository is None or (repository.private and token is None):
+            return refused(401 if token is None else 404, "RepoNotFound", "Repository not found")
+        if repository.gated:
+            return refused(401 if token is None else 403, "GatedRepo", f"Access to model {name} is restricted")
+        commit = repository.revisions.get(revision)
+        if commit is None:
+            return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        body = repository.commits[commit].get(file)
+        if body is None:
+            return refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
+        if not is_large(file):
+            blob = hashlib.sha1(b"blob %d\0%s" % (len(body), body)).hexdigest()  # git's name of it
+            return Reply(body, headers={"X-Repo-Commit": commit}, etag=f'"{blob}"')
+        linked = {
+            "X-Repo-Commit": commit,
+            "X-Linked-Etag": f'"{hashlib.sha256(body).hexdigest()}"',
+            "X-Linked-Size": str(len(body)),
+            "X-Xet-Hash": xet_name(body),
+            "X-Xet-Refresh-Route": self.url(f"/api/models/{name}/xet-read-token/{commit}"),
+            "Location": self.storage.url(stored_at(body)),
+        }
+        return Reply(b"Found. Redirecting", status=302, headers=linked)
+
+
+@contextmanager
+def hub_for(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer]:
+    """A hub, and huggingface_hub as it would be in an environment that named this hub and `folder`/cache.
+
+    It reads its environment once, when it is imported, so a test in the same process sets what it read.
+    """
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with HubServer() as server:
+        settings = {
+            "HF_HUB_CACHE": f"{folder}/cache",
+            "HF_TOKEN_PATH": f"{folder}/no-token",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_DISABLE_XET": True,
+            "DOWNLOAD_CHUNK_SIZE": 500,  # bytes, instead of ten million: what a cut connection loses at most
+        }
+        for name, value in settings.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        name_endpoint(monkeypatch, server.endpoint)
+        yield server
+
+
+def name_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """As HF_ENDPOINT does."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def is_large(file: str) -> bool:
+    """Whether the hub keeps such a file outside of git."""
+    return file.endswith((".safetensors", ".bin"))
+
+
+def xet_name(body: bytes) -> str:
+    """What Xet calls a file: 64 hexadecimal digits that are not its SHA-256."""
+    return hashlib.blake2s(body).hexdigest()
+
+
+def stored_at(body: bytes) -> str:
+    """The path on the storage server."""
+    return f"/repos/{hashlib.sha256(body).hexdigest()}"
+
+
+def refused(status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """An error as the hub words it."""
+    known = {"X-Error-Message": message} | ({} if code is None else {"X-Error-Code": code})
+    return Reply(message.encode(), status=status, headers=known | dict(headers or {}))

@@ -1,0 +1,58 @@
+"""What makes one model another in the registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.recipes.instruct import InstructRecipe
+from lib.recipes.reading import load_recipe
+from lib.store.artifacts import Artifact
+from tasks.registry.candidates import FOLLOWER_FILES, instructions_candidate
+from tasks.registry.register import Candidate
+
+
+@pytest.fixture
+def finetuned(tmp_path: Path) -> Artifact:
+    folder = tmp_path / "finetuned"
+    folder.mkdir()
+    for name in FOLLOWER_FILES:
+        (folder / name).write_text(name)
+    (folder / "recipe.json").write_text(json.dumps({"encoding": {"max_length": 77}}))
+    return Artifact(step="finetune_instructions", key="a" * 32, digest="b" * 64, folder=folder)
+
+
+def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
+    flags = {path.replace("__", "."): str(value) for path, value in overrides.items()}
+    recipe = load_recipe("quickstart", flags, folder="instruct", model=InstructRecipe)
+    return instructions_candidate(recipe, finetuned, "what it is")
+
+
+def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetuned: Artifact, tmp_path: Path) -> None:
+    made = candidate(finetuned, registry__name="mine")
+    folder = made.collect(tmp_path / "served")
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FOLLOWER_FILES, "recipe.json"])
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["encoding"]["max_length"] == 77
+    assert recipe["registry"]["name"] == made.name == "mine"
+    assert (made.kind.tag, made.description) == ("instructions", "what it is")
+
+
+@pytest.mark.parametrize(
+    ("override", "another"),
+    [
+        ({"respond__temperature": 0.7}, True),
+        ({"respond__max_new_tokens": 9}, True),
+        ({"training__precision": "bfloat16"}, True),
+        ({"registry__name": "mine"}, False),
+        ({"judge__anchors": 3}, False),
+        ({"training__epochs": 9}, False),  # what that changes is in the digest
+    ],
+)
+def test_another_answer_is_another_version(finetuned: Artifact, override: dict[str, Any], another: bool) -> None:
+    assert (candidate(finetuned, **override).identity != candidate(finetuned).identity) is another
+    renamed = finetuned.model_copy(update={"digest": "c" * 64})
+    assert candidate(renamed).identity != candidate(finetuned).identity

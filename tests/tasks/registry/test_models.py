@@ -1,0 +1,169 @@
+"""Which registered model answers, where classifiers, instruction followers and strangers' models share one MLflow."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+import lib.serving.classifier
+import lib.serving.follower
+from lib.errors import MessagesError, ServiceError
+from lib.serving.follower import log_follower
+from tasks.record.mlflow_run import client, experiment_id
+from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, KINDS, Kind, Version, find_model
+from tasks.use.answer import answer
+from tests.support.followers import RESPONSES, write_follower
+
+
+@pytest.fixture(scope="module")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in which nothing has happened yet: MLflow takes seconds to make one."""
+    database = tmp_path_factory.mktemp("new") / "mlflow.db"
+    MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
+    return database
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """A client of the local database of a home of its own."""
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "home").mkdir()
+    shutil.copyfile(new_database, tmp_path / "home" / "mlflow.db")
+    before = mlflow.get_tracking_uri()
+    tracking = client()
+    mlflow.set_tracking_uri(tracking.tracking_uri)  # where MLflow looks for the logged model of a new version
+    yield tracking
+    mlflow.set_tracking_uri(before)
+
+
+def new_run(tracking: MlflowClient, **tags: str) -> str:
+    return str(tracking.create_run(experiment_id(tracking, "tests"), tags=tags).info.run_id)
+
+
+def register(
+    tracking: MlflowClient, name: str, *, tag: str | None = None, logged_as: str | None = None, champion: bool = True
+) -> str:
+    """A registered model with one version, which holds nothing; returns the run that it belongs to."""
+    run = new_run(tracking)
+    model = None
+    if logged_as:
+        model = tracking.create_logged_model(experiment_id(tracking, "tests"), name=logged_as, source_run_id=run)
+        model = tracking.finalize_logged_model(model.model_id, "READY")
+    tracking.create_registered_model(name, tags={KIND_TAG: tag} if tag else {})
+    version = tracking.create_model_version(
+        name, source=model.model_uri if model else "nowhere", run_id=run, model_id=model.model_id if model else None
+    )
+    if champion:
+        tracking.set_registered_model_alias(name, "champion", version.version)
+    return run
+
+
+def refusal(tracking: MlflowClient, kind: Kind, **choice: str) -> str:
+    with pytest.raises(ServiceError) as refused:
+        find_model(tracking, kind, **choice)
+    return str(refused.value)
+
+
+def test_models_are_logged_under_the_names_of_their_kinds() -> None:
+    assert [kind.logged_as for kind in KINDS] == [lib.serving.classifier.ARTIFACT, lib.serving.follower.ARTIFACT]
+
+
+@pytest.mark.parametrize("told_by", ["tag", "logged_as"])
+def test_only_champions_of_the_kind_count(tracking: MlflowClient, told_by: str) -> None:
+    for name, kind in {"spam": CLASSIFIER, "helper": INSTRUCTIONS}.items():
+        register(tracking, name, **{told_by: getattr(kind, told_by)})
+        register(tracking, f"{name}-in-trial", **{told_by: getattr(kind, told_by)}, champion=False)
+    register(tracking, "a stranger's", logged_as="random-forest")
+    register(tracking, "an old stranger's")
+    assert find_model(tracking, CLASSIFIER) == find_model(tracking, CLASSIFIER, name="spam") == Version("spam", "1")
+    assert find_model(tracking, INSTRUCTIONS) == Version("helper", "1")
+    assert refusal(tracking, INSTRUCTIONS, name="spam") == (
+        "spam's champion is no instruction follower: those with one are helper"
+    )
+    assert refusal(tracking, CLASSIFIER, name="a stranger's") == (
+        "a stranger's's champion is no classifier: those with one are spam"
+    )
+    assert refusal(tracking, CLASSIFIER, name="spam-in-trial") == (
+        "spam-in-trial has no champion: those with one are spam"
+    )
+
+
+def test_the_tag_wins_over_the_name_of_the_logged_model(tracking: MlflowClient) -> None:
+    register(tracking, "helper", tag=INSTRUCTIONS.tag, logged_as=CLASSIFIER.logged_as)
+    assert find_model(tracking, INSTRUCTIONS) == Version("helper", "1")
+    assert refusal(tracking, CLASSIFIER) == "there is no classifier with a champion: fine-tune one first"
+
+
+def test_a_copied_version_is_what_it_was_copied_from(tracking: MlflowClient) -> None:
+    register(tracking, "spam", logged_as=CLASSIFIER.logged_as, champion=False)
+    tracking.copy_model_version("models:/spam/1", "production")
+    tracking.set_registered_model_alias("production", "champion", "1")
+    assert find_model(tracking, CLASSIFIER) == Version("production", "1")
+
+
+def test_a_logged_model_that_was_deleted_tells_nothing(tracking: MlflowClient) -> None:
+    register(tracking, "spam", logged_as=CLASSIFIER.logged_as)
+    tracking.delete_logged_model(tracking.get_model_version("spam", "1").source.removeprefix("models:/"))
+    assert "no classifier with a champion" in refusal(tracking, CLASSIFIER)
+
+
+def test_two_champions_of_a_kind_are_one_too_many(tracking: MlflowClient) -> None:
+    for name in ("spam", "mood"):
+        register(tracking, name, tag=CLASSIFIER.tag)
+    assert refusal(tracking, CLASSIFIER) == (
+        "there is not exactly one classifier with a champion: those with one are mood, spam (--name says which)"
+    )
+    assert find_model(tracking, CLASSIFIER, name="mood") == Version("mood", "1")
+    assert refusal(tracking, CLASSIFIER, name="x") == "x has no champion: those with one are mood, spam"
+
+
+def test_every_page_of_registered_models_is_read(tracking: MlflowClient) -> None:
+    for number in range(101):
+        tracking.create_registered_model(f"{number:03}")
+    assert tracking.search_registered_models().token
+    register(tracking, "spam", tag=CLASSIFIER.tag)
+    assert find_model(tracking, CLASSIFIER) == Version("spam", "1")
+
+
+def test_a_run_has_a_model_of_its_own_or_that_of_the_run_that_trained_it(tracking: MlflowClient) -> None:
+    run = register(tracking, "spam", tag=CLASSIFIER.tag, champion=False)
+    again = new_run(tracking, **{"finetune.source_run": run})
+    for choice in (run, again):
+        assert find_model(tracking, CLASSIFIER, run=choice) == Version("spam", "1")
+        assert refusal(tracking, INSTRUCTIONS, run=choice).endswith(
+            "registered no instruction follower: choose another one"
+        )
+    assert "registered no classifier" in refusal(tracking, CLASSIFIER, run=new_run(tracking))
+    assert refusal(tracking, CLASSIFIER, run="0" * 32).startswith(f"MLflow has no run {'0' * 32}")
+
+
+def test_a_registered_model_answers_by_name_and_by_run(tracking: MlflowClient, tmp_path: Path) -> None:
+    register(tracking, "spam", tag=CLASSIFIER.tag)
+    run = new_run(tracking)
+    model = log_follower(write_follower(tmp_path / "follower"), run_id=run, tracking_uri=tracking.tracking_uri)
+    tracking.create_registered_model("helper", tags={KIND_TAG: INSTRUCTIONS.tag})
+    tracking.create_model_version("helper", source=model.model_uri, run_id=run, model_id=model.model_id)
+    tracking.set_registered_model_alias("helper", "champion", "1")
+    questions = [("Is it?", ""), ("Is it?", "Say no!")]
+    for choice in ({}, {"name": "helper"}, {"run": run}):
+        assert answer(questions, **choice) == [RESPONSES["?"], RESPONSES["!"]]
+    assert answer([]) == []
+    with pytest.raises(MessagesError, match="the instruction of question 2 is empty"):
+        answer([("Is it?", ""), ("", "")])
+
+
+def test_asking_for_help_imports_no_torch() -> None:
+    modules = (
+        "flows.terminal.answer, flows.terminal.predict, tasks.use.answer, tasks.use.predict, tasks.registry.models"
+    )
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0

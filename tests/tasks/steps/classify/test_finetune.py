@@ -1,0 +1,39 @@
+"""A positive label that is no label is refused before the training begins."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib.data.tables import TOKENS, save_table
+from lib.errors import LabelError
+from lib.progress import silent
+from lib.recipes.reading import build_recipe
+from lib.store.artifacts import Artifact
+from tasks.engine.step import DeclaredFields, Work
+from tasks.steps.classify.evaluate import evaluate
+from tasks.steps.classify.finetune import finetune
+
+
+def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -> None:
+    values = {"data": {"source": "sample"}, "evaluation": {"positive_label": "junk"}}
+    fields = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
+    tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
+    save_table(tokens, tmp_path / "train.parquet", TOKENS, labels=["ham", "spam"])
+    tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
+    backbone = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")  # type: ignore[arg-type]
+    with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
+        finetune.compute(work, backbone=backbone, tokenize=tokenize, features=backbone)
+
+
+def test_positive_label_and_threshold_are_part_of_the_evaluations_key_and_not_of_the_trainings() -> None:
+    settings: tuple[dict[str, object], ...] = ({}, {"positive_label": "ham"}, {"threshold": 0.9})
+    recipes = [build_recipe({"data": {"source": "sample"}, "evaluation": setting}) for setting in settings]
+    trainings = [finetune.ingredients(recipe, {}) for recipe in recipes]
+    assert trainings[0] == trainings[1] == trainings[2]
+    evaluations = [evaluate.ingredients(recipe, {})["fields"] for recipe in recipes]
+    assert evaluations[0] != evaluations[1] != evaluations[2] != evaluations[0]

@@ -1,0 +1,119 @@
+"""The name that the download step keeps a file under, what that does to its key, and who reads the file."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from lib.errors import MessagesError
+from lib.progress import silent
+from lib.recipes.reading import build_recipe
+from lib.store.artifacts import Artifact
+from tasks.engine.step import DeclaredFields, Step, Work
+from tasks.steps.classify.messages import messages
+from tasks.steps.download import download
+
+CONTENT = b"text,label\nhello,ham\nWIN NOW,spam\n"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def fetched(folder: Path, **data: Any) -> tuple[Any, Artifact]:
+    """What a download with these fields has in its key beside its code, and the artifact's folder."""
+    recipe = build_recipe({"data": data})
+    ingredients = download.ingredients(recipe, {})
+    folder.mkdir()
+    download.compute(work(download, recipe, folder))
+    return ingredients["identity"], Artifact(step="download", key="k", digest="d", folder=folder)
+
+
+def work(step: Step, recipe: Any, folder: Path) -> Work:
+    scratch = folder.with_name(f"{folder.name}-scratch")
+    fields: Any = DeclaredFields(recipe, [*step.reads, *step.unkeyed], step.name)
+    return Work(fields, {}, folder, scratch, logging.getLogger("test"), silent, tracking_run="")
+
+
+def table(source: Artifact, folder: Path, **data: Any) -> pd.DataFrame:
+    """The messages that the messages step makes of a download."""
+    folder.mkdir()
+    messages.compute(work(messages, build_recipe({"data": data}), folder), download=source)
+    return pd.read_parquet(folder / "messages.parquet")
+
+
+def names(source: Artifact) -> list[str]:
+    return [path.name for path in source.file("data").iterdir()]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """The same messages under several names."""
+    for name in ("a.csv", "b.txt", "plain", "other-plain"):
+        (tmp_path / name).write_bytes(CONTENT)
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(CONTENT))
+    for name, member in {"d.zip": "in-d.csv", "e.zip": "in-e.tsv"}.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, CONTENT)
+    return {path.name: str(path) for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_where_the_format_is_given_the_name_changes_nothing(
+    tmp_path: Path, files: dict[str, str], sha256: str | None
+) -> None:
+    keys = []
+    for name in ("a.csv", "b.txt", "plain"):
+        key, source = fetched(tmp_path / f"of-{name}", url=files[name], format="csv", sha256=sha256)
+        keys.append(key)
+        assert names(source) == ["source"]
+        assert json.loads(source.file("source.json").read_text())["name"] == name
+    assert keys[0] == keys[1] == keys[2]
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_where_the_ending_says_the_format_equal_keys_have_equal_files(
+    tmp_path: Path, files: dict[str, str], sha256: str | None
+) -> None:
+    by_key: dict[str, set[str]] = {}
+    for name, url in files.items():
+        key, source = fetched(tmp_path / f"of-{name}", url=url, sha256=sha256)
+        by_key.setdefault(json.dumps(key), set()).update(names(source))
+    assert [len(found) for found in by_key.values()] == [1] * len(by_key)
+    assert set().union(*by_key.values()) == {"source.csv", "source.txt", "source.tsv", "source"}
+
+
+def test_a_given_format_has_another_key_than_the_ending(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, url in files.items():
+        keys = [fetched(tmp_path / f"{name}-{format}", url=url, format=format)[0] for format in ("csv", None)]
+        assert keys[0] != keys[1]
+
+
+def test_the_same_pinned_file_has_the_same_name_whichever_address_answers(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    gone = str(tmp_path / "a.csv.gone")
+    for number, urls in enumerate([[files["a.csv"], files["b.txt"]], [gone.removesuffix(".gone"), files["b.txt"]]]):
+        if number == 1:
+            Path(files["a.csv"]).rename(gone)
+        key, source = fetched(tmp_path / str(number), url=urls, sha256=SHA256)
+        assert (key, names(source)) == ({"sha256": SHA256, "ending": ".csv"}, ["source.csv"])
+
+
+def test_a_file_that_is_none_of_ours_beside_the_source_is_passed_over(tmp_path: Path, files: dict[str, str]) -> None:
+    _, source = fetched(tmp_path / "download", url=files["d.zip"])
+    (source.file("data") / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert table(source, tmp_path / "messages", url=files["d.zip"])["text"].tolist() == ["hello", "WIN NOW"]
+
+
+def test_what_is_wrong_with_a_file_is_said_under_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_bytes(CONTENT + b"too short\n")
+    url = str(tmp_path / "mine.csv")
+    _, source = fetched(tmp_path / "download", url=url)
+    with pytest.raises(MessagesError, match=r"^mine\.csv, line 4 "):
+        table(source, tmp_path / "messages", url=url)
