@@ -5,6 +5,17 @@ the file, the row or the field; it says what is wrong, where, and what to do. Th
 without a traceback, so a class belongs here only if the user can put its cause right.
 """
 
+from collections.abc import Iterable
+
+MOST_NAMES = 10  # that one sentence lists
+
+
+def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
+    """Names for a sentence, in their order: the first `most`, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
 
 class FinetuneError(Exception):
     """Anything that the user can put right; `str(error)` is one sentence."""
