@@ -5,9 +5,10 @@ messages make a batch of training is decided in `lib/training/batches.py`.
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -62,7 +63,7 @@ def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None 
 
 
 def pad_batch(
-    sequences: Sequence[Sequence[int] | Tensor], width: int | None = None, pad: int = PAD
+    sequences: Sequence[Sequence[int] | Tensor | npt.NDArray[np.integer[Any]]], width: int | None = None, pad: int = PAD
 ) -> tuple[Tensor, Tensor]:
     """Pad at the right: a batch, and each row's real length (batch,) int64.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiktoken
 
 from lib.data.entries.reading import read_entries
 from lib.data.entries.split import split_entries
@@ -27,6 +29,7 @@ class Characters:
         return [chr(token).encode() for token in tokens]
 
 
+ENCODING = cast("tiktoken.Encoding", Characters())
 SHORT = Style(before_instruction="?", before_input=",", before_response="!")
 
 
@@ -43,7 +46,7 @@ SPLITS = {
 
 def tokens_of(max_length: int | None, context_length: int = 10) -> TokenizedEntries:
     return tokenize_entries(
-        SPLITS, style=SHORT, encoding=Characters(), max_length=max_length, context_length=context_length
+        SPLITS, style=SHORT, encoding=ENCODING, max_length=max_length, context_length=context_length
     )
 
 
@@ -51,8 +54,8 @@ def tokens_of(max_length: int | None, context_length: int = 10) -> TokenizedEntr
 
 
 def test_the_response_starts_behind_the_prompt() -> None:
-    assert encode_entry("ab", "\n!c", Characters()) == ([97, 98, 10, 33, 99], 2)
-    assert encode_entry("é€", "\n!c", Characters())[1] == 2
+    assert encode_entry("ab", "\n!c", ENCODING) == ([97, 98, 10, 33, 99], 2)
+    assert encode_entry("é€", "\n!c", ENCODING)[1] == 2
 
 
 @pytest.mark.parametrize("prompt", ["Say hello.", "Sort: 3, 1", "Größe der 🐘", "say 'x'", "<|user|>\nwhat?"])

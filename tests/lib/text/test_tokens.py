@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pandas as pd
 import pytest
+import tiktoken
 
 from lib.errors import RecipeError
 from lib.text.encoding import PAD, load_encoding
-from lib.text.tokens import tokenize, tokenize_splits
+from lib.text.tokens import TokenizedSplits, tokenize, tokenize_splits
 
 
 class Characters:
@@ -15,6 +18,9 @@ class Characters:
 
     def encode_ordinary(self, text: str) -> list[int]:
         return [ord(character) for character in text]
+
+
+ENCODING = cast("tiktoken.Encoding", Characters())
 
 
 def table(*rows: tuple[int, str, str]) -> pd.DataFrame:
@@ -29,14 +35,14 @@ SPLITS = {
 }
 
 
-def tokens_of(splits, **options):
+def tokens_of(splits: dict[str, pd.DataFrame], **options: Any) -> TokenizedSplits:
     options = {"labels": ("ham", "spam"), "max_length": None, "context_length": 10} | options
-    return tokenize_splits(splits, encoding=Characters(), **options)
+    return tokenize_splits(splits, encoding=ENCODING, **options)
 
 
 def test_tokenize_cuts_at_max_length() -> None:
-    assert tokenize(["abc", "a"], Characters(), max_length=2) == [[97, 98], [97]]
-    assert tokenize(["abc"], Characters()) == [[97, 98, 99]]
+    assert tokenize(["abc", "a"], ENCODING, max_length=2) == [[97, 98], [97]]
+    assert tokenize(["abc"], ENCODING) == [[97, 98, 99]]
 
 
 def test_max_length_null_is_the_longest_training_message() -> None:
