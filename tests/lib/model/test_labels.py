@@ -9,7 +9,7 @@ from lib.model.labels import given_labels, positive_class
 BINARY, THREE = ("ham", "spam"), ("complaint", "praise", "sales")
 
 
-def test_the_positive_class_is_the_one_named_or_the_last_of_two():
+def test_the_positive_class_is_the_one_named_or_the_last_of_two() -> None:
     assert positive_class(BINARY, None) == "spam"
     assert positive_class(BINARY, "ham", 0.9) == "ham"
     assert positive_class(THREE, None) is None
@@ -23,7 +23,9 @@ def test_the_positive_class_is_the_one_named_or_the_last_of_two():
         (THREE, None, 0.7, r"evaluation.threshold is 0.7, but with 3 classes .* leave it out"),
     ],
 )
-def test_what_does_not_fit_the_labels_is_refused(labels, wanted, threshold, sentence):
+def test_what_does_not_fit_the_labels_is_refused(
+    labels: tuple[str, ...], wanted: str | None, threshold: float, sentence: str
+) -> None:
     with pytest.raises(LabelError, match=sentence):
         positive_class(labels, wanted, threshold)
 
@@ -39,11 +41,11 @@ def test_what_does_not_fit_the_labels_is_refused(labels, wanted, threshold, sent
         ("ham", 0.3, [0, 0, 0, 1]),
     ],
 )
-def test_the_positive_label_is_given_from_the_threshold_on(positive, threshold, given):
+def test_the_positive_label_is_given_from_the_threshold_on(positive: str, threshold: float, given: list[int]) -> None:
     probabilities = np.array([[0.7, 0.3], [0.5, 0.5], [0.3, 0.7], [0.1, 0.9]])
     assert given_labels(probabilities, labels=BINARY, positive=positive, threshold=threshold).tolist() == given
 
 
-def test_of_more_classes_the_most_probable_one_is_given():
+def test_of_more_classes_the_most_probable_one_is_given() -> None:
     probabilities = np.array([[0.2, 0.4, 0.4], [0.1, 0.2, 0.7]])
     assert given_labels(probabilities, labels=THREE, positive=None).tolist() == [1, 2]

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from lib.model.features import file as module
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
+from lib.text.batching import RUN_TOKENS
 
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6], [7, 7, 7, 7]]
 IDS = [40, 41, 7, 8, 9]
 
 
-def backbone(**fields: object) -> GPT:
+def backbone(**fields: Any) -> GPT:
     return new_gpt(GPTConfig(context_length=16, emb_dim=32, n_heads=2, n_layers=3, **fields), seed=1)
 
 
@@ -36,7 +38,7 @@ def interrupted(folder: Path, gpt: GPT, *, after: int) -> None:
         written(folder, gpt, progress=killed)
 
 
-def written(folder: Path, gpt: GPT, *, blocks: int = 2, dtype: str = "float32", **more: object) -> Path:
+def written(folder: Path, gpt: GPT, *, blocks: int = 2, dtype: str = "float32", **more: Any) -> Path:
     file = folder / "train.safetensors"
     write_features(file, gpt, SEQUENCES, IDS, blocks=blocks, dtype=dtype, scratch=folder / "scratch", **more)
     return file
@@ -44,7 +46,7 @@ def written(folder: Path, gpt: GPT, *, blocks: int = 2, dtype: str = "float32", 
 
 @pytest.mark.parametrize("causal_mask", [True, False])
 @pytest.mark.parametrize("blocks", [0, 2, 3])
-def test_features_are_what_enters_the_next_block(tmp_path, blocks, causal_mask):
+def test_features_are_what_enters_the_next_block(tmp_path: Path, blocks: int, causal_mask: bool) -> None:
     gpt = backbone(causal_mask=causal_mask)
     features = Features(written(tmp_path, gpt, blocks=blocks), IDS)
     assert len(features) == len(SEQUENCES)
@@ -56,7 +58,7 @@ def test_features_are_what_enters_the_next_block(tmp_path, blocks, causal_mask):
         torch.testing.assert_close(found, x[0].detach(), atol=1e-6, rtol=1e-5)
 
 
-def test_a_file_is_plain_safetensors(tmp_path):
+def test_a_file_is_plain_safetensors(tmp_path: Path) -> None:
     tensors = load_file(written(tmp_path, backbone()))
     assert {name: (t.dtype, list(t.shape)) for name, t in tensors.items()} == {
         "features": (torch.float32, [15, 32]),
@@ -67,7 +69,7 @@ def test_a_file_is_plain_safetensors(tmp_path):
     assert tensors["ids"].tolist() == IDS
 
 
-def test_bfloat16_takes_half_the_room(tmp_path):
+def test_bfloat16_takes_half_the_room(tmp_path: Path) -> None:
     gpt = backbone()
     exact = Features(written(tmp_path, gpt), IDS).flat.clone()
     rough = Features(written(tmp_path, gpt, dtype="bfloat16"), IDS).flat
@@ -75,8 +77,10 @@ def test_bfloat16_takes_half_the_room(tmp_path):
     np.testing.assert_allclose(rough.float(), exact, atol=2e-2 * float(exact.abs().max()))
 
 
-def test_an_interrupted_computation_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setitem(module.RUN_TOKENS, "cpu", 5)
+def test_an_interrupted_computation_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RUN_TOKENS, "cpu", 5)
     monkeypatch.setattr(module, "NOTE_EVERY", 2)
     gpt = backbone()
     whole = written(tmp_path, gpt).read_bytes()
@@ -92,16 +96,18 @@ def test_an_interrupted_computation_goes_on_and_ends_with_the_same_bytes(tmp_pat
 @pytest.mark.parametrize(
     ("batch_tokens", "fields"), [(20, {}), (5, {"dtype": "bfloat16"}), (5, {"blocks": 1}), (4, {"blocks": 3})]
 )
-def test_what_another_computation_left_is_not_used(tmp_path, monkeypatch, batch_tokens, fields):
-    monkeypatch.setitem(module.RUN_TOKENS, "cpu", 5)
+def test_what_another_computation_left_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_tokens: int, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setitem(RUN_TOKENS, "cpu", 5)
     monkeypatch.setattr(module, "NOTE_EVERY", 1)
     interrupted(tmp_path / "again", backbone(), after=3)
-    monkeypatch.setitem(module.RUN_TOKENS, "cpu", batch_tokens)  # as on a GPU
+    monkeypatch.setitem(RUN_TOKENS, "cpu", batch_tokens)  # as on a GPU
     whole = written(tmp_path, backbone(), **fields).read_bytes()
     assert written(tmp_path / "again", backbone(), **fields).read_bytes() == whole
 
 
-def test_a_file_system_that_reserves_no_room_does_as_well(tmp_path, monkeypatch):
+def test_a_file_system_that_reserves_no_room_does_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path, backbone()).read_bytes()
 
     def refuse(descriptor: int, offset: int, size: int) -> None:
@@ -113,19 +119,19 @@ def test_a_file_system_that_reserves_no_room_does_as_well(tmp_path, monkeypatch)
     assert written(tmp_path, backbone()).read_bytes() == whole
 
 
-def test_a_write_that_the_system_cuts_short_is_gone_on_with(tmp_path, monkeypatch):
+def test_a_write_that_the_system_cuts_short_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path, backbone()).read_bytes()
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, content, at: pwrite(descriptor, content[:100], at))
     assert written(tmp_path, backbone()).read_bytes() == whole
 
 
-def test_a_split_may_have_no_messages(tmp_path):
+def test_a_split_may_have_no_messages(tmp_path: Path) -> None:
     write_features(tmp_path / "f", backbone(), [], [], blocks=2, dtype="float32", scratch=tmp_path / "s")
     assert list(Features(tmp_path / "f", [])) == []
 
 
-def test_features_are_taken_by_position_from_both_ends(tmp_path):
+def test_features_are_taken_by_position_from_both_ends(tmp_path: Path) -> None:
     features = Features(written(tmp_path, backbone()), IDS)
     assert torch.equal(features[-1], features[4])
     assert [len(each) for each in features[1:4]] == [1, 5, 2]
@@ -133,17 +139,17 @@ def test_features_are_taken_by_position_from_both_ends(tmp_path):
         features[5]
 
 
-def test_refuses_the_features_of_other_messages(tmp_path):
+def test_refuses_the_features_of_other_messages(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="features of other messages: remove it"):
         Features(written(tmp_path, backbone()), IDS[::-1])
 
 
-def test_a_message_without_tokens_is_refused(tmp_path):
+def test_a_message_without_tokens_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MessagesError, match="no tokens"):
         write_features(tmp_path / "f", backbone(), [[1], []], [0, 1], blocks=1, dtype="float32", scratch=tmp_path / "s")
 
 
-def test_a_full_disk_is_told_before_anything_is_computed(small_disk):
+def test_a_full_disk_is_told_before_anything_is_computed(small_disk: Path) -> None:
     progress: list[int] = []
     with pytest.raises(StoreError, match="full"):
         write_features(

@@ -1,15 +1,17 @@
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from lib.model.classifier import freeze, load_classifier, new_classifier, save_classifier
+from lib.model.classifier import Classifier, Pooling, freeze, load_classifier, new_classifier, save_classifier
 from lib.model.gpt2.adapters import add_adapters, merge_adapters
 from lib.model.gpt2.freezing import adapters
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
-from lib.recipes.classify import Lora
+from lib.recipes.sections import Lora
 from lib.store.fingerprint import code_fingerprint
 
 CONFIG = GPTConfig(context_length=16, emb_dim=12, n_heads=3, n_layers=3)
@@ -17,12 +19,12 @@ TOKENS, LENGTHS = torch.tensor([[5, 6, 7, 50256], [8, 9, 10, 11]]), torch.tensor
 LORA = Lora(rank=2, alpha=8, blocks=2)
 
 
-def adapted(pooling, lora=LORA):
+def adapted(pooling: Pooling, lora: Lora = LORA) -> Classifier:
     adapt = partial(add_adapters, **lora.model_dump())
     return new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling=pooling, trainable="lora", seed=3, adapt=adapt)
 
 
-def classifier(pooling="last_token", **lora):
+def classifier(pooling: Pooling = "last_token", **lora: Any) -> Classifier:
     """One whose adapters are not at their first zeros."""
     chosen = Lora(**{**LORA.model_dump(), **lora})
     made = adapted(pooling, chosen)
@@ -34,14 +36,14 @@ def classifier(pooling="last_token", **lora):
     return made.eval()
 
 
-def test_adapters_change_nothing_before_the_first_step():
+def test_adapters_change_nothing_before_the_first_step() -> None:
     plain = new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling="mean", trainable="head", seed=3)
     new = adapted("mean")
     assert torch.equal(new.head.weight, plain.head.weight)
     torch.testing.assert_close(new(TOKENS, LENGTHS), plain(TOKENS, LENGTHS), rtol=0, atol=1e-6)
 
 
-def test_only_the_head_and_the_adapters_of_the_named_layers_of_the_last_blocks_learn():
+def test_only_the_head_and_the_adapters_of_the_named_layers_of_the_last_blocks_learn() -> None:
     learning = {n for n, p in classifier(layers=("attention.qkv",)).named_parameters() if p.requires_grad}
     adapters = {f"backbone.blocks.{b}.attention.qkv.lora_{m}.default.weight" for b in (1, 2) for m in "AB"}
     assert learning == adapters | {"head.weight", "head.bias"}
@@ -51,22 +53,21 @@ def test_only_the_head_and_the_adapters_of_the_named_layers_of_the_last_blocks_l
     assert classifier().cut == 1
 
 
-def test_an_adapter_adds_its_product_times_alpha_over_rank():
+def test_an_adapter_adds_its_product_times_alpha_over_rank() -> None:
     torch.manual_seed(0)
     gpt = new_gpt(CONFIG, seed=1)
-    before = gpt.blocks[2].mlp.expansion.weight.clone()
+    before = gpt.get_parameter("blocks.2.mlp.expansion.weight").clone()
     add_adapters(gpt, rank=2, alpha=6.0, dropout=0.0, layers=["mlp.expansion"], blocks=1)
-    layer = gpt.blocks[2].mlp.expansion
-    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    down, up = (gpt.get_parameter(f"blocks.2.mlp.expansion.lora_{name}.default.weight") for name in "AB")
     assert (tuple(down.shape), tuple(up.shape)) == ((2, 12), (48, 2))
     nn.init.ones_(up)
     expected = before + 6.0 / 2 * (up @ down)
     merge_adapters(gpt)
-    torch.testing.assert_close(gpt.blocks[2].mlp.expansion.weight, expected)
+    torch.testing.assert_close(gpt.get_parameter("blocks.2.mlp.expansion.weight"), expected)
 
 
 @pytest.mark.parametrize("pooling", ["last_token", "padded_last", "first_token", "mean"])
-def test_merged_is_unmerged_within_a_hundred_thousandth(pooling):
+def test_merged_is_unmerged_within_a_hundred_thousandth(pooling: Pooling) -> None:
     model = classifier(pooling)
     before = model(TOKENS, LENGTHS)
     merge_adapters(model.backbone)
@@ -79,7 +80,7 @@ def test_merged_is_unmerged_within_a_hundred_thousandth(pooling):
     }
 
 
-def test_what_is_saved_is_an_ordinary_classifier(tmp_path):
+def test_what_is_saved_is_an_ordinary_classifier(tmp_path: Path) -> None:
     model = classifier()
     with pytest.raises(ValueError, match="merge them"):
         save_classifier(tmp_path, model)
@@ -93,7 +94,7 @@ def test_what_is_saved_is_an_ordinary_classifier(tmp_path):
     assert torch.equal(loaded(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
 
 
-def test_the_same_seed_gives_the_same_adapters_and_the_global_generator_is_left_alone():
+def test_the_same_seed_gives_the_same_adapters_and_the_global_generator_is_left_alone() -> None:
     torch.manual_seed(7)
     first = adapted("mean")
     drawn = torch.rand(1)
@@ -103,12 +104,12 @@ def test_the_same_seed_gives_the_same_adapters_and_the_global_generator_is_left_
     assert torch.equal(drawn, torch.rand(1))
 
 
-def test_lora_without_adapters_is_refused():
+def test_lora_without_adapters_is_refused() -> None:
     model = new_classifier(new_gpt(CONFIG, seed=1), ("a", "b"), pooling="mean", trainable="head", seed=3)
     with pytest.raises(ValueError, match="has no adapters"):
         freeze(model, "lora")
 
 
-def test_nothing_that_serves_a_classifier_reaches_the_adapters():
+def test_nothing_that_serves_a_classifier_reaches_the_adapters() -> None:
     assert "lib.model.gpt2.adapters" not in code_fingerprint("lib.serving.classifier")
     assert "lib.model.classifier" in code_fingerprint("lib.serving.classifier")

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from lib.model.gpt2.sizes import GPTConfig
 SMALL = GPTConfig(context_length=16, emb_dim=24, n_heads=3, n_layers=2, vocab_size=50)
 # Shorter than the context, as long as it, longer; some get past it with 12 new tokens and some do not.
 RAGGED = [[7, 3, 11], [5], list(range(20, 36)), [9, 9, 2, 40, 1, 30, 8], list(range(49, 27, -1)), [4, 2]]
-DRAWN = {"temperature": 1.4, "top_k": 25, "seed": 123}
+DRAWN: dict[str, Any] = {"temperature": 1.4, "top_k": 25, "seed": 123}
 
 
 def noisy(config: GPTConfig = SMALL, seed: int = 1) -> GPT:
@@ -26,7 +27,9 @@ def noisy(config: GPTConfig = SMALL, seed: int = 1) -> GPT:
     return gpt
 
 
-def by_definition(gpt: GPT, prompt: list[int], steps: int, *, temperature=0.0, top_k=None, seed=123) -> list[int]:
+def by_definition(
+    gpt: GPT, prompt: list[int], steps: int, *, temperature: float = 0.0, top_k: int | None = None, seed: int = 123
+) -> list[int]:
     """Chapter 5's recipe for one text: the last `context` tokens anew each time, torch's global generator."""
     tokens = torch.tensor([prompt])
     with torch.random.fork_rng(), torch.no_grad():
@@ -40,7 +43,7 @@ def by_definition(gpt: GPT, prompt: list[int], steps: int, *, temperature=0.0, t
             else:
                 following = logits.argmax(dim=-1, keepdim=True)
             tokens = torch.cat([tokens, following], dim=1)
-    return tokens[0, len(prompt) :].tolist()
+    return [int(token) for token in tokens[0, len(prompt) :]]
 
 
 def shapes_entering(module: torch.nn.Module) -> list[tuple[int, ...]]:
@@ -53,7 +56,9 @@ def shapes_entering(module: torch.nn.Module) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("how", [{}, DRAWN, {"temperature": 0.7, "seed": 5}], ids=["greedy", "top_k", "all tokens"])
 @pytest.mark.parametrize("batch_size", [1, 4, 6])
-def test_any_batch_writes_what_the_definition_writes_for_each_prompt_alone(cache, how, batch_size):
+def test_any_batch_writes_what_the_definition_writes_for_each_prompt_alone(
+    cache: bool, how: dict[str, Any], batch_size: int
+) -> None:
     gpt = noisy()
     expected = [by_definition(gpt, prompt, 12, **how) for prompt in RAGGED]
     assert len({token for text in expected for token in text}) > 10  # not one token over and over
@@ -62,14 +67,14 @@ def test_any_batch_writes_what_the_definition_writes_for_each_prompt_alone(cache
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_without_causal_mask_too(cache):
+def test_without_causal_mask_too(cache: bool) -> None:
     gpt = noisy(replace(SMALL, causal_mask=False, tied_output=False, n_layers=3), seed=2)
     expected = [by_definition(gpt, prompt, 6) for prompt in RAGGED]
     assert generate(gpt, RAGGED, max_new_tokens=6, cache=cache) == expected
 
 
 @torch.no_grad()
-def test_cached_logits_are_the_uncached_ones_at_every_step():
+def test_cached_logits_are_the_uncached_ones_at_every_step() -> None:
     gpt = noisy(replace(SMALL, n_layers=3))
     texts = torch.randint(0, 50, (3, 16), generator=torch.Generator().manual_seed(0))
     lengths = [8, 3, 5]  # of the prompts, at the ends of rows of 8
@@ -94,7 +99,7 @@ def test_cached_logits_are_the_uncached_ones_at_every_step():
         torch.testing.assert_close(found, (expected([8 + more] * 3), expected(lengths)), rtol=0, atol=1e-5)
 
 
-def test_the_end_token_ends_one_text_and_is_not_in_it():
+def test_the_end_token_ends_one_text_and_is_not_in_it() -> None:
     gpt = noisy()
     whole = generate(gpt, RAGGED, max_new_tokens=12, **DRAWN)
     end = next(token for token in whole[0][3:] if not all(token in text for text in whole))
@@ -103,7 +108,7 @@ def test_the_end_token_ends_one_text_and_is_not_in_it():
     assert generate(gpt, RAGGED, max_new_tokens=12, end_token=end, cache=False, **DRAWN) == expected
 
 
-def test_finished_texts_leave_the_batch():
+def test_finished_texts_leave_the_batch() -> None:
     gpt = noisy()
     prompts = [[token] for token in range(8)]
     whole = generate(gpt, prompts, max_new_tokens=15)
@@ -121,7 +126,7 @@ def test_finished_texts_leave_the_batch():
     assert all(of_use <= kept < 2 * of_use for of_use, kept in zip(needed, rows, strict=True))
 
 
-def test_each_step_costs_one_position_and_one_row_of_logits():
+def test_each_step_costs_one_position_and_one_row_of_logits() -> None:
     gpt = noisy()
     entering, finishing = shapes_entering(gpt.blocks[0]), shapes_entering(gpt.final_norm)
     generate(gpt, [[1, 2, 3, 4], [5, 6]], max_new_tokens=5)
@@ -129,7 +134,7 @@ def test_each_step_costs_one_position_and_one_row_of_logits():
     assert finishing == [(2, 24)] * 5
 
 
-def test_batches_are_of_similar_lengths_and_the_order_is_the_callers():
+def test_batches_are_of_similar_lengths_and_the_order_is_the_callers() -> None:
     gpt = noisy()
     prompts = [list(range(length)) for length in (9, 1, 8, 2, 10, 3)]
     alone = [generate(gpt, [prompt], max_new_tokens=3)[0] for prompt in prompts]
@@ -138,7 +143,7 @@ def test_batches_are_of_similar_lengths_and_the_order_is_the_callers():
     assert [shape[:2] for shape in shapes if shape[1] > 1] == [(3, 3), (3, 10)]
 
 
-def test_keys_and_values_stay_in_place():
+def test_keys_and_values_stay_in_place() -> None:
     gpt = noisy()
     caches = [KeyValues(10) for _ in gpt.blocks]
     with torch.no_grad():
@@ -163,20 +168,20 @@ def test_keys_and_values_stay_in_place():
     ],
     ids=str,
 )
-def test_what_tokens_are_drawn_with(choice, expected):
+def test_what_tokens_are_drawn_with(choice: Choice, expected: list[float]) -> None:
     rows = torch.tensor([[0.15, 0.5, 0.05, 0.3], [0.25] * 4]).log()
     shares = choice.probabilities(rows)
     torch.testing.assert_close(shares[0], torch.tensor(expected, dtype=torch.float32), rtol=0, atol=1e-4)
     torch.testing.assert_close(shares.sum(dim=1), torch.ones(2))
 
 
-def test_of_equally_likely_tokens_top_k_keeps_all_and_top_p_the_first():
+def test_of_equally_likely_tokens_top_k_keeps_all_and_top_p_the_first() -> None:
     rows = torch.zeros(1, 4)
     assert Choice(1.0, top_k=2).probabilities(rows).tolist() == [[0.25] * 4]
     assert Choice(1.0, top_p=0.5).probabilities(rows).tolist() == [[0.5, 0.5, 0, 0]]
 
 
-def test_a_seed_decides_and_none_is_another_text_each_time():
+def test_a_seed_decides_and_none_is_another_text_each_time() -> None:
     gpt = noisy()
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -187,7 +192,7 @@ def test_a_seed_decides_and_none_is_another_text_each_time():
 
 
 @pytest.mark.parametrize("how", ["autocast", "weights"])
-def test_bfloat16(how):
+def test_bfloat16(how: str) -> None:
     gpt = noisy()
     exact = next_logits(gpt, torch.tensor([[1, 2, 3]]))
     if how == "weights":
@@ -202,9 +207,9 @@ def test_bfloat16(how):
     assert [len(text) for text in texts] == [12] * 6
 
 
-def test_progress_counts_tokens_and_the_mode_is_put_back():
+def test_progress_counts_tokens_and_the_mode_is_put_back() -> None:
     gpt = noisy(replace(SMALL, dropout=0.5)).train()
-    heard = []
+    heard: list[tuple[int, int | None, str]] = []
     texts = generate(gpt, RAGGED, max_new_tokens=12, batch_size=4, progress=lambda *step: heard.append(step))
     assert gpt.training
     assert texts == generate(gpt.eval(), RAGGED, max_new_tokens=12)
@@ -230,14 +235,14 @@ def test_progress_counts_tokens_and_the_mode_is_put_back():
         ({"top_p": 1.1}, RecipeError, "top_p is 1.1"),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence(wrong, error: type[FinetuneError], sentence):
-    arguments = {"prompts": [[1, 2]], "max_new_tokens": 2} | wrong
+def test_what_cannot_be_meant_is_one_sentence(wrong: dict[str, Any], error: type[FinetuneError], sentence: str) -> None:
+    arguments: dict[str, Any] = {"prompts": [[1, 2]], "max_new_tokens": 2} | wrong
     with pytest.raises(error) as caught:
         generate(noisy(), **arguments)
     assert str(caught.value).startswith(sentence)
 
 
-def test_weights_that_give_no_numbers_are_refused():
+def test_weights_that_give_no_numbers_are_refused() -> None:
     gpt = new_gpt(GPTConfig(context_length=8, emb_dim=8, n_heads=2, n_layers=1), seed=1)
     torch.nn.init.constant_(gpt.final_norm.weight, math.nan)
     for temperature in (0.0, 1.0):

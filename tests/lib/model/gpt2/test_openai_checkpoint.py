@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 # -- reading ----------------------------------------------------------------------------------------------------
 
 
-def test_every_tensor_is_the_one_that_tensorflow_reads():
+def test_every_tensor_is_the_one_that_tensorflow_reads() -> None:
     bundle, expected = TensorBundle(TINY / "model.ckpt"), np.load(TINY / "expected.npz")
     assert list(bundle.entries) == expected.files
     assert len(expected.files) == 28
@@ -54,24 +54,23 @@ def test_every_tensor_is_the_one_that_tensorflow_reads():
         assert np.array_equal(tensor, expected[name])
 
 
-def test_a_checkpoint_becomes_a_gpt(tmp_path):
+def test_a_checkpoint_becomes_a_gpt(tmp_path: Path) -> None:
     config = model_config("from-weights", f"{TINY}")
     assert config == SHAPE
     gpt, expected = load_pretrained(TINY, config), np.load(TINY / "expected.npz")
-    second = gpt.blocks[1]
     for found, name in (
         (gpt.token_embedding.weight, "model/wte"),
         (gpt.position_embedding.weight, "model/wpe"),
         (gpt.final_norm.weight, "model/ln_f/g"),
         (gpt.final_norm.bias, "model/ln_f/b"),
-        (second.attention_norm.weight, "model/h1/ln_1/g"),
-        (second.attention_norm.bias, "model/h1/ln_1/b"),
-        (second.attention.qkv.weight.t()[None], "model/h1/attn/c_attn/w"),
-        (second.attention.projection.weight.t()[None], "model/h1/attn/c_proj/w"),
-        (second.mlp_norm.weight, "model/h1/ln_2/g"),
-        (second.mlp.expansion.weight.t()[None], "model/h1/mlp/c_fc/w"),
-        (second.mlp.projection.weight.t()[None], "model/h1/mlp/c_proj/w"),
-        (second.mlp.projection.bias, "model/h1/mlp/c_proj/b"),
+        (gpt.get_parameter("blocks.1.attention_norm.weight"), "model/h1/ln_1/g"),
+        (gpt.get_parameter("blocks.1.attention_norm.bias"), "model/h1/ln_1/b"),
+        (gpt.get_parameter("blocks.1.attention.qkv.weight").t()[None], "model/h1/attn/c_attn/w"),
+        (gpt.get_parameter("blocks.1.attention.projection.weight").t()[None], "model/h1/attn/c_proj/w"),
+        (gpt.get_parameter("blocks.1.mlp_norm.weight"), "model/h1/ln_2/g"),
+        (gpt.get_parameter("blocks.1.mlp.expansion.weight").t()[None], "model/h1/mlp/c_fc/w"),
+        (gpt.get_parameter("blocks.1.mlp.projection.weight").t()[None], "model/h1/mlp/c_proj/w"),
+        (gpt.get_parameter("blocks.1.mlp.projection.bias"), "model/h1/mlp/c_proj/b"),
     ):
         assert np.array_equal(found.detach().numpy(), expected[name])
     save_gpt(gpt, tmp_path)
@@ -91,11 +90,11 @@ def test_a_checkpoint_becomes_a_gpt(tmp_path):
         ("model/h0/wte/extra", "model/h0/wte/extra"),
     ],
 )
-def test_names_are_translated_or_left_alone(variable, name):
+def test_names_are_translated_or_left_alone(variable: str, name: str) -> None:
     assert hugging_face_name(variable) == name
 
 
-def test_everything_that_does_not_fit_is_listed(folder):
+def test_everything_that_does_not_fit_is_listed(folder: Path) -> None:
     hparams = json.loads((folder / "hparams.json").read_text())
     (folder / "hparams.json").write_text(json.dumps(hparams | {"n_layer": 1, "n_ctx": 11}))
     with pytest.raises(WeightsError, match=r"does not fit the hparams\.json beside it: unexpected model/h1/") as error:
@@ -105,7 +104,7 @@ def test_everything_that_does_not_fit_is_listed(folder):
 
 
 @pytest.mark.parametrize("file", ["hparams.json", "model.ckpt.index", DATA])
-def test_a_missing_file_is_named(folder, file):
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
     (folder / file).unlink()
     with pytest.raises(WeightsError, match=file):
         weights_identity(f"{folder}")
@@ -115,13 +114,13 @@ def test_a_missing_file_is_named(folder, file):
 
 
 @pytest.mark.parametrize("hparams", ["[]", "{}", '{"n_ctx": "10"}', '{"n_vocab": 4, "n_ctx": 4, "n_embd": 4}'])
-def test_hparams_that_say_no_shape(folder, hparams):
+def test_hparams_that_say_no_shape(folder: Path, hparams: str) -> None:
     (folder / "hparams.json").write_text(hparams)
     with pytest.raises(WeightsError, match=r"hparams\.json"):
         read_hparams(folder)
 
 
-def test_one_changed_byte_of_a_tensor_is_noticed(folder):
+def test_one_changed_byte_of_a_tensor_is_noticed(folder: Path) -> None:
     data = bytearray((folder / DATA).read_bytes())
     data[5000] ^= 1
     (folder / DATA).write_bytes(data)
@@ -132,7 +131,7 @@ def test_one_changed_byte_of_a_tensor_is_noticed(folder):
         load_pretrained(folder, SHAPE)
 
 
-def test_no_damage_of_the_index_goes_unnoticed(folder):
+def test_no_damage_of_the_index_goes_unnoticed(folder: Path) -> None:
     """One byte changed, or a length cut off, at every third place: one sentence, or else the same contents."""
     index, whole = folder / "model.ckpt.index", (TINY / "model.ckpt.index").read_bytes()
     entries = TensorBundle(TINY / "model.ckpt").entries
@@ -148,7 +147,7 @@ def test_no_damage_of_the_index_goes_unnoticed(folder):
     assert len(sentences) > 1.9 * len(whole) / 3  # the rest is padding, and the empty block about blocks
 
 
-def test_a_compressed_table_is_refused(folder):
+def test_a_compressed_table_is_refused(folder: Path) -> None:
     """With its checksum right, as TensorFlow would have written it if it compressed."""
     index = folder / "model.ckpt.index"
     data = bytearray(index.read_bytes())
@@ -163,14 +162,14 @@ def test_a_compressed_table_is_refused(folder):
         TensorBundle(folder / "model.ckpt")
 
 
-def test_the_key_of_a_folder_is_its_contents(folder):
+def test_the_key_of_a_folder_is_its_contents(folder: Path) -> None:
     before = weights_identity(f"{folder}")
     assert before.keys() == {"hparams.json", "model.ckpt.index", DATA}
     (folder / "checkpoint").unlink()  # says nothing about the weights
     assert weights_identity(f"{folder}") == before == weights_identity(f"{TINY}")
 
 
-def test_a_folder_with_both_layouts_is_read_as_hugging_faces(folder):
+def test_a_folder_with_both_layouts_is_read_as_hugging_faces(folder: Path) -> None:
     (folder / CONFIG).write_text("{}")
     with pytest.raises(WeightsError, match=r"config\.json"):
         model_config("from-weights", f"{folder}")
@@ -196,7 +195,9 @@ def release(servers: tuple[HttpServer, HttpServer]) -> Release:
     return Release("tiny", "tiny", addresses=tuple(server.url("/models") for server in servers), sha256=pinned)
 
 
-def test_the_seven_files_are_fetched_once(release, servers, tmp_path):
+def test_the_seven_files_are_fetched_once(
+    release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path
+) -> None:
     heard = []
     for _ in range(2):
         fetch_release(release, tmp_path / "tiny", progress=lambda *now: heard.append(now))
@@ -207,15 +208,19 @@ def test_the_seven_files_are_fetched_once(release, servers, tmp_path):
     assert load_pretrained(tmp_path / "tiny", SHAPE).config == SHAPE
 
 
-def test_the_second_address_stands_in_for_the_first(release, servers, tmp_path):
+def test_the_second_address_stands_in_for_the_first(
+    release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path
+) -> None:
     servers[0].serve(f"/models/tiny/{DATA}", Reply(status=404))
-    warnings = []
+    warnings: list[str] = []
     fetch_release(release, tmp_path / "tiny", warn=warnings.append)
     assert warnings == [f"{servers[0].url('/models/tiny')}/{DATA} answered 404 Not Found; trying the next address"]
     assert load_pretrained(tmp_path / "tiny", SHAPE).config == SHAPE
 
 
-def test_a_cut_connection_is_gone_on_with_by_the_next_try(release, servers, tmp_path):
+def test_a_cut_connection_is_gone_on_with_by_the_next_try(
+    release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path
+) -> None:
     alone = replace(release, addresses=release.addresses[:1])
     body = (TINY / DATA).read_bytes()
     servers[0].serve(f"/models/tiny/{DATA}", Reply(body, etag='"1"', cut_after=1000), Reply(body, etag='"1"'))
@@ -229,7 +234,7 @@ def test_a_cut_connection_is_gone_on_with_by_the_next_try(release, servers, tmp_
     assert sorted(file.name for file in (tmp_path / "tiny").iterdir()) == sorted(FILES)
 
 
-def test_no_address_has_it(release, servers, tmp_path):
+def test_no_address_has_it(release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path) -> None:
     for server in servers:
         server.serve("/models/tiny/hparams.json", Reply(status=403))
     with pytest.raises(
@@ -239,14 +244,18 @@ def test_no_address_has_it(release, servers, tmp_path):
     assert not error.value.temporary
 
 
-def test_bytes_that_are_not_the_published_ones_are_refused(release, servers, tmp_path):
+def test_bytes_that_are_not_the_published_ones_are_refused(
+    release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path
+) -> None:
     servers[0].serve(f"/models/tiny/{DATA}", Reply(b"something else"))
     with pytest.raises(ChecksumError, match=rf"{DATA} does not have the sha256 that others have published"):
         fetch_release(release, tmp_path / "tiny")
     assert not (tmp_path / "tiny" / DATA).exists()
 
 
-def test_without_a_published_checksum_the_servers_own_counts(release, servers, tmp_path):
+def test_without_a_published_checksum_the_servers_own_counts(
+    release: Release, servers: tuple[HttpServer, HttpServer], tmp_path: Path
+) -> None:
     unpinned = replace(release, sha256={})
     body = (TINY / DATA).read_bytes()
     told = {"Content-MD5": base64.b64encode(hashlib.md5(body).digest()).decode()}
@@ -257,17 +266,17 @@ def test_without_a_published_checksum_the_servers_own_counts(release, servers, t
     fetch_release(unpinned, tmp_path / "tiny")
 
 
-def test_a_file_that_was_changed_is_fetched_again_and_said(release, tmp_path):
+def test_a_file_that_was_changed_is_fetched_again_and_said(release: Release, tmp_path: Path) -> None:
     fetch_release(release, tmp_path / "tiny")
     (tmp_path / "tiny" / DATA).write_bytes(b"overwritten")
-    warnings = []
+    warnings: list[str] = []
     fetch_release(release, tmp_path / "tiny", warn=warnings.append)
     assert len(warnings) == 1
     assert f"{DATA} is not the file that OpenAI published" in warnings[0]
     assert (tmp_path / "tiny" / DATA).read_bytes() == (TINY / DATA).read_bytes()
 
 
-def test_a_full_disk(release, servers, small_disk):
+def test_a_full_disk(release: Release, servers: tuple[HttpServer, HttpServer], small_disk: Path) -> None:
     servers[0].serve(f"/models/tiny/{DATA}", Reply(bytes(2**21)))
     with pytest.raises(StoreError, match="No space left"):
         fetch_release(release, small_disk / "tiny")
@@ -276,7 +285,7 @@ def test_a_full_disk(release, servers, small_disk):
 # -- the four releases ------------------------------------------------------------------------------------------
 
 
-def test_the_recipe_knows_the_same_releases():
+def test_the_recipe_knows_the_same_releases() -> None:
     assert {f"openai:{release.name}": release.size for release in RELEASES.values()} == OPENAI_SIZES
     assert all(release.addresses == ADDRESSES for release in RELEASES.values())
     for release in RELEASES.values():
@@ -288,7 +297,7 @@ def test_the_recipe_knows_the_same_releases():
             fetch_weights("tiny", weights, folder=TINY / "never made")
 
 
-def test_what_is_pinned_of_each_release():
+def test_what_is_pinned_of_each_release() -> None:
     assert RELEASES["124M"].sha256.keys() == set(FILES)
     # TensorFlow writes this file the same for every checkpoint of that name.
     assert RELEASES["124M"].sha256["checkpoint"] == hashlib.sha256((TINY / "checkpoint").read_bytes()).hexdigest()
@@ -308,6 +317,6 @@ def test_what_is_pinned_of_each_release():
         ({"weights": "scratch", "revision": "main"}, "is no repository on a hub"),
     ],
 )
-def test_recipes_that_contradict_themselves(fields, message):
+def test_recipes_that_contradict_themselves(fields: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Model(**fields)
+        Model.model_validate(fields)

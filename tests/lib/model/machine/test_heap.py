@@ -27,5 +27,5 @@ def faults() -> int:
 
 
 @pytest.mark.skipif(not keep_freed_memory() or resource.getpagesize() != 4096, reason="not glibc with pages of 4 KiB")
-def test_freed_memory_is_used_again_without_asking_the_kernel():
+def test_freed_memory_is_used_again_without_asking_the_kernel() -> None:
     assert faults() < 1_000

@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import safetensors.torch
 import torch
@@ -23,27 +25,30 @@ from lib.model.places import fetch_weights, find_weights, model_config, weights_
 from lib.model.weights.folder import CONVERTED
 from lib.model.weights.tensors import TYPES, write_tensors
 
+Array = npt.NDArray[Any]
+
 SLACK = 8 * 2**20  # bytes: Python's own objects, and the kernel's counting by the page and by the processor
 
+WIDTH, HEADS, LAYERS, EPSILON = 12, 3, 2, 1e-3
 CONFIG = {
     "model_type": "gpt2",
-    "n_embd": 12,
-    "n_head": 3,
-    "n_layer": 2,
+    "n_embd": WIDTH,
+    "n_head": HEADS,
+    "n_layer": LAYERS,
     "n_positions": 10,
     "vocab_size": 31,
-    "layer_norm_epsilon": 1e-3,
+    "layer_norm_epsilon": EPSILON,
     "activation_function": "gelu_new",
 }
 
 
-def random_tensors() -> dict[str, np.ndarray]:
+def random_tensors() -> dict[str, Array]:
     """A GPT-2 of CONFIG's shape under transformers' names: every tensor random, norms and biases too."""
     draw = np.random.default_rng(0).standard_normal
-    width = CONFIG["n_embd"]
+    width = WIDTH
     tensors = {"wte.weight": draw((31, width)), "wpe.weight": draw((10, width))}
-    for layer in range(CONFIG["n_layer"]):
-        shapes = {
+    for layer in range(LAYERS):
+        shapes: dict[str, tuple[int, ...]] = {
             "ln_1": (width,),
             "attn.c_attn": (width, 3 * width),
             "attn.c_proj": (width, width),
@@ -58,31 +63,34 @@ def random_tensors() -> dict[str, np.ndarray]:
     return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
 
 
-def plain_logits(weights: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarray:
+def plain_logits(weights: dict[str, Array], tokens: Array) -> Array:
     """The formulas of GPT-2 one position and one head at a time, in float64: tokens (length,) -> (length, vocab)."""
     w = {name: tensor.astype(np.float64) for name, tensor in weights.items()}
-    heads, epsilon = CONFIG["n_head"], CONFIG["layer_norm_epsilon"]
 
-    def linear(x, name):
-        return x @ w[f"{name}.weight"] + w[f"{name}.bias"]
+    def linear(x: Array, name: str) -> Array:
+        result: Array = x @ w[f"{name}.weight"] + w[f"{name}.bias"]
+        return result
 
-    def norm(x, name):
-        spread = np.sqrt(((x - x.mean()) ** 2).mean() + epsilon)
-        return (x - x.mean()) / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+    def norm(x: Array, name: str) -> Array:
+        spread = math.sqrt(((x - x.mean()) ** 2).mean() + EPSILON)
+        result: Array = (x - x.mean()) / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+        return result
 
-    def gelu(x):
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    def gelu(x: Array) -> Array:
+        result: Array = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        return result
 
     stream = [w["wte.weight"][token] + w["wpe.weight"][place] for place, token in enumerate(tokens)]
-    for layer in range(CONFIG["n_layer"]):
+    for layer in range(LAYERS):
         name = f"h.{layer}"
         parts = [np.split(linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn"), 3) for x in stream]
         for place in range(len(stream)):
             mixed = []
-            for head in range(heads):
-                piece = slice(head * 12 // heads, (head + 1) * 12 // heads)
+            for head in range(HEADS):
+                piece = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
                 query = parts[place][0][piece]
-                scores = np.array([query @ parts[seen][1][piece] for seen in range(place + 1)]) / math.sqrt(12 / heads)
+                scores = np.array([query @ parts[seen][1][piece] for seen in range(place + 1)])
+                scores /= math.sqrt(WIDTH / HEADS)
                 shares = np.exp(scores - scores.max())
                 shares /= shares.sum()
                 mixed.append(sum(share * parts[seen][2][piece] for seen, share in enumerate(shares)))
@@ -93,13 +101,13 @@ def plain_logits(weights: dict[str, np.ndarray], tokens: np.ndarray) -> np.ndarr
     return np.array([norm(x, "ln_f") @ w["wte.weight"].T for x in stream])
 
 
-def write(folder, tensors=None, **config):
+def write(folder: Path, tensors: dict[str, Array] | None = None, **config: Any) -> Path:
     (folder / "config.json").write_text(json.dumps(CONFIG | config))
     save_file(random_tensors() if tensors is None else tensors, folder / "model.safetensors")
     return folder
 
 
-def test_loaded_gpt_computes_gpt2s_formulas(tmp_path):
+def test_loaded_gpt_computes_gpt2s_formulas(tmp_path: Path) -> None:
     gpt = load_gpt(write(tmp_path))
     tokens = np.array([4, 30, 4, 0, 17, 9, 2])
     with torch.inference_mode():
@@ -107,27 +115,27 @@ def test_loaded_gpt_computes_gpt2s_formulas(tmp_path):
     assert np.abs(ours - plain_logits(random_tensors(), tokens)).max() < 1e-4
 
 
-def test_prefix_masks_and_tied_output_make_no_difference(tmp_path):
+def test_prefix_masks_and_tied_output_make_no_difference(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "full").mkdir()
     tensors = random_tensors()
     full = {f"transformer.{name}": tensor for name, tensor in tensors.items()}
     full |= {f"transformer.h.{layer}.attn.bias": np.ones((1, 1, 10, 10), np.uint8) for layer in range(2)}
-    full |= {f"transformer.h.{layer}.attn.masked_bias": np.float32([-1e4]) for layer in range(2)}
+    full |= {f"transformer.h.{layer}.attn.masked_bias": np.array([-1e4], np.float32) for layer in range(2)}
     full |= {"lm_head.weight": tensors["wte.weight"].copy()}
     first, second = load_gpt(write(tmp_path / "plain")), load_gpt(write(tmp_path / "full", full))
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, second.state_dict()[name])
 
 
-def test_half_precision_is_read_as_float32(tmp_path):
+def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     half = {name: tensor.astype(np.float16) for name, tensor in random_tensors().items()}
     weight = load_gpt(write(tmp_path, half)).token_embedding.weight
     assert weight.dtype == torch.float32
     assert np.array_equal(weight.detach().numpy(), half["wte.weight"].astype(np.float32))
 
 
-def test_what_is_saved_is_loaded_again(tmp_path):
+def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     config = GPTConfig(context_length=9, emb_dim=8, n_heads=2, n_layers=1, vocab_size=20)
     gpt = new_gpt(config, seed=0)
     for name in ("one", "two"):
@@ -141,7 +149,7 @@ def test_what_is_saved_is_loaded_again(tmp_path):
     assert weights_identity(f"{tmp_path}/one") == weights_identity(f"{tmp_path}/two")
 
 
-def test_saved_files_have_hugging_faces_names_and_layout(tmp_path):
+def test_saved_files_have_hugging_faces_names_and_layout(tmp_path: Path) -> None:
     save_gpt(new_gpt(GPTConfig(9, 8, 2, 1, 20), seed=0), tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     assert sorted(tensors) == sorted(
@@ -158,7 +166,7 @@ def test_saved_files_have_hugging_faces_names_and_layout(tmp_path):
     assert (config["n_embd"], config["n_head"], config["n_layer"], config["n_positions"]) == (8, 2, 1, 9)
 
 
-def test_one_error_lists_everything_that_does_not_fit(tmp_path):
+def test_one_error_lists_everything_that_does_not_fit(tmp_path: Path) -> None:
     tensors = random_tensors()
     del tensors["h.0.ln_1.bias"], tensors["wpe.weight"]
     tensors["h.1.mlp.c_fc.weight"] = tensors["h.1.mlp.c_fc.weight"].T.copy()
@@ -173,46 +181,47 @@ def test_one_error_lists_everything_that_does_not_fit(tmp_path):
     assert "ln_f.bias is of type I8" in message
 
 
-def test_a_tensor_in_both_spellings_is_refused(tmp_path):
+def test_a_tensor_in_both_spellings_is_refused(tmp_path: Path) -> None:
     other = {"transformer.ln_f.bias": np.ones(12, np.float32)}
     with pytest.raises(WeightsError, match=r"there under another name too (transformer\.)?ln_f\.bias;"):
         load_gpt(write(tmp_path, random_tensors() | other))
 
 
-def test_shapes_that_do_not_match_the_config(tmp_path):
+def test_shapes_that_do_not_match_the_config(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"wpe\.weight has the shape \[10, 12\], not \[11, 12\]"):
         load_gpt(write(tmp_path, n_positions=11))
 
 
-def test_an_output_matrix_of_its_own_is_refused_where_the_config_says_it_is_tied(tmp_path):
+def test_an_output_matrix_of_its_own_is_refused_where_the_config_says_it_is_tied(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"output matrix.*tie_word_embeddings"):
         load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": np.zeros((31, 12), np.float32)}))
     with pytest.raises(WeightsError, match="output matrix"):
         load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": np.zeros((30, 12), np.float32)}))
 
 
-def test_an_output_matrix_of_its_own_is_loaded_and_saved_where_the_config_says_so(tmp_path):
+def test_an_output_matrix_of_its_own_is_loaded_and_saved_where_the_config_says_so(tmp_path: Path) -> None:
     output = np.random.default_rng(1).standard_normal((31, 12)).astype(np.float32)
     gpt = load_gpt(write(tmp_path, random_tensors() | {"lm_head.weight": output}, tie_word_embeddings=False))
     assert not gpt.config.tied_output
+    assert gpt.output is not None
     assert np.array_equal(gpt.output.weight.detach().numpy(), output)
     again = tmp_path / "again"
     again.mkdir()
     save_gpt(gpt, again)
     assert np.array_equal(load_file(again / "model.safetensors")["lm_head.weight"], output)
-    assert torch.equal(load_gpt(again).output.weight, gpt.output.weight)
+    assert torch.equal(load_gpt(again).get_parameter("output.weight"), gpt.output.weight)
     with pytest.raises(WeightsError, match=r"missing lm_head\.weight"):
         load_gpt(write(tmp_path, tie_word_embeddings=False))
 
 
-def test_a_missing_causal_mask_is_remembered(tmp_path):
+def test_a_missing_causal_mask_is_remembered(tmp_path: Path) -> None:
     save_gpt(new_gpt(GPTConfig(9, 8, 2, 1, 20, causal_mask=False), seed=0), tmp_path)
     assert not load_gpt(tmp_path).config.causal_mask
     save_gpt(new_gpt(GPTConfig(9, 8, 2, 1, 20), seed=0), tmp_path)
     assert "causal_mask" not in json.loads((tmp_path / "config.json").read_text())
 
 
-def in_shards(folder):
+def in_shards(folder: Path) -> Path:
     """`write`'s model with its tensors in two files and an index."""
     write(folder)
     (folder / "model.safetensors").unlink()
@@ -225,7 +234,7 @@ def in_shards(folder):
     return folder
 
 
-def test_weights_in_several_files_are_loaded(tmp_path):
+def test_weights_in_several_files_are_loaded(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "several").mkdir()
     whole, parts = load_gpt(write(tmp_path / "one")), load_gpt(in_shards(tmp_path / "several"))
@@ -234,7 +243,7 @@ def test_weights_in_several_files_are_loaded(tmp_path):
     assert len(weights_identity(f"{tmp_path}/several")) == 3  # config.json and two files
 
 
-def test_several_files_that_do_not_fit_together_are_refused(tmp_path):
+def test_several_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     second = in_shards(tmp_path) / "model-00002-of-00002.safetensors"
     save_file(random_tensors(), second)
     with pytest.raises(WeightsError, match=r"stands in both .*model-00001.*model-00002"):
@@ -248,7 +257,7 @@ def test_several_files_that_do_not_fit_together_are_refused(tmp_path):
             load_gpt(tmp_path)
 
 
-def test_one_file_takes_its_shape_from_the_config_beside_it_or_from_the_size(tmp_path):
+def test_one_file_takes_its_shape_from_the_config_beside_it_or_from_the_size(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     write(tmp_path)
     loaded = load_pretrained(file, model_config("from-weights", f"{file}"))
@@ -265,7 +274,7 @@ def test_one_file_takes_its_shape_from_the_config_beside_it_or_from_the_size(tmp
         load_pretrained(file, model_config("gpt2-small", f"{file}"))
 
 
-def pickled(folder):
+def pickled(folder: Path) -> Path:
     """What transformers would have saved years ago: the same model as a pickle. Only tests make one."""
     write(folder)
     (folder / "model.safetensors").unlink()
@@ -274,29 +283,31 @@ def pickled(folder):
     return folder
 
 
-def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path):
+def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path: Path) -> None:
     folder = tmp_path / "it's an old one"
     folder.mkdir()
     for given in (pickled(folder), folder / "pytorch_model.bin"):
         with pytest.raises(WeightsError, match="only as a pickle") as refused:
             weights_identity(f"{given}")
-    command = re.search("`(.*)`", str(refused.value))[1]
+    (command,) = re.findall("`(.*)`", str(refused.value))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True)
     assert str(refused.value).endswith(f"set model.weights to {CONVERTED}")
     converted, expected = load_gpt(tmp_path / CONVERTED), random_tensors()
     assert np.array_equal(converted.token_embedding.weight.detach().numpy(), expected["wte.weight"])
-    assert np.array_equal(converted.blocks[1].mlp.projection.bias.detach().numpy(), expected["h.1.mlp.c_proj.bias"])
+    assert np.array_equal(
+        converted.get_parameter("blocks.1.mlp.projection.bias").detach().numpy(), expected["h.1.mlp.c_proj.bias"]
+    )
 
 
-def test_an_empty_folder_says_what_it_must_have(tmp_path):
+def test_an_empty_folder_says_what_it_must_have(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"must have config\.json and model\.safetensors"):
         load_gpt(tmp_path)
     with pytest.raises(WeightsError, match=r"must have config\.json and model\.safetensors"):
         weights_identity(f"{tmp_path}")
 
 
-def test_a_damaged_file_of_tensors_is_named(tmp_path):
+def test_a_damaged_file_of_tensors_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -317,19 +328,19 @@ def test_a_damaged_file_of_tensors_is_named(tmp_path):
         ("layer_norm_epsilon", "small"),
     ],
 )
-def test_a_config_that_is_no_gpt2_is_refused(tmp_path, field, value):
+def test_a_config_that_is_no_gpt2_is_refused(tmp_path: Path, field: str, value: str | int | bool | None) -> None:
     with pytest.raises(WeightsError, match=r"config\.json"):
-        read_config(write(tmp_path, **{field: value}))
+        read_config(write(tmp_path, None, **{field: value}))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "\udcff"])
-def test_a_config_that_is_no_json_object_is_refused(tmp_path, text):
+def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(WeightsError, match="is not"):
         read_config(tmp_path)
 
 
-def test_identity_changes_with_either_file(tmp_path):
+def test_identity_changes_with_either_file(tmp_path: Path) -> None:
     write(tmp_path)
     before = weights_identity(f"{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"n_inner": None}))
@@ -338,7 +349,7 @@ def test_identity_changes_with_either_file(tmp_path):
     assert before["config.json"] != after["config.json"]
 
 
-def test_size_and_weights_decide_the_shape_together(tmp_path):
+def test_size_and_weights_decide_the_shape_together(tmp_path: Path) -> None:
     write(tmp_path)
     assert model_config("tiny", "scratch", dropout=0.1) == GPTConfig(256, 64, 4, 2, dropout=0.1)
     assert model_config("from-weights", str(tmp_path)).emb_dim == 12
@@ -348,7 +359,7 @@ def test_size_and_weights_decide_the_shape_together(tmp_path):
     assert model_config("tiny", str(tmp_path), dropout=0.1).dropout == 0.1
 
 
-def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "gpt2").mkdir()
     write(tmp_path / "gpt2")
@@ -360,7 +371,9 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "weights", ["gpt2", "~nobody-of-that-name/gpt2", "a" * 5000, "./a/b", "a/b/c", "a/b.safetensors"]
 )
-def test_weights_that_are_nowhere_are_refused_with_the_ways_out(tmp_path, monkeypatch, weights):
+def test_weights_that_are_nowhere_are_refused_with_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     for refusing in (find_weights, weights_identity, lambda weights: model_config("gpt2-small", weights)):
         with pytest.raises(
@@ -371,17 +384,17 @@ def test_weights_that_are_nowhere_are_refused_with_the_ways_out(tmp_path, monkey
             assert way_out in str(caught.value)
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path):
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"config\.json', which is no \.safetensors file"):
         find_weights(f"{write(tmp_path)}/config.json")
 
 
-def test_a_revision_is_for_repositories_only(tmp_path):
+def test_a_revision_is_for_repositories_only(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"model\.revision is 'main'.*is no repository on a hub: leave it out"):
         find_weights(f"{write(tmp_path)}", "main")
 
 
-def test_the_written_file_is_the_one_that_safetensors_itself_would_write(tmp_path):
+def test_the_written_file_is_the_one_that_safetensors_itself_would_write(tmp_path: Path) -> None:
     tensors = {"b": torch.randn(3, 4).t(), "a": torch.randn(2), "é": torch.tensor(5), "none": torch.empty(0, 3)}
     write_tensors(tmp_path / "ours", tensors)
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -390,7 +403,7 @@ def test_the_written_file_is_the_one_that_safetensors_itself_would_write(tmp_pat
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_every_type_is_written_and_read_again(tmp_path, dtype):
+def test_every_type_is_written_and_read_again(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {"ragged": torch.arange(3).to(torch.uint8), "typed": torch.tensor([[0, 1], [1, 0], [1, 1]]).to(dtype)}
     write_tensors(tmp_path / "file", tensors)
     again = safetensors.torch.load_file(tmp_path / "file")
@@ -398,7 +411,7 @@ def test_every_type_is_written_and_read_again(tmp_path, dtype):
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
 
 
-def test_loading_takes_the_memory_of_the_model_and_one_tensor(tmp_path):
+def test_loading_takes_the_memory_of_the_model_and_one_tensor(tmp_path: Path) -> None:
     shape = GPTConfig(context_length=64, emb_dim=512, n_heads=8, n_layers=24, vocab_size=4000)
     for stored in (torch.float32, torch.bfloat16):
         found = measure(shape, stored)

@@ -18,7 +18,10 @@ HPARAMS = {"n_vocab": 41, "n_ctx": 10, "n_embd": 12, "n_head": 3, "n_layer": 2}
 def shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes of the variables that OpenAI's gpt-2/src/model.py makes."""
     width = HPARAMS["n_embd"]
-    found = {"model/wpe": (HPARAMS["n_ctx"], width), "model/wte": (HPARAMS["n_vocab"], width)}
+    found: dict[str, tuple[int, ...]] = {
+        "model/wpe": (HPARAMS["n_ctx"], width),
+        "model/wte": (HPARAMS["n_vocab"], width),
+    }
     for layer in range(HPARAMS["n_layer"]):
         block = f"model/h{layer}"
         for norm in ("ln_1", "ln_2"):
