@@ -103,7 +103,8 @@ def terminal(result: dict[str, Any]) -> None:
     from rich.console import Console
 
     from flows.classify import PROGRAM
-    from flows.terminal.display import Result, show_result
+    from flows.run.result import Result
+    from flows.terminal.display import show_result
 
     console = Console(record=True, width=76, file=io.StringIO())
     show_result(console, Result.model_validate(result), PROGRAM.recipe(RECIPE), PROGRAM)

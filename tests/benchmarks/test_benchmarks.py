@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,7 +32,7 @@ MEASURED = ("finetuning", "prediction", "tokenizing", "features")
 
 
 @pytest.fixture(scope="module")
-def no_real_data(tmp_path_factory: pytest.TempPathFactory) -> pytest.MonkeyPatch:
+def no_real_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """Wherever the tests run, they use the bundled sample."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FINETUNE_REAL_DATA", str(tmp_path_factory.mktemp("nothing")))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -107,7 +108,7 @@ def test_what_the_units_start_works_together_and_asks_for_passwords(tmp_path: Pa
         prefect, mlflow = f"http://127.0.0.1:{machine.prefect}", f"http://127.0.0.1:{machine.mlflow}"
         for unit, health in (("finetune-prefect", f"{prefect}/api/health"), ("finetune-mlflow", f"{mlflow}/health")):
             log = stack.enter_context(machine.started(f"{unit}.service"))
-            wait_until(lambda health=health: answers(health), seconds=120, what=log.read_text())
+            wait_until(partial(answers, health), seconds=120, what=log.read_text())
         log = stack.enter_context(machine.started("finetune-worker.service"))
         wait_until(lambda: "ready" in log.read_text(), seconds=120, what=log.read_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,9 @@ def test_a_wrong_type_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [lambda file: load_table(file, MESSAGES), load_labels], ids=["table", "labels"])
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 but not really PAR1"])
-def test_a_missing_or_damaged_file_is_an_error(tmp_path: Path, read, content: bytes | None) -> None:
+def test_a_missing_or_damaged_file_is_an_error(
+    tmp_path: Path, read: Callable[[Path], object], content: bytes | None
+) -> None:
     if content is not None:
         (tmp_path / "messages.parquet").write_bytes(content)
     with pytest.raises(StoreError, match=r"messages\.parquet cannot be read as a table"):

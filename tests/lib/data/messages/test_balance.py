@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,7 +66,7 @@ def test_oversample_repeats_whole_and_draws_the_remainder() -> None:
 
 
 @pytest.mark.parametrize("method", ["class_weights", "none"])
-def test_everything_is_kept_when_nothing_is_drawn(method: str) -> None:
+def test_everything_is_kept_when_nothing_is_drawn(method: Literal["class_weights", "none"]) -> None:
     table = messages(ham=5, spam=2)
     result = balance_messages(table, method=method, seed=0)
     pd.testing.assert_frame_equal(result.balanced, table)

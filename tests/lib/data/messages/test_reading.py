@@ -7,6 +7,7 @@ import io
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,8 +23,8 @@ from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits
 
 
-def read(file: Path, **options) -> pd.DataFrame:
-    defaults = {"format": None, "text_column": "text", "label_column": "label", "quoting": "csv"}
+def read(file: Path, **options: Any) -> pd.DataFrame:
+    defaults: dict[str, Any] = {"format": None, "text_column": "text", "label_column": "label", "quoting": "csv"}
     return read_messages(file, **(defaults | {"empty_text": "error"} | options))
 
 
@@ -107,7 +108,7 @@ def test_json_numbers_and_booleans_become_the_text_that_is_written(tmp_path: Pat
     ("labels", "texts"),
     [([1, 0], ["1", "0"]), ([True, False], ["true", "false"]), ([1.5, 2.0], ["1.5", "2.0"])],
 )
-def test_parquet_numbers_and_booleans_become_text(tmp_path: Path, labels: list, texts: list[str]) -> None:
+def test_parquet_numbers_and_booleans_become_text(tmp_path: Path, labels: list[float], texts: list[str]) -> None:
     pq.write_table(pa.table({"text": ["a", "b"], "label": labels}), tmp_path / "m.parquet")
     assert read(tmp_path / "m.parquet")["label"].tolist() == texts
 
@@ -229,7 +230,9 @@ def test_parquet_null_counts_as_an_empty_text(tmp_path: Path) -> None:
         ("m.parquet", "", {}, r"m\.parquet cannot be read as Parquet"),
     ],
 )  # fmt: skip
-def test_refused_in_one_sentence(tmp_path: Path, name: str, content: str, options: dict, sentence: str) -> None:
+def test_refused_in_one_sentence(
+    tmp_path: Path, name: str, content: str, options: dict[str, str | int], sentence: str
+) -> None:
     with pytest.raises(MessagesError, match=sentence) as caught:
         read(written(tmp_path, name, content), **options)
     assert "\n" not in str(caught.value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -21,8 +24,8 @@ def distinct(count: int, **labels: float) -> pd.DataFrame:
     return pd.DataFrame({"id": range(count), "text": texts, "label": [wheel[i % len(wheel)] for i in range(count)]})
 
 
-def split(messages: pd.DataFrame, **options) -> Splits:
-    defaults = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 123, "stratify": False}
+def split(messages: pd.DataFrame, **options: Any) -> Splits:
+    defaults: dict[str, Any] = {"train": 0.7, "validation": 0.1, "test": 0.2, "seed": 123, "stratify": False}
     return split_messages(messages, **(defaults | {"group_duplicates": False} | options))
 
 
@@ -227,7 +230,7 @@ def test_fractions_that_do_not_sum_to_one_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def book_messages(sms_file) -> pd.DataFrame:
+def book_messages(sms_file: Path) -> pd.DataFrame:
     """The 747 + 747 messages of the published procedure."""
     parsed = read_messages(sms_file, format="tsv", text_column=1, label_column=0, quoting="csv", empty_text="error")
     return balance_messages(parsed, method="undersample", seed=123).balanced
