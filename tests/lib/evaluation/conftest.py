@@ -1,5 +1,7 @@
 """Messages with two labels, split and tokenized, for the tests of the whole evaluation."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from lib.text.tokens import tokenize
 SPAM = "spam & <scam>"
 
 
-def messages(first, rows, labels):
+def messages(first: int, rows: int, labels: tuple[str, ...]) -> pd.DataFrame:
     words = ["lunch", "prize", "<script>alert(1)</script>", "home", "£400 cash", "see you"]
     return pd.DataFrame(
         {
@@ -25,7 +27,7 @@ def messages(first, rows, labels):
 
 
 @pytest.fixture
-def splits():
+def splits() -> dict[str, pd.DataFrame]:
     """40 + 12 + 20 messages with both labels in turn, and 30 left out by undersampling; no near-duplicates."""
     both = ("ham", SPAM)
     return {
@@ -37,14 +39,14 @@ def splits():
 
 
 @pytest.fixture
-def inputs(splits):
+def inputs(splits: dict[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """The tokens of each split."""
     encoding = load_encoding()
     return {name: tokenize(split["text"], encoding, max_length=12) for name, split in splits.items()}
 
 
 @pytest.fixture
-def history():
+def history() -> pd.DataFrame:
     """Three rows of a training's history."""
     return pd.DataFrame(
         {
@@ -60,7 +62,7 @@ def history():
 
 
 @pytest.fixture
-def facts(history):
+def facts(history: pd.DataFrame) -> dict[str, Any]:
     """The arguments of `evaluate` that come from earlier steps."""
     return {
         "history": history,

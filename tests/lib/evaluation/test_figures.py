@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Annotation
 
 from lib.evaluation.figures import draw_accuracy, draw_loss, write_figures
 
@@ -14,7 +15,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 NAMES = ["loss", "accuracy", "confusion", "precision_recall"]
 
 
-def history(rows=20, per_epoch=10):
+def history(rows: int = 20, per_epoch: int = 10) -> pd.DataFrame:
     step = np.arange(rows)
     loss = np.exp(-step / 8)
     return pd.DataFrame(
@@ -30,14 +31,22 @@ def history(rows=20, per_epoch=10):
     )
 
 
-def draw(folder, labels=("ham", "spam"), positive="spam", rows=60, curve=None, present=None, baseline=True):
+def draw(
+    folder: Path,
+    *,
+    labels: tuple[str, ...] = ("ham", "spam"),
+    positive: str | None = "spam",
+    rows: int = 60,
+    present: int | None = None,
+    baseline: bool = True,
+) -> list[str]:
     generator = np.random.default_rng(3)
     targets = generator.integers(0, present or len(labels), rows)
     scores = generator.random((rows, len(labels))) + np.eye(len(labels))[targets]
     probabilities = scores / scores.sum(axis=1, keepdims=True)
     return write_figures(
         folder,
-        history=history() if curve is None else curve,
+        history=history(),
         majority_share=0.6,
         targets=targets,
         probabilities=probabilities,
@@ -48,7 +57,7 @@ def draw(folder, labels=("ham", "spam"), positive="spam", rows=60, curve=None, p
     )
 
 
-def test_every_picture_is_written_as_png_and_pdf_and_the_callers_settings_stay(tmp_path):
+def test_every_picture_is_written_as_png_and_pdf_and_the_callers_settings_stay(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     assert draw(tmp_path) == NAMES
     assert dict(matplotlib.rcParams) == before
@@ -57,7 +66,7 @@ def test_every_picture_is_written_as_png_and_pdf_and_the_callers_settings_stay(t
     assert (tmp_path / "loss.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot(tmp_path):
+def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot(tmp_path: Path) -> None:
     draw(tmp_path / "here")
     settings = tmp_path / "matplotlibrc"
     settings.write_text("lines.linewidth: 9\nfont.family: serif\nfigure.dpi: 30\nsavefig.bbox: tight\n")
@@ -87,44 +96,49 @@ def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_awkward_and_many_labels_are_drawn_without_warnings(tmp_path, labels, positive):
+def test_awkward_and_many_labels_are_drawn_without_warnings(
+    tmp_path: Path, labels: tuple[str, ...], positive: str | None
+) -> None:
     assert draw(tmp_path, labels=labels, positive=positive, rows=300, baseline=positive is not None) == NAMES
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_test_split_without_the_positive_label_is_drawn(tmp_path):
+def test_a_test_split_without_the_positive_label_is_drawn(tmp_path: Path) -> None:
     assert draw(tmp_path, present=1) == NAMES
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_short_histories_are_drawn(rows):
+def test_short_histories_are_drawn(rows: int) -> None:
     for figure in (draw_loss(history(rows)), draw_accuracy(history(rows), 0.6)):
         figure.draw_without_rendering()
-        assert len(figure.axes[0].lines[0].get_xdata()) == rows
+        assert len(np.asarray(figure.axes[0].lines[0].get_xdata())) == rows
 
 
-def test_both_splits_are_drawn_over_epochs_with_examples_seen_above():
-    (axes,) = draw_loss(history()).axes
+def test_both_splits_are_drawn_over_epochs_with_examples_seen_above() -> None:
+    figure = draw_loss(history())
+    (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["train"].get_xdata() == pytest.approx(history()["epoch"])
     assert lines["validation"].get_ydata() == pytest.approx(history()["validation_loss"])
     (above,) = axes.child_axes
-    axes.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     assert above.get_xlim() == pytest.approx(np.array(axes.get_xlim()) * 160)  # 10 batches of 16 an epoch
 
 
-def test_the_lowest_validation_loss_is_marked():
+def test_the_lowest_validation_loss_is_marked() -> None:
     curve = history()
-    best = curve.loc[curve["validation_loss"].idxmin()]
+    best = curve.iloc[int(curve["validation_loss"].argmin())]
     (axes,) = draw_loss(curve).axes
     assert [text.get_text() for text in axes.texts] == [f"lowest: {best['validation_loss']:.3f}"]
-    assert axes.texts[0].xy == (best["epoch"], best["validation_loss"])
+    (mark,) = axes.texts
+    assert isinstance(mark, Annotation)
+    assert mark.xy == (best["epoch"], best["validation_loss"])
 
 
-def test_accuracy_that_was_not_measured_leaves_no_gap_and_no_mark():
+def test_accuracy_that_was_not_measured_leaves_no_gap_and_no_mark() -> None:
     curve = history()
     (axes,) = draw_accuracy(curve, 0.6).axes
     validation = next(line for line in axes.lines if line.get_label() == "validation")
-    assert len(validation.get_xdata()) == curve["validation_accuracy"].notna().sum()
+    assert len(np.asarray(validation.get_xdata())) == curve["validation_accuracy"].notna().sum()
     assert [text.get_text() for text in axes.texts] == ["always the most frequent label: 60.0%"]

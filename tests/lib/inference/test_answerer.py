@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,13 @@ def test_questions_are_read_a_window_at_a_time_and_answered_in_order(
     monkeypatch.setattr(answering, "WINDOW", 4)
     questions = [(f"{'long ' * (number % 3)}it{'?!'[number % 2]}", "") for number in range(10)]
     read: list[tuple[str, str]] = []
-    answers = answerer.answer(read.append(question) or question for question in questions)
+
+    def reading() -> Iterator[tuple[str, str]]:
+        for question in questions:
+            read.append(question)
+            yield question
+
+    answers = answerer.answer(reading())
     first = next(answers)
     assert len(read) == 4
     assert [first, *answers] == [RESPONSES[question[-1]] for question, _ in questions]

@@ -1,13 +1,17 @@
 import json
 import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lib.errors import LabelError, MessagesError, WeightsError
 from lib.inference import predictor as prediction
-from lib.inference.predictor import Predictor
+from lib.inference.predictor import Prediction, Predictor
 from lib.model.classifier import class_probabilities, load_classifier
+from lib.model.labels import Probabilities
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize
 
@@ -16,15 +20,15 @@ TEXTS = ["You are a winner", "ok", "a longer message " * 10, "see you at 8 😀"
 
 
 @pytest.fixture
-def predictor(classifier_folder):
+def predictor(classifier_folder: Path) -> Predictor:
     return Predictor.load(classifier_folder, device="cpu")
 
 
-def probabilities(predictions):
+def probabilities(predictions: Iterable[Prediction]) -> Probabilities:
     return np.array([list(each.probabilities.values()) for each in predictions])
 
 
-def test_predictions_are_those_of_the_training_tokens(predictor, classifier_folder):
+def test_predictions_are_those_of_the_training_tokens(predictor: Predictor, classifier_folder: Path) -> None:
     tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=12)
     expected = class_probabilities(
         load_classifier(classifier_folder), tokens, padding="batch", max_length=12, device="cpu"
@@ -35,7 +39,7 @@ def test_predictions_are_those_of_the_training_tokens(predictor, classifier_fold
     assert {tuple(each.probabilities) for each in predictions} == {LABELS}
 
 
-def test_padding_and_length_are_the_recipes(classifier_folder, tmp_path):
+def test_padding_and_length_are_the_recipes(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "other")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["encoding"]["max_length"] = 3
@@ -47,7 +51,9 @@ def test_padding_and_length_are_the_recipes(classifier_folder, tmp_path):
 
 
 @pytest.mark.parametrize(("positive", "threshold"), [(None, 0.02), ("ham", 0.02), ("ham", 0.98)])
-def test_the_label_is_given_at_the_recipes_threshold(predictor, classifier_folder, tmp_path, positive, threshold):
+def test_the_label_is_given_at_the_recipes_threshold(
+    predictor: Predictor, classifier_folder: Path, tmp_path: Path, positive: str | None, threshold: float
+) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "threshold")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["evaluation"] = {"positive_label": positive, "threshold": threshold}
@@ -58,7 +64,7 @@ def test_the_label_is_given_at_the_recipes_threshold(predictor, classifier_folde
     assert np.array_equal(probabilities(predictions), probabilities(predictor.predict(TEXTS)))
 
 
-def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder, tmp_path):
+def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "junk")
     recipe = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps({**recipe, "evaluation": {"positive_label": "junk"}}))
@@ -66,11 +72,19 @@ def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder,
         Predictor.load(folder)
 
 
-def test_texts_are_read_a_window_at_a_time_and_answered_in_order(predictor, monkeypatch):
+def test_texts_are_read_a_window_at_a_time_and_answered_in_order(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(prediction, "WINDOW", 4)
     texts = [f"message {'long ' * (number % 3)}{number}" for number in range(10)]
-    read = []
-    predictions = predictor.predict(read.append(text) or text for text in texts)
+    read: list[str] = []
+
+    def reading() -> Iterator[str]:
+        for text in texts:
+            read.append(text)
+            yield text
+
+    predictions = predictor.predict(reading())
     first = next(predictions)
     assert len(read) == 4
     apart = probabilities([first, *predictions])
@@ -79,7 +93,7 @@ def test_texts_are_read_a_window_at_a_time_and_answered_in_order(predictor, monk
     assert apart == pytest.approx(alone, abs=1e-6)
 
 
-def test_no_texts_give_no_predictions(predictor):
+def test_no_texts_give_no_predictions(predictor: Predictor) -> None:
     assert list(predictor.predict([])) == []
 
 
@@ -92,19 +106,19 @@ def test_no_texts_give_no_predictions(predictor):
         ([5], "text 1 is not a string but 5"),
     ],
 )
-def test_what_is_no_text_is_named_by_its_position(predictor, texts, sentence):
+def test_what_is_no_text_is_named_by_its_position(predictor: Predictor, texts: list[Any], sentence: str) -> None:
     with pytest.raises(MessagesError, match=sentence):
         list(predictor.predict(texts))
 
 
-def test_positions_count_on_over_windows(predictor, monkeypatch):
+def test_positions_count_on_over_windows(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "WINDOW", 2)
     with pytest.raises(MessagesError, match="text 4 is empty"):
         list(predictor.predict(["a", "b", "c", ""]))
 
 
 @pytest.mark.parametrize("length", [None, "12"])
-def test_a_recipe_that_was_not_resolved_is_refused(classifier_folder, tmp_path, length):
+def test_a_recipe_that_was_not_resolved_is_refused(classifier_folder: Path, tmp_path: Path, length: str | None) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "unresolved")
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["encoding"]["max_length"] = length

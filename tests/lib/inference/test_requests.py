@@ -24,12 +24,12 @@ TEXTS = ["see you", "£5 & <b>\n"]
     ],
     ids=lambda content: " ".join(content),
 )
-def test_each_form_of_mlflows_protocol_is_read(content):
+def test_each_form_of_mlflows_protocol_is_read(content: dict[str, object]) -> None:
     assert texts_of(json.dumps(content).encode()) == TEXTS
     assert texts_of(json.dumps(content, ensure_ascii=False).encode()) == TEXTS
 
 
-def test_half_a_character_becomes_what_the_encoding_makes_of_it():
+def test_half_a_character_becomes_what_the_encoding_makes_of_it() -> None:
     assert texts_of(rb'{"inputs": ["\ud83d\ude00 \ud83d x"]}') == ["😀 � x"]
     assert text_of(rb'{"text": "\ude00 x"}') == "� x"
 
@@ -61,7 +61,7 @@ def test_half_a_character_becomes_what_the_encoding_makes_of_it():
         (b'{"inputs": ["' + b" " * LONGEST_TEXT + b'a"]}', "900,001 characters"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_short_sentence(body, sentence):
+def test_what_is_wrong_is_said_in_one_short_sentence(body: bytes, sentence: str) -> None:
     with pytest.raises(MessagesError, match=sentence) as raised:
         texts_of(body)
     assert len(str(raised.value)) < 300
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said_in_one_short_sentence(body, sentence):
 
 
 @pytest.mark.parametrize("body", [b'{"inputs": ["a"]}', b'{"text": "a", "words": 3}', b"{}"])
-def test_a_text_to_explain_is_all_there_may_be(body):
+def test_a_text_to_explain_is_all_there_may_be(body: bytes) -> None:
     assert text_of(b'{"text": "a"}') == "a"
     with pytest.raises(MessagesError, match="must have 'text' and nothing else"):
         text_of(body)

@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
@@ -15,25 +17,25 @@ from lib.errors import MessagesError
 from lib.inference.predictor import Predictor
 from lib.serving.classifier import log_classifier
 from tests.support.e2e import answers, free_port, wait_until
-from tests.support.stranger import logged_by
+from tests.support.stranger import Logged, logged_by
 
 COLUMNS = ["label", "threshold", "probability_ham", "probability_spam & <scam>"]
 TEXTS = ["You are a winner", "see you at lunch"]
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory, classifier_folder):
+def logged(tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path) -> Iterator[Logged]:
     with logged_by(log_classifier, classifier_folder, tmp_path_factory.mktemp("mlflow")) as logged:
         yield logged
 
 
 @pytest.fixture
-def expected(classifier_folder):
+def expected(classifier_folder: Path) -> list[list[Any]]:
     predictions = Predictor.load(classifier_folder, device="cpu").predict(TEXTS)
     return [[each.label, 0.5, *each.probabilities.values()] for each in predictions]
 
 
-def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged, classifier_folder):
+def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged, classifier_folder: Path) -> None:
     assert logged.files() == {
         "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "classifier.py",
         "input_example.json", "serving_input_example.json",
@@ -53,22 +55,25 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged, classifi
     assert "python_model" not in flavor
 
 
-def test_the_requirements_name_all_that_the_code_imports(logged):
+def test_the_requirements_name_all_that_the_code_imports(logged: Logged) -> None:
     required = logged.required()
     assert logged.imported() == set(required)
     assert not any("+" in version for version in required.values())
 
 
-def test_the_model_belongs_to_its_run(logged):
+def test_the_model_belongs_to_its_run(logged: Logged) -> None:
     assert logged.model.source_run_id == logged.run_id
     assert str(logged.model.status) == "READY"
     assert logged.model.params == {"training.epochs": "3"}
-    outputs = logged.client.get_run(logged.run_id).outputs.model_outputs
-    assert [output.model_id for output in outputs] == [logged.model.model_id]
+    outputs = logged.client.get_run(logged.run_id).outputs
+    assert outputs is not None
+    assert [output.model_id for output in outputs.model_outputs] == [logged.model.model_id]
     assert logged.client.get_run(logged.run_id).info.status == "RUNNING"  # opened and closed by its owner
 
 
-def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(logged, expected):
+def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(
+    logged: Logged, expected: list[list[Any]]
+) -> None:
     seen = logged.ask(TEXTS)
     assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
     assert Path(seen["served"]) == logged.folder / "classifier.py"
@@ -88,7 +93,7 @@ def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(l
     ],
     ids=["list", "table", "series", "array", "table with more columns"],
 )
-def test_texts_in_every_form(logged, expected, texts):
+def test_texts_in_every_form(logged: Logged, expected: list[list[Any]], texts: Any) -> None:
     table = mlflow.pyfunc.load_model(str(logged.folder)).predict(texts)
     assert list(table.columns) == COLUMNS
     assert table["label"].tolist() == [row[0] for row in expected]
@@ -103,12 +108,14 @@ def test_texts_in_every_form(logged, expected, texts):
         (["fine", None], "text 2 is not a string"),
     ],
 )
-def test_what_cannot_be_classified_is_refused_in_one_sentence(logged, texts, sentence):
+def test_what_cannot_be_classified_is_refused_in_one_sentence(logged: Logged, texts: Any, sentence: str) -> None:
     with pytest.raises(MessagesError, match=sentence):
         mlflow.pyfunc.load_model(str(logged.folder)).predict(texts)
 
 
-def test_a_model_that_cannot_be_logged_leaves_nothing_behind(logged, classifier_folder, tmp_path):
+def test_a_model_that_cannot_be_logged_leaves_nothing_behind(
+    logged: Logged, classifier_folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "labels.json").write_text('["ham", "spam"]')
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "is-not-there")
     experiment = logged.client.get_run(logged.run_id).info.experiment_id
@@ -118,7 +125,7 @@ def test_a_model_that_cannot_be_logged_leaves_nothing_behind(logged, classifier_
     assert len(logged.client.search_logged_models([experiment])) == before
 
 
-def test_mlflows_server_answers_over_http(logged, expected):
+def test_mlflows_server_answers_over_http(logged: Logged, expected: list[list[Any]]) -> None:
     address = f"http://127.0.0.1:{(port := free_port())}"
     command = ["mlflow", "models", "serve", "--model-uri", "models:/stranger@champion", "--env-manager", "local"]
     with (logged.elsewhere / "server.log").open("w") as log:

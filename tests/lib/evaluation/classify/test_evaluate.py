@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,8 @@ import pytest
 from lib.evaluation.classify.evaluate import evaluate
 from lib.model.classifier import class_probabilities, load_classifier
 
+Run = Callable[..., tuple[dict[str, Any], Path]]
+
 FILES = {"metrics.json", "predictions.parquet", "report.html"} | {
     f"figures/{name}.{kind}"
     for name in ("loss", "accuracy", "confusion", "precision_recall")
@@ -16,10 +21,16 @@ FILES = {"metrics.json", "predictions.parquet", "report.html"} | {
 
 
 @pytest.fixture
-def run(classifier_folder, splits, inputs, facts, tmp_path):
+def run(
+    classifier_folder: Path,
+    splits: dict[str, pd.DataFrame],
+    inputs: dict[str, list[list[int]]],
+    facts: dict[str, Any],
+    tmp_path: Path,
+) -> Run:
     """Evaluate into a folder of that name; returns what `evaluate` returned, and the folder."""
 
-    def run(name="evaluation", **changes):
+    def run(name: str = "evaluation", **changes: Any) -> tuple[dict[str, Any], Path]:
         folder = tmp_path / name
         arguments = {
             "splits": splits,
@@ -40,11 +51,11 @@ def run(classifier_folder, splits, inputs, facts, tmp_path):
     return run
 
 
-def contents(folder):
+def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_files_and_that_they_are_the_same_bytes_again(run):
+def test_the_files_and_that_they_are_the_same_bytes_again(run: Run) -> None:
     metrics, first = run("first")
     _, second = run("second")
     assert contents(first).keys() == FILES
@@ -53,7 +64,9 @@ def test_the_files_and_that_they_are_the_same_bytes_again(run):
     assert list(metrics) == ["train", "validation", "test", "baseline", "natural_prevalence"]
 
 
-def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classifier_folder, splits, inputs):
+def test_predictions_are_the_classifiers_probabilities_of_every_row(
+    run: Run, classifier_folder: Path, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+) -> None:
     metrics, folder = run()
     table = pq.read_table(folder / "predictions.parquet")
     assert table.schema.names == [
@@ -74,7 +87,9 @@ def test_predictions_are_the_classifiers_probabilities_of_every_row(run, classif
     assert metrics["test"]["rows"] == 20
 
 
-def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(run, splits, inputs):
+def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(
+    run: Run, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+) -> None:
     assert run()[0]["natural_prevalence"]["rows"] == 20 + 30
     copied = splits["reserve"].copy()
     copied.loc[3, "text"] = splits["train"]["text"][0].upper() + " !! 123"
@@ -83,38 +98,40 @@ def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_tra
     assert metrics["natural_prevalence"]["shares"] == pytest.approx({"ham": 66 / 102, "spam & <scam>": 36 / 102})
 
 
-def test_what_is_switched_off_is_not_there(run):
+def test_what_is_switched_off_is_not_there(run: Run) -> None:
     metrics, folder = run(baseline=False, with_natural_prevalence=False)
     assert list(metrics) == ["train", "validation", "test"]
     assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
 
 
-def test_an_empty_reserve_is_as_none(run, splits, inputs):
+def test_an_empty_reserve_is_as_none(
+    run: Run, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+) -> None:
     empty = [{**given, "reserve": given["reserve"][:0]} for given in (splits, inputs)]
     metrics, folder = run("empty", splits=empty[0], inputs=empty[1])
     assert metrics["natural_prevalence"]["rows"] == 20
     assert '<th scope="col">reserve</th>' not in (folder / "report.html").read_text()
 
 
-def test_the_positive_label_is_the_one_that_is_asked_for(run):
+def test_the_positive_label_is_the_one_that_is_asked_for(run: Run) -> None:
     metrics, _ = run(positive_label="ham")
     assert metrics["test"]["recall"] == metrics["test"]["classes"]["ham"]["recall"]
 
 
-def test_progress_goes_once_from_nothing_to_all_messages(run):
-    heard = []
+def test_progress_goes_once_from_nothing_to_all_messages(run: Run) -> None:
+    heard: list[tuple[int, int | None, str]] = []
     run(progress=lambda done, total, unit: heard.append((done, total, unit)))
     assert [done for done, _, _ in heard] == sorted({done for done, _, _ in heard})
     assert heard[-1] == (102, 102, "messages")
     assert {(total, unit) for _, total, unit in heard} == {(102, "messages")}
 
 
-def test_inputs_of_other_messages_are_refused(run, inputs):
+def test_inputs_of_other_messages_are_refused(run: Run, inputs: dict[str, list[list[int]]]) -> None:
     with pytest.raises(ValueError, match="the 19 inputs of test are not those"):
         run(inputs={**inputs, "test": inputs["test"][1:]})
 
 
-def test_the_threshold_moves_labels_and_figures_and_no_probability(run):
+def test_the_threshold_moves_labels_and_figures_and_no_probability(run: Run) -> None:
     plain, before = run("plain")
     strict, after = run("strict", threshold=0.999)
     tables = [pq.read_table(folder / "predictions.parquet").to_pandas() for folder in (before, after)]

@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -7,19 +8,20 @@ from sklearn import metrics as reference
 from lib.errors import LabelError
 from lib.evaluation.classify.metrics import measure, wilson_interval
 from lib.evaluation.flat import flatten_metrics
+from lib.model.labels import Probabilities, Targets
 
 BINARY = ("ham", "spam")
 THREE = ("billing", "other", "sales")
 
 
 @pytest.fixture(autouse=True)
-def _warnings_are_errors():
+def _warnings_are_errors() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
 
 
-def random_case(classes, rows=200, seed=0):
+def random_case(classes: int, rows: int = 200, seed: int = 0) -> tuple[Targets, Probabilities]:
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, classes, rows)
     logits = generator.normal(size=(rows, classes))
@@ -28,11 +30,11 @@ def random_case(classes, rows=200, seed=0):
     return targets, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-def one_hot(predicted, classes):
+def one_hot(predicted: Targets, classes: int) -> Probabilities:
     return np.eye(classes)[predicted] * 0.8 + 0.2 / classes
 
 
-def test_two_classes_by_hand():
+def test_two_classes_by_hand() -> None:
     # 5 ham, of which 1 called spam; 3 spam, of which 1 called ham
     targets = np.array([0, 0, 0, 0, 0, 1, 1, 1])
     predicted = np.array([0, 0, 0, 0, 1, 1, 1, 0])
@@ -46,7 +48,7 @@ def test_two_classes_by_hand():
 
 
 @pytest.mark.parametrize("positive", BINARY)
-def test_two_classes_agree_with_scikit_learn(positive):
+def test_two_classes_agree_with_scikit_learn(positive: str) -> None:
     targets, probabilities = random_case(2)
     figures = measure(targets, probabilities, labels=BINARY, positive=positive, confidence=0.95)
     index = BINARY.index(positive)
@@ -60,7 +62,7 @@ def test_two_classes_agree_with_scikit_learn(positive):
     assert figures["false_positive_rate"] == pytest.approx((guess & ~truth).sum() / (~truth).sum())
 
 
-def test_more_classes_are_averaged_as_scikit_learn_does():
+def test_more_classes_are_averaged_as_scikit_learn_does() -> None:
     targets, probabilities = random_case(3)
     figures = measure(targets, probabilities, labels=THREE, positive=None, confidence=0.95)
     predicted = probabilities.argmax(axis=1)
@@ -72,7 +74,7 @@ def test_more_classes_are_averaged_as_scikit_learn_does():
     assert "false_positive_rate" not in figures
 
 
-def test_a_class_that_occurs_nowhere_does_not_count_in_the_mean():
+def test_a_class_that_occurs_nowhere_does_not_count_in_the_mean() -> None:
     targets, predicted = np.array([0, 0, 2, 2]), np.array([0, 2, 2, 2])
     figures = measure(targets, one_hot(predicted, 3), labels=THREE, positive=None, confidence=0.95)
     assert figures["recall"] == pytest.approx((1 / 2 + 1) / 2)
@@ -82,7 +84,7 @@ def test_a_class_that_occurs_nowhere_does_not_count_in_the_mean():
 
 
 @pytest.mark.parametrize(("present", "false_positive_rate"), [(0, 0.0), (1, None)])
-def test_a_split_with_one_class_has_no_roc_auc(present, false_positive_rate):
+def test_a_split_with_one_class_has_no_roc_auc(present: int, false_positive_rate: float | None) -> None:
     targets = np.full(4, present)
     figures = measure(targets, one_hot(targets, 2), labels=BINARY, positive="spam", confidence=0.95)
     assert figures["accuracy"] == 1.0
@@ -91,17 +93,17 @@ def test_a_split_with_one_class_has_no_roc_auc(present, false_positive_rate):
     assert figures["log_loss"] == pytest.approx(-np.log(0.9))
 
 
-def test_certain_and_wrong_is_a_finite_log_loss():
+def test_certain_and_wrong_is_a_finite_log_loss() -> None:
     figures = measure(np.array([0, 1]), np.eye(2)[[1, 1]], labels=BINARY, positive="spam", confidence=0.95)
     assert np.isfinite(figures["log_loss"])
 
 
-def test_no_rows_are_refused_in_one_sentence():
+def test_no_rows_are_refused_in_one_sentence() -> None:
     with pytest.raises(LabelError, match="no messages to measure"):
         measure(np.array([], dtype=int), np.empty((0, 2)), labels=BINARY, positive="spam", confidence=0.95)
 
 
-def test_wilson_interval_agrees_with_published_values():
+def test_wilson_interval_agrees_with_published_values() -> None:
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
     assert wilson_interval(81, 263, 0.95) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(15, 148, 0.95) == pytest.approx((0.0624, 0.1605), abs=5e-5)
@@ -109,12 +111,12 @@ def test_wilson_interval_agrees_with_published_values():
     assert wilson_interval(1, 29, 0.95) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
-def test_wilson_interval_ends_at_zero_and_one():
+def test_wilson_interval_ends_at_zero_and_one() -> None:
     assert wilson_interval(0, 7, 0.9)[0] == 0.0
     assert wilson_interval(7, 7, 0.9)[1] == 1.0
 
 
-def test_flat_names_of_every_part():
+def test_flat_names_of_every_part() -> None:
     targets, probabilities = random_case(2)
     figures = measure(targets, probabilities, labels=BINARY, positive="spam", confidence=0.95)
     flat = flatten_metrics(

@@ -6,7 +6,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ def test_what_fails_for_a_while_is_tried_again(tmp_path: Path) -> None:
 
     def moody(chat: Chat) -> str | Reply | Speech:
         tries[chat.contents[0]] += 1
-        return [BUSY, Speech(["1"], "cut"), fair(chat)][tries[chat.contents[0]] - 1]
+        said: tuple[Reply, Speech, str] = (BUSY, Speech(["1"], "cut"), fair(chat))
+        return said[tries[chat.contents[0]] - 1]
 
     with FakeOllama(moody) as server:
         assert scores(run(server, tmp_path)) == SCORES
@@ -388,11 +389,11 @@ def test_entries_that_cannot_be_anchors_are_none() -> None:
 def test_an_openai_server_judges_as_well_and_its_replies_are_its_own(tmp_path: Path) -> None:
     with FakeOllama(fair, models=("gpt",)) as server:
         judge(QUESTIONS, OllamaServer("gpt", server.url(""), {"seed": 123}), tmp_path, anchors=0)
-    with OpenAIServer(fair) as server:
-        chosen = OpenAI("gpt", server.address, {"seed": 123})
+    with OpenAIServer(fair) as other:
+        chosen = OpenAI("gpt", other.address, {"seed": 123})
         assert scores(judge(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
         assert scores(judge(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
-    assert len(server.chats) == 6
+    assert len(other.chats) == 6
 
 
 def test_waits_grow_and_a_server_that_asks_for_more_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +404,7 @@ def test_waits_grow_and_a_server_that_asks_for_more_gets_it(tmp_path: Path, monk
 
     monkeypatch.setattr("lib.evaluation.judge.asking.asyncio.sleep", note)
     pauses = [said({}, 429, {"Retry-After": seconds}) for seconds in ("7", "0", "30")]
-    replies = iter([*pauses, "85"])
+    replies: Iterator[Reply | str] = iter([*pauses, "85"])
     with OpenAIServer(lambda chat: next(replies)) as server:
         judgement = judge(QUESTIONS[:1], OpenAI("gpt", server.address), tmp_path, anchors=0, retry_seconds=(1, 5, 25))
     assert scores(judgement) == [85]
