@@ -6,9 +6,8 @@ Here belongs only the calling; nothing is done here that a flow's steps would no
 import functools
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -23,40 +22,7 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
-
-if TYPE_CHECKING:
-    from lib.recipes.classify import Training
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The recipe's section `training`, field for field: a machine without pydantic can run the benchmarks too."""
-
-    epochs: int = 5
-    batch_size: int = 8
-    learning_rate: float = 5e-5
-    weight_decay: float = 0.1
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    gradient_clip: float | None = None
-    gradient_accumulation: int = 1
-    seed: int = SEED
-    evaluate_every: int = 50
-    evaluate_batches: int | None = 5
-    checkpoint_every: int = 500
-    keep: str = "last"
-    patience: int | None = None
-    precision: str = "float32"
-    device: str = "auto"
-    ignore_index: int | None = None
-    published_figures: bool = False
-    feature_cache: str = "auto"
-    feature_dtype: str = "auto"
-    feature_budget: float = 20.0
-
-    def model_dump(self, *, exclude: set[str] = frozenset()) -> dict[str, Any]:  # type: ignore[assignment]
-        """As pydantic's."""
-        return {name: value for name, value in asdict(self).items() if name not in exclude}
+from lib.training.settings import Settings
 
 
 def new_model(config: GPTConfig) -> Classifier:
@@ -66,21 +32,19 @@ def new_model(config: GPTConfig) -> Classifier:
     )
 
 
-def settings(bench: Bench, *, precision: str, epochs: int | None = None) -> "Training":
-    """The published procedure's, in our recipe's words."""
+def settings(bench: Bench, *, precision: str, epochs: int | None = None) -> Settings:
+    """The published procedure's."""
     amounts = bench.amounts
-    return cast(
-        "Training",
-        Settings(
-            epochs=epochs or amounts.epochs,
-            batch_size=amounts.batch_size,
-            learning_rate=amounts.learning_rate,
-            weight_decay=amounts.weight_decay,
-            evaluate_every=amounts.evaluate_every,
-            evaluate_batches=amounts.evaluate_batches,
-            precision=precision,
-            device=torch.device(bench.device).type,
-        ),
+    return Settings(
+        epochs=epochs or amounts.epochs,
+        batch_size=amounts.batch_size,
+        learning_rate=amounts.learning_rate,
+        weight_decay=amounts.weight_decay,
+        evaluate_every=amounts.evaluate_every,
+        evaluate_batches=amounts.evaluate_batches,
+        seed=SEED,
+        precision=precision,
+        device=torch.device(bench.device).type,
     )
 
 
@@ -175,7 +139,7 @@ def train(
     finetune(
         classifier,
         {name: EncodedMessages(inputs[name], splits[name].targets) for name in ("train", "validation")},
-        training=settings(bench, precision=precision, epochs=epochs),
+        settings=settings(bench, precision=precision, epochs=epochs),
         padding="batch",
         max_length=bench.workload.width,
         scratch=scratch,

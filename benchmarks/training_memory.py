@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import SIZES
-from lib.recipes.instruct import InstructTraining
 from lib.training.instruct.batches import EncodedEntries
 from lib.training.instruct.finetune import finetune_instructions
+from lib.training.settings import Settings
 
 STEPS = 2  # AdamW's moments are there after the first
 
@@ -33,17 +33,22 @@ def _train(size: str, width: str, batch_size: str, precision: str, checkpointing
     tokens = [[1 + (row + place) % 1000 for place in range(int(width))] for row in range(STEPS * int(batch_size))]
     entries = EncodedEntries(tokens, [0] * len(tokens), max_length=int(width), mask_instruction=False)
     one = EncodedEntries(tokens[:1], [0], max_length=int(width), mask_instruction=False)
-    training = InstructTraining(
+    settings = Settings(
         epochs=1,
         batch_size=int(batch_size),
         precision="bfloat16" if precision == "bfloat16" else "float32",
-        gradient_checkpointing=checkpointing == "1",
         evaluate_batches=1,
         device="cpu",
     )
     with tempfile.TemporaryDirectory() as scratch:
         splits = {"train": entries, "validation": one}
-        finetune_instructions(new_gpt(SIZES[size], seed=0), splits, training=training, scratch=Path(scratch))
+        finetune_instructions(
+            new_gpt(SIZES[size], seed=0),
+            splits,
+            settings=settings,
+            gradient_checkpointing=checkpointing == "1",
+            scratch=Path(scratch),
+        )
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 

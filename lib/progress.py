@@ -3,7 +3,8 @@
 Here belong the callbacks that are passed in. Nothing is drawn or printed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -29,27 +30,18 @@ def part_of(progress: Progress, before: int, total: int) -> Progress:
     return report
 
 
-class Listener(Protocol):
-    """Hears what a training measures while it goes on."""
+@dataclass(frozen=True)
+class Listener:
+    """Hears of a training while it goes on; what is not given is heard by nobody."""
 
-    def on_row(self, row: Mapping[str, float]) -> None:
-        """A row of the history, as `lib.training.history` has them."""
+    # Each evaluation, as a row of `lib.training.history`.
+    on_row: Callable[[Mapping[str, float]], None] = lambda row: None
+    # What the published procedure prints `before` or `after`: see `lib.training.published`.
+    on_figures: Callable[[str, Mapping[str, float]], None] = lambda part, figures: None
+    # After each epoch its number, from 1, and what a model that learns to follow instructions wrote.
+    on_sample: Callable[[int, str], None] = lambda epoch, text: None
+    progress: Progress = silent
+    warn: Callable[[str], None] = lambda sentence: None
 
-    def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
-        """What the published procedure prints `before` or `after`: see `lib.training.published`."""
 
-    def on_sample(self, epoch: int, text: str) -> None:
-        """What a model that learns to follow instructions answers to one of them, after this many epochs."""
-
-
-class Nobody:
-    """A listener that does nothing."""
-
-    def on_row(self, row: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def on_figures(self, part: str, figures: Mapping[str, float]) -> None:
-        """Nothing."""
-
-    def on_sample(self, epoch: int, text: str) -> None:
-        """Nothing."""
+NOBODY = Listener()

@@ -55,11 +55,9 @@ TREES = {
 }
 
 
-def imported(tree: ast.AST, *, with_types: bool = True) -> set[str]:
-    """Every name that is imported anywhere in the tree, functions included, and the modules that it may stand for.
-
-    Without types: not what stands in `if TYPE_CHECKING:`, which never runs.
-    """
+def imported(tree: ast.AST) -> set[str]:
+    """Every name that is imported anywhere in the tree, in functions and for types too, and the modules that it may
+    stand for."""
     names: set[str] = set()
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -67,16 +65,14 @@ def imported(tree: ast.AST, *, with_types: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are written in full here"
             names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING") and not with_types:
-            names |= imported(ast.Module(node.orelse, []), with_types=False)
         else:
-            names |= imported(node, with_types=with_types)
+            names |= imported(node)
     return names
 
 
-def project_imports(module: str, *, with_types: bool = True) -> set[str]:
+def project_imports(module: str) -> set[str]:
     """The modules of this project that a module imports."""
-    return imported(TREES[module], with_types=with_types) & TREES.keys() - {module}
+    return imported(TREES[module]) & TREES.keys() - {module}
 
 
 def row(folder: str, name: str) -> int:
@@ -146,7 +142,7 @@ def test_folders_inside_a_layer_import_downwards(module: str) -> None:
 
 @pytest.mark.parametrize("module", LIB)
 def test_lib_takes_plain_values_and_no_recipe(module: str) -> None:
-    recipes = {name for name in project_imports(module, with_types=False) if name.startswith(RECIPES)}
+    recipes = {name for name in project_imports(module) if name.startswith(RECIPES)}
     assert not recipes or module.startswith(RECIPES)
 
 
@@ -180,9 +176,7 @@ def test_imports_in_functions_and_of_submodules_are_seen() -> None:
         "import a.b\nfrom c import d\ndef f():\n    if f:\n        from lib import serving\n"
         "if TYPE_CHECKING:\n    import only_types\nelse:\n    import other\n"
     )
-    running = {"a.b", "c", "c.d", "lib", "lib.serving", "other"}
-    assert imported(tree, with_types=False) == running
-    assert imported(tree) == {*running, "only_types"}
+    assert imported(tree) == {"a.b", "c", "c.d", "lib", "lib.serving", "only_types", "other"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from pydantic import BaseModel
 
-from lib.progress import Listener, Nobody, silent
+from lib.progress import NOBODY, Listener, silent
 from lib.progress import Progress as ProgressCallback
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Outcome
@@ -17,7 +17,7 @@ from tasks.registry.register import Registered
 # How a flow finds the terminal's progress bars; a run without a terminal has none.
 PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
 # How it finds who prints what a training measures, where somebody does.
-LISTENER: ContextVar[Listener] = ContextVar("LISTENER", default=Nobody())  # noqa: B039 - it has no state
+LISTENER: ContextVar[Listener] = ContextVar("LISTENER", default=NOBODY)
 
 
 class Result(BaseModel):

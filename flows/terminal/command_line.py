@@ -196,12 +196,12 @@ def _run(recipe: Recipe, program: Program[Recipe], as_json: bool, log_format: st
 def _run_as_the_book(recipe: Recipe, program: Program[Recipe], stream: TextIO) -> dict[str, Any]:
     """The flow's result; `stream` gets the published procedure's lines, also of a training that was not repeated."""
     log = BookLog(lambda line: print(line, file=stream, flush=True), recipe.training.evaluate_every)
-    with listening(log):
+    with listening(log.listener):
         result = program.flow(recipe)
     training = next(outcome for outcome in Result.model_validate(result).steps if outcome.step == program.trains)
     assert training.artifact is not None, "the training is a step with an artifact"
     if training.state == "cached":
-        replay(training.artifact, log)
+        replay(training.artifact, log.listener)
     log.end()
     return result
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from flows.terminal.program import Recipe
 from lib.files.jsonfile import load_json
+from lib.progress import Listener
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 
 if TYPE_CHECKING:
-    from lib.progress import Listener
     from lib.recipes.sections import Section
 
 # What of a recipe does not say what is computed.
@@ -45,6 +45,7 @@ class BookLog:
         self._write, self._evaluate_every = write, evaluate_every
         self._row: Mapping[str, float] | None = None  # the latest
         self._ended = False
+        self.listener = Listener(self.on_row, self.on_figures, self.on_sample)
 
     def on_row(self, row: Mapping[str, float]) -> None:
         """Prints one evaluation. The first of two after the same batch is that batch's, the second is the epoch's."""
@@ -81,24 +82,19 @@ class BookLog:
         self._ended = True
 
 
-def replay(training: Artifact, log: Listener) -> None:
-    """Tells `log` all of a training that was done earlier, in the order in which it happened."""
+def replay(training: Artifact, listener: Listener) -> None:
+    """Replays a training that was done earlier to `listener`, in its original order."""
     from lib.training.history import read_history, retell
 
     facts = load_json(training.file("training.json"))
     figures = facts["published"]
     samples = [sample["answer"] for sample in facts.get("samples", ())]
     if "before" in figures:
-        log.on_figures("before", figures["before"])
+        listener.on_figures("before", figures["before"])
     rows = read_history(training.file("history.parquet")).to_dict("records")
-    retell(
-        [{str(name): value for name, value in row.items()} for row in rows],
-        samples,
-        on_row=log.on_row,
-        on_sample=log.on_sample,
-    )
+    retell([{str(name): value for name, value in row.items()} for row in rows], samples, listener)
     if "after" in figures:
-        log.on_figures("after", figures["after"])
+        listener.on_figures("after", figures["after"])
 
 
 def comparison(recipe: Recipe, book: Recipe, backbone: Artifact, metrics: Mapping[str, float]) -> Table | str:

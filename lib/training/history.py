@@ -6,12 +6,14 @@ Here belongs what one row means; measuring is `loop.py`'s, drawing is `lib/evalu
 import hashlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from lib.progress import Listener
 
 Row = dict[str, int | float]
 
@@ -51,20 +53,18 @@ def read_history(file: Path) -> pd.DataFrame:
     return table
 
 
-def retell(
-    rows: Iterable[Row], samples: Iterable[str], *, on_row: Callable[[Row], None], on_sample: Callable[[int, str], None]
-) -> None:
-    """Tell all that happened in the order in which it did: the sample of an epoch comes after the epoch's rows.
+def retell(rows: Iterable[Row], samples: Iterable[str], listener: Listener) -> None:
+    """Replay rows and samples in their original order: the sample of an epoch comes after the epoch's rows.
 
-    samples: what the model wrote after each epoch; `on_sample` hears the epoch's number, from 1, as well.
+    samples: what the model wrote after each epoch.
     """
     waiting = deque(enumerate(samples, start=1))
     for row in rows:
         while waiting and waiting[0][0] < row["epoch"]:
-            on_sample(*waiting.popleft())
-        on_row(row)
+            listener.on_sample(*waiting.popleft())
+        listener.on_row(row)
     for epoch, sample in waiting:
-        on_sample(epoch, sample)
+        listener.on_sample(epoch, sample)
 
 
 def history_checksum(history: pd.DataFrame) -> str:

@@ -10,22 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib.errors import TrainingError
-from lib.progress import Progress
+from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
 from lib.training.examples import Examples
 from lib.training.history import Row, retell
 from lib.training.schedule import learning_rate_factor
-
-if TYPE_CHECKING:
-    from lib.recipes.sections import Optimisation
+from lib.training.settings import Settings
 
 
 @dataclass
@@ -62,15 +60,13 @@ class Loop:
     accelerator: Accelerator
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    training: "Optimisation"
+    settings: Settings
     order: Order
     train: Examples
     validation: Examples
     evaluate_epochs: bool  # whether an evaluation follows each epoch, beside those after every so many batches
     sample: Callable[[], str] | None  # lets the model write something; called after each epoch
-    on_row: Callable[[Row], None]
-    on_sample: Callable[[int, str], None]  # hears the number of the epoch, from 1, and what `sample` returned
-    progress: Progress
+    listener: Listener
     save: Callable[[Checkpoint, int], None]
     state: State = field(default_factory=State)
 
@@ -81,9 +77,9 @@ class Loop:
         self.unchecked: list[Tensor] = []  # losses not yet known to be finite; asking makes a GPU wait
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
-        self.total_steps = self.training.epochs * self.order.batches_per_epoch
-        self.total_updates = self.training.epochs * math.ceil(
-            self.order.batches_per_epoch / self.training.gradient_accumulation
+        self.total_steps = self.settings.epochs * self.order.batches_per_epoch
+        self.total_updates = self.settings.epochs * math.ceil(
+            self.order.batches_per_epoch / self.settings.gradient_accumulation
         )
 
     def run(self) -> None:
@@ -91,14 +87,14 @@ class Loop:
         state = self.state
         self.started = time.perf_counter() - state.seconds
         self.model.train()
-        while state.epoch < self.training.epochs and not self._out_of_patience():
+        while state.epoch < self.settings.epochs and not self._out_of_patience():
             if state.batches is None:
                 state.batches = self.order.epoch()
             while state.done < len(state.batches):
                 complete = self._train_batch(state.batches)
-                if (state.steps - 1) % self.training.evaluate_every == 0:
+                if (state.steps - 1) % self.settings.evaluate_every == 0:
                     self._evaluate()
-                self.progress(state.steps, self.total_steps, "steps")
+                self.listener.progress(state.steps, self.total_steps, "steps")
                 if complete and self._checkpoint_is_due():
                     self._require_finite_losses()
                     self.saved_at = state.steps
@@ -109,7 +105,7 @@ class Loop:
             if self.sample is not None:
                 self._require_finite_losses()  # a GPT that is no number any more can write nothing
                 state.samples.append(self.sample())
-                self.on_sample(state.epoch, state.samples[-1])
+                self.listener.on_sample(state.epoch, state.samples[-1])
         self._require_finite_losses()
 
     def checkpoint(self) -> Checkpoint:
@@ -145,7 +141,7 @@ class Loop:
             moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         restore_generators(_under("generator.", tensors), self.accelerator.device)
-        retell(self.state.rows, self.state.samples, on_row=self.on_row, on_sample=self.on_sample)
+        retell(self.state.rows, self.state.samples, self.listener)
 
     def _train_batch(self, batches: Batches) -> bool:
         """Learn from the next batch; True if an optimizer step came of it.
@@ -153,7 +149,7 @@ class Loop:
         Gradients of `gradient_accumulation` batches are averaged into one step; at the end of an epoch, of
         those left.
         """
-        state, accumulation = self.state, self.training.gradient_accumulation
+        state, accumulation = self.state, self.settings.gradient_accumulation
         batch = batches[state.done]
         first = state.done - state.done % accumulation
         together = min(accumulation, len(batches) - first)
@@ -172,17 +168,17 @@ class Loop:
 
     def _update(self) -> None:
         """One optimizer step with the schedule's learning rate."""
-        training, state = self.training, self.state
-        state.learning_rate = training.learning_rate * learning_rate_factor(
+        settings, state = self.settings, self.state
+        state.learning_rate = settings.learning_rate * learning_rate_factor(
             state.updates,
-            schedule=training.schedule,
-            warmup_steps=training.warmup_steps,
+            schedule=settings.schedule,
+            warmup_steps=settings.warmup_steps,
             total_steps=self.total_updates,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = state.learning_rate
-        if training.gradient_clip is not None:
-            self.accelerator.clip_grad_norm_(self.learning.values(), training.gradient_clip)
+        if settings.gradient_clip is not None:
+            self.accelerator.clip_grad_norm_(self.learning.values(), settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         state.updates += 1
@@ -190,7 +186,7 @@ class Loop:
     def _evaluate(self) -> None:
         """Measure both splits and add a row; training first, since both may draw random numbers."""
         self._require_finite_losses()
-        state, batches = self.state, self.training.evaluate_batches
+        state, batches = self.state, self.settings.evaluate_batches
         measured = {
             "train": self.train.measure(self.model, self.order.train_sample(batches)),
             "validation": self.validation.measure(self.model, self.order.validation_sample(batches)),
@@ -208,21 +204,21 @@ class Loop:
         row |= {f"{name}_loss": split.loss for name, split in measured.items()}
         row |= {f"{name}_accuracy": split.accuracy for name, split in measured.items() if split.accuracy is not None}
         state.rows.append(row)
-        if self.training.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
+        if self.settings.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
             state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
-        self.on_row(row)
+        self.listener.on_row(row)
 
     def _checkpoint_is_due(self) -> bool:
         """Whether `checkpoint_every` batches were passed since the latest; accumulation may delay it."""
-        every = self.training.checkpoint_every
+        every = self.settings.checkpoint_every
         return self.state.steps // every > self.saved_at // every
 
     def _out_of_patience(self) -> bool:
         """Whether the last `patience` whole epochs brought no lower validation loss."""
-        if self.training.patience is None or not self.state.rows:
+        if self.settings.patience is None or not self.state.rows:
             return False
         epoch_of_best = math.ceil(self.state.rows[best_row(self.state.rows)]["epoch"])
-        return self.state.epoch - epoch_of_best >= self.training.patience
+        return self.state.epoch - epoch_of_best >= self.settings.patience
 
     def _require_finite_losses(self) -> None:
         """Raise `TrainingError` at the first loss since the last check that is infinite or not a number."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -19,31 +18,14 @@ from accelerate.state import AcceleratorState
 from torch import nn
 
 from lib.model.machine.device import device_name
-from lib.progress import Progress, silent
+from lib.progress import NOBODY, Listener
 from lib.training.batches import Order
 from lib.training.checkpoint import read_checkpoint, write_checkpoint
 from lib.training.examples import Examples
-from lib.training.history import Row, history_table
+from lib.training.history import history_table
 from lib.training.loop import Loop, best_row
 from lib.training.published import Published
-
-if TYPE_CHECKING:
-    from lib.recipes.sections import Optimisation
-
-
-@dataclass(frozen=True)
-class Hearers:
-    """Who hears what while a training goes on.
-
-    on_row: each evaluation, as a row of the history. on_figures: what the published procedure prints `before` and
-    `after`. on_sample: after each epoch its number, from 1, and what the model wrote. warn: one sentence each.
-    """
-
-    on_row: Callable[[Row], None] = lambda row: None
-    on_figures: Callable[[str, dict[str, float]], None] = lambda part, figures: None
-    on_sample: Callable[[int, str], None] = lambda epoch, text: None
-    progress: Progress = silent
-    warn: Callable[[str], None] = lambda sentence: None
+from lib.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -62,17 +44,17 @@ def train(
     splits: Mapping[str, Examples],
     *,
     order: Order,
-    training: "Optimisation",
+    settings: Settings,
     scratch: Path,
     mark: str,
     evaluate_epochs: bool = True,
     sample: Callable[[], str] | None = None,
     published: Published | None = None,
-    hearers: Hearers = Hearers(),
+    listener: Listener = NOBODY,
 ) -> Trained:
     """Train the parameters of `model` that require gradients, in place; it comes back on the CPU, in eval mode.
 
-    An evaluation follows the first batch, then every `training.evaluate_every`-th, and with `evaluate_epochs` each
+    An evaluation follows the first batch, then every `settings.evaluate_every`-th, and with `evaluate_epochs` each
     epoch.
 
     The same arguments give bit-identical weights on the same machine with the same number of threads, also when the
@@ -89,34 +71,32 @@ def train(
         RecipeError: no such device.
         StoreError: the disk is full.
     """
-    with _accelerated(model, training) as (accelerator, prepared, optimizer):
+    with _accelerated(model, settings) as (accelerator, prepared, optimizer):
         for split in splits.values():
             split.prepare(accelerator.device)
         loop = Loop(
             accelerator=accelerator,
             model=prepared,
             optimizer=optimizer,
-            training=training,
+            settings=settings,
             order=order,
             train=splits["train"],
             validation=splits["validation"],
             evaluate_epochs=evaluate_epochs,
             sample=sample,
-            on_row=hearers.on_row,
-            on_sample=hearers.on_sample,
-            progress=hearers.progress,
+            listener=listener,
             save=lambda checkpoint, number: write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark),
         )
         if published is not None:
             published.measure_before(prepared)
-        torch.manual_seed(training.seed)
-        checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=hearers.warn)
+        torch.manual_seed(settings.seed)
+        checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=listener.warn)
         if checkpoint is not None:
             loop.restore(checkpoint)
         loop.run()
         rows = loop.state.rows
         kept = len(rows) - 1
-        if training.keep == "best":
+        if settings.keep == "best":
             kept = best_row(rows)
             model.load_state_dict(loop.state.best, strict=False)  # the frozen rest has not changed
         if published is not None:
@@ -132,13 +112,13 @@ def train(
 
 @contextmanager
 def _accelerated(
-    model: nn.Module, training: "Optimisation"
+    model: nn.Module, settings: Settings
 ) -> Iterator[tuple[Accelerator, nn.Module, torch.optim.Optimizer]]:
     """Accelerate's device, precision and wrapping for `model`, and an AdamW; undone afterwards."""
-    precision = "bf16" if training.precision == "bfloat16" else "no"
-    accelerator = Accelerator(cpu=device_name(training.device) == "cpu", mixed_precision=precision)
+    precision = "bf16" if settings.precision == "bfloat16" else "no"
+    accelerator = Accelerator(cpu=device_name(settings.device) == "cpu", mixed_precision=precision)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(learning, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     own = set(vars(model))
     try:
         yield accelerator, *accelerator.prepare(model, optimizer)

@@ -19,7 +19,7 @@ from prefect import Task
 from prefect.serializers import JSONSerializer
 
 from lib.errors import StoreError
-from lib.progress import Listener, Nobody, Progress, silent
+from lib.progress import NOBODY, Listener, Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact, Store, key_of
@@ -65,7 +65,7 @@ class Work(Generic[Recipe]):
     progress: Progress
     tracking_run: str  # the MLflow run that live metrics go to
     identity: Mapping[str, str] = field(default_factory=dict)  # what the key says beside fields and inputs
-    listener: Listener = field(default_factory=Nobody)  # hears what a training measures
+    listener: Listener = NOBODY  # hears what a training measures
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Run:
     recipe: AnyRecipe
     tracking_run: str = ""
     progress: Progress = silent
-    listener: Listener = field(default_factory=Nobody)
+    listener: Listener = NOBODY
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from lib.progress import Listener, Progress
+
 if TYPE_CHECKING:
-    from lib.progress import Progress
-    from lib.training.train import Hearers
     from tasks.engine.step import Work
 
 PREFECT_SECONDS = 2.0  # between two updates of the progress bar on Prefect's page: each is a request
@@ -19,19 +20,19 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 
 
 @contextmanager
-def watched(work: Work[Any], key: str) -> Iterator[Hearers]:
-    """Who hears of a training; all of its rows have been sent when the block ends without an exception.
+def watched(work: Work[Any], key: str) -> Iterator[Listener]:
+    """The run's listener, with MLflow and Prefect's page beside it.
+
+    All rows have been sent when the block ends without an exception.
 
     `key` is what the progress bar is called on Prefect's page. Raises ServiceError if MLflow does not take the rows.
     """
-    from lib.training.train import Hearers
     from tasks.record.mlflow_run import HistoryLog, client
 
     live = HistoryLog(client(), work.tracking_run, work.log.warning)
-    yield Hearers(
+    yield replace(
+        work.listener,
         on_row=_all_of(live, work.listener.on_row),
-        on_figures=work.listener.on_figures,
-        on_sample=work.listener.on_sample,
         progress=PrefectProgress(key, work.progress, work.log.warning),
         warn=work.log.warning,
     )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,8 @@ from benchmarks.__main__ import GROUPS, main, not_installed
 from benchmarks.features import floor_operations
 from benchmarks.harness import DifferentResultsError, Measured, ratio_row, require_same
 from benchmarks.load import load
-from benchmarks.ours import Settings
 from benchmarks.workload import PROJECT, Amounts, Bench, load_workload, make_bench
 from lib.model.gpt2.sizes import GPTConfig
-from lib.recipes.classify import Training
 
 SHAPE = GPTConfig(context_length=256, emb_dim=16, n_heads=2, n_layers=3)
 MEASURED = ("finetuning", "prediction", "tokenizing", "features")
@@ -83,12 +81,6 @@ def test_a_ratio_above_one_means_that_ours_is_faster() -> None:
     assert (seconds.target.reached, rate.target.reached) == (True, False)
     with pytest.raises(ValueError, match="cannot be compared"):
         ratio_row("g", "w", Measured("ours", 2, "s"), Measured("other", 8, "rows/s"))
-
-
-def test_the_settings_of_our_side_are_the_recipes() -> None:
-    fields = {name: field.default for name, field in Training.model_fields.items()}
-    assert asdict(Settings()) == fields
-    assert Settings().model_dump(exclude={"seed"}) == Training().model_dump(exclude={"seed"})
 
 
 def test_the_floor_counts_what_a_block_must_multiply() -> None:

@@ -12,10 +12,12 @@ from lib.model.classifier import Classifier, new_classifier
 from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
-from lib.recipes.classify import Lora, Training
+from lib.progress import Listener
+from lib.recipes.classify import Lora
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
-from lib.training.train import Hearers, Trained
+from lib.training.settings import Settings
+from lib.training.train import Trained
 
 CONFIG = GPTConfig(context_length=32, emb_dim=16, n_heads=2, n_layers=3)
 MAX_LENGTH = 20
@@ -48,28 +50,28 @@ def classifier(
     return new_classifier(gpt, ("ham", "spam"), pooling=pooling, trainable=trainable, seed=123, adapt=adapt)
 
 
-def settings(**fields: Any) -> Training:
+def settings(**fields: Any) -> Settings:
     """Three short epochs on the CPU."""
     defaults = {"epochs": 3, "learning_rate": 5e-3, "evaluate_every": 5, "evaluate_batches": 3, "device": "cpu"}
-    return Training(**(defaults | fields))
+    return Settings(**(defaults | fields))
 
 
 def train(model: Classifier, *, scratch: Path | None = None, padding: Any = "longest", **more: Any) -> Trained:
-    """Fine-tune `model`; recipe fields, splits, hearers and arguments of `finetune` may be mixed in `more`."""
+    """Fine-tune `model`; settings, splits, a listener's fields and arguments of `finetune` may be mixed in `more`."""
 
     def taken(names: Any) -> dict[str, Any]:
         return {name: more.pop(name) for name in list(more) if name in names}
 
-    fields = taken(Training.model_fields)
-    hearers = Hearers(**taken(Hearers.__dataclass_fields__))
+    fields = taken(Settings.__dataclass_fields__)
+    listener = Listener(**taken(Listener.__dataclass_fields__))
     splits = {"train": TRAIN, "validation": VALIDATION, **taken(("train", "validation", "test"))}
     with tempfile.TemporaryDirectory() as folder:
         return finetune(
             model,
             splits,
-            training=settings(**fields),
+            settings=settings(**fields),
             padding=padding,
             scratch=Path(folder) if scratch is None else scratch,
-            hearers=hearers,
+            listener=listener,
             **{"max_length": MAX_LENGTH, **more},
         )

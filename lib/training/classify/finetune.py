@@ -7,7 +7,7 @@ itself is `train.py`'s, the loss `classification.py`'s.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,14 +18,13 @@ from lib.model.classifier import Classifier
 from lib.model.features.file import Features
 from lib.model.gpt2.adapters import adapter_settings, merge_adapters
 from lib.model.machine.threads import sensible_threads
+from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
 from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
 from lib.training.classify.single_label import LabelledMessages
 from lib.training.published import ClassificationFigures
-from lib.training.train import Hearers, Trained, mark_of, train
-
-if TYPE_CHECKING:
-    from lib.recipes.classify import Training
+from lib.training.settings import Settings
+from lib.training.train import Trained, mark_of, train
 
 IN_WORDS = {"train": "training"}  # what sentences call a split
 
@@ -34,13 +33,14 @@ def finetune(
     classifier: Classifier,
     splits: Mapping[str, EncodedMessages],
     *,
-    training: "Training",
+    settings: Settings,
     padding: Padding,
     max_length: int,
     class_weights: Sequence[float] | None = None,
+    ignore_index: int | None = None,
     scratch: Path,
     fingerprint: str = "",
-    hearers: Hearers = Hearers(),  # noqa: B008 - it has no state
+    listener: Listener = NOBODY,
 ) -> Trained:
     """Train the parameters of `classifier` that require gradients, in place.
 
@@ -56,9 +56,10 @@ def finetune(
     are not compared with a checkpoint's, so `fingerprint` should name the file.
 
     Args:
-        splits: `train` and `validation`; `test` too with `training.published_figures`, which measures what the
+        splits: `train` and `validation`; `test` too with `settings.published_figures`, which measures what the
             published procedure prints before and after.
         class_weights: one factor for each class (None: equal).
+        ignore_index: a class whose messages do not count in the loss.
 
     Raises:
         ValueError: features are not those of the part that is frozen; figures of a test split that is not there.
@@ -76,22 +77,23 @@ def finetune(
     if class_weights is not None and len(class_weights) != len(classifier.labels):
         raise LabelError(f"{len(class_weights)} class weights were given for {len(classifier.labels)} labels")
     weights = None if class_weights is None else [float(weight) for weight in class_weights]
-    order = _order(checked["train"], checked["validation"], padding, training)
+    order = _order(checked["train"], checked["validation"], padding, settings)
     examples = {
         name: LabelledMessages(
-            split, width, None if weights is None else torch.tensor(weights), ignore_index=training.ignore_index
+            split, width, None if weights is None else torch.tensor(weights), ignore_index=ignore_index
         )
         for name, split in checked.items()
     }
     published = None
-    if training.published_figures:
+    if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):
             raise ValueError("the published figures need a test split, and another padding than 'batch'")
         test_count = len(checked["test"].inputs)
-        published = ClassificationFigures(order, examples, test_count, seed=training.seed, tell=hearers.on_figures)
-    settings = {
+        published = ClassificationFigures(order, examples, test_count, seed=settings.seed, tell=listener.on_figures)
+    depends_on = {
         "fingerprint": fingerprint,
-        "training": training.model_dump(exclude={"checkpoint_every"}),
+        "settings": settings.procedure(),
+        "ignore_index": ignore_index,
         "padding": padding,
         "max_length": max_length,
         "class_weights": weights,
@@ -102,11 +104,11 @@ def finetune(
             classifier,
             examples,
             order=order,
-            training=training,
+            settings=settings,
             scratch=scratch,
-            mark=mark_of(settings, classifier, _bytes(checked.values())),
+            mark=mark_of(depends_on, classifier, _bytes(checked.values())),
             published=published,
-            hearers=hearers,
+            listener=listener,
         )
     merge_adapters(classifier.backbone)
     return trained
@@ -137,13 +139,13 @@ def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_leng
     return EncodedMessages(inputs, targets)
 
 
-def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, training: "Training") -> Order:
+def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, settings: Settings) -> Order:
     """Batches of similar lengths where batches are padded one by one; otherwise the published loaders'."""
-    size = training.batch_size
+    size = settings.batch_size
     if padding == "batch":
         train_lengths = [len(sequence) for sequence in train.inputs]
         validation_lengths = [len(sequence) for sequence in validation.inputs]
-        return SortedOrder(train_lengths, validation_lengths, size, seed=training.seed)
+        return SortedOrder(train_lengths, validation_lengths, size, seed=settings.seed)
     if len(train.inputs) < size:
         raise RecipeError(
             f"training.batch_size is {size}, and there are only {len(train.inputs)} training messages: lower"

@@ -7,7 +7,6 @@ Here belong the order of the batches, what a checkpoint must match, and which pa
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,36 +15,38 @@ from lib.model.gpt2.adapters import adapter_settings, merge_adapters
 from lib.model.gpt2.gpt import GPT
 from lib.model.gpt2.sizes import require_vocabulary
 from lib.model.machine.threads import sensible_threads
+from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
 from lib.training.instruct.batches import EncodedEntries
 from lib.training.instruct.next_token import NextToken, TextEntries
 from lib.training.published import InstructionFigures
-from lib.training.train import Hearers, Trained, mark_of, train
-
-if TYPE_CHECKING:
-    from lib.recipes.instruct import InstructTraining
+from lib.training.settings import Settings
+from lib.training.train import Trained, mark_of, train
 
 
 def finetune_instructions(
     gpt: GPT,
     splits: Mapping[str, EncodedEntries],
     *,
-    training: "InstructTraining",
+    settings: Settings,
+    published_order: bool = False,
+    gradient_checkpointing: bool = False,
     scratch: Path,
     fingerprint: str = "",
     sample: Callable[[GPT], str] | None = None,
-    hearers: Hearers = Hearers(),  # noqa: B008 - it has no state
+    listener: Listener = NOBODY,
 ) -> Trained:
     """Train the parameters of `gpt` that require gradients, in place.
 
     The GPT comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
 
-    With `training.order` `published`, batches, random draws and evaluations are those of the published procedure
+    With `published_order`, batches, random draws and evaluations are those of the published procedure
     (chapter 7 of "Build a Large Language Model (From Scratch)"), which evaluates within epochs only. How a killed
     training goes on is told in `train`; `fingerprint` is what else a checkpoint must match.
 
     Args:
         splits: `train` and `validation`; others are not learnt from.
+        gradient_checkpointing: keep only what enters each block, and compute the rest again for the gradients.
         sample: lets the GPT write something after each epoch; must not draw from torch's global generator.
 
     Raises:
@@ -55,17 +56,19 @@ def finetune_instructions(
         StoreError: the disk is full.
     """
     require_vocabulary(gpt.config)
-    order = _order(splits["train"], splits["validation"], training)
+    order = _order(splits["train"], splits["validation"], settings, published_order)
     examples = {name: TextEntries(split) for name, split in splits.items()}
     published = None
-    if training.published_figures:
+    if settings.published_figures:
         if not isinstance(order, PublishedOrder):
-            raise ValueError("the published figures need training.order 'published'")
-        published = InstructionFigures(order, examples, seed=training.seed, tell=hearers.on_figures)
-    gpt.gradient_checkpointing = training.gradient_checkpointing
-    settings = {
+            raise ValueError("the published figures need the published order")
+        published = InstructionFigures(order, examples, seed=settings.seed, tell=listener.on_figures)
+    gpt.gradient_checkpointing = gradient_checkpointing
+    depends_on = {
         "fingerprint": fingerprint,
-        "training": training.model_dump(exclude={"checkpoint_every"}),
+        "settings": settings.procedure(),
+        "published_order": published_order,
+        "gradient_checkpointing": gradient_checkpointing,
         "gpt": repr((gpt.config, adapter_settings(gpt))),
     }
     model = NextToken(gpt)
@@ -74,22 +77,22 @@ def finetune_instructions(
             model,
             examples,
             order=order,
-            training=training,
+            settings=settings,
             scratch=scratch,
-            mark=mark_of(settings, model, _bytes(splits.values())),
-            evaluate_epochs=training.order != "published",
+            mark=mark_of(depends_on, model, _bytes(splits.values())),
+            evaluate_epochs=not published_order,
             sample=None if sample is None else lambda: sample(gpt),
             published=published,
-            hearers=hearers,
+            listener=listener,
         )
     merge_adapters(gpt)
     return trained
 
 
-def _order(train: EncodedEntries, validation: EncodedEntries, training: "InstructTraining") -> Order:
-    size = training.batch_size
-    if training.order == "sorted":
-        return SortedOrder(train.lengths(), validation.lengths(), size, seed=training.seed)
+def _order(train: EncodedEntries, validation: EncodedEntries, settings: Settings, published: bool) -> Order:
+    size = settings.batch_size
+    if not published:
+        return SortedOrder(train.lengths(), validation.lengths(), size, seed=settings.seed)
     if len(train.tokens) < size:
         raise RecipeError(
             f"training.batch_size is {size}, and there are only {len(train.tokens)} training entries: lower it (with"

@@ -11,6 +11,7 @@ from lib.files.jsonfile import load_json, save_json
 from lib.model.labels import positive_class
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
+from tasks.steps.training import training_settings
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -68,17 +69,18 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }
     weighted = recipe.balance.method == "class_weights"
-    with watched(work, "finetune") as hearers:
+    with watched(work, "finetune") as listener:
         trained = train_classifier(
             classifier,
             splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
-            training=recipe.training,
+            settings=training_settings(recipe.training),
             padding=recipe.classifier.padding,
             max_length=max_length,
             class_weights=class_weights(tables["train"]["target"]) if weighted else None,
+            ignore_index=recipe.training.ignore_index,
             scratch=work.scratch,
             fingerprint=features.digest,
-            hearers=hearers,
+            listener=listener,
         )
     if trained.resumed_at is not None:
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)

@@ -12,6 +12,7 @@ from lib.text.encoding import load_encoding
 from lib.text.prompts import Style, named_style
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
+from tasks.steps.training import training_settings
 
 if TYPE_CHECKING:
     from lib.model.gpt2.gpt import GPT
@@ -64,8 +65,17 @@ def finetune_instructions(
         )
         return written.response
 
-    with watched(work, "finetune_instructions") as hearers:
-        trained = train(gpt, splits, training=recipe.training, scratch=work.scratch, sample=sample, hearers=hearers)
+    with watched(work, "finetune_instructions") as listener:
+        trained = train(
+            gpt,
+            splits,
+            settings=training_settings(recipe.training),
+            published_order=recipe.training.order == "published",
+            gradient_checkpointing=recipe.training.gradient_checkpointing,
+            scratch=work.scratch,
+            sample=sample,
+            listener=listener,
+        )
     if trained.resumed_at is not None:
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
 

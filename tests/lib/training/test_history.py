@@ -3,6 +3,7 @@ import math
 import pandas as pd
 import pyarrow.parquet as pq
 
+from lib.progress import Listener
 from lib.training.history import SCHEMA, history_table, read_history, retell, write_history
 
 ROWS = [
@@ -64,7 +65,6 @@ def test_no_rows_make_an_empty_table():
 def test_what_is_told_again_comes_in_the_order_in_which_it_happened():
     heard = []
     rows = [{"step": 0, "epoch": 0.5}, {"step": 1, "epoch": 1.0}, {"step": 2, "epoch": 1.5}]
-    retell(
-        rows, ["one", "two"], on_row=lambda row: heard.append(row["step"]), on_sample=lambda *told: heard.append(told)
-    )
+    listener = Listener(on_row=lambda row: heard.append(row["step"]), on_sample=lambda *told: heard.append(told))
+    retell(rows, ["one", "two"], listener)
     assert heard == [0, 1, (1, "one"), 2, (2, "two")]

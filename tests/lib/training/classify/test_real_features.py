@@ -14,11 +14,11 @@ from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
-from lib.recipes.classify import Training
 from lib.text.encoding import load_encoding
 from lib.text.tokens import tokenize_splits
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
+from lib.training.settings import Settings
 
 LABELS = ("ham", "spam")
 SHAPE = GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=3)
@@ -62,7 +62,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path):
         trained = finetune(
             classifier,
             {name: EncodedMessages(inputs[name], tokens[name]["target"].tolist()) for name in ("train", "validation")},
-            training=Training(epochs=2, learning_rate=1e-3, evaluate_every=20, device="cpu"),
+            settings=Settings(epochs=2, learning_rate=1e-3, evaluate_every=20, device="cpu"),
             padding="batch",
             max_length=120,
             scratch=tmp_path / "checkpoints",

@@ -17,6 +17,7 @@ from lib.recipes.reading import load_recipe
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.train import Trained
+from tasks.steps.training import training_settings
 from tests.support.toy_training import TRAIN, VALIDATION, messages
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "book.md"
@@ -58,7 +59,8 @@ def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
             "validation": VALIDATION,
             "test": messages(30, 2),
         },
-        training=recipe.training,
+        settings=training_settings(recipe.training),
+        ignore_index=recipe.training.ignore_index,
         padding=chosen.padding,
         max_length=20,
         scratch=Path("/nowhere"),  # nothing is written: checkpoints are further apart

@@ -18,13 +18,14 @@ from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.freezing import adapters, freeze_gpt
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
+from lib.progress import Listener
 from lib.recipes.classify import Lora
-from lib.recipes.instruct import InstructTraining
 from lib.training.instruct import next_token
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 from lib.training.instruct.finetune import finetune_instructions
 from lib.training.instruct.next_token import NextToken, TextEntries
-from lib.training.train import Hearers, Trained
+from lib.training.settings import Settings
+from lib.training.train import Trained
 
 CONFIG = GPTConfig(context_length=32, emb_dim=16, n_heads=2, n_layers=3, vocab_size=50257)
 
@@ -55,17 +56,14 @@ def gpt(trainable: Any = "all", *, dropout: float = 0.0, lora: Lora | None = Non
     return model
 
 
-def settings(**fields: Any) -> InstructTraining:
+def settings(**fields: Any) -> Settings:
     defaults = {"epochs": 3, "learning_rate": 5e-3, "evaluate_every": 4, "evaluate_batches": 2, "device": "cpu"}
-    return InstructTraining(**(defaults | fields))
+    return Settings(**(defaults | fields))
 
 
-def train(
-    model: GPT, scratch: Path, *, splits: Any = SPLITS, sample: Any = None, hearers: Any = None, **fields: Any
-) -> Trained:
-    return finetune_instructions(
-        model, splits, training=settings(**fields), scratch=scratch, sample=sample, hearers=hearers or Hearers()
-    )
+def train(model: GPT, scratch: Path, *, splits: Any = SPLITS, **more: Any) -> Trained:
+    fields = {name: more.pop(name) for name in list(more) if name in Settings.__dataclass_fields__}
+    return finetune_instructions(model, splits, settings=settings(**fields), scratch=scratch, **more)
 
 
 def weights(model: GPT) -> dict[str, torch.Tensor]:
@@ -190,17 +188,17 @@ def test_an_untied_output_learns_beside_the_embedding(tmp_path: Path) -> None:
 
 
 def test_with_the_published_order_evaluations_stay_within_epochs(tmp_path: Path) -> None:
-    history = train(gpt(), tmp_path, order="published", epochs=2).history
+    history = train(gpt(), tmp_path, published_order=True, epochs=2).history
     assert history["step"].tolist() == [0, 4, 8]  # two epochs of 6 whole batches
     assert train(gpt(), tmp_path, epochs=2).history["step"].tolist() == [0, 4, 6, 8, 12, 13]
 
 
 def test_published_figures_come_before_and_change_nothing(tmp_path: Path) -> None:
     heard: list[Any] = []
-    hearers = Hearers(on_figures=lambda *figures: heard.append(figures))
+    listener = Listener(on_figures=lambda *figures: heard.append(figures))
     plain, measured = gpt(), gpt()
-    train(plain, tmp_path / "one", order="published")
-    result = train(measured, tmp_path / "two", order="published", published_figures=True, hearers=hearers)
+    train(plain, tmp_path / "one", published_order=True)
+    result = train(measured, tmp_path / "two", published_order=True, published_figures=True, listener=listener)
     assert heard == [("before", result.published["before"])]
     assert list(result.published["before"]) == ["train_loss", "validation_loss"]
     for name, weight in weights(plain).items():
@@ -209,7 +207,7 @@ def test_published_figures_come_before_and_change_nothing(tmp_path: Path) -> Non
 
 def test_more_than_the_training_split_in_a_published_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="only 50 training entries: lower it"):
-        train(gpt(), tmp_path, order="published", batch_size=51)
+        train(gpt(), tmp_path, published_order=True, batch_size=51)
 
 
 def test_a_sample_is_written_after_each_epoch_in_the_present_state(tmp_path: Path) -> None:
@@ -218,7 +216,7 @@ def test_a_sample_is_written_after_each_epoch_in_the_present_state(tmp_path: Pat
     def sample(model: GPT) -> str:
         return f"{model.final_norm.weight.sum().item():.6f}"
 
-    result = train(gpt(), tmp_path, sample=sample, hearers=Hearers(on_sample=lambda *told: heard.append(told)))
+    result = train(gpt(), tmp_path, sample=sample, listener=Listener(on_sample=lambda *told: heard.append(told)))
     assert heard == list(enumerate(result.samples, start=1))
     assert len(set(result.samples)) == 3
 
@@ -240,9 +238,9 @@ def test_a_gpt_that_diverges_between_evaluations_writes_no_sample(tmp_path: Path
     def sample(model: GPT) -> str:
         raise AssertionError("it was asked")
 
-    hearers = Hearers(progress=spoil)
+    listener = Listener(progress=spoil)
     with pytest.raises(TrainingError, match="The loss at step 3 is not a finite number"):
-        train(model, tmp_path, order="published", evaluate_every=100, sample=sample, hearers=hearers)
+        train(model, tmp_path, published_order=True, evaluate_every=100, sample=sample, listener=listener)
 
 
 class KilledError(Exception):
@@ -264,7 +262,7 @@ def test_a_killed_training_ends_with_the_same_bytes_rows_and_samples(tmp_path: P
     run = partial(train, sample=sample, **fields)
     expected = run(whole, tmp_path / "whole")
     with pytest.raises(KilledError):
-        run(killed, tmp_path / "parts", hearers=Hearers(progress=stop))
+        run(killed, tmp_path / "parts", listener=Listener(progress=stop))
     result = run(resumed, tmp_path / "parts")
     assert result.resumed_at == 16
     assert result.samples == expected.samples
@@ -281,8 +279,8 @@ def test_other_data_or_settings_begin_anew(tmp_path: Path) -> None:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(gpt(), tmp_path, checkpoint_every=2, hearers=Hearers(progress=stop))
+        train(gpt(), tmp_path, checkpoint_every=2, listener=Listener(progress=stop))
     other = {**SPLITS, "train": entries(50, 0, mask_instruction=True)}
-    result = train(gpt(), tmp_path, splits=other, checkpoint_every=2, hearers=Hearers(warn=warnings.append))
+    result = train(gpt(), tmp_path, splits=other, checkpoint_every=2, listener=Listener(warn=warnings.append))
     assert result.resumed_at is None
     assert "other data, weights or settings" in warnings[0]

@@ -22,12 +22,12 @@ from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
-from lib.training.train import Hearers
 from tasks.steps.classify.balance import balance
 from tasks.steps.classify.messages import messages
 from tasks.steps.classify.split import split
 from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.download import download
+from tasks.steps.training import training_settings
 from tests.support.procedure import checkpoint, perform
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_run.json").read_text())
@@ -69,11 +69,11 @@ def test_book_prints_what_the_published_script_prints(
     trained = finetune(
         classifier,
         splits,
-        training=recipe.training,
+        settings=training_settings(recipe.training),
         padding=chosen.padding,
         max_length=load_json(tokens.file("tokens.json"))["max_length"],
         scratch=tmp_path / "scratch",
-        hearers=Hearers(on_row=log.on_row, on_figures=log.on_figures),
+        listener=log.listener,
     )
 
     history = trained.history

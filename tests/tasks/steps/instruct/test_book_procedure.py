@@ -25,11 +25,11 @@ from lib.text.encoding import load_encoding
 from lib.text.prompts import named_style
 from lib.training.instruct.batches import load_splits
 from lib.training.instruct.finetune import finetune_instructions
-from lib.training.train import Hearers
 from tasks.steps.instruct.download import download
 from tasks.steps.instruct.entries import entries
 from tasks.steps.instruct.split import split_entries
 from tasks.steps.instruct.tokenize import tokenize_entries
+from tasks.steps.training import training_settings
 from tests.support.procedure import checkpoint, perform
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_instructions.json").read_text(encoding="utf-8"))
@@ -66,9 +66,10 @@ def test_book_prints_and_answers_what_the_published_script_does(
     trained = finetune_instructions(
         gpt,
         load_splits(tokens.folder, ("train", "validation"), mask_instruction=recipe.prompt.mask_instruction),
-        training=recipe.training,
+        settings=training_settings(recipe.training),
+        published_order=True,
         scratch=tmp_path / "scratch",
-        hearers=Hearers(on_row=log.on_row, on_figures=log.on_figures),
+        listener=log.listener,
     )
 
     history, before = trained.history, trained.published["before"]

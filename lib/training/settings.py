@@ -1,0 +1,34 @@
+"""What a training is told: plain values, each with its unit, whatever they come from.
+
+A recipe's section `training` has fields of the same names; there they are described and checked.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is optimised and measured."""
+
+    epochs: int = 5  # passes over the training split
+    batch_size: int = 8  # messages or entries
+    learning_rate: float = 5e-5  # AdamW's, after warm-up
+    weight_decay: float = 0.1  # AdamW's
+    schedule: str = "constant"  # or "cosine"
+    warmup_steps: int = 0  # optimizer steps
+    gradient_clip: float | None = None  # largest norm of all gradients together
+    gradient_accumulation: int = 1  # batches of one optimizer step
+    seed: int = 123
+    evaluate_every: int = 50  # batches between two evaluations
+    evaluate_batches: int | None = 5  # batches of each split that an evaluation looks at (None: all)
+    checkpoint_every: int = 500  # batches between two checkpoints
+    keep: str = "last"  # or "best": the weights with the lowest validation loss
+    patience: int | None = None  # epochs without a lower validation loss until the end (None: never)
+    precision: str = "float32"  # or "bfloat16"
+    device: str = "auto"  # or "cpu", "cuda"
+    published_figures: bool = False  # whether to measure what the published procedure prints before and after
+
+    def procedure(self) -> dict[str, Any]:
+        """What a result depends on: all but how often checkpoints are written."""
+        return {name: value for name, value in asdict(self).items() if name != "checkpoint_every"}
