@@ -1,4 +1,6 @@
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from tests.support.toy_training import VALIDATION, classifier, messages, train
 TEST = messages(30, 2)
 
 
-def test_asking_for_the_figures_changes_no_other_number():
+def test_asking_for_the_figures_changes_no_other_number() -> None:
     plain, measured = classifier(), classifier()
     heard = []
     one = train(plain)
@@ -21,7 +23,7 @@ def test_asking_for_the_figures_changes_no_other_number():
     assert list(two.published) == ["before", "after"]
 
 
-def test_figures_look_at_so_many_messages():
+def test_figures_look_at_so_many_messages() -> None:
     figures = train(classifier(), published_figures=True, test=TEST).published
     splits = ("train", "validation", "test")
     assert list(figures["before"]) == [f"{s}_{f}" for f in ("accuracy", "loss") for s in splits]
@@ -33,7 +35,7 @@ def test_figures_look_at_so_many_messages():
             assert math.isclose(hits, round(hits), abs_tol=1e-9), (part, split)
 
 
-def test_figures_after_are_those_of_the_kept_weights():
+def test_figures_after_are_those_of_the_kept_weights() -> None:
     model = classifier()
     figures = train(model, published_figures=True, test=TEST, keep="best", learning_rate=0.1).published["after"]
     tokens = torch.full((30, 20), 50256)
@@ -44,15 +46,15 @@ def test_figures_after_are_those_of_the_kept_weights():
     assert figures["test_accuracy"] == (guesses == torch.tensor(TEST.targets)).double().mean().item()
 
 
-def test_a_resumed_training_has_the_same_figures(tmp_path):
+def test_a_resumed_training_has_the_same_figures(tmp_path: Path) -> None:
     class Stopped(Exception):  # noqa: N818 - it is no error
         pass
 
-    def stop(done, total, unit):
+    def stop(done: int, total: int | None, unit: str) -> None:
         if done == 20:
             raise Stopped
 
-    fields = {"published_figures": True, "test": TEST, "checkpoint_every": 8}
+    fields: dict[str, Any] = {"published_figures": True, "test": TEST, "checkpoint_every": 8}
     whole = train(classifier(), **fields)
     with pytest.raises(Stopped):
         train(classifier(), scratch=tmp_path, progress=stop, **fields)
@@ -62,12 +64,12 @@ def test_a_resumed_training_has_the_same_figures(tmp_path):
 
 
 @pytest.mark.parametrize("fields", [{}, {"test": TEST, "padding": "batch"}])
-def test_figures_without_a_test_split_or_published_batches_are_refused(fields):
+def test_figures_without_a_test_split_or_published_batches_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="need a test split, and another padding"):
         train(classifier(), published_figures=True, **fields)
 
 
-def test_ignored_messages_do_not_count_in_the_loss():
+def test_ignored_messages_do_not_count_in_the_loss() -> None:
     model = classifier()
     history = train(model, ignore_index=1, epochs=2, learning_rate=0.02, evaluate_batches=None).history
     assert history.train_loss.iloc[-1] < 0.05  # calling every message 0 is all that is learnt

@@ -2,12 +2,15 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from lib.model.classifier import Classifier
 from lib.model.gpt2.freezing import adapters
-from lib.recipes.classify import Lora
+from lib.recipes.sections import Lora
+from lib.training.train import Trained
 from tests.support.toy_training import classifier, train
 
 LORA = Lora(rank=2, alpha=16, dropout=0.1, blocks=2)
@@ -17,8 +20,10 @@ class Stopped(Exception):  # noqa: N818 - it is no error
     """Raised in the place of a kill."""
 
 
-def run(scratch, *, stop_after=None, lora=LORA, **fields):
-    def progress(done, total, unit):
+def run(
+    scratch: Path, *, stop_after: int | None = None, lora: Lora = LORA, **fields: Any
+) -> tuple[Classifier, Trained]:
+    def progress(done: int, total: int | None, unit: str) -> None:
         if done == stop_after:
             raise Stopped
 
@@ -27,7 +32,7 @@ def run(scratch, *, stop_after=None, lora=LORA, **fields):
     return model, train(model, scratch=scratch, progress=progress, **fields)
 
 
-def test_only_the_layers_with_adapters_and_the_head_change(tmp_path):
+def test_only_the_layers_with_adapters_and_the_head_change(tmp_path: Path) -> None:
     before = classifier(trainable="head", pooling="mean").state_dict()
     model, _ = run(tmp_path, lora=Lora(rank=2, alpha=16, blocks=1, layers=("mlp.expansion",)))
     after = model.state_dict()
@@ -36,15 +41,15 @@ def test_only_the_layers_with_adapters_and_the_head_change(tmp_path):
     assert changed == {"backbone.blocks.2.mlp.expansion.weight", "head.weight", "head.bias"}
 
 
-def test_adapters_learn_what_a_head_alone_does_not(tmp_path):
-    fields = {"epochs": 8, "learning_rate": 2e-3, "evaluate_batches": None, "padding": "batch"}
+def test_adapters_learn_what_a_head_alone_does_not(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"epochs": 8, "learning_rate": 2e-3, "evaluate_batches": None, "padding": "batch"}
     _, adapted = run(tmp_path, lora=Lora(rank=16, alpha=16), **fields)
     alone = train(classifier(trainable="head", pooling="mean", dropout=0.1), **fields)
     assert adapted.history.train_loss.iloc[-1] < 0.5 < 0.6 < alone.history.train_loss.iloc[-1]
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_stopped_and_resumed_gives_the_same_bits(tmp_path, keep):
+def test_stopped_and_resumed_gives_the_same_bits(tmp_path: Path, keep: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model, result = run(Path(scratch), keep=keep)
     with pytest.raises(Stopped):
@@ -58,10 +63,10 @@ def test_stopped_and_resumed_gives_the_same_bits(tmp_path, keep):
         assert torch.equal(weight, resumed.state_dict()[name]), name
 
 
-def test_other_adapters_do_not_continue_a_checkpoint(tmp_path):
+def test_other_adapters_do_not_continue_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=14)
-    warnings = []
+    warnings: list[str] = []
     _, other = run(tmp_path, lora=LORA.model_copy(update={"alpha": 8.0}), warn=warnings.append)
     assert other.resumed_at is None
     assert len(warnings) == 1
