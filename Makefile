@@ -36,7 +36,7 @@ up: $(READY)
 deploy: $(READY)
 	$(BIN)/python -m flows.deploy
 
-# The champion over HTTP (docs/serving.md); which one and where: make serve MODEL=quickstart-classifier PORT=5050
+# The champion over HTTP (docs/serving.md); which one and where: make serve MODEL=quickstart PORT=5050
 serve: $(READY)
 	$(BIN)/python -m flows.serve $(if $(MODEL),--name $(MODEL)) $(if $(PORT),--port $(PORT))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.fields import RecipeField, recipe_fields
 from lib.recipes.instruct import InstructRecipe
-from lib.recipes.reading import RecipeField, recipe_fields
 
 FOLDER = Path(__file__).resolve().parent
 PAGES: dict[str, type[BaseModel]] = {"recipes.md": ClassifyRecipe, "instruct-recipes.md": InstructRecipe}

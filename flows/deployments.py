@@ -68,7 +68,7 @@ def retried_if_that_can_help() -> Iterator[None]:
 
 
 def _classify_recipe(recipe: str, overrides: Overrides) -> ClassifyRecipe:
-    return load_recipe(recipe, dotted(overrides))
+    return load_recipe(recipe, dotted(overrides), folder="classify", model=ClassifyRecipe)
 
 
 def _instruct_recipe(recipe: str, overrides: Overrides) -> InstructRecipe:

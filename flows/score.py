@@ -22,7 +22,9 @@ from flows.terminal.command_line import describe, exit_status_of, keep_errors_of
 from flows.terminal.display import progress_bars, where_to_look
 from flows.terminal.program import Parser
 from lib.errors import RecipeError
-from lib.recipes.reading import build_recipe, recipe_fields, unknown_field
+from lib.recipes.fields import recipe_fields
+from lib.recipes.mistakes import unknown_field
+from lib.recipes.reading import build_recipe
 from lib.recipes.scoring import ScoringJob
 from tasks.environment import shareable
 from tasks.record.mlflow_run import client, tracked_run

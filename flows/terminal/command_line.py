@@ -21,7 +21,8 @@ from flows.terminal.display import progress_bars, show_result, show_verdicts
 from flows.terminal.program import Command, Parser, Program, Recipe
 from flows.terminal.published import BookLog, replay
 from lib.errors import FinetuneError, RecipeError, ServiceError
-from lib.recipes.reading import RecipeField, recipe_fields, unknown_field
+from lib.recipes.fields import RecipeField, recipe_fields
+from lib.recipes.mistakes import unknown_field
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 from tasks.environment import tracking_uri, unusable_home_is_clear, without_password

@@ -1,31 +1,33 @@
-"""Typed recipes: every knob of a run, with its unit, its default and what it conflicts with.
+"""Holds the recipe of a classifier: every field, with its unit, its default and what it conflicts with.
 
-Here belong the fields of classifiers and their checks; what the other flow has as well is in `lib.recipes.sections`.
-Reading them from YAML and the command line is in `lib.recipes.reading`; what a field does lives with the code that does
-it. Functions in `lib` take plain values, never a recipe.
+What the other flow has as well is in `lib.recipes.sections`; `lib.recipes.reading` builds a recipe from YAML and a
+command line. What a field does lives with the code that does it. Functions in `lib` take plain values, never a recipe.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lib.recipes.sections import (
+    Column,
     Confidence,
     Encoding,
     Lora,
     Loss,
     Model,
     Optimisation,
+    PublishedWeights,
+    Quoting,
+    Recipe,
     Registry,
     Section,
     Seed,
     Share,
     Source,
-    Text,
-    adapters_are_unused,
+    TextColumn,
+    check_adapters,
 )
 
 SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
@@ -56,9 +58,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "file": {},
 }
 
-POSITION = re.compile(r"[0-9]{1,9}")
-Column = str | Annotated[int, Field(ge=0)]
-
 
 class Data(Source):
     """Where the labelled texts come from and how their file is written."""
@@ -71,27 +70,15 @@ class Data(Source):
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
         default=None, description="how the file is written (null: by the ending of its name)"
     )
-    text_column: Column = Field(
-        default="text",
-        description="the column with the texts: its name, or its position (from 0) in a file without header",
-    )
+    text_column: TextColumn = "text"
     label_column: Column = Field(
         default="label", description="the column with the labels: its name, or its position in a file without header"
     )
-    quoting: Literal["none", "csv"] = Field(
-        default="csv",
-        description="whether double quotes in TSV and CSV enclose fields (csv) or are part of the text (none)",
-    )
+    quoting: Quoting = "csv"
     empty_text: Literal["error", "drop"] = Field(
         default="error",
         description="what to do with a row whose text is empty: refuse the file, or leave the row out",
     )
-
-    @field_validator("text_column", "label_column", mode="before")
-    @classmethod
-    def _digits_are_a_position(cls, column: Any) -> Any:
-        # On the command line everything is text, so 0 and "0" must mean the same.
-        return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
 
     @model_validator(mode="after")
     def _columns_agree(self) -> Data:
@@ -256,20 +243,15 @@ class Published(Section):
     No step reads it.
     """
 
-    weights: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
-        default=None,
-        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
-        " manifest has them (null: nothing was published)",
-    )
+    weights: PublishedWeights = None
     before_accuracy: ThreeShares | None = Field(default=None, description="before the first step, from 0 to 1")
     before_loss: ThreeLosses | None = Field(default=None, description="before the first step, in nats")
     after_accuracy: ThreeShares | None = Field(default=None, description="after the last step, from 0 to 1")
 
 
-class ClassifyRecipe(Section):
+class ClassifyRecipe(Recipe):
     """All of a run that fine-tunes a classifier."""
 
-    name: Text = Field(default="custom", description="what runs of this recipe are called")
     data: Data
     balance: Balance = Balance()
     split: Split = Split()
@@ -284,8 +266,7 @@ class ClassifyRecipe(Section):
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:
-        if self.lora != Lora() and self.classifier.trainable != "lora":
-            raise ValueError(adapters_are_unused("classifier.trainable", self.classifier.trainable))
+        check_adapters(self.lora, "classifier.trainable", self.classifier.trainable)
         return self
 
     @model_validator(mode="after")

@@ -1,12 +1,12 @@
-"""Typed recipes of the second flow: every knob of a run that teaches a GPT to follow instructions.
+"""Holds the recipe of a GPT that follows instructions: the fields that a classifier's recipe does not have, and what is
+different about those that it has too.
 
-Here belong the fields that a classifier's recipe does not have, and what is different about those that it has too;
-those are in `lib.recipes.sections`. Reading them from YAML and the command line is in `lib.recipes.reading`.
+What both have is in `lib.recipes.sections`; `lib.recipes.reading` builds a recipe from YAML and a command line.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,7 +20,8 @@ from lib.recipes.sections import (
     Loss,
     Model,
     Optimisation,
-    RegisteredName,
+    PublishedWeights,
+    Recipe,
     Registry,
     Section,
     Seed,
@@ -28,7 +29,7 @@ from lib.recipes.sections import (
     Source,
     Text,
     Weights,
-    adapters_are_unused,
+    check_adapters,
 )
 from lib.text.prompts import StyleName
 
@@ -222,27 +223,16 @@ class InstructPublished(Section):
     No step reads it.
     """
 
-    weights: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
-        default=None,
-        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
-        " manifest has them (null: nothing was published)",
-    )
+    weights: PublishedWeights = None
     before_loss: tuple[Loss, Loss] | None = Field(
         default=None, description="of train and validation before the first step, in nats"
     )
     judge_mean: float | None = Field(default=None, ge=0, le=100, description="the judge's mean score of the answers")
 
 
-class InstructRegistry(Registry):
-    """Where the model goes in MLflow's registry."""
-
-    name: RegisteredName = "instruction-follower"
-
-
-class InstructRecipe(Section):
+class InstructRecipe(Recipe):
     """All of a run that teaches a GPT to follow instructions."""
 
-    name: Text = Field(default="custom", description="what runs of this recipe are called")
     data: InstructData
     split: InstructSplit = InstructSplit()
     prompt: Prompt = Prompt()
@@ -254,12 +244,11 @@ class InstructRecipe(Section):
     judge: Judge = Judge()
     evaluation: InstructEvaluation = InstructEvaluation()
     published: InstructPublished = InstructPublished()
-    registry: InstructRegistry = InstructRegistry()
+    registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> InstructRecipe:
-        if self.lora != Lora() and self.training.trainable != "lora":
-            raise ValueError(adapters_are_unused("training.trainable", self.training.trainable))
+        check_adapters(self.lora, "training.trainable", self.training.trainable)
         return self
 
     @model_validator(mode="after")

@@ -6,12 +6,11 @@ values.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from lib.recipes.classify import POSITION, Column
-from lib.recipes.sections import RegisteredName, Section, Text
+from lib.recipes.sections import Column, Quoting, RegisteredName, Section, Text, TextColumn
 
 PARTS = 50_000  # messages: a minute or so of the smallest model, and a file of a megabyte
 MOST_IN_A_PART = 1_000_000
@@ -54,28 +53,16 @@ class ScoringJob(Section):
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
         default=None, description="how the files are written (null: by the ending of each name)"
     )
-    text_column: Column = Field(
-        default="text",
-        description="the column with the texts: its name, or its position (from 0) in a file without header",
-    )
+    text_column: TextColumn = "text"
     id_column: Column | None = Field(
         default=None, description="a column of your own to tell the rows by, name or position (null: file and row)"
     )
-    quoting: Literal["none", "csv"] = Field(
-        default="csv",
-        description="whether double quotes in TSV and CSV enclose fields (csv) or are part of the text (none)",
-    )
+    quoting: Quoting = "csv"
     part_rows: int = Field(
         default=PARTS, ge=1, le=MOST_IN_A_PART, description="rows of a part: what a killed run has to do again at most"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to compute (auto: a GPU if any)")
     drift: Drift = Drift()
-
-    @field_validator("text_column", "id_column", mode="before")
-    @classmethod
-    def _digits_are_a_position(cls, column: Any) -> Any:
-        # On the command line everything is text, so 0 and "0" must mean the same.
-        return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
 
     @model_validator(mode="after")
     def _columns_agree(self) -> ScoringJob:

@@ -1,15 +1,15 @@
-"""What the recipes of both flows share: sections, their fields and checks, and the types that fields have.
+"""Holds what the recipes of classifiers and of GPTs that follow instructions share: sections, fields, types, checks.
 
-Here belongs what means the same whether a classifier is fine-tuned or a GPT that follows instructions. What only one of
-them has is in `lib.recipes.classify` and `lib.recipes.instruct`.
+What only one of them has is in `lib.recipes.classify` and `lib.recipes.instruct`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 # The sizes of OpenAI's own files, by what model.weights calls them.
@@ -50,7 +50,32 @@ Epochs = Annotated[int, Field(ge=1, description="passes over the training split"
 EvaluateEvery = Annotated[int, Field(ge=1, description="batches between two evaluations")]
 CheckpointEvery = Annotated[int, Field(ge=1, description="batches between two checkpoints that a killed run resumes")]
 Confidence = Annotated[float, Field(gt=0, lt=1, description="level of the confidence intervals")]
-RegisteredName = Annotated[str, Field(pattern=REGISTERED_NAME, description="the registered model's name")]
+RegisteredName = Annotated[str, Field(pattern=REGISTERED_NAME)]
+PublishedWeights = Annotated[
+    Annotated[tuple[Text, ...], Field(min_length=1)] | None,
+    Field(
+        description="what identifies the weights that it was measured with: checksums or a revision, as the backbone's"
+        " manifest has them (null: nothing was published)"
+    ),
+]
+
+POSITION = re.compile(r"[0-9]{1,9}")
+
+
+def _position(column: Any) -> Any:
+    """Digits as the number of a column: on a command line everything is text, so 0 and "0" must mean the same."""
+    return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
+
+
+Column = Annotated[str | Annotated[int, Field(ge=0)], BeforeValidator(_position)]
+TextColumn = Annotated[
+    Column,
+    Field(description="the column with the texts: its name, or its position (from 0) in a file without header"),
+]
+Quoting = Annotated[
+    Literal["none", "csv"],
+    Field(description="whether double quotes in TSV and CSV enclose fields (csv) or are part of the text (none)"),
+]
 
 
 class Section(BaseModel):
@@ -172,12 +197,13 @@ class Lora(Section):
     blocks: int | None = Field(default=None, ge=1, description="the last so many blocks that get them (null: all)")
 
 
-def adapters_are_unused(field: str, trainable: str) -> str:
-    """The sentence for a recipe that describes adapters and trains something else."""
-    return (
-        f"lora describes adapters, but {field} is {trainable!r}, which has none: set it to 'lora', or leave the fields"
-        " of lora out"
-    )
+def check_adapters(lora: Lora, field: str, trainable: str) -> None:
+    """Raises ValueError if a recipe describes adapters and its `field` says that something else is trained."""
+    if lora != Lora() and trainable != "lora":
+        raise ValueError(
+            f"lora describes adapters, but {field} is {trainable!r}, which has none: set it to 'lora', or leave the"
+            " fields of lora out"
+        )
 
 
 class Optimisation(Section):
@@ -224,4 +250,29 @@ class Optimisation(Section):
 class Registry(Section):
     """Where the model goes in MLflow's registry."""
 
-    name: RegisteredName = "text-classifier"
+    name: RegisteredName = Field(  # null in no recipe: see Recipe
+        default=None,  # type: ignore[assignment]
+        description="the registered model's name (null: the recipe's name)",
+    )
+
+
+class Recipe(Section):
+    """All of a run: what it is called, and a section for each group of fields, `registry` among them."""
+
+    name: Text = Field(default="custom", description="what runs of this recipe are called (left out: the file's name)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _registered_by_its_own_name(cls, given: Any) -> Any:
+        """Two recipes never meet under one registered name, unless both say so."""
+        if not isinstance(given, Mapping):
+            return given
+        name, registry = given.get("name", cls.model_fields["name"].default), given.get("registry", {})
+        if not isinstance(name, str) or not isinstance(registry, Mapping) or registry.get("name") is not None:
+            return given
+        if name and not re.search(REGISTERED_NAME, name):
+            raise ValueError(
+                f"name is {name!r}, which cannot name a registered model, which has {PATTERNS[REGISTERED_NAME]}:"
+                " set registry.name, or choose another name"
+            )
+        return {**given, "registry": {**registry, "name": name}}

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
-from lib.recipes.reading import RECIPES, build_recipe, recipe_fields
+from lib.recipes.reading import RECIPES, build_recipe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 KINDS = {"recipes.md": ("classify", ClassifyRecipe), "instruct-recipes.md": ("instruct", InstructRecipe)}

@@ -181,7 +181,7 @@ def test_cancelling_while_it_trains_leaves_nothing_running_and_nothing_registere
 
 def test_drift_starts_one_run_however_often_it_is_found(running: Up) -> None:
     deployment = running.deployment(ADHOC)["id"]
-    resource = {"prefect.resource.id": "finetune.scoring.sms-spam-classifier", "prefect.resource.name": "spam"}
+    resource = {"prefect.resource.id": "finetune.scoring.gpt2-small", "prefect.resource.name": "spam"}
     events = [
         {"event": "finetune.drift", "resource": resource, "id": str(uuid4()), "occurred": datetime.now(UTC).isoformat()}
         for _ in range(2)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.score import main, parse
-from lib.recipes.reading import recipe_fields
+from lib.recipes.fields import recipe_fields
 from lib.recipes.scoring import ScoringJob
 
 

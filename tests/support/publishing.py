@@ -16,7 +16,6 @@ from prefect.transactions import transaction
 from safetensors.torch import load_file, save_file
 
 from lib.recipes.classify import ClassifyRecipe
-from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 from tasks.registry.candidates import classifier_candidate
@@ -24,6 +23,7 @@ from tasks.registry.decide import decide
 from tasks.registry.promote import Verdict, promote
 from tasks.registry.register import Registered, publishing, register
 from tests.support.e2e import PROJECT, QUICK
+from tests.support.recipes import load_recipe
 
 EXPERIMENT = "finetune-classifier"
 HEAD_BIAS = "head.bias"

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from flows.run.form import dotted, overrides_of
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
-from lib.recipes.reading import load_recipe, recipe_fields
+from tests.support.recipes import load_recipe
 
 FORM = overrides_of(ClassifyRecipe)
 

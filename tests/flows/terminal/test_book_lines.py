@@ -19,10 +19,10 @@ from flows.terminal.command_line import main
 from flows.terminal.published import BookLog, comparison, replay
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
-from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store, key_of
 from lib.training.history import history_table, write_history
 from tasks.environment import store_folder
+from tests.support.recipes import load_recipe
 
 FIGURES = {
     "before": {"train_accuracy": 0.4625, "validation_accuracy": 0.45, "train_loss": 2.453, "test_loss": 2.322},

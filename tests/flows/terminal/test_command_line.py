@@ -23,11 +23,12 @@ from flows.terminal.command_line import main
 from flows.terminal.program import Program
 from lib.errors import FinetuneError, ServiceError, SourceError
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
-from lib.recipes.reading import load_recipe, recipe_fields
 from tasks.record.mlflow_run import client, reason_of
 from tests.support.e2e import free_port
 from tests.support.http_server import HttpServer, Reply
+from tests.support.recipes import load_recipe
 
 PROJECT = Path(__file__).resolve().parents[3]
 RESULT = {
@@ -143,7 +144,12 @@ REFUSED = [
     (["--json=3"], "argument --json: ignored explicit argument '3'; --help shows what there is"),
     (
         ["--recipe", "nope"],
-        "there is no recipe 'nope': name book, gpt2-small, quickstart or sms-tiny, or give the path of a YAML file",
+        "there is no recipe 'nope': name one of book, gpt2-small, quickstart, sms-tiny, or give the path of a YAML"
+        " file",
+    ),
+    (
+        ["--recipe", "gpt2_small"],
+        "there is no recipe 'gpt2_small': did you mean gpt2-small?",
     ),
     (
         ["--split.train", "0.9"],
@@ -291,7 +297,10 @@ def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
         (["--balance.method", "none"], "there is no flag --balance.method: --help lists all of them"),
         (["--judge.modell", "x"], "there is no flag --judge.modell: did you mean --judge.model?"),
         (["--respond=3"], "--respond is a group of fields: name one of them, such as --respond.max_new_tokens"),
-        (["--recipe", "sms-tiny"], "there is no recipe 'sms-tiny': name book, gpt2-medium, gpt2-small or quickstart"),
+        (
+            ["--recipe", "sms-tiny"],
+            "there is no recipe 'sms-tiny': name one of book, gpt2-medium, gpt2-small, quickstart",
+        ),
         (["answer"], "the following arguments are required: INSTRUCTION; --help shows what there is"),
         (["judge", "--judge.modell", "x"], "there is no flag --judge.modell: did you mean --judge.model?"),
         (["predict", "hi"], "'predict' on the command line belongs to no flag: write --FIELD VALUE, or see --help"),

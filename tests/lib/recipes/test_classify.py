@@ -11,7 +11,9 @@ from lib.data.samples import messages as sample
 from lib.data.source.endings import FORMATS
 from lib.errors import RecipeError
 from lib.recipes.classify import PRESETS, ClassifyRecipe
-from lib.recipes.reading import RECIPES, build_recipe, load_recipe, recipe_fields
+from lib.recipes.fields import recipe_fields
+from lib.recipes.reading import RECIPES
+from tests.support.recipes import build_recipe, load_recipe
 
 SAMPLE = {"data": {"source": "sample"}}
 LAYERS = "a list of any of attention.qkv, attention.projection, mlp.expansion, mlp.projection"
@@ -99,7 +101,7 @@ BOOK = {
         "after_accuracy": [0.9721, 0.9732, 0.9567],
     },
     "registry": {
-        "name": "sms-spam-book",
+        "name": "book",
         "promote": "better",
         "significance": 0.05,
         "max_false_positive_increase": 0.0,
@@ -141,7 +143,7 @@ def test_the_sample_preset_is_what_the_sample_says_of_itself() -> None:
 
 
 def test_every_source_has_a_preset_and_every_format_an_ending() -> None:
-    kinds = {field.path: field.kind for field in recipe_fields()}
+    kinds = {field.path: field.kind for field in recipe_fields(ClassifyRecipe)}
     assert kinds["data.source"] == "sample, sms-spam or file"
     assert list(PRESETS) == ["sample", "sms-spam", "file"]
     assert kinds["data.format"] == "tsv, csv, jsonl, parquet or null"
@@ -168,6 +170,27 @@ def test_a_file_needs_nothing_but_its_address() -> None:
     assert recipe.data.source == "file"
     assert (recipe.data.text_column, recipe.data.label_column) == ("text", "label")
     assert recipe.training.epochs == 5
+
+
+def test_a_recipe_is_registered_by_its_name_unless_it_says_otherwise() -> None:
+    assert build_recipe({**SAMPLE, "name": "mine"}).registry.name == "mine"
+    assert build_recipe({**SAMPLE, "name": "mine", "registry": {"promote": "never"}}).registry.name == "mine"
+    assert build_recipe({**SAMPLE, "name": "mine", "registry": {"name": None}}).registry.name == "mine"
+    assert build_recipe({**SAMPLE, "name": "mine", "registry": {"name": "ours"}}).registry.name == "ours"
+
+
+@pytest.mark.parametrize("name", ["it's", "a/b", "models:a", 'a "b"', "a\\"])
+def test_a_name_that_no_registered_model_can_have(name: str) -> None:
+    assert refusal({**SAMPLE, "name": name}) == (
+        f"the recipe: name is {name!r}, which cannot name a registered model, which has text without slashes, colons"
+        " and quotes: set registry.name, or choose another name"
+    )
+    assert build_recipe({**SAMPLE, "name": name, "registry": {"name": "ours"}}).name == name
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_recipe_is_registered_by_its_name(name: str) -> None:
+    assert load_recipe(name).registry.name == name
 
 
 def test_a_recipe_cannot_be_changed() -> None:
@@ -352,11 +375,11 @@ def test_a_gate_that_nobody_passes_is_refused() -> None:
 
 def test_every_field_has_a_description_and_a_default_that_it_accepts() -> None:
     recipe = build_recipe({"data": {"url": "a.csv"}}).model_dump()
-    for field in recipe_fields():
+    for field in recipe_fields(ClassifyRecipe):
         section, _, name = field.path.rpartition(".")
         value = recipe[section][name] if section else recipe[name]
         assert field.description, field.path
-        assert value == field.default or field.path == "data.url"
+        assert value == field.default or field.path in ("data.url", "registry.name")
 
 
 def test_prefects_form_can_be_built_from_the_recipe() -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.model.gpt2.sizes import SIZES
-from lib.recipes.classify import Model, Training
+from lib.recipes.classify import ClassifyRecipe, Model, Training
+from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import PRESETS, InstructRecipe, InstructTraining
-from lib.recipes.reading import RECIPES, build_recipe, load_recipe, recipe_fields, unknown_field
+from lib.recipes.mistakes import unknown_field
+from lib.recipes.reading import RECIPES, build_recipe, load_recipe
 from lib.recipes.sections import Optimisation
 
 BUNDLED = ["book", "gpt2-medium", "gpt2-small", "quickstart"]
@@ -231,13 +233,25 @@ def test_an_unknown_flag_is_compared_with_this_recipes_fields() -> None:
     assert unknown_field("respond", model=InstructRecipe) == (
         "respond is a group of fields: name one of them, such as respond.max_new_tokens"
     )
-    assert "did you mean" not in unknown_field("mask_instruction")  # a classifier's recipe has nothing like it
+    # A classifier's recipe has nothing like it.
+    assert "did you mean" not in unknown_field("mask_instruction", model=ClassifyRecipe)
     assert unknown_field("mask_instruction", model=InstructRecipe).endswith("did you mean prompt.mask_instruction?")
 
 
 def test_a_recipe_that_is_not_there_and_a_file_that_is(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"name book, gpt2-medium, gpt2-small or quickstart, or give the path"):
+    with pytest.raises(RecipeError, match=r"name one of book, gpt2-medium, gpt2-small, quickstart, or give the path"):
         loaded("sms-tiny")
     file = tmp_path / "mine.yaml"
     file.write_text("data: {source: published}\njudge:\n# model: llama3\n")
     assert loaded(str(file)).judge.model == "llama3"
+    assert loaded(str(file)).registry.name == "mine"
+
+
+def test_no_bundled_recipe_is_registered_by_the_name_of_a_bundled_classifier() -> None:
+    names = [loaded(name).registry.name for name in BUNDLED]
+    assert names == [
+        "instructions-book",
+        "instructions-gpt2-medium",
+        "instructions-gpt2-small",
+        "quickstart-instructions",
+    ]

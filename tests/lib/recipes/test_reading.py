@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from lib.errors import RecipeError
-from lib.recipes.reading import build_recipe, load_recipe, recipe_fields, unknown_field
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.fields import recipe_fields
+from lib.recipes.mistakes import unknown_field, unknown_recipe
+from tests.support.recipes import build_recipe, load_recipe
 
 SAMPLE = {"data": {"source": "sample"}}
 
@@ -45,7 +48,8 @@ OVERRIDES = [
     ("classifier.padding", "longest", "longest"),
     ("registry.name", "123", "123"),
     ("name", "[draft]", "[draft]"),
-    ("name", "a = b: {c}", "a = b: {c}"),
+    ("name", "a = b, {c}", "a = b, {c}"),
+    ("registry.name", "null", "custom"),
     ("data.url", "texts.csv", "texts.csv"),
     ("data.url", "[a.csv, https://example.org/a.csv]", ("a.csv", "https://example.org/a.csv")),
     ("data.url", "[old].csv", "[old].csv"),
@@ -132,14 +136,14 @@ UNKNOWN = [
 
 @pytest.mark.parametrize(("path", "hint"), UNKNOWN)
 def test_an_unknown_field_and_the_nearest_there_is(path: str, hint: str) -> None:
-    assert unknown_field(path) == f"there is no field {path}: {hint}"
+    assert unknown_field(path, model=ClassifyRecipe) == f"there is no field {path}: {hint}"
 
 
 @pytest.mark.parametrize(("path", "hint"), UNKNOWN)
 def test_an_unknown_flag_and_the_nearest_there_is(path: str, hint: str) -> None:
     near = hint.removeprefix("did you mean ").replace(", ", ", --").replace(" or ", " or --")
     wanted = f"did you mean --{near}" if near != hint else hint
-    assert unknown_field(path, flag=True) == f"there is no flag --{path}: {wanted}"
+    assert unknown_field(path, flag=True, model=ClassifyRecipe) == f"there is no flag --{path}: {wanted}"
 
 
 def test_a_whole_section_is_no_flag() -> None:
@@ -207,6 +211,22 @@ def test_a_file_is_found_by_its_path(tmp_path: Path) -> None:
     assert (recipe.name, recipe.training.learning_rate, recipe.training.epochs) == ("mine", 1e-3, 2)
 
 
+@pytest.mark.parametrize("name", ["# no name\n", "name: reviews\n"])
+def test_a_file_without_a_name_is_called_after_itself(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "reviews.yaml"
+    file.write_text(f"{name}data: {{source: sample}}\n")
+    recipe = load_recipe(str(file))
+    assert (recipe.name, recipe.registry.name) == ("reviews", "reviews")
+    assert load_recipe(str(file), {"name": "other"}).registry.name == "other"
+
+
+def test_a_file_whose_own_name_cannot_be_registered(tmp_path: Path) -> None:
+    file = tmp_path / "it's.yaml"
+    file.write_text("data: {source: sample}\n")
+    assert 'name is "it\'s", which cannot name a registered model' in refusal_of_file(file)
+    assert load_recipe(str(file), {"registry.name": "ours"}).registry.name == "ours"
+
+
 def test_a_bundled_name_wins_over_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "book").write_text("name: mine")
     monkeypatch.chdir(tmp_path)
@@ -237,8 +257,19 @@ def test_an_error_names_the_recipe_or_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nope", "lib", "", "~nobody-here/a", "a\0b"])
 def test_a_recipe_that_is_not_there(name: str) -> None:
     assert refusal_of_file(name) == (
-        f"there is no recipe {name!r}: name book, gpt2-small, quickstart or sms-tiny, or give the path of a YAML file"
+        f"there is no recipe {name!r}: name one of book, gpt2-small, quickstart, sms-tiny, or give the path of a YAML"
+        " file"
     )
+
+
+@pytest.mark.parametrize(("name", "meant"), [("gpt2_small", "gpt2-small"), ("quickstrat", "quickstart")])
+def test_a_recipe_with_a_slip_in_its_name(name: str, meant: str) -> None:
+    assert refusal_of_file(name) == f"there is no recipe {name!r}: did you mean {meant}?"
+
+
+def test_at_most_ten_recipes_are_named() -> None:
+    known = [f"recipe-{number:02}" for number in range(30)]
+    assert unknown_recipe("mine", known).endswith("recipe-08, recipe-09 and 20 more, or give the path of a YAML file")
 
 
 def test_a_name_longer_than_a_name_can_be() -> None:
@@ -298,7 +329,7 @@ def test_a_file_that_holds_no_fields(tmp_path: Path, text: str, shown: str) -> N
 
 
 def test_fields_come_in_the_order_in_which_they_are_written() -> None:
-    paths = [field.path for field in recipe_fields()]
+    paths = [field.path for field in recipe_fields(ClassifyRecipe)]
     assert paths[:3] == ["name", "data.source", "data.url"]
     assert paths[-4:] == [
         "registry.name",
@@ -310,7 +341,7 @@ def test_fields_come_in_the_order_in_which_they_are_written() -> None:
 
 
 def test_a_field_in_words() -> None:
-    fields = {field.path: field for field in recipe_fields()}
+    fields = {field.path: field for field in recipe_fields(ClassifyRecipe)}
     assert fields["training.patience"].kind == "a whole number of at least 1 or null"
     assert fields["training.patience"].default is None
     assert fields["training.epochs"].description == "passes over the training split"

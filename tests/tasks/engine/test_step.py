@@ -24,10 +24,11 @@ from flows.classify import steps
 from lib.data.tables import SPLITS
 from lib.errors import StoreError
 from lib.recipes.classify import ClassifyRecipe
-from lib.recipes.reading import build_recipe, recipe_fields
+from lib.recipes.fields import recipe_fields
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.prefect_cache import ArtifactPolicy, ArtifactRecords, StoreLocks
 from tasks.engine.step import DeclaredFields, Run, Step, UndeclaredFieldError, Work, step
+from tests.support.recipes import build_recipe
 
 PROJECT = Path(__file__).resolve().parents[3]
 RECIPE = build_recipe({"data": {"source": "sample"}})
@@ -158,7 +159,7 @@ def ingredients(name: str, recipe: ClassifyRecipe, folder: Path | None = None) -
 
 @pytest.mark.parametrize("name", STEPS)
 def test_what_a_step_declares_exists(name: str) -> None:
-    fields = {field.path for field in recipe_fields()}
+    fields = {field.path for field in recipe_fields(ClassifyRecipe)}
     sections = {path.partition(".")[0] for path in fields if "." in path}
     declared = {*STEPS[name][0].reads, *STEPS[name][0].unkeyed}
     assert declared <= fields | sections
@@ -166,7 +167,7 @@ def test_what_a_step_declares_exists(name: str) -> None:
 
 def test_every_field_is_read_by_a_step_or_belongs_to_none() -> None:
     declared = {path for made, _ in STEPS.values() for path in (*made.reads, *made.unkeyed)}
-    unread = [f.path for f in recipe_fields() if not {f.path, f.path.partition(".")[0]} & declared]
+    unread = [f.path for f in recipe_fields(ClassifyRecipe) if not {f.path, f.path.partition(".")[0]} & declared]
     # The run's name; the source, which the recipe itself turns into addresses and a format; what was published, which
     # is for people; and what decides about a champion, which no artifact depends on.
     published = [f"published.{name}" for name in ("weights", "before_accuracy", "before_loss", "after_accuracy")]
@@ -259,7 +260,7 @@ def test_ingredients_contain_no_time(
 def test_another_process_makes_the_same_key() -> None:
     """Hash seeds, and with them the order of sets, differ between processes."""
     program = (
-        "from lib.store.artifacts import key_of\nfrom lib.recipes.reading import build_recipe\n"
+        "from lib.store.artifacts import key_of\nfrom tests.support.recipes import build_recipe\n"
         "from tasks.steps.classify.finetune import finetune\n"
         "print(key_of(finetune.ingredients(build_recipe({'data': {'source': 'sample'}}), {})))"
     )

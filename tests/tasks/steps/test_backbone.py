@@ -14,11 +14,11 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.recipes.classify import ClassifyRecipe
-from lib.recipes.reading import build_recipe
 from tasks.engine.step import Run
 from tasks.steps.backbone import backbone
 from tasks.steps.download import download
 from tests.support.hub_server import HubServer, hub_for
+from tests.support.recipes import build_recipe
 
 SHAPE = GPTConfig(context_length=9, emb_dim=8, n_heads=2, n_layers=1, vocab_size=20)
 CHECKPOINT = Path(__file__).resolve().parents[2] / "lib" / "model" / "gpt2" / "assets" / "openai-tiny"

@@ -15,11 +15,11 @@ import pytest
 
 from lib.errors import MessagesError
 from lib.progress import silent
-from lib.recipes.reading import build_recipe
 from lib.store.artifacts import Artifact
 from tasks.engine.step import DeclaredFields, Step, Work
 from tasks.steps.classify.messages import messages
 from tasks.steps.download import download
+from tests.support.recipes import build_recipe
 
 CONTENT = b"text,label\nhello,ham\nWIN NOW,spam\n"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,7 +8,7 @@ from lib.errors import RecipeError
 from lib.model.features.choice import choose_features
 from lib.model.machine.device import feature_dtype, has_cuda
 from lib.model.trainable import Trainable, frozen_blocks, learning_blocks
-from lib.recipes.reading import build_recipe
+from tests.support.recipes import build_recipe
 
 
 def choose(setting: str = "auto", **fields: Any) -> tuple[bool, str]:

@@ -13,11 +13,11 @@ from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.recipes.classify import ClassifyRecipe
-from lib.recipes.reading import load_recipe
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.train import Trained
 from tasks.steps.training import training_settings
+from tests.support.recipes import load_recipe
 from tests.support.toy_training import TRAIN, VALIDATION, messages
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "book.md"

@@ -18,7 +18,6 @@ from lib.files.jsonfile import load_json
 from lib.model.classifier import new_classifier
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import load_gpt
-from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
@@ -29,6 +28,7 @@ from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.download import download
 from tasks.steps.training import training_settings
 from tests.support.procedure import checkpoint, perform
+from tests.support.recipes import load_recipe
 
 PUBLISHED = json.loads((Path(__file__).parent / "published_run.json").read_text())
 

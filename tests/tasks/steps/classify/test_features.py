@@ -17,11 +17,11 @@ from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.progress import Progress, silent
 from lib.recipes.classify import ClassifyRecipe
-from lib.recipes.reading import build_recipe
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 from tasks.steps.classify.features import features
+from tests.support.recipes import build_recipe
 
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12]]
 IDS = [3, 1, 2]

@@ -11,11 +11,11 @@ import pytest
 from lib.data.tables import TOKENS, save_table
 from lib.errors import LabelError
 from lib.progress import silent
-from lib.recipes.reading import build_recipe
 from lib.store.artifacts import Artifact
 from tasks.engine.step import DeclaredFields, Work
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.finetune import finetune
+from tests.support.recipes import build_recipe
 
 
 def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -> None:

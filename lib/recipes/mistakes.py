@@ -1,0 +1,103 @@
+"""Sentences about what is wrong with a recipe: its name, a field that does not exist, a value that does not fit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lib.errors import listed
+from lib.recipes.fields import either, recipe_fields, section_names
+
+LONGEST_SHOWN = 60  # characters of a value or a name that an error shows
+MOST_FINDINGS = 5  # that one error tells
+
+
+def unknown_recipe(name: str, known: Sequence[str]) -> str:
+    """The sentence for a name that is no bundled recipe and no file, with the nearest of the `known` ones."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}?" if near else f"name one of {listed(known)}, or give the path of a YAML file"
+    return f"there is no recipe {shown(name)}: {hint}"
+
+
+def unknown_field(path: str, *, flag: bool = False, also: Sequence[str] = (), model: type[BaseModel]) -> str:
+    """The sentence for a field, or a command line's flag, that `model` does not have, with the nearest that it has.
+
+    `also`: the command line's flags that are no fields.
+    """
+    kind, dashes = ("flag", "--") if flag else ("field", "")
+    sections = section_names(model)
+    if path in sections:
+        first = next(field.path for field in recipe_fields(model) if field.path.startswith(f"{path}."))
+        return f"{dashes}{path} is a group of fields: name one of them, such as {dashes}{first}"
+    near = _nearest(path, [*(field.path for field in recipe_fields(model)), *sections, *also])
+    hint = f"did you mean {either([dashes + name for name in near])}?" if near else "--help lists all of them"
+    return f"there is no {kind} {dashes}{shortened(path)}: {hint}"
+
+
+def _nearest(path: str, known: Sequence[str]) -> list[str]:
+    """What was meant: the path with a slip, or its last part in another section, or that with a slip."""
+    near = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
+    if near:
+        return near
+    by_name: dict[str, list[str]] = {}
+    for candidate in known:
+        by_name.setdefault(candidate.rpartition(".")[2], []).append(candidate)
+    names = difflib.get_close_matches(path.rpartition(".")[2], by_name, n=1, cutoff=0.6)
+    return by_name[names[0]] if names else []
+
+
+def refusal(
+    error: ValidationError, values: Mapping[str, Any], overridden: Iterable[str], origin: str, model: type[BaseModel]
+) -> str:
+    """pydantic's findings as one sentence: each field once, with what was given and what it must be.
+
+    `overridden`: the fields that a command line gave; `origin` is what the sentence calls the other `values`.
+    """
+    flags = {path: f"--{path}" for path in overridden}
+    kinds = {field.path: field.kind for field in recipe_fields(model)}
+    findings: dict[str, str] = {}
+    for finding in error.errors():
+        path = _path(finding["loc"], model)
+        if finding["type"] == "extra_forbidden":
+            findings[path] = unknown_field(path, model=model)
+        elif finding["type"] == "value_error":
+            findings[path] = str(finding["ctx"]["error"])
+        else:
+            kind = kinds.get(path, "a group of fields")
+            findings[path] = f"{flags.get(path, path)} is {shown(_value(path, values))}, but must be {kind}"
+    told = list(findings.values())[:MOST_FINDINGS]
+    if len(findings) > MOST_FINDINGS:
+        told.append(f"and {len(findings) - MOST_FINDINGS} more")
+    where = "" if findings.keys() <= flags.keys() else f"{origin}: "
+    return where + "; ".join(told)
+
+
+def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """The field or section at a place in the values ("": the recipe as a whole); a union's members add parts of their
+    own behind it."""
+    parts = [str(part) for part in location]
+    return ".".join(parts[:2] if parts[:1] and parts[0] in section_names(model) else parts[:1])
+
+
+def _value(path: str, values: Mapping[str, Any]) -> Any:
+    value: Any = values
+    for part in path.split("."):
+        value = value[part]
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as a recipe would write it, in one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return repr(shortened(value))
+    return shortened(" ".join(str(value).split()))
+
+
+def shortened(text: str) -> str:
+    """The text, or as much of its beginning as an error shows."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
