@@ -133,7 +133,8 @@ def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Pa
 
     made = own_step(compute)
     edited = replace(made, code={**made.code, "lib.data.messages.split": "what it was before"})
-    with pytest.raises(StoreError, match=r"the code of lib\.data\.split changed after this run began: run again"):
+    told = r"the code of lib\.data\.messages\.split changed after this run began: run again"
+    with pytest.raises(StoreError, match=told):
         do(edited)
     assert list(Store(home / "store").manifests("own")) == []
     assert do(made).file("data").read_text() == "by the old code"
