@@ -16,7 +16,7 @@ from benchmarks.harness import seconds
 from benchmarks.workload import LABELS, SEED, WEIGHTS_SEED, Bench, Split
 from lib.data.tables import SPLITS
 from lib.inference.predictor import Predictor
-from lib.model.classifier import Classifier, class_probabilities, new_classifier
+from lib.model.classifier import Classifier, Usage, class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
@@ -179,10 +179,7 @@ def predictor(bench: Bench, *, precision: str) -> Predictor:
     """What classifies texts: tokens, windows, batches by tokens, the order restored."""
     return Predictor(
         new_model(bench.config),
-        encoding="gpt2",
-        max_length=bench.workload.width,
-        padding="batch",
-        precision=precision,
+        Usage("gpt2", max_length=bench.workload.width, padding="batch", precision=precision),
         device=bench.device,
     )
 

@@ -22,10 +22,9 @@ from benchmarks.harness import DifferentResultsError, Measured, Row, ratio_row, 
 from benchmarks.server import free_port, running
 from benchmarks.workload import LABELS, QUICK, WEIGHTS_SEED, Bench
 from lib.files.jsonfile import save_json
-from lib.model.classifier import new_classifier, save_classifier
+from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import SIZES, GPTConfig
-from lib.model.weights.saved import RECIPE
 
 GROUP = "serving"
 CLIENTS = (1, 8, 32)
@@ -75,13 +74,8 @@ def register(config: GPTConfig, width: int, home: Path) -> None:
     folder = home / "classifier"
     folder.mkdir(parents=True)
     gpt = new_gpt(config, seed=WEIGHTS_SEED)
-    save_classifier(folder, new_classifier(gpt, LABELS, pooling="last_token", trainable="head", seed=WEIGHTS_SEED))
-    recipe = {
-        "encoding": {"name": "gpt2", "max_length": width},
-        "classifier": {"pooling": "last_token", "padding": "batch", "trainable": "head"},
-        "training": {"precision": "float32"},
-    }
-    save_json(recipe, folder / RECIPE)
+    classifier = new_classifier(gpt, LABELS, pooling="last_token", trainable="head", seed=WEIGHTS_SEED)
+    save_classifier(folder, classifier, Usage("gpt2", max_length=width, padding="batch", precision="float32"))
     # In a process of its own: MLflow remembers where it was pointed first.
     registering = [sys.executable, "-m", "benchmarks.registering", str(folder), NAME]
     subprocess.run(registering, env={**environment(home), "MLFLOW_LOGGING_LEVEL": "WARNING"}, check=True)

@@ -2,12 +2,12 @@
 
 Here belongs what makes an answer agree with the training: the prompt's words are those that lie beside the weights,
 never those that the code has today. Answers for a table and answers that are served go the same way,
-`write_answers`. Who asks (a step, the command line, MLflow's server) is not known here.
+`Answerer.write`. Who asks (a step, the command line, MLflow's server) is not known here.
 """
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import GPT
 from lib.model.gpt2.weights import load_gpt
 from lib.model.machine.device import device_name
-from lib.model.weights.saved import RECIPE, SavedFields
+from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
 from lib.text.encoding import LONGEST_TEXT, PAD, load_encoding
 from lib.text.prompts import Style
@@ -25,7 +25,6 @@ from lib.text.prompts import Style
 if TYPE_CHECKING:
     import tiktoken
 
-PROMPT = "prompt.json"  # the style's fields, in a model's folder
 END = PAD  # the token that a model was taught to end its answer with
 WINDOW = 256  # questions in memory at once: enough to write answers to prompts of similar length together
 
@@ -44,100 +43,50 @@ class Written:
     stopped: bool
 
 
-def write_answers(
-    gpt: GPT,
-    style: Style,
-    encoding: "tiktoken.Encoding",
-    questions: Sequence[tuple[str, str]],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    seed: int | None = None,
-    precision: str = "float32",
-    progress: Progress = silent,
-) -> list[Written]:
-    """The model's answer to each question, in their order, on the device where `gpt` is.
+@dataclass(frozen=True)
+class Writing:
+    """How answers are written: what the fields mean is said in `lib.model.gpt2.generation.generate`."""
 
-    A question is an instruction and its input ("" where it has none). What the other arguments mean, and that an answer
-    does not depend on its batch, is said in `generate`; a prompt that fills the context is answered from its last part.
-
-    The limit may cut an answer in the midst of a character of several bytes: what is there of it is left out. Other
-    bytes that are no UTF-8 become U+FFFD. A token that the model has and the encoding has not (a vocabulary that was
-    filled up to a round number) has no text. Raises what `generate` raises.
-    """
-    prompts = [encoding.encode_ordinary(style.prompt(instruction, input_)) for instruction, input_ in questions]
-    continuations = generate(
-        gpt,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        end_token=END,
-        seed=seed,
-        batch_size=batch_size,
-        precision=precision,
-        progress=progress,
-    )
-    return [
-        Written(style.answer(_text(tokens, encoding)), len(tokens), stopped=len(tokens) < max_new_tokens)
-        for tokens in continuations
-    ]
-
-
-def _text(tokens: Sequence[int], encoding: "tiktoken.Encoding") -> str:
-    """The text of tokens, without the beginning of a character at its end."""
-    known = [token for token in tokens if token < encoding.n_vocab]
-    # Not told that this is the end, the decoder waits for the rest of a character.
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(encoding.decode_bytes(known))
+    max_new_tokens: int
+    batch_size: int
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model with all that its recipe says about how it is asked and how it answers.
+    """A model with all that its use needs: the words it is asked in, the name of its encoding, how it writes.
 
-    encoding: the name of the encoding.
-    precision: arithmetic of the matrix products, "float32" or "bfloat16".
-    max_new_tokens, batch_size, temperature, top_k, top_p, seed: as in the recipe's `respond`.
+    precision: arithmetic of the matrix products, "float32" or "bfloat16". It works on the device where `gpt` is.
     """
 
     gpt: GPT
     style: Style
     encoding: str
     precision: str
-    max_new_tokens: int
-    batch_size: int
-    temperature: float
-    top_k: int | None
-    top_p: float | None
-    seed: int
+    writing: Writing
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "auto") -> "Answerer":
-        """The answerer of a model's folder: model.safetensors, config.json, prompt.json and recipe.json.
+    def load(cls, folder: Path, *, device: str = "auto", writing: Writing | None = None) -> "Answerer":
+        """The answerer of a model's folder: model.safetensors, config.json and inference.json.
 
+        How it writes is added to the folder when a model is registered; a `writing` that is given is used instead.
         Raises WeightsError if a file is missing, damaged or does not fit the others, RecipeError if there is no such
         device ("auto", "cpu" or "cuda").
         """
-        recipe, style = SavedFields(folder / RECIPE), SavedFields(folder / PROMPT)
+        saved = SavedFields(folder / INFERENCE)
         return cls(
             load_gpt(folder, device=device_name(device)).eval(),
             Style(
-                before_instruction=style.get("before_instruction", str),
-                before_input=style.get("before_input", str),
-                before_response=style.get("before_response", str),
+                before_instruction=saved.get("prompt.before_instruction", str),
+                before_input=saved.get("prompt.before_input", str),
+                before_response=saved.get("prompt.before_response", str),
             ),
-            encoding=recipe.get("encoding.name", str),
-            precision=recipe.get("training.precision", str),
-            max_new_tokens=recipe.get("respond.max_new_tokens", int),
-            batch_size=recipe.get("respond.batch_size", int),
-            temperature=recipe.get("respond.temperature", float | int),
-            top_k=recipe.get("respond.top_k", int | None),
-            top_p=recipe.get("respond.top_p", float | int | None),
-            seed=recipe.get("respond.seed", int),
+            encoding=saved.get("encoding", str),
+            precision=saved.get("precision", str),
+            writing=writing or _saved_writing(saved),
         )
 
     def answer(self, questions: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -151,24 +100,50 @@ class Answerer:
         while window := list(islice(waiting, WINDOW)):
             for position, question in enumerate(window, start=before + 1):
                 _require_question(*question, position)
-            for written in self._write(window):
+            for written in self.write(window):
                 yield written.response
             before += len(window)
 
-    def _write(self, questions: list[tuple[str, str]]) -> list[Written]:
-        return write_answers(
+    def write(self, questions: Sequence[tuple[str, str]], *, progress: Progress = silent) -> list[Written]:
+        """What the model writes to each question, in their order; it does not depend on the others.
+
+        A prompt that fills the context is answered from its last part. The limit may cut an answer in the midst of a
+        character of several bytes: what is there of it is left out. Other bytes that are no UTF-8 become U+FFFD. A
+        token that the model has and the encoding has not (a vocabulary that was filled up to a round number) has no
+        text. Raises what `generate` raises.
+        """
+        encoding = load_encoding(self.encoding)
+        continuations = generate(
             self.gpt,
-            self.style,
-            load_encoding(self.encoding),
-            questions,
-            max_new_tokens=self.max_new_tokens,
-            batch_size=self.batch_size,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            seed=self.seed,
+            [encoding.encode_ordinary(self.style.prompt(instruction, input_)) for instruction, input_ in questions],
+            **asdict(self.writing),
+            end_token=END,
             precision=self.precision,
+            progress=progress,
         )
+        most = self.writing.max_new_tokens
+        return [
+            Written(self.style.answer(_text(tokens, encoding)), len(tokens), stopped=len(tokens) < most)
+            for tokens in continuations
+        ]
+
+
+def _saved_writing(saved: SavedFields) -> Writing:
+    return Writing(
+        max_new_tokens=saved.get("respond.max_new_tokens", int),
+        batch_size=saved.get("respond.batch_size", int),
+        temperature=saved.get("respond.temperature", float | int),
+        top_k=saved.get("respond.top_k", int | None),
+        top_p=saved.get("respond.top_p", float | int | None),
+        seed=saved.get("respond.seed", int),
+    )
+
+
+def _text(tokens: Sequence[int], encoding: "tiktoken.Encoding") -> str:
+    """The text of tokens, without the beginning of a character at its end."""
+    known = [token for token in tokens if token < encoding.n_vocab]
+    # Not told that this is the end, the decoder waits for the rest of a character.
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(encoding.decode_bytes(known))
 
 
 def _require_question(instruction: object, input: object, position: int) -> None:

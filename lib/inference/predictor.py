@@ -1,7 +1,7 @@
 """A saved classifier at work: texts in, a label and the probability of each class out.
 
-Here belongs what makes a prediction agree with the training: encoding, cutting and padding are those of the recipe
-that lies beside the weights. Who asks (the command line, MLflow's server) is not known here.
+Here belongs what makes a prediction agree with the training: encoding, cutting and padding are those that lie beside
+the weights. Who asks (the command line, MLflow's server) is not known here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,10 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from lib.errors import MessagesError
-from lib.model.classifier import Classifier, class_probabilities, load_classifier
+from lib.model.classifier import Classifier, Usage, class_probabilities, load_classifier, load_usage
 from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
-from lib.model.weights.saved import RECIPE, SavedFields
-from lib.text.batching import Padding
+from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.encoding import LONGEST_TEXT, load_encoding
 from lib.text.tokens import tokenize
 
@@ -30,45 +29,34 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier with all that its recipe says about its input.
+    """A classifier with all that its use needs.
 
-    encoding: the name of the encoding.
-    max_length: tokens kept of each text.
-    padding: as in the recipe's `classifier.padding`.
-    precision: arithmetic of the matrix products, "float32" or "bfloat16".
     positive, threshold: of two labels, the one that is given from this probability on (0.5: the more probable one is);
         `positive` is None where there are more labels, of which the most probable one is given.
     device: "auto", "cpu" or "cuda".
     """
 
     classifier: Classifier
-    encoding: str
-    max_length: int
-    padding: Padding
-    precision: str
+    usage: Usage
     positive: str | None = None
     threshold: float = MOST_PROBABLE
     device: str = "auto"
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
-        """The predictor of a classifier's folder: model.safetensors, config.json, labels.json and recipe.json.
+        """The predictor of a classifier's folder: model.safetensors, config.json, labels.json and inference.json.
 
-        Raises WeightsError if a file is missing, damaged or does not fit the others, LabelError if the recipe's
-        positive label or threshold does not fit the labels.
+        The threshold is `MOST_PROBABLE` where the folder says none: it is added when a classifier is registered. Raises
+        WeightsError if a file is missing, damaged or does not fit the others, LabelError if positive label or threshold
+        do not fit the labels.
         """
         classifier = load_classifier(folder)
-        recipe = SavedFields(folder / RECIPE)
-        threshold = recipe.get("evaluation.threshold", float | int | None)
-        if threshold is None:
-            threshold = MOST_PROBABLE  # the first classifiers were saved without one
+        saved = SavedFields(folder / INFERENCE)
+        threshold = saved.get("threshold", float | int | None) or MOST_PROBABLE
         return cls(
             classifier,
-            encoding=recipe.get("encoding.name", str),
-            max_length=recipe.get("encoding.max_length", int),
-            padding=recipe.get("classifier.padding", str | int),
-            precision=recipe.get("training.precision", str),
-            positive=positive_class(classifier.labels, recipe.get("evaluation.positive_label", str | None), threshold),
+            load_usage(folder),
+            positive=positive_class(classifier.labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
             device=device,
         )
@@ -92,13 +80,14 @@ class Predictor:
             before += len(window)
 
     def _predict(self, texts: list[str]) -> Iterator[Prediction]:
+        usage = self.usage
         probabilities = class_probabilities(
             self.classifier,
-            tokenize(texts, load_encoding(self.encoding), max_length=self.max_length),
-            padding=self.padding,
-            max_length=self.max_length,
+            tokenize(texts, load_encoding(usage.encoding), max_length=usage.max_length),
+            padding=usage.padding,
+            max_length=usage.max_length,
             device=self.device,
-            precision=self.precision,
+            precision=usage.precision,
         )
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
         for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):

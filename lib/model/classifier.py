@@ -5,6 +5,7 @@ Here belong making, freezing, saving, loading and applying a classifier. How it 
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -21,9 +22,9 @@ from lib.model.gpt2.gpt import GPT, Block, empty_gpt
 from lib.model.gpt2.sizes import require_vocabulary
 from lib.model.machine.device import device_name
 from lib.model.machine.threads import sensible_threads
-from lib.model.trainable import Trainable, frozen_blocks
+from lib.model.trainable import Trainable
 from lib.model.weights.folder import WEIGHTS, weights_file
-from lib.model.weights.saved import RECIPE
+from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.model.weights.tensors import fill_tensors, write_tensors
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch, padding_width
@@ -31,6 +32,20 @@ from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch,
 Pooling = Literal["last_token", "padded_last", "first_token", "mean"]  # the recipe's `classifier.pooling`
 
 LABELS = "labels.json"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How texts become what a classifier reads, and how it computes, so that it does what it was trained to.
+
+    encoding: the name of the encoding. max_length: tokens kept of each text. padding: as in `padding_width`.
+    precision: arithmetic of the matrix products, "float32" or "bfloat16".
+    """
+
+    encoding: str
+    max_length: int
+    padding: Padding
+    precision: str
 
 
 class Classifier(nn.Module):
@@ -121,44 +136,47 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
     classifier.head.requires_grad_(True)
 
 
-def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write model.safetensors (`backbone.*`, `head.*`), config.json (the shape) and labels.json to `folder`.
+def save_classifier(folder: Path, classifier: Classifier, usage: Usage) -> None:
+    """Write model.safetensors (`backbone.*`, `head.*`), config.json (the shape), labels.json and inference.json
+    (pooling, frozen blocks and `usage`) to `folder`.
 
-    `load_classifier` also needs recipe.json, the resolved recipe, which the caller writes there. Raises `ValueError` if
-    there are adapters that are not merged.
+    Raises `ValueError` if there are adapters that are not merged.
     """
     if adapters(classifier.backbone):
         raise ValueError("the classifier has adapters: merge them into its weights first")
     write_config(classifier.backbone.config, folder)
     save_json(list(classifier.labels), folder / LABELS)
+    save_json({"pooling": classifier.pooling, "cut": classifier.cut, **asdict(usage)}, folder / INFERENCE)
     write_tensors(folder / WEIGHTS, classifier.state_dict())
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Read what `save_classifier` wrote, with the pooling and the frozen part of `folder`/recipe.json.
+    """Read what `save_classifier` wrote, but for its `Usage`.
 
     It comes in float32, on the CPU, in eval mode. Raises `WeightsError` if a file is missing, damaged or does
     not fit the others.
     """
-    recipe = _read_json(folder / RECIPE, dict)
-    trained = recipe.get("classifier", {})
-    for field, values in (("pooling", get_args(Pooling)), ("trainable", get_args(Trainable))):
-        if trained.get(field) not in values:
-            raise WeightsError(
-                f"{folder / RECIPE} has classifier.{field} = {trained.get(field)!r}, not one of {', '.join(values)}:"
-                " train the classifier again"
-            )
-    labels = _read_json(folder / LABELS, list)
+    saved = SavedFields(folder / INFERENCE)
+    pooling, labels = saved.get("pooling", str), _read_labels(folder / LABELS)
+    if pooling not in get_args(Pooling):
+        raise saved.wrong("pooling", pooling)
     # The head's first numbers are drawn and overwritten at once; the global generator should not notice.
     with torch.random.fork_rng(devices=[]):
-        classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=trained["pooling"])
-    classifier.cut = frozen_blocks(
-        trained["trainable"],
-        classifier.backbone.config.n_layers,
-        lora_blocks=recipe.get("lora", {}).get("blocks"),
-    )
+        classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=cast(Pooling, pooling))
+    classifier.cut = saved.get("cut", int)
     fill_tensors(classifier.state_dict(), weights_file(folder))
     return classifier.eval()
+
+
+def load_usage(folder: Path) -> Usage:
+    """The `Usage` that `save_classifier` wrote; raises `WeightsError` if it is missing or damaged."""
+    saved = SavedFields(folder / INFERENCE)
+    return Usage(
+        encoding=saved.get("encoding", str),
+        max_length=saved.get("max_length", int),
+        padding=saved.get("padding", str | int),
+        precision=saved.get("precision", str),
+    )
 
 
 def class_probabilities(
@@ -237,14 +255,14 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _read_json(file: Path, kind: type) -> Any:
-    """The file's JSON, which must be a `kind`; `WeightsError` otherwise."""
+def _read_labels(file: Path) -> list[str]:
+    """The file's JSON list; `WeightsError` if it has none."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        labels = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{file} does not exist: a classifier's folder must have it") from error
     except ValueError as error:  # not JSON, or not UTF-8
         raise WeightsError(f"{file} is not JSON ({error}): train the classifier again") from error
-    if not isinstance(content, kind):
-        raise WeightsError(f"{file} must contain a JSON {kind.__name__}: train the classifier again")
-    return content
+    if not isinstance(labels, list):
+        raise WeightsError(f"{file} must contain a JSON list: train the classifier again")
+    return labels

@@ -15,6 +15,7 @@ from mlflow.entities import LoggedModel
 from lib.evaluation.classify.model_card import CardFacts, classifier_card
 from lib.files.jsonfile import load_json
 from lib.model.labels import MOST_PROBABLE, positive_class
+from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact, key_of
@@ -25,7 +26,7 @@ from tasks.registry.register import Candidate
 NAMED_LABELS = 10  # labels that a registered model's description names
 CLASSIFIER_FILES = ("model.safetensors", "config.json", "labels.json", "history.parquet", "training.json")
 EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation: what scored messages are compared with
-FOLLOWER_FILES = ("model.safetensors", "config.json", "prompt.json", "history.parquet", "training.json")
+FOLLOWER_FILES = ("model.safetensors", "config.json", "history.parquet", "training.json")
 ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
 
 
@@ -34,13 +35,16 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
     finetuned = made["finetune"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
     labels = load_json(finetuned.file("labels.json"))
+    rule = {field: resolved["evaluation"][field] for field in ("positive_label", "threshold")}
     return Candidate(
         name=recipe.registry.name,
         kind=CLASSIFIER,
         artifact=finetuned,
         files=CLASSIFIER_FILES,
         recipe=resolved,
-        identity=_classifier_identity(resolved, finetuned),
+        inference={**load_json(finetuned.file(INFERENCE)), **rule},
+        # At the usual threshold the positive label changes no answer.
+        identity=key_of({"digest": finetuned.digest, **(rule if rule["threshold"] != MOST_PROBABLE else {})}),
         description=classifier_card(_facts(recipe, made, headline, labels, resolved["encoding"]["max_length"])),
         about=f"Classifies texts as {_listed(labels)}. {ALIASES}",
         log=_log_classifier,
@@ -54,14 +58,15 @@ def instructions_candidate(recipe: InstructRecipe, finetuned: Artifact, descript
     Its settings for writing are part of it: the same weights with another temperature are another version.
     """
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
-    read = {section: resolved[section] for section in ("encoding", "respond")}
+    respond = {"respond": resolved["respond"]}
     return Candidate(
         name=recipe.registry.name,
         kind=INSTRUCTIONS,
         artifact=finetuned,
         files=FOLLOWER_FILES,
         recipe=resolved,
-        identity=key_of({"digest": finetuned.digest, "precision": resolved["training"]["precision"], **read}),
+        inference={**load_json(finetuned.file(INFERENCE)), **respond},
+        identity=key_of({"digest": finetuned.digest, **respond}),
         description=description,
         about=f"Follows instructions: takes an instruction with an optional input, returns the response. {ALIASES}",
         log=_log_follower,
@@ -72,14 +77,6 @@ def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
     """This run's recipe, with the length that was found while tokenizing."""
     found = load_json(finetuned.file("recipe.json"))["encoding"]["max_length"]
     return {**recipe, "encoding": {**recipe["encoding"], "max_length": found}}
-
-
-def _classifier_identity(resolved: Mapping[str, Any], finetuned: Artifact) -> str:
-    """What an answer of the classifier depends on: its bytes, and the fields of the recipe that prediction reads."""
-    read = {section: resolved[section] for section in ("encoding", "classifier")}
-    if resolved["evaluation"]["threshold"] != MOST_PROBABLE:
-        read["threshold"] = [resolved["evaluation"][field] for field in ("positive_label", "threshold")]
-    return key_of({"digest": finetuned.digest, "precision": resolved["training"]["precision"], **read})
 
 
 def _facts(

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from lib.errors import ServiceError
 from lib.files.jsonfile import save_json
+from lib.model.weights.saved import INFERENCE
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.environment import store_folder
 from tasks.record.mlflow_run import client
@@ -43,7 +44,8 @@ class Candidate:
     kind: Kind
     artifact: Artifact
     files: tuple[str, ...]  # of the artifact, as the model is served
-    recipe: Mapping[str, Any]  # this run's own, as JSON, with what was found out on the way
+    recipe: Mapping[str, Any]  # this run's own, as JSON, with what was found out on the way; kept as a record
+    inference: Mapping[str, Any]  # what the use of the model needs beside those files
     identity: str  # a hash of all that an answer depends on
     description: str  # of the version, in Markdown
     about: str  # the registered model's description
@@ -57,6 +59,7 @@ class Candidate:
             shutil.copyfile(self.artifact.file(name), folder / name)
         for file in self.beside:
             shutil.copyfile(file, folder / file.name)
+        save_json(self.inference, folder / INFERENCE)
         save_json(self.recipe, folder / "recipe.json")
         return folder
 

@@ -128,11 +128,10 @@ def test_better_is_promoted_beside_its_numbers_and_rolled_back_by_hand(
 
 def test_a_tie_and_a_worse_one_stay_challenger(published: MlflowClient, prefect_api: str, tmp_path: Path) -> None:
     run, made = run_of(published), artifacts()
-    length = json.loads(made["finetune"].file("recipe.json").read_text())["encoding"]["max_length"]
-    longer = json.loads(made["finetune"].file("recipe.json").read_text())
-    longer["encoding"]["max_length"] = length + 100
+    longer = json.loads(made["finetune"].file("inference.json").read_text())
+    longer["max_length"] += 100
     same = variant(made, tmp_path / "longer")
-    same["finetune"].file("recipe.json").write_text(json.dumps(longer))
+    same["finetune"].file("inference.json").write_text(json.dumps(longer))
     tie = publish(run, recipe("e2e"), same)
     told = decision(published, tie)
     assert (tie.new, told[""], told["wins"], told["losses"], told["p_value"]) == (True, "kept", "0", "0", "1")

@@ -36,6 +36,7 @@ FILES = {
     "finetune": [
         "config.json",
         "history.parquet",
+        "inference.json",
         "labels.json",
         "model.safetensors",
         "recipe.json",

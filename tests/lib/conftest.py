@@ -1,11 +1,10 @@
 """A saved classifier, for the tests of what uses one."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from lib.model.classifier import new_classifier, save_classifier
+from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 
@@ -19,11 +18,5 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     config = GPTConfig(context_length=16, emb_dim=8, n_heads=2, n_layers=2)
     classifier = new_classifier(new_gpt(config, seed=1), LABELS, pooling="last_token", trainable="all", seed=2)
-    save_classifier(folder, classifier)
-    recipe = {
-        "encoding": {"name": "gpt2", "max_length": 12},
-        "classifier": {"pooling": "last_token", "padding": "batch", "trainable": "all"},
-        "training": {"precision": "float32"},
-    }
-    (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    save_classifier(folder, classifier, Usage("gpt2", max_length=12, padding="batch", precision="float32"))
     return folder

@@ -52,15 +52,14 @@ def chains_of(answers: Mapping[str, str]) -> list[list[int]]:
 
 
 def write_follower(folder: Path, **respond: Any) -> Path:
-    """Fills `folder` with what a training leaves behind, and returns it; `respond` are fields of the recipe's."""
+    """Fills `folder` with what a registered model has, and returns it; `respond` are fields of how it writes."""
     folder.mkdir(parents=True)
     save_gpt(following(chains_of(ANSWERS)), folder)
-    (folder / "prompt.json").write_text(json.dumps(asdict(STYLE)), encoding="utf-8")
-    recipe = {
-        "encoding": {"name": "gpt2", "max_length": 24},
-        "prompt": {"style": "alpaca", "mask_instruction": False},
-        "training": {"precision": "float32"},
+    use = {
+        "prompt": asdict(STYLE),
+        "encoding": "gpt2",
+        "precision": "float32",
         "respond": RESPOND | respond,
     }
-    (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    (folder / "inference.json").write_text(json.dumps(use), encoding="utf-8")
     return folder

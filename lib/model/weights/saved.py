@@ -1,7 +1,7 @@
-"""What lies beside a model's weights as JSON: the recipe that it was trained with, and more.
+"""What a saved model says of its own use: `inference.json` beside its weights.
 
-Here belongs reading such a file field by field, without the classes that wrote it: where a model is served they are
-not there. A wrong file is an error in one sentence.
+This module reads such a file field by field, without the classes that wrote it: where a model is served they are not
+there. A wrong file is an error in one sentence.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from lib.errors import WeightsError
 from lib.model.weights.folder import read_fields
 
-RECIPE = "recipe.json"  # the resolved recipe
+INFERENCE = "inference.json"  # all that using the model needs beside its weights, their shape and its labels
 
 
 class SavedFields:
@@ -22,7 +22,7 @@ class SavedFields:
         self._file, self._fields = file, read_fields(file)
 
     def get(self, path: str, kind: Any) -> Any:
-        """The value at a dotted path, such as "encoding.name"; raises `WeightsError` if it is no `kind`.
+        """The value at a dotted path, such as "prompt.before_input"; raises `WeightsError` if it is no `kind`.
 
         `kind` is what `isinstance` takes. A field that is not there is None; true and false are not numbers.
         """
@@ -30,5 +30,9 @@ class SavedFields:
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise WeightsError(f"{self._file} has {path} = {value!r}: train the model again")
+            raise self.wrong(path, value)
         return value
+
+    def wrong(self, path: str, value: Any) -> WeightsError:
+        """The error for a value that the field at `path` cannot have."""
+        return WeightsError(f"{self._file} has {path} = {value!r}: train the model again")

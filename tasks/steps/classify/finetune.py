@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     tags=["gpu"],
 )
 def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
-    """Trains a classifier: its weights and labels, `history.parquet`, `recipe.json`, `training.json`."""
-    from lib.model.classifier import new_classifier, save_classifier
+    """Trains a classifier: its weights, labels and `inference.json`; `history.parquet`, `training.json`, and as a
+    record `recipe.json`."""
+    from lib.model.classifier import Usage, new_classifier, save_classifier
     from lib.model.features.inputs import split_inputs
     from lib.model.gpt2.adapters import add_adapters
     from lib.model.gpt2.weights import load_gpt
@@ -85,7 +86,13 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     if trained.resumed_at is not None:
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
 
-    save_classifier(work.folder, classifier)
+    usage = Usage(
+        encoding=recipe.encoding.name,
+        max_length=max_length,
+        padding=recipe.classifier.padding,
+        precision=recipe.training.precision,
+    )
+    save_classifier(work.folder, classifier, usage)
     write_history(trained.history, work.folder / "history.parquet")
     resolved = dict(work.whole_recipe)
     resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}

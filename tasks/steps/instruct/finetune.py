@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lib.data.tables import ENTRIES, SPLITS, load_table
 from lib.errors import WeightsError
 from lib.files.jsonfile import load_json, save_json
-from lib.text.encoding import load_encoding
+from lib.model.weights.saved import INFERENCE
 from lib.text.prompts import Style, named_style
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
@@ -33,16 +33,16 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
 def finetune_instructions(
     work: Work[InstructRecipe], backbone: Artifact, split_entries: Artifact, tokenize_entries: Artifact
 ) -> None:
-    """Trains a GPT: its weights in Hugging Face layout, `prompt.json`, `history.parquet`, `recipe.json`,
-    `training.json`."""
-    from lib.inference.answerer import write_answers
+    """Trains a GPT: its weights in Hugging Face layout, `inference.json`, `history.parquet`, `training.json`, and as a
+    record `recipe.json`."""
+    from lib.inference.answerer import Answerer, Writing
     from lib.model.gpt2.weights import save_gpt
     from lib.training.history import history_checksum, write_history
     from lib.training.instruct.batches import load_splits
     from lib.training.instruct.finetune import finetune_instructions as train
 
     recipe = work.recipe
-    style, encoding = named_style(recipe.prompt.style), load_encoding(recipe.encoding.name)
+    style, encoding = named_style(recipe.prompt.style), recipe.encoding.name
     # The test split too: what is wrong with it should show before a long training, not after.
     splits = load_splits(tokenize_entries.folder, SPLITS, mask_instruction=recipe.prompt.mask_instruction)
     gpt = _gpt(recipe, backbone)
@@ -54,15 +54,8 @@ def finetune_instructions(
     question = (asked["instruction"], asked["input"])
 
     def sample(gpt: GPT) -> str:
-        (written,) = write_answers(
-            gpt,
-            style,
-            encoding,
-            [question],
-            max_new_tokens=SAMPLE_TOKENS,
-            batch_size=1,
-            precision=recipe.training.precision,
-        )
+        writing = Writing(max_new_tokens=SAMPLE_TOKENS, batch_size=1)
+        (written,) = Answerer(gpt, style, encoding, recipe.training.precision, writing).write([question])
         return written.response
 
     with watched(work, "finetune_instructions") as listener:
@@ -80,7 +73,8 @@ def finetune_instructions(
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
 
     save_gpt(gpt, work.folder)
-    save_json(asdict(style), work.folder / "prompt.json")
+    use = {"prompt": asdict(style), "encoding": encoding, "precision": recipe.training.precision}
+    save_json(use, work.folder / INFERENCE)
     write_history(trained.history, work.folder / "history.parquet")
     resolved = dict(work.whole_recipe)
     max_length = load_json(tokenize_entries.file("tokens.json"))["max_length"]

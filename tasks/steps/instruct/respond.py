@@ -19,28 +19,20 @@ PUBLISHED_FORM = "instruction-data-with-response.json"
 
 @step(
     "respond",
-    reads=["encoding.name", "respond", "training.precision"],
+    reads=["respond"],
     unkeyed=["respond.batch_size", "training.device"],
     tags=["gpu"],
 )
 def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instructions: Artifact) -> None:
     """Lets the GPT answer every test entry: `answers.parquet`, and the same in the published form,
     `instruction-data-with-response.json`."""
-    from lib.inference.answerer import Answerer, write_answers
-    from lib.text.encoding import load_encoding
+    from lib.inference.answerer import Answerer, Writing
 
     recipe = work.recipe
     asked = load_table(split_entries.file("test.parquet"), ENTRIES)
-    model = Answerer.load(finetune_instructions.folder, device=recipe.training.device)
-    written = write_answers(
-        model.gpt,
-        model.style,
-        load_encoding(recipe.encoding.name),
-        list(zip(asked["instruction"], asked["input"], strict=True)),
-        **recipe.respond.model_dump(),
-        precision=recipe.training.precision,
-        progress=work.progress,
-    )
+    writing = Writing(**recipe.respond.model_dump())
+    model = Answerer.load(finetune_instructions.folder, device=recipe.training.device, writing=writing)
+    written = model.write(list(zip(asked["instruction"], asked["input"], strict=True)), progress=work.progress)
     answers = asked.assign(
         response=[answer.response for answer in written],
         tokens=[answer.tokens for answer in written],

@@ -11,7 +11,7 @@ import pytest
 
 from lib.errors import MessagesError, WeightsError
 from lib.inference import answerer as answering
-from lib.inference.answerer import Answerer, Written, write_answers
+from lib.inference.answerer import Answerer, Writing, Written
 from lib.model.gpt2.gpt import GPT
 from lib.store.fingerprint import code_fingerprint
 from lib.text.encoding import LONGEST_TEXT, PAD, load_encoding
@@ -33,7 +33,7 @@ def answerer(folder: Path) -> Answerer:
 
 
 def written(gpt: GPT, questions: list[tuple[str, str]], **changed: Any) -> list[Written]:
-    return write_answers(gpt, STYLE, ENCODING, questions, **{**RESPOND, **changed})
+    return Answerer(gpt, STYLE, "gpt2", "float32", Writing(**{**RESPOND, **changed})).write(questions)
 
 
 def test_the_end_of_an_answer_is_what_training_puts_there() -> None:
@@ -135,28 +135,28 @@ def test_what_is_no_question_is_named_by_its_position(
 
 
 @pytest.mark.parametrize(
-    ("file", "path", "value", "said"),
+    ("path", "value", "said"),
     [
-        ("recipe.json", "respond.seed", "1", "respond.seed = '1'"),
-        ("recipe.json", "respond.batch_size", True, "respond.batch_size = True"),
-        ("recipe.json", "encoding", None, "encoding.name = None"),
-        ("prompt.json", "before_input", 0, "before_input = 0"),
+        ("respond.seed", "1", "respond.seed = '1'"),
+        ("respond.batch_size", True, "respond.batch_size = True"),
+        ("encoding", None, "encoding = None"),
+        ("prompt.before_input", 0, "prompt.before_input = 0"),
     ],
 )
-def test_a_field_that_is_wrong_is_named(tmp_path: Path, file: str, path: str, value: Any, said: str) -> None:
+def test_a_field_that_is_wrong_is_named(tmp_path: Path, path: str, value: Any, said: str) -> None:
     folder = write_follower(tmp_path / "wrong")
-    fields = json.loads((folder / file).read_text())
+    fields = json.loads((folder / "inference.json").read_text())
     *sections, name = path.split(".")
     part = fields
     for section in sections:
         part = part[section]
     part[name] = value
-    (folder / file).write_text(json.dumps(fields))
-    with pytest.raises(WeightsError, match=f"{file} has {said}: train the model again"):
+    (folder / "inference.json").write_text(json.dumps(fields))
+    with pytest.raises(WeightsError, match=f"inference.json has {said}: train the model again"):
         Answerer.load(folder)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "prompt.json", "recipe.json"])
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "inference.json"])
 def test_a_file_that_is_missing_is_named(tmp_path: Path, file: str) -> None:
     folder = write_follower(tmp_path / "incomplete")
     (folder / file).unlink()

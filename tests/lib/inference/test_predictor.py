@@ -24,6 +24,12 @@ def predictor(classifier_folder: Path) -> Predictor:
     return Predictor.load(classifier_folder, device="cpu")
 
 
+def change(folder: Path, **fields: Any) -> None:
+    """Give a copy of the classifier's folder other fields."""
+    file = folder / "inference.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
 def probabilities(predictions: Iterable[Prediction]) -> Probabilities:
     return np.array([list(each.probabilities.values()) for each in predictions])
 
@@ -39,25 +45,20 @@ def test_predictions_are_those_of_the_training_tokens(predictor: Predictor, clas
     assert {tuple(each.probabilities) for each in predictions} == {LABELS}
 
 
-def test_padding_and_length_are_the_recipes(classifier_folder: Path, tmp_path: Path) -> None:
+def test_padding_length_and_pooling_are_those_of_the_folder(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "other")
-    recipe = json.loads((folder / "recipe.json").read_text())
-    recipe["encoding"]["max_length"] = 3
-    recipe["classifier"] |= {"padding": 7, "pooling": "padded_last"}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    change(folder, max_length=3, padding=7, pooling="padded_last")
     tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=3)
     expected = class_probabilities(load_classifier(folder), tokens, padding=7, max_length=3, device="cpu")
     assert np.array_equal(probabilities(Predictor.load(folder, device="cpu").predict(TEXTS)), expected)
 
 
 @pytest.mark.parametrize(("positive", "threshold"), [(None, 0.02), ("ham", 0.02), ("ham", 0.98)])
-def test_the_label_is_given_at_the_recipes_threshold(
+def test_the_label_is_given_at_the_folders_threshold(
     predictor: Predictor, classifier_folder: Path, tmp_path: Path, positive: str | None, threshold: float
 ) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "threshold")
-    recipe = json.loads((folder / "recipe.json").read_text())
-    recipe["evaluation"] = {"positive_label": positive, "threshold": threshold}
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    change(folder, positive_label=positive, threshold=threshold)
     predictions = list(Predictor.load(folder, device="cpu").predict(TEXTS))
     chosen, other = ("ham", LABELS[1]) if positive else (LABELS[1], "ham")
     assert {each.label for each in predictions} == {chosen if threshold < 0.5 else other}
@@ -66,8 +67,7 @@ def test_the_label_is_given_at_the_recipes_threshold(
 
 def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "junk")
-    recipe = json.loads((folder / "recipe.json").read_text())
-    (folder / "recipe.json").write_text(json.dumps({**recipe, "evaluation": {"positive_label": "junk"}}))
+    change(folder, positive_label="junk")
     with pytest.raises(LabelError, match="'junk', but the labels are ham"):
         Predictor.load(folder)
 
@@ -118,10 +118,8 @@ def test_positions_count_on_over_windows(predictor: Predictor, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("length", [None, "12"])
-def test_a_recipe_that_was_not_resolved_is_refused(classifier_folder: Path, tmp_path: Path, length: str | None) -> None:
+def test_a_length_that_is_no_number_is_refused(classifier_folder: Path, tmp_path: Path, length: str | None) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "unresolved")
-    recipe = json.loads((folder / "recipe.json").read_text())
-    recipe["encoding"]["max_length"] = length
-    (folder / "recipe.json").write_text(json.dumps(recipe))
-    with pytest.raises(WeightsError, match=rf"encoding.max_length = {length!r}: train the model again"):
+    change(folder, max_length=length)
+    with pytest.raises(WeightsError, match=rf"inference.json has max_length = {length!r}: train the model again"):
         Predictor.load(folder)

@@ -1,5 +1,4 @@
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,11 @@ from lib.errors import LabelError, MessagesError, RecipeError, WeightsError
 from lib.model.classifier import (
     Classifier,
     Pooling,
+    Usage,
     class_probabilities,
     freeze,
     load_classifier,
+    load_usage,
     new_classifier,
     save_classifier,
 )
@@ -203,10 +204,12 @@ def test_labels_and_vocabulary_are_checked() -> None:
         Classifier(new_gpt(GPTConfig(16, 8, 2, 1, 100), seed=0), ("a", "b"), pooling="mean")
 
 
-def save(folder: Path, model: Classifier, pooling: Pooling = "mean") -> Path:
+USAGE = Usage("gpt2", max_length=8, padding="batch", precision="float32")
+
+
+def save(folder: Path, model: Classifier) -> Path:
     folder.mkdir()
-    save_classifier(folder, model)
-    (folder / "recipe.json").write_text(json.dumps({"classifier": {"pooling": pooling, "trainable": "all"}}))
+    save_classifier(folder, model, USAGE)
     return folder
 
 
@@ -214,6 +217,7 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     model = classifier("mean", labels=("härlig", "spam 💥"))
     again = load_classifier(save(tmp_path / "saved", model))
     assert (again.labels, again.pooling, again.training) == (("härlig", "spam 💥"), "mean", False)
+    assert load_usage(tmp_path / "saved") == USAGE
     tokens, lengths = torch.tensor([[1, 2, 3]]), torch.tensor([2])
     assert torch.equal(again(tokens, lengths), model(tokens, lengths))
 
@@ -222,7 +226,7 @@ def test_saved_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     model = classifier()
     first, second = save(tmp_path / "one", model), save(tmp_path / "two", copy.deepcopy(model))
     names = sorted(file.name for file in first.iterdir())
-    assert names == ["config.json", "labels.json", "model.safetensors", "recipe.json"]
+    assert names == ["config.json", "inference.json", "labels.json", "model.safetensors"]
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
 
 
@@ -236,9 +240,11 @@ def test_saved_tensors_have_no_copy_of_the_output_matrix(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("recipe.json", None, r"recipe\.json does not exist"),
-        ("recipe.json", "{", r"recipe\.json is not JSON"),
-        ("recipe.json", "{}", r"classifier\.pooling = None"),
+        ("inference.json", None, r"inference\.json does not exist"),
+        ("inference.json", "{", r"inference\.json is not JSON"),
+        ("inference.json", "{}", r"inference\.json has pooling = None"),
+        ("inference.json", '{"pooling": "first", "cut": 0}', r"inference\.json has pooling = 'first'"),
+        ("inference.json", '{"pooling": "mean"}', r"inference\.json has cut = None"),
         ("labels.json", "{}", r"labels\.json must contain a JSON list"),
         ("labels.json", '["one", "two"]', r"head\.weight has the shape \[3, 8\], not \[2, 8\]"),
         ("model.safetensors", "rubbish", "is damaged"),

@@ -44,7 +44,7 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged) 
     assert logged.files() == {
         "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "follower.py",
         "input_example.json", "serving_input_example.json",
-        *(f"artifacts/follower/{name}" for name in ("model.safetensors", "config.json", "prompt.json", "recipe.json")),
+        *(f"artifacts/follower/{name}" for name in ("model.safetensors", "config.json", "inference.json")),
     }  # fmt: skip
     code = logged.code()
     assert {"inference/answerer.py", "model/gpt2/generation.py", "text/prompts.py", "text/assets/gpt2.tiktoken"} <= code

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lib.model.weights.saved import INFERENCE
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact
@@ -22,6 +23,7 @@ def finetuned(tmp_path: Path) -> Artifact:
     for name in FOLLOWER_FILES:
         (folder / name).write_text(name)
     (folder / "recipe.json").write_text(json.dumps({"encoding": {"max_length": 77}}))
+    (folder / INFERENCE).write_text(json.dumps({"encoding": "gpt2", "precision": "float32"}))
     return Artifact(step="finetune_instructions", key="a" * 32, digest="b" * 64, folder=folder)
 
 
@@ -34,9 +36,11 @@ def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
 def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetuned: Artifact, tmp_path: Path) -> None:
     made = candidate(finetuned, registry__name="mine")
     folder = made.collect(tmp_path / "served")
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FOLLOWER_FILES, "recipe.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FOLLOWER_FILES, INFERENCE, "recipe.json"])
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["encoding"]["max_length"] == 77
+    use = json.loads((folder / INFERENCE).read_text())
+    assert use == {"encoding": "gpt2", "precision": "float32", "respond": recipe["respond"]}
     assert recipe["registry"]["name"] == made.name == "mine"
     assert (made.kind.tag, made.description) == ("instructions", "what it is")
 
@@ -46,10 +50,9 @@ def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetune
     [
         ({"respond__temperature": 0.7}, True),
         ({"respond__max_new_tokens": 9}, True),
-        ({"training__precision": "bfloat16"}, True),
         ({"registry__name": "mine"}, False),
         ({"judge__anchors": 3}, False),
-        ({"training__epochs": 9}, False),  # what that changes is in the digest
+        ({"training__epochs": 9}, False),  # what that changes is in the digest, as is the precision
     ],
 )
 def test_another_answer_is_another_version(finetuned: Artifact, override: dict[str, Any], another: bool) -> None:

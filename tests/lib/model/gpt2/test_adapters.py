@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.model.classifier import Classifier, Pooling, freeze, load_classifier, new_classifier, save_classifier
+from lib.model.classifier import Classifier, Pooling, Usage, freeze, load_classifier, new_classifier, save_classifier
 from lib.model.gpt2.adapters import add_adapters, merge_adapters
 from lib.model.gpt2.freezing import adapters
 from lib.model.gpt2.gpt import new_gpt
@@ -81,14 +81,11 @@ def test_merged_is_unmerged_within_a_hundred_thousandth(pooling: Pooling) -> Non
 
 
 def test_what_is_saved_is_an_ordinary_classifier(tmp_path: Path) -> None:
-    model = classifier()
+    model, usage = classifier(), Usage("gpt2", max_length=8, padding="batch", precision="float32")
     with pytest.raises(ValueError, match="merge them"):
-        save_classifier(tmp_path, model)
+        save_classifier(tmp_path, model, usage)
     merge_adapters(model.backbone)
-    save_classifier(tmp_path, model)
-    (tmp_path / "recipe.json").write_text(
-        '{"classifier": {"pooling": "last_token", "trainable": "lora"}, "lora": {"blocks": 2}}'
-    )
+    save_classifier(tmp_path, model, usage)
     loaded = load_classifier(tmp_path)
     assert loaded.cut == 1
     assert torch.equal(loaded(TOKENS, LENGTHS), model(TOKENS, LENGTHS))

@@ -15,13 +15,12 @@ import pytest
 
 from flows.terminal.published import BookLog
 from lib.data.tables import ENTRIES, load_table
-from lib.inference.answerer import write_answers
+from lib.inference.answerer import Answerer, Writing
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import load_gpt
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
-from lib.text.encoding import load_encoding
 from lib.text.prompts import named_style
 from lib.training.instruct.batches import load_splits
 from lib.training.instruct.finetune import finetune_instructions
@@ -83,12 +82,7 @@ def test_book_prints_and_answers_what_the_published_script_does(
     assert [line for line in lines if line.startswith("Ep ")] == PUBLISHED["printed"]
 
     asked = load_table(made["split"].file("test.parquet"), ENTRIES).head(len(PUBLISHED["answers"]))
-    written = write_answers(
-        gpt,
-        named_style(recipe.prompt.style),
-        load_encoding(),
-        list(zip(asked["instruction"], asked["input"], strict=True)),
-        max_new_tokens=32,
-        batch_size=recipe.respond.batch_size,
-    )
+    writing = Writing(max_new_tokens=32, batch_size=recipe.respond.batch_size)
+    answerer = Answerer(gpt, named_style(recipe.prompt.style), "gpt2", "float32", writing)
+    written = answerer.write(list(zip(asked["instruction"], asked["input"], strict=True)))
     assert [answer.response for answer in written] == PUBLISHED["answers"]
