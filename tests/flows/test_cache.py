@@ -189,8 +189,9 @@ def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> No
         wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
         os.kill(victim.pid, signal.SIGSTOP)  # it must not finish before the other one waits for it
         waiting = home.start(*long)
-        assert waiting.stderr is not None
-        wait_until(lambda: "waiting for it" in waiting.stderr.readline(), seconds=60, what="the second run's wait")
+        said = waiting.stderr
+        assert said is not None
+        wait_until(lambda: "waiting for it" in said.readline(), seconds=60, what="the second run's wait")
     finally:
         os.kill(victim.pid, signal.SIGKILL)
         victim.wait()

@@ -171,6 +171,7 @@ def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructi
     assert {"test_loss", "test_perplexity", "exact_match", "chrf", "stopped", "judge_mean"} <= set(run.data.metrics)
     assert run.data.params["prompt.style"] == "phi3"
     assert {f"artifact.{step}" for step in STEPS} <= set(run.data.tags)
+    assert run.inputs is not None
     assert [dataset.dataset.name for dataset in run.inputs.dataset_inputs] == [
         f"file-{name}" for name in ("train", "validation", "test")
     ]
@@ -278,9 +279,9 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     run = home.mlflow_run(result)
     assert run.data.metrics["judge_mean"] == 70
     assert run.data.tags["finetune.judge"] == "llama3"
-    other = home.call("--judge.seed=7", "--judge.model=gemma", *judged_by(server), command=["judge"])
-    assert other.returncode == 2
-    assert "no run with these answers that waits for scores by gemma" in other.stderr
+    refused = home.call("--judge.seed=7", "--judge.model=gemma", *judged_by(server), command=["judge"])
+    assert refused.returncode == 2
+    assert "no run with these answers that waits for scores by gemma" in refused.stderr
     assert run.data.tags["finetune.judge.anchors"].startswith("broken")  # the same score for everything
 
 
@@ -355,7 +356,8 @@ def test_kill_9_while_training_ends_with_the_same_bytes(
     result = json.loads(done.stdout.splitlines()[-1])
 
     def digest(result: Any) -> str:
-        return next(step["artifact"]["digest"] for step in result["steps"] if step["step"] == "finetune_instructions")
+        (trained,) = [step for step in result["steps"] if step["step"] == "finetune_instructions"]
+        return str(trained["artifact"]["digest"])
 
     assert digest(result) == digest(expected)
     assert "went on from a checkpoint after" in done.stderr

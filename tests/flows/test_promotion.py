@@ -182,7 +182,7 @@ def test_what_cannot_be_compared_stays_challenger_and_says_why(published: Mlflow
         "its labels are ham, junk, those of the frozen test set ham, spam: other labels need another registry.name"
     )
 
-    model = published.get_logged_model(first.model_id)
+    model = published.get_logged_model(str(first.model_id))
     for weights in Path(model.artifact_location.removeprefix("file://")).rglob("model.safetensors"):
         weights.write_bytes(b"damaged")
     told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "ham", bias=ALWAYS_HAM)))

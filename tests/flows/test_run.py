@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.support.e2e import STEPS, Home, copy_of, ran
+from tests.support.e2e import STEPS, Home, copy_of, experiment_id, ran
 from tests.support.http_server import HttpServer, Reply
 
 pytestmark = pytest.mark.e2e
@@ -58,8 +58,7 @@ def tracking(home: Home) -> MlflowClient:
 
 def runs(home: Home) -> list[Run]:
     client = tracking(home)
-    experiment = client.get_experiment_by_name("finetune-classifier")
-    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"]))
+    return list(client.search_runs([experiment_id(client, "finetune-classifier")], order_by=["attributes.start_time"]))
 
 
 def test_the_store_holds_exactly_these_files(finished: tuple[Home, Any]) -> None:
@@ -127,6 +126,7 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
         points = client.get_metric_history(run.info.run_id, f"{split}_accuracy")
         assert [point.value for point in points if point.step == 0] == [history[f"{split}_accuracy"].iloc[0]]
     assert {"test_f1", "test_mcc", "test_roc_auc", "test_log_loss", "baseline_test_accuracy"} <= set(run.data.metrics)
+    assert run.inputs is not None
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json", "sanity.txt"} <= logged_files
@@ -163,9 +163,10 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(retrained: t
     assert result["registered"]["aliases"] == ["challenger"]
     aliases = tracking(home).get_registered_model("e2e").aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "challenger": "2"}
-    assert tracking(home).get_registered_model("e2e").description.startswith("Classifies texts as ham or spam.")
+    description = str(tracking(home).get_registered_model("e2e").description)
+    assert description.startswith("Classifies texts as ham or spam.")
     version = tracking(home).get_model_version("e2e", "2")
-    assert version.description.startswith(
+    assert str(version.description).startswith(
         f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
     )
 

@@ -21,7 +21,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.serving.classifier import log_classifier
-from tests.support.e2e import PROJECT, Home, copy_of, wait_until
+from tests.support.e2e import PROJECT, Home, copy_of, experiment_id, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -43,8 +43,7 @@ def score(home: Home, *arguments: str) -> Any:
 
 def scoring_runs(home: Home) -> list[Run]:
     client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("score-messages")
-    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"]))
+    return list(client.search_runs([experiment_id(client, "score-messages")], order_by=["attributes.start_time"]))
 
 
 def drift_events(home: Home, flow_run: str) -> list[Any]:
@@ -143,7 +142,7 @@ def test_a_version_without_a_profile_is_scored_and_says_that_drift_is_not_measur
     copied: Home, published: MlflowClient, tmp_path: Path
 ) -> None:
     (trained,) = copied.artifacts()["finetune"]
-    (run,) = published.search_runs([published.get_experiment_by_name("finetune-classifier").experiment_id])
+    (run,) = published.search_runs([experiment_id(published, "finetune-classifier")])
     model = log_classifier(trained, run_id=run.info.run_id, tracking_uri=published.tracking_uri)
     published.create_registered_model("old")
     version = published.create_model_version("old", source=model.model_uri, run_id=run.info.run_id)

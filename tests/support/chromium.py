@@ -93,7 +93,8 @@ class Browser:
 
     def hosts(self) -> set[str]:
         """The hosts that pages have asked for something since the last call."""
-        entries = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        log: list[dict[str, Any]] = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
+        entries = [json.loads(entry["message"])["message"] for entry in log]
         urls = [
             entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"
         ]

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import httpx
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = [
@@ -190,6 +193,13 @@ def copy_of(home: Home, folder: Path) -> Home:
     """A copy of a home and all that is in it, at `folder`."""
     shutil.copytree(home.folder, folder)
     return replace(home, folder=folder)
+
+
+def experiment_id(tracking: MlflowClient, name: str) -> str:
+    """The id of MLflow's experiment of that name, which must be there."""
+    found = tracking.get_experiment_by_name(name)
+    assert found is not None, f"MLflow has no experiment {name}"
+    return str(found.experiment_id)
 
 
 def ran(result: Any) -> list[str]:

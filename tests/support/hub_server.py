@@ -89,7 +89,10 @@ class HubServer(HttpServer):
         if request.path in self._replies:
             return told
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
-        return told if found is None else self._resolve(*found.groups(), token=request.headers.get("authorization"))
+        if found is None:
+            return told
+        name, revision, file = found.groups()
+        return self._resolve(name, revision, file, token=request.headers.get("authorization"))
 
     def _resolve(self, name: str, revision: str, file: str, token: str | None) -> Reply:
         if token not in (None, f"Bearer {TOKEN}"):

@@ -22,7 +22,7 @@ from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
 from tasks.registry.promote import Verdict, promote
 from tasks.registry.register import Registered, publishing, register
-from tests.support.e2e import PROJECT, QUICK
+from tests.support.e2e import PROJECT, QUICK, experiment_id
 from tests.support.recipes import load_recipe
 
 EXPERIMENT = "finetune-classifier"
@@ -39,8 +39,7 @@ def recipe(name: str, **overrides: Any) -> ClassifyRecipe:
 
 def run_of(tracking: MlflowClient) -> str:
     """The finished run's id."""
-    experiment = tracking.get_experiment_by_name(EXPERIMENT)
-    (run,) = tracking.search_runs([experiment.experiment_id])
+    (run,) = tracking.search_runs([experiment_id(tracking, EXPERIMENT)])
     return str(run.info.run_id)
 
 

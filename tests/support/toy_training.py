@@ -13,7 +13,7 @@ from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import Listener
-from lib.recipes.classify import Lora
+from lib.recipes.sections import Lora
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.settings import Settings
@@ -52,7 +52,13 @@ def classifier(
 
 def settings(**fields: Any) -> Settings:
     """Three short epochs on the CPU."""
-    defaults = {"epochs": 3, "learning_rate": 5e-3, "evaluate_every": 5, "evaluate_batches": 3, "device": "cpu"}
+    defaults: dict[str, Any] = {
+        "epochs": 3,
+        "learning_rate": 5e-3,
+        "evaluate_every": 5,
+        "evaluate_batches": 3,
+        "device": "cpu",
+    }
     return Settings(**(defaults | fields))
 
 

@@ -17,6 +17,7 @@ from flows.run.result import LISTENER
 from flows.terminal import command_line
 from flows.terminal.command_line import main
 from flows.terminal.published import BookLog, comparison, replay
+from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact, Store, key_of
@@ -133,7 +134,7 @@ def test_a_training_that_was_done_earlier_prints_the_same_lines() -> None:
     log.on_figures("after", FIGURES["after"])
     log.end()
     again: list[str] = []
-    replay(trained(), BookLog(again.append, 50))
+    replay(trained(), BookLog(again.append, 50).listener)
     assert live == again == LINES
 
 
@@ -150,7 +151,7 @@ def test_a_training_on_instructions_has_an_answer_after_each_epoch() -> None:
     again: list[str] = []
     log = BookLog(again.append, 5)
     facts = {"published": {"before": BEFORE}, "samples": SAMPLES}
-    replay(made("finetune_instructions", facts, instruct_rows()), log)
+    replay(made("finetune_instructions", facts, instruct_rows()), log.listener)
     log.end()
     assert live == again == INSTRUCT_LINES
 
@@ -260,7 +261,7 @@ def test_instructions_have_published_figures_of_their_own() -> None:
     """Losses of two splits, and what the judge said."""
 
     def recipe(overrides: dict[str, str]) -> InstructRecipe:
-        return load_recipe("book", overrides, folder="instruct", model=InstructRecipe)
+        return reading.load_recipe("book", overrides, folder="instruct", model=InstructRecipe)
 
     published = {
         "published.weights": "[abc]",

@@ -22,6 +22,7 @@ from flows.classify import PROGRAM
 from flows.terminal.command_line import main
 from flows.terminal.program import Program
 from lib.errors import FinetuneError, ServiceError, SourceError
+from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
@@ -31,7 +32,7 @@ from tests.support.http_server import HttpServer, Reply
 from tests.support.recipes import load_recipe
 
 PROJECT = Path(__file__).resolve().parents[3]
-RESULT = {
+RESULT: dict[str, Any] = {
     "recipe": "quickstart",
     "flow_run": "1",
     "mlflow_run": "2",
@@ -282,12 +283,19 @@ INSTRUCT = replace(instruct.PROGRAM, flow=never, steps=never)
 
 def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
     recipes: list[InstructRecipe] = []
-    program = replace(INSTRUCT, flow=lambda recipe: recipes.append(recipe) or RESULT)
+
+    def run(recipe: InstructRecipe) -> dict[str, Any]:
+        recipes.append(recipe)
+        return RESULT
+
+    program = replace(INSTRUCT, flow=run)
     assert main(["--json"], program) == 0
     assert main(["--json", "--recipe", "book", "--judge.provider", "off", "--prompt.style=phi3"], program) == 0
     assert recipes == [
-        load_recipe("quickstart", folder="instruct", model=InstructRecipe),
-        load_recipe("book", {"judge.provider": "off", "prompt.style": "phi3"}, folder="instruct", model=InstructRecipe),
+        reading.load_recipe("quickstart", folder="instruct", model=InstructRecipe),
+        reading.load_recipe(
+            "book", {"judge.provider": "off", "prompt.style": "phi3"}, folder="instruct", model=InstructRecipe
+        ),
     ]
 
 
@@ -322,7 +330,7 @@ def test_a_command_gets_the_arguments_behind_its_name_and_gives_the_status() -> 
 
 @pytest.mark.parametrize("program", [IDLE, INSTRUCT], ids=lambda program: program.folder)
 def test_help_describes_the_flow_its_fields_and_its_commands(
-    program: Program[Any], capsys: pytest.CaptureFixture[str]
+    program: Program[ClassifyRecipe] | Program[InstructRecipe], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = " ".join(help_of(capsys, "--help", program=program).split())
     assert text.startswith(f"usage: python -m {program.module} [--recipe NAME]")

@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.classify import PROGRAM
 from flows.terminal import command_line
 from flows.terminal.display import where_to_look
-from tests.support.e2e import PROJECT, Home, wait_until
+from tests.support.e2e import PROJECT, Home, experiment_id, wait_until
 
 
 @pytest.mark.e2e
@@ -47,8 +47,8 @@ def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:
     """The exit status of a run whose three streams are a terminal, and all that the terminal got."""
     ours, theirs = pty.openpty()
     environment = {**home.env(), "TERM": "xterm"}
-    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    process = subprocess.Popen(home.command(*arguments), cwd=home.project, env=environment, **streams)
+    command = home.command(*arguments)
+    process = subprocess.Popen(command, cwd=home.project, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     with suppress(OSError):  # which is how a terminal ends once nobody has its other side open
@@ -82,8 +82,9 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home
             os.killpg(run.pid, signal.SIGKILL)
     assert (run.returncode, out, err) == (130, "", "interrupted: the next run goes on from what is in the store\n")
     client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("finetune-classifier").experiment_id
-    newest, _ = client.search_runs([experiment], order_by=["attributes.start_time DESC"])
+    newest, _ = client.search_runs(
+        [experiment_id(client, "finetune-classifier")], order_by=["attributes.start_time DESC"]
+    )
     assert newest.info.status == "KILLED"
 
 

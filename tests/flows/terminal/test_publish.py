@@ -9,14 +9,14 @@ from mlflow.exceptions import MlflowException
 from tasks.registry import promote as promoting
 from tasks.registry.champions import CHAMPIONS_TAG
 from tasks.registry.frozen import FROZEN_TAG
+from tests.support.e2e import experiment_id
 from tests.support.publishing import EXPERIMENT, artifacts, publish, recipe, run_of
 
 pytestmark = pytest.mark.e2e
 
 
 def logged_models(tracking: MlflowClient) -> int:
-    experiment = tracking.get_experiment_by_name(EXPERIMENT).experiment_id
-    return len(tracking.search_logged_models([experiment]))
+    return len(tracking.search_logged_models([experiment_id(tracking, EXPERIMENT)]))
 
 
 def test_a_failed_promotion_leaves_no_version_and_no_model(published: MlflowClient) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.model.gpt2.sizes import SIZES
-from lib.recipes.classify import ClassifyRecipe, Model, Training
+from lib.recipes.classify import ClassifyRecipe, Training
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import PRESETS, InstructRecipe, InstructTraining
 from lib.recipes.mistakes import unknown_field
 from lib.recipes.reading import RECIPES, build_recipe, load_recipe
-from lib.recipes.sections import Optimisation
+from lib.recipes.sections import Model, Optimisation
 
 BUNDLED = ["book", "gpt2-medium", "gpt2-small", "quickstart"]
 PUBLISHED = {"data": {"source": "published"}}

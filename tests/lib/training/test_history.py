@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ ROWS = [
 ]
 
 
-def test_a_table_has_the_documented_columns_and_types():
+def test_a_table_has_the_documented_columns_and_types() -> None:
     table = history_table(ROWS)
     assert list(table.columns) == [
         "step",
@@ -41,13 +42,13 @@ def test_a_table_has_the_documented_columns_and_types():
     assert math.isnan(table.train_loss[1])
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     table = history_table(ROWS)
     write_history(table, tmp_path / "history.parquet")
     pd.testing.assert_frame_equal(read_history(tmp_path / "history.parquet"), table)
 
 
-def test_files_are_the_same_bytes_and_what_was_not_measured_is_null(tmp_path):
+def test_files_are_the_same_bytes_and_what_was_not_measured_is_null(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_history(history_table(ROWS), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -56,14 +57,14 @@ def test_files_are_the_same_bytes_and_what_was_not_measured_is_null(tmp_path):
     assert stored["train_loss"].to_pylist() == [0.7, None]
 
 
-def test_no_rows_make_an_empty_table():
+def test_no_rows_make_an_empty_table() -> None:
     table = history_table([])
     assert len(table) == 0
     assert str(table.dtypes["step"]) == "int64"
 
 
-def test_what_is_told_again_comes_in_the_order_in_which_it_happened():
-    heard = []
+def test_what_is_told_again_comes_in_the_order_in_which_it_happened() -> None:
+    heard: list[object] = []
     rows = [{"step": 0, "epoch": 0.5}, {"step": 1, "epoch": 1.0}, {"step": 2, "epoch": 1.5}]
     listener = Listener(on_row=lambda row: heard.append(row["step"]), on_sample=lambda *told: heard.append(told))
     retell(rows, ["one", "two"], listener)

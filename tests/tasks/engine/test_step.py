@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 import os
 import shutil
 import socket
@@ -110,7 +111,7 @@ def do(made: Step) -> Artifact:
 
 
 def test_a_step_that_reads_an_undeclared_field_leaves_no_artifact(home: Path) -> None:
-    def compute(work: Work) -> None:
+    def compute(work: Work[ClassifyRecipe]) -> None:
         (work.folder / "epochs").write_text(str(work.recipe.training.epochs))
 
     with pytest.raises(UndeclaredFieldError, match="step own reads training: "):
@@ -119,7 +120,7 @@ def test_a_step_that_reads_an_undeclared_field_leaves_no_artifact(home: Path) ->
 
 
 def test_a_step_can_read_what_it_keeps_out_of_its_key(home: Path) -> None:
-    def compute(work: Work) -> None:
+    def compute(work: Work[ClassifyRecipe]) -> None:
         (work.folder / "checkpoints").write_text(str(work.recipe.training.checkpoint_every))
 
     artifact = do(own_step(compute, unkeyed=["training.checkpoint_every"]))
@@ -128,7 +129,7 @@ def test_a_step_can_read_what_it_keeps_out_of_its_key(home: Path) -> None:
 
 
 def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Path) -> None:
-    def compute(work: Work) -> None:
+    def compute(work: Work[ClassifyRecipe]) -> None:
         (work.folder / "data").write_text("by the old code")
 
     made = own_step(compute)
@@ -403,7 +404,12 @@ def test_one_thread_at_a_time_is_inside(locks: StoreLocks) -> None:
 def test_a_thread_that_waits_gets_the_lock_when_it_is_free(locks: StoreLocks, caplog: pytest.LogCaptureFixture) -> None:
     assert locks.acquire_lock(KEY, "a")
     said = threading.Event()
-    caplog.handler.addFilter(lambda record: said.set() or True)
+
+    def hear(record: logging.LogRecord) -> bool:
+        said.set()
+        return True
+
+    caplog.handler.addFilter(hear)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(locks.acquire_lock, KEY, "b")
         assert said.wait(30), "who waits says so"

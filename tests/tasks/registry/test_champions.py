@@ -34,8 +34,9 @@ def test_a_rollback_goes_back_along_the_line(reigns: tuple[str, ...], line: list
 
 
 def test_a_champion_that_was_set_elsewhere_is_in_the_record() -> None:
-    tags = [RegisteredModelTag(CHAMPIONS_TAG, as_tag(record("1", "2")))]
-    model = RegisteredModel("name", tags=tags, aliases=[RegisteredModelAlias("champion", 7)])
+    tag = RegisteredModelTag(CHAMPIONS_TAG, as_tag(record("1", "2")))  # type: ignore[no-untyped-call]
+    alias = RegisteredModelAlias("champion", 7)  # type: ignore[no-untyped-call]
+    model = RegisteredModel("name", tags=[tag], aliases=[alias])
     assert [(reign.version, reign.since, reign.why) for reign in record_of(model)][2:] == [("7", None, "set elsewhere")]
     assert record_of(RegisteredModel("name")) == []
 

@@ -112,7 +112,7 @@ def test_a_copied_version_is_what_it_was_copied_from(tracking: MlflowClient) -> 
 
 def test_a_logged_model_that_was_deleted_tells_nothing(tracking: MlflowClient) -> None:
     register(tracking, "spam", logged_as=CLASSIFIER.logged_as)
-    tracking.delete_logged_model(tracking.get_model_version("spam", "1").source.removeprefix("models:/"))
+    tracking.delete_logged_model(str(tracking.get_model_version("spam", "1").source).removeprefix("models:/"))
     assert "no classifier with a champion" in refusal(tracking, CLASSIFIER)
 
 

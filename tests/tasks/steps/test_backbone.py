@@ -48,7 +48,7 @@ def made(chosen: ClassifyRecipe) -> Path:
     return backbone._run(Run(chosen), backbone.ingredients(chosen, {}), {}).folder
 
 
-def test_weights_from_a_hub_become_an_artifact_under_their_commit(hub, files):
+def test_weights_from_a_hub_become_an_artifact_under_their_commit(hub: HubServer, files: dict[str, bytes]) -> None:
     old = hub.add("owner/name", files, revision="v1")
     new = hub.add("owner/name", files | {"README.md": b""})
     for revision, commit in ((None, new), ("main", new), ("v1", old), (old, old)):
@@ -59,7 +59,9 @@ def test_weights_from_a_hub_become_an_artifact_under_their_commit(hub, files):
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
 
 
-def test_after_a_run_the_cache_answers_without_a_network(hub, files, monkeypatch):
+def test_after_a_run_the_cache_answers_without_a_network(
+    hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.add("owner/name", files)
     chosen = recipe("owner/name")
     before = backbone.ingredients(chosen, {})
@@ -71,7 +73,9 @@ def test_after_a_run_the_cache_answers_without_a_network(hub, files, monkeypatch
     assert backbone.ingredients(chosen, {}) == before
 
 
-def test_the_same_weights_have_the_same_key_wherever_they_lie(hub, files, tmp_path):
+def test_the_same_weights_have_the_same_key_wherever_they_lie(
+    hub: HubServer, files: dict[str, bytes], tmp_path: Path
+) -> None:
     keys = []
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
@@ -82,10 +86,10 @@ def test_the_same_weights_have_the_same_key_wherever_they_lie(hub, files, tmp_pa
     assert str(tmp_path) not in str(keys)
 
 
-def test_openais_checkpoint_becomes_an_artifact(hub):
+def test_openais_checkpoint_becomes_an_artifact(hub: HubServer) -> None:
     assert read_config(made(recipe(f"{CHECKPOINT}"))).emb_dim == 12
 
 
-def test_a_network_in_trouble_is_tried_again_as_with_the_data():
+def test_a_network_in_trouble_is_tried_again_as_with_the_data() -> None:
     for option in ("retries", "retry_delay_seconds", "retry_condition_fn"):
         assert backbone.task_options[option] == download.task_options[option]

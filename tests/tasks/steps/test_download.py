@@ -34,7 +34,7 @@ def fetched(folder: Path, **data: Any) -> tuple[Any, Artifact]:
     return ingredients["identity"], Artifact(step="download", key="k", digest="d", folder=folder)
 
 
-def work(step: Step, recipe: Any, folder: Path) -> Work:
+def work(step: Step, recipe: Any, folder: Path) -> Work[Any]:
     scratch = folder.with_name(f"{folder.name}-scratch")
     fields: Any = DeclaredFields(recipe, [*step.reads, *step.unkeyed], step.name)
     return Work(fields, {}, folder, scratch, logging.getLogger("test"), silent, tracking_run="")

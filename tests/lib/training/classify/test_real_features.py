@@ -25,13 +25,14 @@ SHAPE = GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=3)
 
 
 @pytest.mark.data
-def test_features_change_no_verdict(real_data: Path, tmp_path: Path):
+def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(real_data / "sms+spam+collection.zip") as archive:
         file = Path(archive.extract("SMSSpamCollection", tmp_path))
     messages = read_messages(file, format="tsv", text_column=1, label_column=0, quoting="csv", empty_text="error")
     balanced = balance_messages(messages, method="undersample", seed=123).balanced
-    plain = {"seed": 123, "stratify": False, "group_duplicates": False}
-    tables = split_messages(balanced, train=0.7, validation=0.1, test=0.2, **plain).tables()
+    tables = split_messages(
+        balanced, train=0.7, validation=0.1, test=0.2, seed=123, stratify=False, group_duplicates=False
+    ).tables()
     tokens = tokenize_splits(
         tables, labels=LABELS, encoding=load_encoding(), max_length=None, context_length=256
     ).tokens

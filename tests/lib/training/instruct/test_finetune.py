@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from lib.model.gpt2.freezing import adapters, freeze_gpt
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import Listener
-from lib.recipes.classify import Lora
+from lib.recipes.sections import Lora
 from lib.training.instruct import next_token
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 from lib.training.instruct.finetune import finetune_instructions
@@ -57,7 +56,13 @@ def gpt(trainable: Any = "all", *, dropout: float = 0.0, lora: Lora | None = Non
 
 
 def settings(**fields: Any) -> Settings:
-    defaults = {"epochs": 3, "learning_rate": 5e-3, "evaluate_every": 4, "evaluate_batches": 2, "device": "cpu"}
+    defaults: dict[str, Any] = {
+        "epochs": 3,
+        "learning_rate": 5e-3,
+        "evaluate_every": 4,
+        "evaluate_batches": 2,
+        "device": "cpu",
+    }
     return Settings(**(defaults | fields))
 
 
@@ -89,7 +94,8 @@ def test_a_batch_in_which_nothing_counts_has_no_loss() -> None:
     split = EncodedEntries([[1, 2, 3]], [9], max_length=3, mask_instruction=True)
     loss, _ = TextEntries(split).loss(NextToken(gpt()), [0])
     assert loss.item() == 0
-    loss.backward()  # a GPT that waits for gradients gets zeros
+    # A GPT that waits for gradients gets zeros.
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def test_measuring_leaves_dropout_out_and_the_mode_as_it_was() -> None:
@@ -249,7 +255,7 @@ class KilledError(Exception):
 
 def test_a_killed_training_ends_with_the_same_bytes_rows_and_samples(tmp_path: Path) -> None:
     """Killed in its third epoch, with dropout, accumulation and the best weights kept."""
-    fields = {"checkpoint_every": 2, "gradient_accumulation": 2, "keep": "best", "patience": 3}
+    fields: dict[str, Any] = {"checkpoint_every": 2, "gradient_accumulation": 2, "keep": "best", "patience": 3}
 
     def sample(model: GPT) -> str:
         return f"{model.final_norm.weight.sum().item():.6f}"
@@ -258,8 +264,10 @@ def test_a_killed_training_ends_with_the_same_bytes_rows_and_samples(tmp_path: P
         if done == 17:
             raise KilledError
 
+    def run(model: GPT, scratch: Path, **listener: Listener) -> Trained:
+        return train(model, scratch, sample=sample, **fields, **listener)
+
     whole, killed, resumed = (gpt(dropout=0.1) for _ in range(3))
-    run = partial(train, sample=sample, **fields)
     expected = run(whole, tmp_path / "whole")
     with pytest.raises(KilledError):
         run(killed, tmp_path / "parts", listener=Listener(progress=stop))

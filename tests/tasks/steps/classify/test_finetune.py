@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,12 +21,12 @@ from tests.support.recipes import build_recipe
 
 def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -> None:
     values = {"data": {"source": "sample"}, "evaluation": {"positive_label": "junk"}}
-    fields = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
+    fields: Any = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
     tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
     save_table(tokens, tmp_path / "train.parquet", TOKENS, labels=["ham", "spam"])
     tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
     backbone = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
-    work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")  # type: ignore[arg-type]
+    work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
     with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
         finetune.compute(work, backbone=backbone, tokenize=tokenize, features=backbone)
 
