@@ -17,9 +17,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.states import Completed
 
-from flows import classify, instruct, score
+from flows import score
 from flows.run.form import Overrides, dotted, overrides_of, recipe_name
 from flows.run.names import named_now
+from flows.run.recorded import perform
+from flows.use_cases.classify import CLASSIFY
+from flows.use_cases.instruct import INSTRUCT
 from lib.errors import (
     ArchiveError,
     ChecksumError,
@@ -89,8 +92,8 @@ def _by_recipe(resolve: Callable[..., ClassifyRecipe | InstructRecipe]) -> Calla
 
 
 @flow(
-    name=classify.NAME,
-    description=classify.finetune_classifier.description,
+    name=CLASSIFY.flow,
+    description=CLASSIFY.description,
     flow_run_name=_by_recipe(_classify_recipe),
     log_prints=False,
 )
@@ -105,12 +108,12 @@ def finetune_classifier(
         overrides: fields that this run has otherwise; what is left out stays as the recipe says
     """
     with retried_if_that_can_help():
-        return classify.finetune_classifier.fn(_classify_recipe(recipe, overrides))
+        return perform(CLASSIFY, _classify_recipe(recipe, overrides))
 
 
 @flow(
-    name=instruct.NAME,
-    description=instruct.finetune_instructions.description,
+    name=INSTRUCT.flow,
+    description=INSTRUCT.description,
     flow_run_name=_by_recipe(_instruct_recipe),
     log_prints=False,
 )
@@ -125,7 +128,7 @@ def finetune_instructions(
         overrides: fields that this run has otherwise; what is left out stays as the recipe says
     """
     with retried_if_that_can_help():
-        return instruct.finetune_instructions.fn(_instruct_recipe(recipe, overrides))
+        return perform(INSTRUCT, _instruct_recipe(recipe, overrides))
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from rich.table import Table
 from flows.run.names import link_tags, named_now
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.result import PROGRESS
-from flows.terminal.command_line import describe, exit_status_of, keep_errors_off_the_terminal
+from flows.terminal.command_line import describe
 from flows.terminal.display import progress_bars, where_to_look
+from flows.terminal.exits import exit_status_of
 from flows.terminal.program import Parser
+from flows.terminal.runs import keep_errors_off_the_terminal
 from lib.errors import RecipeError
 from lib.recipes.fields import recipe_fields
 from lib.recipes.mistakes import unknown_field

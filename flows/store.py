@@ -21,10 +21,9 @@ from rich.table import Table
 
 from lib.errors import FinetuneError, StoreError
 from lib.store.artifacts import Store
-from lib.store.housekeeping import Damage, Entry, Pruned, list_artifacts, prune, verify
+from lib.store.housekeeping import Damage, Entry, Pruned, Reference, list_artifacts, prune, verify
 from tasks.environment import store_folder, unusable_home_is_clear
 
-FINAL_STEPS = ("evaluate",)  # what runs are made for: what none of these was made from is unreferenced
 EXIT_DAMAGED = 1
 EXIT_USER_ERROR = 2
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parsers["prune"].add_argument
     add("--older-than", type=_age, metavar="AGE", help="only what was made longer ago: 12h, 30d, 8w")
     add("--to-size", type=_size, metavar="SIZE", help="oldest first, until the store is no larger: 500MB, 5GB, 2GiB")
-    add("--unreferenced", action="store_true", help="only what no evaluation was made from")
+    add("--unreferenced", action="store_true", help="only what no final artifact and no run in MLflow was made from")
     add("--damaged", action="store_true", help="only what is damaged; reads every file")
     add("--dry-run", action="store_true", help="remove nothing; say what would go")
     return parser
@@ -95,7 +94,7 @@ def _size(text: str) -> int:
 
 
 def _list(store: Store, as_json: bool) -> int:
-    entries = list_artifacts(store, FINAL_STEPS)
+    entries = list_artifacts(store, *_needed())
     if as_json:
         artifacts = [entry.model_dump(mode="json") for entry in entries]
         print(json.dumps({"store": str(store.root), "artifacts": artifacts}))  # noqa: T201
@@ -107,6 +106,15 @@ def _list(store: Store, as_json: bool) -> int:
     Console().print(table)
     _say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.root}")
     return 0
+
+
+def _needed() -> tuple[set[str], set[Reference]]:
+    """The steps whose artifacts are what runs are made for, and the artifacts that MLflow's runs are made of."""
+    from flows.use_cases.classify import CLASSIFY
+    from flows.use_cases.instruct import INSTRUCT
+    from tasks.record.mlflow_run import artifacts_of_runs
+
+    return {step.name for use_case in (CLASSIFY, INSTRUCT) for step in use_case.final}, artifacts_of_runs()
 
 
 def _verify(store: Store, as_json: bool) -> int:
@@ -139,7 +147,7 @@ def _show_damage(damaged: Sequence[Damage]) -> None:
 def _prune(store: Store, options: argparse.Namespace) -> int:
     pruned = prune(
         store,
-        FINAL_STEPS,
+        *_needed(),
         older_than=options.older_than,
         to_size=options.to_size,
         unreferenced=options.unreferenced,

@@ -1,60 +1,72 @@
-"""A flow run with its MLflow run around it, from the first step to what `--json` prints of it.
-
-Here belongs what is the same whatever is trained; which steps there are is each flow's own.
-"""
+"""A flow run of a use case: its steps in order, its MLflow run around them, its model in the registry."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefect import runtime
+from prefect import Flow, runtime
+from prefect.transactions import transaction
 
-from flows.run.names import run_tags
+from flows.run.names import run_name, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
 from tasks.environment import shareable
 from tasks.record.mlflow_run import client, tracked_run
 from tasks.record.pages import flatten
-from tasks.registry.register import Registered
+from tasks.record.track import track
+from tasks.registry.promote import promote
+from tasks.registry.register import Registered, publishing, register
+
+if TYPE_CHECKING:
+    from flows.use_cases.use_case import UseCase
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A flow run that is being recorded."""
+def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
+    """Prefect's flow of a use case, called with a recipe; returns what `--json` prints."""
 
-    recipe: str  # its name
-    run_id: str  # of the MLflow run
-    perform: Performer
-    started: float  # time.monotonic
+    def run(recipe: Any) -> dict[str, Any]:
+        return perform(use_case, recipe)
 
-    def result(self, metrics: dict[str, float], registered: Registered) -> dict[str, Any]:
-        """What `--json` prints of it, now that it is done."""
-        result = Result(
-            recipe=self.recipe,
-            flow_run=str(runtime.flow_run.id),
-            mlflow_run=self.run_id,
-            steps=self.perform.outcomes,
-            metrics=metrics,
-            registered=registered,
-            seconds=round(time.monotonic() - self.started, 2),
-        )
-        return result.model_dump(mode="json")
+    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=run_name)
 
 
-@contextmanager
-def recorded(flow: str, recipe: AnyRecipe, source: str) -> Iterator[Recorded]:
-    """The MLflow run of the present flow run, in the experiment `flow`, and what performs its steps.
+def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
+    """Runs the recipe inside the present flow run; steps whose artifacts exist are reused.
 
-    `source` is the file of the flow. How the MLflow run ends is said in `tracked_run`.
+    Returns what `--json` prints. How the MLflow run ends is said in `tracked_run`.
     """
     started = time.monotonic()
     params = flatten(shareable(recipe.model_dump(mode="json")))
-    tags, name = run_tags(recipe.name, source), str(runtime.flow_run.name)
-    with tracked_run(client(), experiment=flow, name=name, params=params, tags=tags) as run_id:
-        performer = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
-        yield Recorded(recipe.name, run_id, performer, started)
+    tags, name = run_tags(recipe.name, f"flows/{use_case.name}.py"), str(runtime.flow_run.name)
+    with tracked_run(client(), experiment=use_case.flow, name=name, params=params, tags=tags) as run_id:
+        perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
+        for step in use_case.steps:
+            perform(step)
+        with perform.timing("track"):
+            cached = perform.state_of(use_case.trains) == "cached"
+            pages = track(run_id, recipe, perform.made, use_case.pages, training_was_cached=cached)
+        with perform.timing("register") as timed:
+            registered = publish(use_case, recipe, perform, pages.headline)
+            timed.state = "ran" if registered.new else "cached"
+        more = use_case.afterwards(perform)
+    result = Result(
+        recipe=recipe.name,
+        flow_run=str(runtime.flow_run.id),
+        mlflow_run=run_id,
+        steps=perform.outcomes,
+        metrics={**pages.metrics, **more},
+        registered=registered,
+        seconds=round(time.monotonic() - started, 2),
+    )
+    return result.model_dump(mode="json")
+
+
+def publish(use_case: UseCase, recipe: AnyRecipe, performed: Performer, headline: str) -> Registered:
+    """A version of the run's model, and what was decided about it; all of it or nothing."""
+    made, run_id = performed.made, performed.run.tracking_run
+    with publishing(recipe.registry.name), transaction():
+        candidate = use_case.candidate(recipe, made, headline)
+        registered = register(run_id, candidate)
+        return promote(registered, use_case.decide(registered, candidate, recipe, made, run_id))

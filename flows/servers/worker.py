@@ -30,7 +30,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.servers.processes import Server, end_family, launch
 from lib.errors import ServiceError
-from tasks.engine.prefect_cache import LOG
+from tasks.engine.log import LOG
 from tasks.environment import home, without_password
 from tasks.record.mlflow_run import reason_of
 

@@ -19,7 +19,7 @@ from flows.run.result import PROGRESS, Result
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import comparison
 from lib.progress import Progress as ProgressCallback
-from tasks.engine.runner import Verdict
+from tasks.engine.runner import Forecast
 from tasks.environment import PREFECT_PORT, tracking_is_served, tracking_page, without_password
 
 
@@ -57,7 +57,7 @@ def show_result(console: Console, result: Result, recipe: Recipe, program: Progr
     """The table at the end of a run: its facts, its steps, what was published, and where to look further."""
     artifacts = result.artifacts()
     table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
-    for name, value in program.facts(artifacts, result.metrics, recipe):
+    for name, value in program.use_case().facts(artifacts, result.metrics, recipe):
         table.add_row(name, Text(value))
     console.print(table)
     if recipe.published.weights is not None:
@@ -87,9 +87,9 @@ def where_to_look() -> Iterator[str]:
         yield f"runs and steps in Prefect: http://127.0.0.1:{PREFECT_PORT}{later}"
 
 
-def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+def show_forecasts(console: Console, forecasts: Sequence[Forecast]) -> None:
     """The table of `--explain`."""
     table = Table("step", "would", "because")
-    for verdict in verdicts:
-        table.add_row(verdict.step, verdict.would, "\n".join(verdict.reasons))
+    for forecast in forecasts:
+        table.add_row(forecast.step, forecast.would, "\n".join(forecast.reasons))
     console.print(table)

@@ -8,41 +8,44 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from lib.errors import MessagesError, RecipeError
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
-from lib.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from flows.use_cases.use_case import UseCase
 
 Recipe = TypeVar("Recipe", ClassifyRecipe, InstructRecipe)
-
-Artifacts = Mapping[str, Artifact]  # by the name of the step that made each
-Fact = tuple[str, str]  # what a run's table says of it: a name, and a value in words
 Command = Callable[[Sequence[str]], int]  # from the arguments behind its name to the exit status
+
+
+def run_flow(use_case: UseCase, recipe: Any) -> dict[str, Any]:
+    """Runs the use case's flow; returns a `flows.run.result.Result` as JSON."""
+    from flows.run.recorded import flow_of
+
+    return flow_of(use_case)(recipe)
 
 
 @dataclass(frozen=True)
 class Program(Generic[Recipe]):
-    """A flow, as its command line runs, explains and describes it."""
+    """A use case, as its command line reads, runs and explains it."""
 
-    module: str  # what stands after `python -m`
+    name: str  # of the use case: its door, and the folder of its recipes; `book` is the published procedure
     description: str  # the first sentence of --help
     model: type[Recipe]  # whose fields are the flags
-    folder: str  # in recipes/, with the recipes that go by a name; `book` is the published procedure
-    flow: Callable[[Recipe], dict[str, Any]]  # what it returns is a `flows.terminal.display.Result` as JSON
-    steps: Callable[..., Any]  # the list of steps, called with `tasks.engine.runner.Explainer`
-    trains: str  # the step whose training `--log-format book` prints, also when it is reused
-    facts: Callable[[Artifacts, Mapping[str, float], Recipe], Iterator[Fact]]  # from artifacts and final metrics
+    use_case: Callable[[], UseCase]  # asked only where flags alone do not do: it imports what steps need
     commands: Mapping[str, Command] = field(default_factory=dict)  # by the first argument; --help has their docstrings
     default_recipe: str = "quickstart"
+    run: Callable[[UseCase, Any], dict[str, Any]] = run_flow
 
     def recipe(self, name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
         """The recipe of this name or file, with dotted overrides; raises RecipeError with one sentence."""
-        return load_recipe(name, overrides, folder=self.folder, model=self.model)
+        return load_recipe(name, overrides, folder=self.name, model=self.model)
 
 
 class Parser(argparse.ArgumentParser):

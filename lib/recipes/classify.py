@@ -63,6 +63,7 @@ class Data(Source):
     """Where the labelled texts come from and how their file is written."""
 
     presets: ClassVar = PRESETS
+    bundled: ClassVar = "messages"
 
     source: Literal["sample", "sms-spam", "file"] = Field(
         default="file", description="the bundled sample, the SMS Spam Collection, or your own file at `data.url`"

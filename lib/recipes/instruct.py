@@ -53,6 +53,7 @@ class InstructData(Source):
     object a line."""
 
     presets: ClassVar = PRESETS
+    bundled: ClassVar = "entries"
 
     source: Literal["sample", "published", "file"] = Field(
         default="file",

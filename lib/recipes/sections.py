@@ -96,6 +96,7 @@ class Source(Section):
     """Where a run's file comes from."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # the fields that a source fills in, by its name
+    bundled: ClassVar[str]  # which of the bundled samples the source `sample` is
 
     source: str = Field(default="file", description="a known source, or your own file at `data.url`")
     url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(

@@ -1,7 +1,8 @@
 """The part of a cache key that stands for code: a hash for every module that a step reaches.
 
 The imports are read from the source, not executed: a cached run must not import torch to find out that it need not.
-Followed are all `import`s of this project's `lib`, at a module's top and inside functions, transitively. Not followed
+Followed are all `import`s of this project's `lib` and of other steps, at a module's top and inside functions,
+transitively. Not followed
 are `if TYPE_CHECKING:` blocks, which never run, and third-party packages, whose versions the manifest notes.
 
 A module's hash is taken over its syntax tree without docstrings, so that comments, docstrings and layout may change.
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-FOLLOWED = "lib"
+FOLLOWED = ("lib.", "tasks.steps.")  # what a step computes with; the rest of `tasks` only carries it
 
 
 def code_fingerprint(module: str, *, project: Path = PROJECT) -> dict[str, str]:
@@ -48,15 +49,15 @@ def _source_file(module: str, project: Path) -> Path | None:
 
 
 def _resolve(imports: tuple[str, ...], project: Path) -> set[str]:
-    """The modules of `lib` behind imported names, with the packages that importing them executes."""
+    """The modules behind imported names that are followed, with the packages that importing them executes."""
     modules: set[str] = set()
     for name in imports:
-        parts = name.split(".")
-        if parts[0] != FOLLOWED:
+        if not f"{name}.".startswith(FOLLOWED):
             continue
+        parts = name.split(".")
         # `from lib.data import split` names a module, `from lib.errors import DataError` an attribute.
         prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
-        modules.update(prefix for prefix in prefixes if _source_file(prefix, project))
+        modules.update(p for p in prefixes if f"{p}.".startswith(FOLLOWED) and _source_file(p, project))
     return modules
 
 

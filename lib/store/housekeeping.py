@@ -48,7 +48,7 @@ class Entry(BaseModel):
     created: datetime  # UTC; without a manifest, when something in it changed last
     seconds: float | None  # how long it took to make
     inputs: dict[str, str]  # step name -> digest of what it was made from
-    referenced: bool  # an artifact of a final step was made from it, or it is one
+    referenced: bool  # an artifact that is final, or that a run in MLflow names, was made from it, or it is one
 
 
 class Damage(BaseModel):
@@ -70,10 +70,15 @@ class Pruned(BaseModel):
     remaining: int  # bytes of the whole store afterwards
 
 
-def list_artifacts(store: Store, final: Collection[str]) -> list[Entry]:
-    """All artifacts, oldest first. `final` names the steps whose artifacts are what runs are made for."""
+def list_artifacts(store: Store, final: Collection[str], named: Collection[Reference] = ()) -> list[Entry]:
+    """All artifacts, oldest first.
+
+    final: the steps whose artifacts are what runs are made for. named: artifacts that something outside the store
+    refers to, such as a run in MLflow.
+    """
     found = [entry for folder in _folders(store) if (entry := _entry(store, folder))]
-    needed = _ancestors(found, (reference for e in found if e.step in final for reference in e.inputs.items()))
+    finals = {(e.step, e.digest) for e in found if e.step in final and e.digest is not None}
+    needed = _ancestors(found, {*finals, *named})
     marked = (e.model_copy(update={"referenced": e.step in final or (e.step, e.digest) in needed}) for e in found)
     return sorted(marked, key=lambda e: (e.created, e.step, e.key))
 
@@ -94,6 +99,7 @@ def verify(store: Store, progress: Progress = silent) -> list[Damage]:
 def prune(
     store: Store,
     final: Collection[str],
+    named: Collection[Reference] = (),
     *,
     older_than: timedelta | None = None,
     to_size: int | None = None,
@@ -107,10 +113,10 @@ def prune(
 
     Args:
         store: what to prune; other things in its folder are left alone.
-        final: the steps whose artifacts are what runs are made for, as in `list_artifacts`.
+        final, named: as in `list_artifacts`.
         older_than: only artifacts that were made longer ago.
         to_size: oldest first, and only until the whole store has at most this many bytes.
-        unreferenced: only artifacts that no artifact of a final step was made from, directly or through others.
+        unreferenced: only artifacts that neither a final nor a named one was made from, directly or through others.
         damaged: only artifacts whose files are not as their manifest says; reads all files.
         scratch_older_than: what an interrupted step left to go on from stays for this long.
         dry_run: remove nothing, but say what would go.
@@ -124,7 +130,7 @@ def prune(
             "nothing says which artifacts may go: give an age (older-than), a size (to-size), unreferenced or damaged"
         )
     now = now or datetime.now(UTC)
-    entries = list_artifacts(store, final)
+    entries = list_artifacts(store, final, named)
     if unreferenced:
         _require_manifests(entries)
     try:

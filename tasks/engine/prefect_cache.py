@@ -8,7 +8,6 @@ of results, below `.results/`, are made from the store whenever they are read.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -19,24 +18,13 @@ from filelock import FileLock, Timeout
 from prefect._internal.result_records import ResultRecordMetadata
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
-from prefect.exceptions import MissingContextError
 from prefect.filesystems import WritableFileSystem
-from prefect.logging import get_run_logger
 from prefect.serializers import JSONSerializer
 from prefect.transactions import IsolationLevel
 
 from lib.store.artifacts import Store, key_of
+from tasks.engine.log import run_log
 from tasks.environment import store_folder
-
-LOG = logging.getLogger("finetune.store")
-
-
-def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """The log of the present Prefect run, or outside of one the project's own."""
-    try:
-        return get_run_logger()
-    except MissingContextError:
-        return LOG
 
 
 def results_folder() -> Path:

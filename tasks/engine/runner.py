@@ -1,24 +1,28 @@
-"""The two ways to go through a flow's steps: doing them, and explaining what doing them would mean.
+"""The two ways to go through a use case's steps: doing them, and explaining what doing them would mean.
 
-A flow's list of steps is a function that calls `do(step, ...)` for each; `Performer` and `Explainer` are what it can be
-called with.
+`Performer` and `Explainer` are called with one step after the other, in order. A step's inputs are the artifacts of the
+steps that its function's parameters name.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from prefect import State
 from pydantic import BaseModel
 
+from lib.errors import FinetuneError
 from lib.progress import Progress, silent
 from lib.store.artifacts import Artifact, Store, key_of
-from tasks.engine.prefect_cache import LOG
+from tasks.engine.log import LOG
 from tasks.engine.step import Run, Step
 from tasks.environment import store_folder
+
+if TYPE_CHECKING:
+    from prefect import State
 
 StepState = Literal["ran", "cached", "failed"]
 
@@ -33,41 +37,61 @@ class Outcome(BaseModel):
     reason: str = ""  # why it failed, in one sentence
 
 
+@dataclass
+class Timed:
+    """Work under way that is no step with an artifact. Whoever does it may set `state` and `reason`."""
+
+    state: StepState = "ran"
+    reason: str = ""
+
+
+@dataclass
 class Performer:
     """Runs each step as a Prefect task and keeps what became of it, in order."""
 
-    def __init__(self, run: Run, progress_of: Callable[[str], Progress] = lambda step: silent) -> None:
-        self._run = run
-        self._progress_of = progress_of
-        self.outcomes: list[Outcome] = []
+    run: Run
+    progress_of: Callable[[str], Progress] = lambda step: silent
+    made: dict[str, Artifact] = field(default_factory=dict)  # by the name of the step
+    outcomes: list[Outcome] = field(default_factory=list)
 
-    def __call__(self, step: Step, **inputs: Artifact) -> Artifact:
+    def __call__(self, step: Step) -> Artifact:
         """The step's artifact, made now or found in the store; raises what the step raised."""
         started = time.monotonic()
-        run = replace(self._run, progress=self._progress_of(step.name))
+        inputs = {name: self.made[name] for name in step.inputs}
+        run = replace(self.run, progress=self.progress_of(step.name))
         # Once, for the key that Prefect locks and the one that is written: an identity may ask a server, whose answers
         # may differ.
         ingredients = step.ingredients(run.recipe, inputs)
         reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
-        state = cast(State[Artifact], step.task(reused=reused)(run, ingredients, inputs, return_state=True))
-        artifact = state.result()
-        self.note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
+        state = cast("State[Artifact]", step.task(reused=reused)(run, ingredients, inputs, return_state=True))
+        try:
+            artifact = self.made[step.name] = state.result()
+        except FinetuneError as error:
+            self._note(step.name, "failed", started, reason=f"{error}")
+            raise
+        self._note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
         return artifact
 
-    def note(
+    @contextmanager
+    def timing(self, name: str) -> Iterator[Timed]:
+        """Notes the block as an outcome, unless it raises."""
+        started, timed = time.monotonic(), Timed()
+        yield timed
+        self._note(name, timed.state, started, reason=timed.reason)
+
+    def state_of(self, step: Step) -> StepState:
+        """What became of a step that was performed."""
+        return next(outcome.state for outcome in self.outcomes if outcome.step == step.name)
+
+    def _note(
         self, step: str, state: StepState, started: float, artifact: Artifact | None = None, reason: str = ""
     ) -> None:
-        """Keeps the outcome of a step that began at `started` (time.monotonic); of one that failed, the reason."""
         seconds = round(time.monotonic() - started, 3)
         self.outcomes.append(Outcome(step=step, state=state, seconds=seconds, artifact=artifact, reason=reason))
 
-    def state_of(self, step: str) -> str:
-        """`ran`, `cached` or `failed`."""
-        return next(outcome.state for outcome in self.outcomes if outcome.step == step)
-
 
 @dataclass(frozen=True)
-class Verdict:
+class Forecast:
     """What would become of one step, and why."""
 
     step: str
@@ -81,30 +105,31 @@ class Explainer:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._store = Store(store_folder(), warn=LOG.warning)
-        self.verdicts: list[Verdict] = []
+        self.found: dict[str, Artifact] = {}  # what would be reused, by the name of the step
+        self.forecasts: list[Forecast] = []
 
-    def __call__(self, step: Step, **inputs: Artifact | None) -> Artifact | None:
-        """The step's artifact if it would be reused; None if it would run, or depends on one that would."""
-        waiting = [name for name, artifact in inputs.items() if artifact is None]
-        known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+    def __call__(self, step: Step) -> None:
+        """Finds the step's artifact if it would be reused, which it is not if it depends on a step that would run."""
+        waiting = [name for name in step.inputs if name not in self.found]
+        known = {name: self.found[name] for name in step.inputs if name in self.found}
         ingredients = step.ingredients(self._run.recipe, known)
         if waiting:
             changes = self._changes(step.name, ingredients, unknown=waiting)
             same = f"reused if {' and '.join(waiting)} come{'s' if len(waiting) == 1 else ''} out the same"
             self._say(step, "run" if changes else "depend", changes or (same,))
-            return None
+            return
         key = key_of(ingredients)
         damage: list[str] = []
         artifact = Store(self._store.root, warn=damage.append).find(step.name, key)
         if artifact:
+            self.found[step.name] = artifact
             made = self._store.manifest(step.name, key).created
             self._say(step, "be reused", (f"made {made:%Y-%m-%d %H:%M} UTC",))
         else:
             self._say(step, "run", tuple(damage) or self._changes(step.name, ingredients))
-        return artifact
 
     def _say(self, step: Step, would: Literal["run", "be reused", "depend"], reasons: tuple[str, ...]) -> None:
-        self.verdicts.append(Verdict(step.name, would, reasons))
+        self.forecasts.append(Forecast(step.name, would, reasons))
 
     def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
         """What differs from the most similar artifact of the step; the newest of equally similar ones.

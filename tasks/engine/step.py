@@ -9,14 +9,12 @@ otherwise mean stale results. How Prefect is told which artifacts exist is in `p
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
-
-from prefect import Task
-from prefect.serializers import JSONSerializer
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from lib.errors import StoreError
 from lib.progress import NOBODY, Listener, Progress, silent
@@ -24,8 +22,11 @@ from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact, Store, key_of
 from lib.store.fingerprint import code_fingerprint
-from tasks.engine.prefect_cache import CACHE, results_folder, run_log
+from tasks.engine.log import run_log
 from tasks.environment import shareable, store_folder
+
+if TYPE_CHECKING:
+    from prefect import Task
 
 Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the name of the step that made each
 AnyRecipe = ClassifyRecipe | InstructRecipe
@@ -46,7 +47,7 @@ class DeclaredFields:
     def __getattr__(self, name: str) -> Any:
         path = f"{self._prefix}{name}"
         value = getattr(self._values, name)
-        if path in self._declared:
+        if path in self._declared or name in type(self._values).__class_vars__:
             return value
         if any(field.startswith(f"{path}.") for field in self._declared):
             return DeclaredFields(value, self._declared, self._step, f"{path}.")
@@ -91,6 +92,11 @@ class Step:
     code: Mapping[str, str]  # the fingerprint of the code as it was when this process loaded it
     task_options: Mapping[str, Any]
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the steps whose artifacts it works with: its function's parameters behind the first."""
+        return tuple(inspect.signature(self.compute).parameters)[1:]
+
     def ingredients(self, recipe: AnyRecipe, inputs: Inputs) -> dict[str, Any]:
         """All that the artifact depends on, readable and as JSON; nothing in it names a place or a time."""
         ingredients: dict[str, Any] = {
@@ -109,6 +115,11 @@ class Step:
         What will be `reused` carries no tags: Prefect takes a slot of a tag's concurrency limit before it looks into
         the cache, so a hit would wait until the run that trains lets go of the card.
         """
+        from prefect import Task  # here, because who only plans needs no Prefect
+        from prefect.serializers import JSONSerializer
+
+        from tasks.engine.prefect_cache import CACHE, results_folder
+
         options = {name: value for name, value in self.task_options.items() if not (reused and name == "tags")}
         return Task(
             self._run,

@@ -1,31 +1,22 @@
-"""What a finished run of a model that follows instructions looks like in MLflow and on Prefect's page."""
+"""What the pages of a run show of a model that follows instructions, and of the judge of its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
-from lib.data.tables import ANSWERS, MEASURED_ANSWERS, SPLITS, VERDICTS, load_table
+from lib.data.tables import ANSWERS, MEASURED_ANSWERS, VERDICTS, load_table
 from lib.errors import ServiceError
 from lib.evaluation.flat import flatten_answer_metrics, flatten_verdicts
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.mlflow_run import client, log_metrics, set_tags
-from tasks.record.pages import (
-    datasets,
-    digest_tags,
-    log_curves,
-    log_datasets,
-    log_final_metrics,
-    log_recipe,
-    page_in_mlflow,
-    published_metrics,
-    show_in_prefect,
-)
+from tasks.record.pages import digest_tags, published_metrics
+from tasks.record.track import Cell, Pages, by_split, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,54 +25,40 @@ SHOWN_ANSWERS = 10  # on Prefect's page; MLflow has all
 LONGEST_CELL = 300  # characters of a text there
 
 
-@task(
-    name="track",
-    task_run_name="track",
-    description="Logs datasets, curves, metrics, answers and digests to the MLflow run",
-)
-def track(run_id: str, recipe: InstructRecipe, artifacts: dict[str, Artifact], finetune_state: str) -> dict[str, float]:
-    """Logs all that the steps before the judge produced; returns the final metrics by MLflow's names."""
-    tracking = client()
-    log_recipe(tracking, run_id, recipe)
-    log_datasets(tracking, run_id, datasets(recipe.data.source, artifacts["split_entries"]))
-
-    finetuned, evaluated = artifacts["finetune_instructions"], artifacts["evaluate_answers"]
-    history, source = log_curves(tracking, run_id, finetuned, cached=finetune_state == "cached")
-    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(finetuned)
-    log_final_metrics(tracking, run_id, metrics, history)
-    tracking.log_artifacts(run_id, str(evaluated.file("figures")), "figures")
-    for artifact, name in [
-        (evaluated, "metrics.json"),
-        (artifacts["entries"], "profile.json"),
-        (artifacts["split_entries"], "split.json"),
-        (artifacts["tokenize_entries"], "tokens.json"),
-        (artifacts["backbone"], "sanity.txt"),
-        (artifacts["respond"], "instruction-data-with-response.json"),
-    ]:
-        tracking.log_artifact(run_id, str(artifact.file(name)))
-    answers = answer_table(artifacts["respond"], evaluated)
-    tracking.log_table(run_id, answers, "answers.json")
-    samples = load_json(finetuned.file("training.json"))["samples"]
-    if samples:
-        tracking.log_table(run_id, {name: [row[name] for row in samples] for name in SAMPLE}, "samples.json")
-    run = tracking.get_run(run_id)
-    note = f"{headline(recipe, metrics)}\n\n[This run in Prefect]({run.data.tags['prefect.flow_run_url']})"
-    set_tags(tracking, run_id, digest_tags(artifacts) | source | {"mlflow.note.content": note})
-    _show_metrics(recipe, metrics)
-    create_table_artifact(_first(answers), key="answers", description=f"The first answers of {recipe.name}")
-    show_in_prefect(
-        page_in_mlflow(tracking, run_id),
-        headline=headline(recipe, metrics),
-        recipe=recipe.name,
-        pictures={"loss": evaluated},
-        more=_samples(samples),
-    )
-    return metrics
-
-
 SAMPLE = ("epoch", "prompt", "answer")
 JUDGE_TAG = "finetune.judge"  # who judged the run's answers, or why nobody did
 FAILED = "failed: "
+
+
+def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Pages:
+    """Everything that the steps of `made`, by name, produced before the judge."""
+    evaluated, trained = made["evaluate_answers"], made["finetune_instructions"]
+    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(trained)
+    answers = answer_table(made["respond"], evaluated)
+    samples = load_json(trained.file("training.json"))["samples"]
+    tables: dict[str, Any] = {"answers.json": answers}
+    if samples:
+        tables["samples.json"] = {name: [row[name] for row in samples] for name in SAMPLE}
+    return Pages(
+        headline=headline(recipe, metrics),
+        metrics=metrics,
+        splits=made["split_entries"],
+        trained=trained,
+        evaluated=evaluated,
+        files=(
+            (evaluated, "metrics.json"),
+            (made["entries"], "profile.json"),
+            (made["split_entries"], "split.json"),
+            (made["tokenize_entries"], "tokens.json"),
+            (made["backbone"], "sanity.txt"),
+            (made["respond"], "instruction-data-with-response.json"),
+        ),
+        table=[*by_split(("loss", "perplexity"), metrics), *_of_answers(metrics)],
+        pictures=("loss",),
+        logged_tables=tables,
+        shown_tables={"answers": (_first(answers), f"The first answers of {recipe.name}")},
+        more=_samples(samples),
+    )
 
 
 @task(name="track_judge", task_run_name="track_judge", description="Logs the judge's scores to the MLflow run")
@@ -141,17 +118,14 @@ def answer_table(respond: Artifact, evaluated: Artifact) -> pd.DataFrame:
     return answers.rename(columns={"output": "reference"}).merge(measured, on="id", validate="one_to_one")
 
 
-def _show_metrics(recipe: InstructRecipe, metrics: Mapping[str, float]) -> None:
-    rows: list[dict[str, str | float | None]] = [
-        {"metric": name, **{split: _rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}}
-        for name in ("loss", "perplexity")
+def _of_answers(metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
+    return [
+        {"metric": name, "train": None, "validation": None, "test": rounded(metrics[name])}
+        for name in ("exact_match", "chrf", "stopped", "empty", "answer_tokens_mean")
     ]
-    answers = ("exact_match", "chrf", "stopped", "empty", "answer_tokens_mean")
-    rows += [{"metric": name, "train": None, "validation": None, "test": _rounded(metrics[name])} for name in answers]
-    create_table_artifact(rows, key="metrics", description=f"Metrics of {recipe.name}")
 
 
-def _first(answers: pd.DataFrame) -> list[dict[str, str]]:
+def _first(answers: pd.DataFrame) -> list[dict[str, Cell]]:
     columns = ["instruction", "input", "reference", "response"]
     return [
         {column: _shortened(row[column]) for column in columns}
@@ -168,7 +142,3 @@ def _samples(samples: list[dict[str, str | int]]) -> str:
     return "\n\n".join(
         f"After epoch {sample['epoch']}:\n\n~~~~~~~~\n{sample['answer']}\n~~~~~~~~" for sample in samples
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -18,9 +18,10 @@ import psutil
 from filelock import FileLock
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, RunStatus, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.store.entities import PagedList
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from prefect.exceptions import TerminationSignal
@@ -29,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
-from tasks.engine.prefect_cache import run_log
+from tasks.engine.log import run_log
 from tasks.environment import (
     artifact_folder,
     home,
@@ -46,6 +47,7 @@ ANSWER_SECONDS = 10  # within which a server that is there answers
 LONGEST_REASON = 200  # characters of MLflow's own words in an error
 SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
 AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until MLflow gives up
+ARTIFACT_TAG = "artifact."  # of a run: the digest of the artifact of the step whose name follows
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
 
@@ -232,6 +234,37 @@ class HistoryLog:
         while self._waiting:
             self._tracking.log_batch(self._run_id, metrics=self._waiting[:METRICS_A_REQUEST])
             del self._waiting[:METRICS_A_REQUEST]
+
+
+def artifacts_of_runs() -> set[tuple[str, str]]:
+    """Step and digest of every artifact that a run in MLflow is made of, or a registered version's run, even a deleted
+    one. Creates no database; raises ServiceError if MLflow does not answer."""
+    if tracking_uri() == local_tracking_uri() and not (home() / "mlflow.db").exists():
+        return set()
+    tracking = client()
+    experiments = [each.experiment_id for each in tracking.search_experiments(view_type=ViewType.ALL)]
+    runs = _all_pages(lambda token: tracking.search_runs(experiments, page_token=token))
+    known = {run.info.run_id: run for run in runs}
+    for version in _all_pages(lambda token: tracking.search_model_versions(page_token=token)):
+        if version.run_id and version.run_id not in known:
+            known[version.run_id] = tracking.get_run(version.run_id)
+    return {
+        (tag.removeprefix(ARTIFACT_TAG), digest)
+        for run in known.values()
+        for tag, digest in run.data.tags.items()
+        if tag.startswith(ARTIFACT_TAG)
+    }
+
+
+def _all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
+    """Everything that MLflow tells a page at a time."""
+    token: str | None = None
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:

@@ -21,7 +21,7 @@ from lib.data.tables import SPLITS
 from lib.files.jsonfile import load_json
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import PROJECT, shareable, store_folder, tracking_page
-from tasks.record.mlflow_run import HistoryLog, log_metrics
+from tasks.record.mlflow_run import ARTIFACT_TAG, HistoryLog, log_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,7 @@ def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]
 
 def digest_tags(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
     """MLflow's tags that say which artifacts a run is made of."""
-    return {f"artifact.{step}": artifact.digest for step, artifact in artifacts.items()}
+    return {f"{ARTIFACT_TAG}{step}": artifact.digest for step, artifact in artifacts.items()}
 
 
 def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:

@@ -52,11 +52,12 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
     )
 
 
-def instructions_candidate(recipe: InstructRecipe, finetuned: Artifact, description: str) -> Candidate:
-    """The GPT that follows instructions of a run. `description`: the version's, in Markdown.
+def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
+    """The GPT that follows instructions of a run. `made`: the run's artifacts by step; `headline`: in one sentence.
 
     Its settings for writing are part of it: the same weights with another temperature are another version.
     """
+    finetuned = made["finetune_instructions"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
     respond = {"respond": resolved["respond"]}
     return Candidate(
@@ -67,7 +68,7 @@ def instructions_candidate(recipe: InstructRecipe, finetuned: Artifact, descript
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **respond},
         identity=key_of({"digest": finetuned.digest, **respond}),
-        description=description,
+        description=headline,
         about=f"Follows instructions: takes an instruction with an optional input, returns the response. {ALIASES}",
         log=_log_follower,
     )

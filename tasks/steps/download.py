@@ -1,12 +1,10 @@
-"""The source file, fetched, checked and unpacked."""
+"""The source file, fetched, checked and unpacked; the same step in every use case."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.data.samples.messages import ARCHIVE
+from lib.data.samples import FILES
 from lib.data.source.download import data_ending
 from lib.data.source.download import download as fetch
 from lib.data.source.download import identity as source_identity
@@ -15,25 +13,25 @@ from tasks.engine.retries import RETRIES
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:
-    from lib.recipes.classify import ClassifyRecipe
-    from tasks.engine.step import Inputs
+    from tasks.engine.step import AnyRecipe, Inputs
 
 
-def _addresses(recipe: ClassifyRecipe) -> list[str]:
-    if recipe.data.url is None:
-        return [str(ARCHIVE)]  # only the bundled sample has no address: the recipe's own check
-    return [recipe.data.url] if isinstance(recipe.data.url, str) else list(recipe.data.url)
+def _addresses(data: Any) -> list[str]:
+    """Of a recipe's section `data`; only a bundled sample has none of its own, which the recipe itself checks."""
+    if data.url is None:
+        return [str(FILES[data.bundled])]
+    return [data.url] if isinstance(data.url, str) else list(data.url)
 
 
-def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """What stands for the file in the key: its checksum where one is known, never its place.
+def _ending_counts(data: Any) -> bool:
+    """Whether the ending of the file's name is to say the format; of instructions their contents do."""
+    return getattr(data, "format", "json") is None
 
-    What ends the file's name counts only where that is to say the format.
-    """
+
+def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+    """What stands for the file in the key: its checksum where one is known, never its place."""
     data = recipe.data
-    return source_identity(
-        _addresses(recipe), member=data.member, sha256=data.sha256, ending_counts=data.format is None
-    )
+    return source_identity(_addresses(data), member=data.member, sha256=data.sha256, ending_counts=_ending_counts(data))
 
 
 @step(
@@ -44,24 +42,11 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     noted=["source.json"],
     **RETRIES,
 )
-def download(work: Work[ClassifyRecipe]) -> None:
+def download(work: Work[AnyRecipe]) -> None:
     """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address
-    are in `source.json`.
-    """
+    are in `source.json`."""
     data = work.recipe.data
-    addresses = _addresses(work.recipe)
-    got = fetch_source(work, addresses)
-    if data.format is None:
-        ending = data_ending(addresses, member=data.member, sha256=data.sha256, unpacked_name=got.name)
-        got.rename(got.with_name(f"source{ending}"))
-    else:
-        got.rename(got.with_name("source"))
-
-
-def fetch_source(work: Work[Any], addresses: Sequence[str]) -> Path:
-    """Fetches the file that the recipe's `data` names into `data/`, and writes `source.json`; the file has its own name
-    still."""
-    data = work.recipe.data
+    addresses = _addresses(data)
     folder = work.folder / "data"
     folder.mkdir()
     got = fetch(
@@ -77,4 +62,7 @@ def fetch_source(work: Work[Any], addresses: Sequence[str]) -> Path:
         work.log.info("%s is not pinned: add data.sha256: %s to notice when it changes", got.address, got.sha256)
     source = {"name": got.file.name, "address": got.address, "sha256": got.sha256, "size": got.size}
     save_json(source, work.folder / "source.json")
-    return got.file
+    ending = ""
+    if _ending_counts(data):
+        ending = data_ending(addresses, member=data.member, sha256=data.sha256, unpacked_name=got.file.name)
+    got.file.rename(folder / f"source{ending}")

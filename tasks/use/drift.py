@@ -15,7 +15,7 @@ from prefect.events import emit_event
 from pydantic import BaseModel
 
 from lib.evaluation.drift.comparison import Comparison, compare
-from tasks.engine.prefect_cache import run_log
+from tasks.engine.log import run_log
 from tasks.record.mlflow_run import client, log_metrics, set_tags
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from lib.scoring.parts import Output
 from lib.scoring.rows import Columns
 from lib.scoring.score import Model, Result
 from lib.scoring.score import score as score_files
-from tasks.engine.prefect_cache import run_log
+from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress
 from tasks.record.mlflow_run import log_metrics, set_tags
 from tasks.record.pages import page_in_mlflow

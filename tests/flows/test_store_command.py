@@ -12,6 +12,7 @@ import pytest
 
 from flows.store import main
 from lib.store.artifacts import Artifact, Store, key_of
+from tasks.record.mlflow_run import client
 
 SIZE = 2500
 
@@ -61,6 +62,40 @@ def test_list_as_json_has_whole_keys_and_plain_numbers(shelf: Store, capsys: pyt
     assert (one["step"], one["key"], one["digest"]) == ("split", split.key, split.digest)
     assert (two["key"], two["inputs"], two["referenced"]) == (finetune.key, {"split": split.digest}, False)
     assert two["size"] > SIZE
+
+
+def test_what_either_use_case_is_for_and_all_before_it_is_referenced(
+    shelf: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = publish(shelf, "finetune_instructions", tokenize_entries=publish(shelf, "tokenize_entries"))
+    answers = publish(shelf, "respond", finetune_instructions=trained)
+    publish(shelf, "evaluate_answers", finetune_instructions=trained, respond=answers)
+    publish(shelf, "judge", respond=answers)
+    publish(shelf, "evaluate", finetune=publish(shelf, "finetune"))
+    publish(shelf, "finetune_instructions", "tried")
+    assert main(["prune", "--unreferenced", "--json"]) == 0
+    assert [entry["step"] for entry in object_of(capsys)["artifacts"]] == ["finetune_instructions"]
+    assert shelf.find("finetune_instructions", trained.key) == trained
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["run", "deleted run of a version"])
+def test_what_mlflow_refers_to_is_not_pruned(
+    shelf: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    split = publish(shelf, "split")
+    finetune = publish(shelf, "finetune", split=split)
+    publish(shelf, "finetune", "tried", split=split)
+    tracking = client()
+    run = tracking.create_run("0", tags={"artifact.finetune": finetune.digest}).info.run_id
+    if deleted:
+        tracking.create_registered_model("mine")
+        tracking.create_model_version("mine", "somewhere", run_id=run)
+        tracking.delete_run(run)
+    assert main(["prune", "--unreferenced", "--json"]) == 0
+    assert [entry["step"] for entry in object_of(capsys)["artifacts"]] == ["finetune"]
+    assert shelf.find("finetune", finetune.key) == finetune
+    assert shelf.find("split", split.key) == split
 
 
 def test_an_artifact_without_a_manifest_is_listed(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:

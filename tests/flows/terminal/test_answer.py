@@ -11,7 +11,7 @@ import pytest
 
 import tasks.use.answer
 from flows.terminal.answer import answer_command
-from flows.terminal.command_line import exit_status_of
+from flows.terminal.exits import exit_status_of
 from lib.errors import FinetuneError
 from lib.serving.follower import InputError
 

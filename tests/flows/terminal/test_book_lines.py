@@ -12,11 +12,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from flows.classify import PROGRAM, steps
+from flows.classify import PROGRAM
 from flows.run.result import LISTENER
-from flows.terminal import command_line
+from flows.terminal import runs
 from flows.terminal.command_line import main
 from flows.terminal.published import BookLog, comparison, replay
+from flows.use_cases.classify import CLASSIFY
+from flows.use_cases.instruct import INSTRUCT
+from flows.use_cases.use_case import UseCase
 from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
@@ -179,11 +182,11 @@ def test_without_figures_the_training_is_said_to_be_complete_at_the_end() -> Non
 def test_the_lines_leave_json_alone(
     state: str, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "find_or_start_prefect", lambda: None)
-    monkeypatch.setattr(command_line, "show_result", lambda *anything: None)  # whose table is another test's
+    monkeypatch.setattr(runs, "find_or_start_prefect", lambda: None)
+    monkeypatch.setattr(runs, "show_result", lambda *anything: None)  # whose table is another test's
     training = trained()
 
-    def flow(recipe: ClassifyRecipe) -> dict[str, Any]:
+    def flow(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         if state == "ran":
             log = LISTENER.get()
             log.on_figures("before", FIGURES["before"])
@@ -201,7 +204,7 @@ def test_the_lines_leave_json_alone(
             "seconds": 1.0,
         }
 
-    assert main(["--recipe", "book", "--log-format", "book", *flags], replace(PROGRAM, flow=flow)) == 0
+    assert main(["--recipe", "book", "--log-format", "book", *flags], replace(PROGRAM, run=flow)) == 0
     said = capsys.readouterr()
     lines, other = (said.err, said.out) if flags else (said.out, said.err)
     assert lines.splitlines() == LINES
@@ -293,10 +296,8 @@ def test_a_run_with_other_weights_says_so_in_one_line() -> None:
 
 
 def test_no_step_reads_what_was_published() -> None:
-    def declared(step: Any, **inputs: Any) -> None:
+    for step in (*CLASSIFY.all_steps, *INSTRUCT.all_steps):
         assert not any(field.startswith("published") for field in step.reads + step.unkeyed), step.name
-
-    steps(declared)
 
 
 def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from flows import instruct
 from flows.classify import PROGRAM
 from flows.terminal.command_line import main
 from flows.terminal.program import Program
+from flows.use_cases.use_case import UseCase
 from lib.errors import FinetuneError, ServiceError, SourceError
 from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
@@ -53,10 +54,10 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def flow() -> Callable[[ClassifyRecipe], dict[str, Any]]:
+def flow() -> Callable[[UseCase, ClassifyRecipe], dict[str, Any]]:
     """A flow that only keeps what it was called with, in `flow.recipes`."""
 
-    def run(recipe: ClassifyRecipe) -> dict[str, Any]:
+    def run(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         run.recipes.append(recipe)  # type: ignore[attr-defined]
         return RESULT
 
@@ -68,12 +69,12 @@ def never(*arguments: object, **options: object) -> Any:
     raise AssertionError("nothing must run")
 
 
-IDLE = replace(PROGRAM, flow=never, steps=never)  # a mistake shows before anything runs
+IDLE = replace(PROGRAM, use_case=never)  # a mistake shows before anything runs
 
 
-def classify(argv: Sequence[str], flow: Callable[[ClassifyRecipe], dict[str, Any]]) -> int:
+def classify(argv: Sequence[str], flow: Callable[[UseCase, ClassifyRecipe], dict[str, Any]]) -> int:
     """The exit status of `python -m flows.classify` with another flow than its own."""
-    return main(argv, replace(IDLE, flow=flow))
+    return main(argv, replace(PROGRAM, run=flow))
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any] = IDLE) -> str:
@@ -173,7 +174,7 @@ def test_a_mistake_is_one_sentence_and_nothing_runs(
 
 
 def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
+    def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         raise SourceError("there is no file x.csv: correct data.url")
 
     assert classify([], fail) == 2
@@ -183,7 +184,7 @@ def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[s
 def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
+    def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.org")
         raise MlflowException("no space\nleft at http://me:secret@mlflow.org/api")
 
@@ -195,7 +196,7 @@ def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
-    def fail(recipe: ClassifyRecipe) -> dict[str, Any]:
+    def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
@@ -250,7 +251,7 @@ def test_json_is_one_object_in_the_last_line(flow: Any, capsys: pytest.CaptureFi
 def test_explain_goes_through_the_real_steps_and_runs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--explain", "--json"], replace(PROGRAM, flow=never)) == 0
+    assert main(["--explain", "--json"], PROGRAM) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(printed) == ["recipe", "steps"]
     assert printed["recipe"] == "quickstart"
@@ -261,7 +262,7 @@ def test_explain_goes_through_the_real_steps_and_runs_nothing(
 
 
 def test_explain_shows_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--explain"], replace(PROGRAM, flow=never)) == 0
+    assert main(["--explain"], PROGRAM) == 0
     assert "never made before" in capsys.readouterr().out
 
 
@@ -269,7 +270,7 @@ def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.Captu
     reason = "no judge answers at http://127.0.0.1:11434: start it, and run again"
     failed = {"step": "judge", "state": "failed", "seconds": 0.2, "artifact": None, "reason": reason}
     result = {**RESULT, "steps": [*RESULT["steps"], failed]}
-    assert classify(["--json"], lambda recipe: result) == 2
+    assert classify(["--json"], lambda use_case, recipe: result) == 2
     said = capsys.readouterr()
     assert json.loads(said.out) == result
     assert said.err == f"error: {reason}\n"
@@ -278,17 +279,17 @@ def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.Captu
 # -- another flow -----------------------------------------------------------------------------------------------
 
 
-INSTRUCT = replace(instruct.PROGRAM, flow=never, steps=never)
+INSTRUCT = replace(instruct.PROGRAM, use_case=never)
 
 
 def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
     recipes: list[InstructRecipe] = []
 
-    def run(recipe: InstructRecipe) -> dict[str, Any]:
+    def run(use_case: UseCase, recipe: InstructRecipe) -> dict[str, Any]:
         recipes.append(recipe)
         return RESULT
 
-    program = replace(INSTRUCT, flow=run)
+    program = replace(instruct.PROGRAM, run=run)
     assert main(["--json"], program) == 0
     assert main(["--json", "--recipe", "book", "--judge.provider", "off", "--prompt.style=phi3"], program) == 0
     assert recipes == [
@@ -328,14 +329,14 @@ def test_a_command_gets_the_arguments_behind_its_name_and_gives_the_status() -> 
     assert main(["count", "--recipe", "x"], program) == 42
 
 
-@pytest.mark.parametrize("program", [IDLE, INSTRUCT], ids=lambda program: program.folder)
+@pytest.mark.parametrize("program", [IDLE, INSTRUCT], ids=lambda program: program.name)
 def test_help_describes_the_flow_its_fields_and_its_commands(
     program: Program[ClassifyRecipe] | Program[InstructRecipe], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = " ".join(help_of(capsys, "--help", program=program).split())
-    assert text.startswith(f"usage: python -m {program.module} [--recipe NAME]")
-    assert f"python -m {program.module} {' | '.join(program.commands)} ... {program.description} " in text
-    assert f"a recipe's name in recipes/{program.folder}, or a YAML file (default: quickstart)" in text
+    assert text.startswith(f"usage: python -m flows.{program.name} [--recipe NAME]")
+    assert f"python -m flows.{program.name} {' | '.join(program.commands)} ... {program.description} " in text
+    assert f"a recipe's name in recipes/{program.name}, or a YAML file (default: quickstart)" in text
     for name, command in program.commands.items():
         first, *_ = str(command.__doc__).splitlines()
         assert f" {name} {' '.join(first.split())} " in text
@@ -344,7 +345,7 @@ def test_help_describes_the_flow_its_fields_and_its_commands(
 
 
 def test_explain_goes_through_the_steps_of_the_flow(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--explain", "--json"], replace(instruct.PROGRAM, flow=never)) == 0
+    assert main(["--explain", "--json"], instruct.PROGRAM) == 0
     steps = [verdict["step"] for verdict in json.loads(capsys.readouterr().out)["steps"]]
     assert steps == [
         *("download", "entries", "split_entries", "tokenize_entries", "backbone", "finetune_instructions"),
@@ -569,4 +570,4 @@ def test_a_prefect_server_that_answers_lets_the_flow_run(flow: Any, monkeypatch:
 def test_explaining_needs_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"{closed()}/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", closed())
-    assert main(["--explain", "--json"], replace(PROGRAM, flow=never)) == 0
+    assert main(["--explain", "--json"], PROGRAM) == 0

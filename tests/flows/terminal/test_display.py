@@ -19,8 +19,9 @@ from mlflow import MlflowClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.classify import PROGRAM
-from flows.terminal import command_line
+from flows.terminal import command_line, runs
 from flows.terminal.display import where_to_look
+from flows.use_cases.classify import CLASSIFY
 from tests.support.e2e import PROJECT, Home, experiment_id, wait_until
 
 
@@ -91,17 +92,21 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home
 def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "find_or_start_prefect", lambda: None)
+    monkeypatch.setattr(runs, "find_or_start_prefect", lambda: None)
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
     outcomes = [
         {"step": "respond", "state": "ran", "seconds": 2.5, "artifact": None},
         {"step": "judge", "state": "failed", "seconds": 0.25, "artifact": None, "reason": "no judge answers: start it"},
     ]
     result = {"recipe": "mine", "flow_run": "1", "mlflow_run": "2", "steps": outcomes, "metrics": {"chrf": 27.25}}
+    use_case = replace(
+        CLASSIFY,
+        facts=lambda artifacts, metrics, recipe: iter([("chrF of", f"[{recipe.name}] {metrics['chrf']} {artifacts}")]),
+    )
     program = replace(
         PROGRAM,
-        flow=lambda recipe: {**result, "registered": None, "seconds": 3.0},
-        facts=lambda artifacts, metrics, recipe: iter([("chrF of", f"[{recipe.name}] {metrics['chrf']} {artifacts}")]),
+        use_case=lambda: use_case,
+        run=lambda use_case, recipe: {**result, "registered": None, "seconds": 3.0},
     )
     assert command_line.main([], program) == 2
     said = capsys.readouterr()

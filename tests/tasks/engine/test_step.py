@@ -21,14 +21,17 @@ from typing import Any
 
 import pytest
 
-from flows.classify import steps
+from flows.use_cases.classify import CLASSIFY
+from flows.use_cases.instruct import INSTRUCT
 from lib.data.tables import SPLITS
 from lib.errors import StoreError
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
+from lib.recipes.instruct import InstructRecipe
+from lib.recipes.reading import build_recipe as build
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.prefect_cache import ArtifactPolicy, ArtifactRecords, StoreLocks
-from tasks.engine.step import DeclaredFields, Run, Step, UndeclaredFieldError, Work, step
+from tasks.engine.step import AnyRecipe, DeclaredFields, Run, Step, UndeclaredFieldError, Work, step
 from tests.support.recipes import build_recipe
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -37,19 +40,14 @@ KEY = "split/0123456789abcdef"
 GPT_CONFIG = {"vocab_size": 50257, "n_positions": 64, "n_embd": 8, "n_layer": 1, "n_head": 1}
 
 
-def all_steps() -> dict[str, tuple[Step, tuple[str, ...]]]:
-    """The flow's steps with the names of their inputs."""
-    found = {}
-
-    def note(made: Step, **inputs: Any) -> str:
-        found[made.name] = (made, tuple(inputs))
-        return made.name
-
-    steps(note)
-    return found
-
-
-STEPS = all_steps()
+USE_CASES = {use_case.name: use_case for use_case in (CLASSIFY, INSTRUCT)}
+RECIPES: dict[str, Any] = {"classify": ClassifyRecipe, "instruct": InstructRecipe}
+# Every step of every use case; a step that both have is tried with both recipes.
+STEPS = {
+    f"{use_case.name}/{made.name}": (use_case.name, made)
+    for use_case in USE_CASES.values()
+    for made in use_case.all_steps
+}
 
 
 @pytest.fixture(autouse=True)
@@ -134,8 +132,9 @@ def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Pa
 
     made = own_step(compute)
     edited = replace(made, code={**made.code, "lib.data.messages.split": "what it was before"})
-    told = r"the code of lib\.data\.messages\.split changed after this run began: run again"
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(
+        StoreError, match=r"the code of lib\.data\.messages\.split changed after this run began: run again"
+    ):
         do(edited)
     assert list(Store(home / "store").manifests("own")) == []
     assert do(made).file("data").read_text() == "by the old code"
@@ -153,32 +152,72 @@ def artifacts_in(folder: Path, names: tuple[str, ...]) -> dict[str, Artifact]:
     return {name: Artifact(step=name, key="0" * 32, digest=f"digest of {name}", folder=folder) for name in names}
 
 
-def ingredients(name: str, recipe: ClassifyRecipe, folder: Path | None = None) -> dict[str, Any]:
-    made, inputs = STEPS[name]
+def ingredients(name: str, recipe: AnyRecipe, folder: Path | None = None) -> dict[str, Any]:
+    made = STEPS[name][1]
     with tempfile.TemporaryDirectory() as somewhere:
-        return made.ingredients(recipe, artifacts_in(folder or Path(somewhere), inputs))
+        return made.ingredients(recipe, artifacts_in(folder or Path(somewhere), made.inputs))
 
 
-@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_different_names_are_different_and_of_one_name_the_same() -> None:
+    by_name: dict[str, Step] = {}
+    for _, made in STEPS.values():
+        assert by_name.setdefault(made.name, made) is made
+
+
+@pytest.mark.parametrize("use_case", USE_CASES)
+def test_a_steps_inputs_are_made_before_it(use_case: str) -> None:
+    made: set[str] = set()
+    for each in USE_CASES[use_case].all_steps:
+        assert set(each.inputs) <= made, each.name
+        made.add(each.name)
+
+
+def test_what_runs_are_made_for_is_made_from_all_other_steps() -> None:
+    for use_case in USE_CASES.values():
+        steps = {each.name: each for each in use_case.all_steps}
+        reached = {each.name for each in use_case.final}
+        for name in reversed(steps):
+            if name in reached:
+                reached |= set(steps[name].inputs)
+        assert reached == set(steps)
+
+
+@pytest.mark.parametrize("name", {made.name for _, made in STEPS.values()})
 def test_what_a_step_declares_exists(name: str) -> None:
-    fields = {field.path for field in recipe_fields(ClassifyRecipe)}
+    of_step = [(RECIPES[use_case], made) for use_case, made in STEPS.values() if made.name == name]
+    fields = {field.path for recipe, _ in of_step for field in recipe_fields(recipe)}
     sections = {path.partition(".")[0] for path in fields if "." in path}
-    declared = {*STEPS[name][0].reads, *STEPS[name][0].unkeyed}
-    assert declared <= fields | sections
+    assert {*of_step[0][1].reads, *of_step[0][1].unkeyed} <= fields | sections
 
 
-def test_every_field_is_read_by_a_step_or_belongs_to_none() -> None:
-    declared = {path for made, _ in STEPS.values() for path in (*made.reads, *made.unkeyed)}
-    unread = [f.path for f in recipe_fields(ClassifyRecipe) if not {f.path, f.path.partition(".")[0]} & declared]
-    # The run's name; the source, which the recipe itself turns into addresses and a format; what was published, which
-    # is for people; and what decides about a champion, which no artifact depends on.
-    published = [f"published.{name}" for name in ("weights", "before_accuracy", "before_loss", "after_accuracy")]
-    decision = [f"registry.{name}" for name in ("promote", "significance", "max_false_positive_increase")]
-    assert unread == ["name", "data.source", *published, *decision]
+# What no step reads. The run's name; the source, which the recipe itself turns into addresses and a format; what was
+# published, which is for people; and what decides about a champion, which no artifact depends on.
+PUBLISHED = ("weights", "before_accuracy", "before_loss", "after_accuracy")
+DECISION = ("promote", "significance", "max_false_positive_increase")
+UNREAD = {
+    "classify": [
+        *("name", "data.source"),
+        *(f"published.{name}" for name in PUBLISHED),
+        *(f"registry.{name}" for name in DECISION),
+    ],
+    "instruct": [
+        *("name", "data.source", "model.causal_mask"),  # a mask that is always causal
+        *(f"published.{name}" for name in ("weights", "before_loss", "judge_mean")),
+        "registry.name",  # no frozen test set belongs to it
+    ],
+}
+
+
+@pytest.mark.parametrize("use_case", USE_CASES)
+def test_every_field_is_read_by_a_step_or_belongs_to_none(use_case: str) -> None:
+    own = [made for name, made in STEPS.values() if name == use_case]
+    declared = {path for made in own for path in (*made.reads, *made.unkeyed)}
+    fields = recipe_fields(RECIPES[use_case])
+    assert [f.path for f in fields if not {f.path, f.path.partition(".")[0]} & declared] == UNREAD[use_case]
 
 
 def test_fields_of_a_section_enter_the_key_one_by_one_without_the_unkeyed() -> None:
-    fields = ingredients("finetune", RECIPE)["fields"]
+    fields = ingredients("classify/finetune", RECIPE)["fields"]
     assert fields["training.epochs"] == 5
     assert fields["classifier.pooling"] == "last_token"
     assert "training.checkpoint_every" not in fields
@@ -188,13 +227,13 @@ def test_fields_of_a_section_enter_the_key_one_by_one_without_the_unkeyed() -> N
 @pytest.mark.parametrize(
     ("step_name", "section", "field", "value", "same"),
     [
-        ("finetune", "training", "learning_rate", 1e-4, False),
-        ("finetune", "training", "checkpoint_every", 7, True),
-        ("finetune", "registry", "name", "other", True),
-        ("split", "split", "seed", 7, False),
-        ("split", "training", "learning_rate", 1e-4, True),
-        ("backbone", "model", "seed", 7, False),
-        ("download", "data", "url", "elsewhere.zip", True),  # the sample's checksum says all
+        ("classify/finetune", "training", "learning_rate", 1e-4, False),
+        ("classify/finetune", "training", "checkpoint_every", 7, True),
+        ("classify/finetune", "registry", "name", "other", True),
+        ("classify/split", "split", "seed", 7, False),
+        ("classify/split", "training", "learning_rate", 1e-4, True),
+        ("classify/backbone", "model", "seed", 7, False),
+        ("classify/download", "data", "url", "elsewhere.zip", True),  # the sample's checksum says all
     ],
 )
 def test_a_key_changes_with_what_its_step_reads(
@@ -206,16 +245,16 @@ def test_a_key_changes_with_what_its_step_reads(
 
 
 def test_a_key_changes_with_its_inputs(tmp_path: Path) -> None:
-    made, inputs = STEPS["finetune"]
-    given = artifacts_in(tmp_path, inputs)
+    made = STEPS["classify/finetune"][1]
+    given = artifacts_in(tmp_path, made.inputs)
     other = given | {"tokenize": given["tokenize"].model_copy(update={"digest": "another"})}
     assert key_of(made.ingredients(RECIPE, given)) != key_of(made.ingredients(RECIPE, other))
 
 
 @pytest.fixture
-def two_places(tmp_path: Path) -> tuple[ClassifyRecipe, ClassifyRecipe]:
+def two_places(name: str, tmp_path: Path) -> tuple[AnyRecipe, AnyRecipe]:
     """The same recipe for the same files, which lie in two different folders."""
-    recipes = []
+    recipes: list[AnyRecipe] = []
     for place in ("here", "far/away"):
         folder = tmp_path / place
         (folder / "weights").mkdir(parents=True)
@@ -223,16 +262,14 @@ def two_places(tmp_path: Path) -> tuple[ClassifyRecipe, ClassifyRecipe]:
         (folder / "weights" / "config.json").write_text(json.dumps(GPT_CONFIG))
         (folder / "weights" / "model.safetensors").write_bytes(b"numbers")
         model = {"size": "from-weights", "weights": str(folder / "weights")}
-        recipes.append(build_recipe({"data": {"url": str(folder / "mine.csv")}, "model": model}))
+        values = {"data": {"url": str(folder / "mine.csv")}, "model": model}
+        recipes.append(build(values, model=RECIPES[STEPS[name][0]]))
     return recipes[0], recipes[1]
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_key_depends_on_no_place(
-    name: str,
-    two_places: tuple[ClassifyRecipe, ClassifyRecipe],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, two_places: tuple[AnyRecipe, AnyRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = ingredients(name, two_places[0], tmp_path / "store")
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "another home"))
@@ -242,7 +279,7 @@ def test_a_key_depends_on_no_place(
 
 @pytest.mark.parametrize("name", STEPS)
 def test_ingredients_name_no_folder_and_no_host(
-    name: str, two_places: tuple[ClassifyRecipe, ClassifyRecipe], tmp_path: Path
+    name: str, two_places: tuple[AnyRecipe, AnyRecipe], tmp_path: Path
 ) -> None:
     text = json.dumps(ingredients(name, two_places[0], tmp_path / "store"))
     for place in (str(tmp_path), str(PROJECT), str(Path.home()), socket.gethostname()):
@@ -250,9 +287,7 @@ def test_ingredients_name_no_folder_and_no_host(
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_ingredients_contain_no_time(
-    name: str, two_places: tuple[ClassifyRecipe, ClassifyRecipe], tmp_path: Path
-) -> None:
+def test_ingredients_contain_no_time(name: str, two_places: tuple[AnyRecipe, AnyRecipe], tmp_path: Path) -> None:
     before = ingredients(name, two_places[0])
     for file in tmp_path.rglob("*"):
         os.utime(file, (1e9, 1e9))
@@ -277,7 +312,7 @@ def test_another_process_makes_the_same_key() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert keys == {key_of(STEPS["finetune"][0].ingredients(RECIPE, {})) + "\n"}
+    assert keys == {key_of(STEPS["classify/finetune"][1].ingredients(RECIPE, {})) + "\n"}
 
 
 # -- records ----------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def finetuned(tmp_path: Path) -> Artifact:
 def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
     flags = {path.replace("__", "."): str(value) for path, value in overrides.items()}
     recipe = load_recipe("quickstart", flags, folder="instruct", model=InstructRecipe)
-    return instructions_candidate(recipe, finetuned, "what it is")
+    return instructions_candidate(recipe, {"finetune_instructions": finetuned}, "what it is")
 
 
 def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetuned: Artifact, tmp_path: Path) -> None:

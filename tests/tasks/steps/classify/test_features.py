@@ -129,6 +129,7 @@ def test_splits_that_were_finished_before_an_interruption_are_not_computed_again
 def test_an_explanation_waits_for_what_the_key_is_made_of(inputs: dict[str, Artifact]) -> None:
     made(recipe(), inputs)
     explain = Explainer(Run(recipe()))
-    explain(features, backbone=None, tokenize=inputs["tokenize"])
-    (verdict,) = explain.verdicts
-    assert (verdict.would, verdict.reasons) == ("depend", ("reused if backbone comes out the same",))
+    explain.found["tokenize"] = inputs["tokenize"]  # and no backbone
+    explain(features)
+    (forecast,) = explain.forecasts
+    assert (forecast.would, forecast.reasons) == ("depend", ("reused if backbone comes out the same",))

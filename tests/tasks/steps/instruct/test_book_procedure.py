@@ -24,7 +24,7 @@ from lib.store.artifacts import Artifact, Store
 from lib.text.prompts import named_style
 from lib.training.instruct.batches import load_splits
 from lib.training.instruct.finetune import finetune_instructions
-from tasks.steps.instruct.download import download
+from tasks.steps.download import download
 from tasks.steps.instruct.entries import entries
 from tasks.steps.instruct.split import split_entries
 from tasks.steps.instruct.tokenize import tokenize_entries

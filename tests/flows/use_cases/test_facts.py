@@ -11,7 +11,7 @@ from rich.console import Console
 from flows.classify import PROGRAM
 from flows.run.result import Result
 from flows.terminal.display import show_result
-from flows.terminal.facts import instruct_facts
+from flows.use_cases.facts import instruct_facts
 from lib.data.entries.reading import profile_entries, read_entries
 from lib.data.entries.split import split_entries
 from lib.data.samples.entries import FILE
@@ -24,7 +24,7 @@ from lib.store.artifacts import Artifact, Store, key_of
 from lib.text.encoding import load_encoding
 from lib.text.entry_tokens import tokenize_entries
 from lib.text.prompts import named_style
-from lib.training.history import history_table, write_history
+from lib.training.history import history_table, read_history, write_history
 from tests.support.e2e import PROJECT, Home
 
 METRICS = {"test_loss": 1.5, "test_perplexity": 4.4817, "exact_match": 0.1, "chrf": 27.25, "stopped": 0.95}
@@ -57,6 +57,7 @@ def artifacts(store: Store) -> dict[str, Artifact]:
         save_json(tokens.report, folder / "tokens.json")
     with kept(store, "finetune_instructions") as folder:
         write_history(history, folder / "history.parquet")
+        save_json({"kept_row": 1}, folder / "training.json")
     with kept(store, "respond") as folder:
         answers = splits.test.assign(response=ANSWER, tokens=9, stopped=True)
         save_table(answers, folder / "answers.parquet", ANSWERS)
@@ -101,6 +102,23 @@ def test_a_run_on_instructions(artifacts: dict[str, Artifact]) -> None:
 )
 def test_what_a_judge_said(artifacts: dict[str, Artifact], metrics: dict[str, float], shown: str | None) -> None:
     assert dict(instruct_facts(artifacts, METRICS | metrics, RECIPE)).get("judge") == shown
+
+
+def test_a_curve_ends_with_what_the_kept_weights_have(artifacts: dict[str, Artifact], store: Store) -> None:
+    """Not with the last row, whose weights are gone; and with the final figure, where the same was measured again."""
+    with store.write("finetune_instructions", "k" * 32, {}) as folder:
+        write_history(
+            read_history(artifacts["finetune_instructions"].file("history.parquet")), folder / "history.parquet"
+        )
+        save_json({"kept_row": 0}, folder / "training.json")
+    kept = store.find("finetune_instructions", "k" * 32)
+    assert kept is not None
+    facts = dict(instruct_facts({**artifacts, "finetune_instructions": kept}, METRICS, RECIPE))
+    assert facts["train loss"] == "10.825 -> 10.825"
+    measured = METRICS | {"train_loss": 3.25}
+    assert dict(instruct_facts({**artifacts, "finetune_instructions": kept}, measured, RECIPE))["train loss"] == (
+        "10.825 -> 3.250"
+    )
 
 
 def test_a_loss_without_a_perplexity(artifacts: dict[str, Artifact]) -> None:

@@ -10,43 +10,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from flows.terminal.program import Artifacts, Fact
+from flows.use_cases.use_case import Artifacts, Fact
 from lib.files.jsonfile import load_json
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lib.recipes.classify import ClassifyRecipe
     from lib.recipes.instruct import InstructRecipe
+    from lib.store.artifacts import Artifact
 
 LONGEST_SHOWN = 100  # characters of a question and of an answer
 
 
 def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: ClassifyRecipe) -> Iterator[Fact]:
     """Counts, where the curves began and ended, and the accuracy on the test split."""
-    from lib.training.history import read_history
-
     profile = load_json(artifacts["messages"].file("profile.json"))
     split = load_json(artifacts["holdout"].file("split.json"))
     tokens = load_json(artifacts["tokenize"].file("tokens.json"))
-    history = read_history(artifacts["finetune"].file("history.parquet"))
     labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
     yield "messages", f"{profile['rows']:,} ({labels})"
     yield "split", _counts(split["rows"])
     yield "longest message kept", f"{tokens['max_length']} tokens"
-    yield from _curve(history, ("train_loss", "validation_loss"), "{:.3f}")
-    yield from _curve(history, ("train_accuracy", "validation_accuracy"), "{:.1%}")
+    yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
+    yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)
     low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
     confidence = recipe.evaluation.confidence
     yield "test accuracy", f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"
     if "baseline_test_accuracy" in metrics:
-        yield "TF-IDF baseline", f"{metrics['baseline_test_accuracy']:.2%}"
+        baseline = metrics["baseline_test_accuracy"]
+        points = 100 * (metrics["test_accuracy"] - baseline)
+        yield "TF-IDF baseline", f"{baseline:.2%}; this classifier is {points:+.2f} points away"
 
 
 def instruct_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: InstructRecipe) -> Iterator[Fact]:
     """Counts, where the curves began and ended, how good the answers to the test split are, and one of them."""
     from lib.data.tables import ANSWERS, load_table
-    from lib.training.history import read_history
 
     profile = load_json(artifacts["entries"].file("profile.json"))
     split = load_json(artifacts["split_entries"].file("split.json"))
@@ -54,8 +51,7 @@ def instruct_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: I
     yield "entries", f"{profile['rows']:,} ({profile['with_input']:,} with an input)"
     yield "split", _counts(split["rows"])
     yield "longest entry", _longest_entry(tokens)
-    history = read_history(artifacts["finetune_instructions"].file("history.parquet"))
-    yield from _curve(history, ("train_loss", "validation_loss"), "{:.3f}")
+    yield from _curve(artifacts["finetune_instructions"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield "test loss", f"{metrics['test_loss']:.3f}{_perplexity(metrics)}"
     yield "exact match", f"{metrics['exact_match']:.1%} of the answers"
     yield "chrF", f"{metrics['chrf']:.1f} of 100"
@@ -73,11 +69,14 @@ def _counts(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in rows.items())
 
 
-def _curve(history: pd.DataFrame, names: tuple[str, ...], form: str) -> Iterator[Fact]:
-    """Where each curve began and ended."""
-    first, last = history.iloc[0], history.iloc[-1]
+def _curve(trained: Artifact, names: tuple[str, ...], form: str, metrics: Mapping[str, float]) -> Iterator[Fact]:
+    """Where each curve began, and what the kept weights have: the final metric of that name, where there is one."""
+    from lib.training.history import read_history
+
+    history = read_history(trained.file("history.parquet"))
+    first, kept = history.iloc[0], history.iloc[load_json(trained.file("training.json"))["kept_row"]]
     for name in names:
-        yield name.replace("_", " "), f"{form.format(first[name])} -> {form.format(last[name])}"
+        yield name.replace("_", " "), f"{form.format(first[name])} -> {form.format(metrics.get(name, kept[name]))}"
 
 
 def _longest_entry(tokens: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:

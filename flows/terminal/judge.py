@@ -1,0 +1,64 @@
+"""`finetune instruct judge`: an earlier run's answers, scored by another model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from prefect import flow
+from rich.console import Console
+
+from flows.run.names import run_name
+from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.result import PROGRESS
+from flows.terminal.display import progress_bars
+from flows.terminal.runs import keep_errors_off_the_terminal
+from flows.use_cases.facts import judged_in_words
+from flows.use_cases.instruct import INSTRUCT, judged
+from lib.errors import RecipeError
+from lib.recipes.instruct import InstructRecipe
+from lib.store.artifacts import Artifact
+from tasks.engine.runner import Explainer, Performer
+from tasks.engine.step import Run
+from tasks.record.instruct import run_to_judge
+
+
+@flow(name="judge-answers", description="Scores the answers of an earlier run", flow_run_name=run_name)
+def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]) -> dict[str, Any]:
+    """Lets the recipe's judge score the answers that are among the artifacts `made`, and logs that to the MLflow run.
+
+    Raises JudgeError if the judge cannot be asked.
+    """
+    perform = Performer(Run(recipe, run_id), PROGRESS.get(), made)
+    metrics = judged(perform)
+    steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
+    return {"mlflow_run": run_id, "steps": steps, "metrics": metrics}
+
+
+def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
+    """Scores the answers of the run that the command line describes; returns the exit status.
+
+    Raises RecipeError if nobody is to judge or there is no such run.
+    """
+    if options.explain or options.log_format != "bars":
+        raise RecipeError("judge only asks the judge: leave --explain and --log-format out")
+    if recipe.judge.provider == "off":
+        raise RecipeError("judge.provider is 'off': say who judges, such as --judge.provider ollama")
+    explain = Explainer(Run(recipe))
+    for step in INSTRUCT.steps:
+        explain(step)
+    missing = [step.name for step in INSTRUCT.steps if step.name not in explain.found]
+    if missing:
+        raise RecipeError(
+            f"there are no answers of this recipe to judge ({', '.join(missing)} would run): run `finetune instruct`"
+            " with the same flags first, or see with --explain what differs"
+        )
+    keep_errors_off_the_terminal()
+    find_or_start_prefect()
+    with no_heartbeats(), progress_bars(Console(stderr=True)):
+        run_id = run_to_judge(INSTRUCT.flow, explain.found["respond"], recipe.judge.model)
+        result = judge_answers(recipe, run_id, explain.found)
+    shown = json.dumps(result) if options.json else judged_in_words(result["metrics"], recipe)
+    print(shown)  # noqa: T201 - this is the program's output
+    return 0

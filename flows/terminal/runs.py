@@ -1,0 +1,85 @@
+"""Running a recipe from a terminal, or explaining what a run would do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from prefect.logging.configuration import setup_logging
+from rich.console import Console
+
+from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.result import Result, listening
+from flows.terminal.display import progress_bars, show_forecasts, show_result
+from flows.terminal.exits import EXIT_USER_ERROR, say_error
+from flows.terminal.program import Program, Recipe
+from flows.terminal.published import BookLog, replay
+from flows.use_cases.use_case import UseCase
+from tasks.engine.runner import Explainer
+from tasks.engine.step import Run
+
+
+def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: str) -> int:
+    """Runs the recipe and shows what came of it; returns the exit status."""
+    keep_errors_off_the_terminal()
+    find_or_start_prefect()
+    with no_heartbeats():
+        if log_format == "book":
+            printed = _run_as_the_book(recipe, program, sys.stderr if as_json else sys.stdout)
+        else:
+            with progress_bars(Console(stderr=True)):
+                printed = program.run(program.use_case(), recipe)
+    result = Result.model_validate(printed)
+    if as_json:
+        print(json.dumps(printed))  # noqa: T201
+    else:
+        show_result(Console(), result, recipe, program)
+    failed = [outcome.reason for outcome in result.steps if outcome.state == "failed"]
+    if failed:
+        sys.stdout.flush()  # so that the reasons come last where both streams go to one place
+    for reason in failed:
+        say_error(reason)
+    return EXIT_USER_ERROR if failed else 0
+
+
+def _run_as_the_book(recipe: Recipe, program: Program[Recipe], stream: TextIO) -> dict[str, Any]:
+    """The flow's result; `stream` gets the published procedure's lines, also of a training that was not repeated."""
+    log = BookLog(lambda line: print(line, file=stream, flush=True), recipe.training.evaluate_every)
+    use_case: UseCase = program.use_case()
+    with listening(log.listener):
+        result = program.run(use_case, recipe)
+    outcomes = {outcome.step: outcome for outcome in Result.model_validate(result).steps}
+    training = outcomes[use_case.trains.name]
+    assert training.artifact is not None, "the training is a step with an artifact"
+    if training.state == "cached":
+        replay(training.artifact, log.listener)
+    log.end()
+    return result
+
+
+def explain(recipe: Recipe, program: Program[Recipe], *, as_json: bool) -> int:
+    """Shows what a run would do; returns the exit status."""
+    explainer = Explainer(Run(recipe))
+    for step in program.use_case().all_steps:
+        explainer(step)
+    if as_json:
+        steps = [asdict(forecast) for forecast in explainer.forecasts]
+        print(json.dumps({"recipe": recipe.name, "steps": steps}))  # noqa: T201
+    else:
+        show_forecasts(Console(), explainer.forecasts)
+    return 0
+
+
+def keep_errors_off_the_terminal() -> None:
+    """Prefect's logs of a failure repeat, with a traceback, what `main` says in one sentence. Its pages keep them."""
+
+    def is_not_said_already(record: logging.LogRecord) -> bool:
+        of_a_run = record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+        return not (of_a_run and record.levelno >= logging.ERROR)
+
+    setup_logging()  # later calls of Prefect's keep the handlers, and so the filter
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_not_said_already)

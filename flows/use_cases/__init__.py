@@ -1,0 +1,1 @@
+"""What the flows are for: classifying texts, and following instructions."""

@@ -1,0 +1,39 @@
+"""All that tells one use case from the other, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib.store.artifacts import Artifact
+from tasks.engine.runner import Performer
+from tasks.engine.step import Step
+from tasks.record.track import Pages
+from tasks.registry.register import Candidate
+
+Artifacts = Mapping[str, Artifact]  # by the name of the step that made each
+Fact = tuple[str, str]  # what a run's table says of it: a name, and a value in words
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """A list of steps, and what becomes of their artifacts. `Any` stands for the use case's own recipe."""
+
+    name: str  # the command, and the folder of recipes
+    flow: str  # Prefect's name of the flow, and MLflow's of the experiment
+    description: str
+    steps: tuple[Step, ...]  # in order
+    trains: Step  # its training is shown, also when it is reused
+    final: tuple[Step, ...]  # what runs are made for: an artifact that none of these was made from is unreferenced
+    pages: Callable[[Any, Artifacts], Pages]  # what MLflow and Prefect show of a run, its final metrics among it
+    candidate: Callable[[Any, Artifacts, str], Candidate]  # for the registry; the last argument is the run's headline
+    facts: Callable[[Artifacts, Mapping[str, float], Any], Iterator[Fact]]  # from artifacts, final metrics and recipe
+    decide: Callable[..., Any] = lambda *_: None  # what becomes of a version; None where models are not compared
+    last: tuple[Step, ...] = ()  # when the model is registered: a failure of theirs cannot harm it any more
+    afterwards: Callable[[Performer], dict[str, float]] = lambda _: {}  # performs those; returns more metrics
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """Every step, in order."""
+        return (*self.steps, *self.last)

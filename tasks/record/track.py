@@ -1,0 +1,98 @@
+"""What a finished run looks like in MLflow and on Prefect's page, whatever was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from lib.data.tables import SPLITS
+from lib.store.artifacts import Artifact
+from tasks.engine.step import AnyRecipe
+from tasks.record.mlflow_run import client, set_tags
+from tasks.record.pages import (
+    datasets,
+    digest_tags,
+    log_curves,
+    log_datasets,
+    log_final_metrics,
+    log_recipe,
+    page_in_mlflow,
+    show_in_prefect,
+)
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the pages of a run show, taken from its artifacts."""
+
+    headline: str  # the run in one sentence
+    metrics: Mapping[str, float]  # the final ones, by MLflow's names
+    splits: Artifact  # its three tables are the run's datasets
+    trained: Artifact  # with history.parquet and training.json
+    evaluated: Artifact  # with figures/
+    files: Sequence[tuple[Artifact, str]]  # that MLflow keeps with the run
+    table: Sequence[Mapping[str, Cell]]  # of metrics, on Prefect's page
+    pictures: Sequence[str]  # names of figures, on Prefect's page
+    logged_tables: Mapping[str, Any] = field(default_factory=dict)  # in MLflow, by the name of the file
+    shown_tables: Mapping[str, tuple[Sequence[Mapping[str, Cell]], str]] = field(default_factory=dict)  # in Prefect
+    more: str = ""  # Markdown behind the pictures
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@task(
+    name="track",
+    task_run_name="track",
+    description="Logs datasets, curves, metrics, figures and digests to the MLflow run",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def track(
+    run_id: str,
+    recipe: AnyRecipe,
+    artifacts: Mapping[str, Artifact],
+    pages_of: Callable[[Any, Mapping[str, Artifact]], Pages],
+    training_was_cached: bool,
+) -> Pages:
+    """Logs all that the steps produced; returns what the pages show, with the final metrics."""
+    tracking = client()
+    pages = pages_of(recipe, artifacts)
+    log_recipe(tracking, run_id, recipe)
+    log_datasets(tracking, run_id, datasets(recipe.data.source, pages.splits))
+    history, source = log_curves(tracking, run_id, pages.trained, cached=training_was_cached)
+    log_final_metrics(tracking, run_id, pages.metrics, history)
+    tracking.log_artifacts(run_id, str(pages.evaluated.file("figures")), "figures")
+    for artifact, name in pages.files:
+        tracking.log_artifact(run_id, str(artifact.file(name)))
+    for name, table in pages.logged_tables.items():
+        tracking.log_table(run_id, table, name)
+    in_prefect = tracking.get_run(run_id).data.tags["prefect.flow_run_url"]
+    note = {"mlflow.note.content": f"{pages.headline}\n\n[This run in Prefect]({in_prefect})"}
+    set_tags(tracking, run_id, digest_tags(artifacts) | source | dict(pages.tags) | note)
+    shown = {"metrics": (pages.table, f"Metrics of {recipe.name}, over all rows of each split"), **pages.shown_tables}
+    for key, (rows, description) in shown.items():
+        create_table_artifact([dict(row) for row in rows], key=key, description=description)
+    show_in_prefect(
+        page_in_mlflow(tracking, run_id),
+        headline=pages.headline,
+        recipe=recipe.name,
+        pictures=dict.fromkeys(pages.pictures, pages.evaluated),
+        more=pages.more,
+    )
+    return pages
+
+
+def by_split(names: Sequence[str], metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
+    """A row for each of these metrics, with its value on each split."""
+    return [{"metric": name, **{split: rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}} for name in names]
+
+
+def rounded(value: float | None) -> float | None:
+    """For a table that people read."""
+    return None if value is None else round(value, 4)
