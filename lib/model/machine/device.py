@@ -1,12 +1,14 @@
 """Which device a recipe means. What keys of cached steps depend on is told without torch."""
 
 import ctypes
+from importlib import metadata
 
 from lib.errors import RecipeError
 
 
 def has_cuda() -> bool:
-    """Whether NVIDIA's driver is here and shows at least one device (`CUDA_VISIBLE_DEVICES` counts).
+    """Whether NVIDIA's driver is here and shows at least one device (`CUDA_VISIBLE_DEVICES` counts), and torch was
+    built for it.
 
     Asks the driver itself (cuInit and cuDeviceGetCount of its API, which return 0 for success).
     """
@@ -15,15 +17,23 @@ def has_cuda() -> bool:
     except OSError:
         return False
     count = ctypes.c_int()
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    shown = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return shown and not metadata.version("torch").endswith("+cpu")
+
+
+def device_here(setting: str) -> str:
+    """What the recipe's `training.device` comes to in this process, without torch: `auto` is `cuda` or `cpu`."""
+    return ("cuda" if has_cuda() else "cpu") if setting == "auto" else setting
 
 
 def feature_dtype(setting: str, *, precision: str, device: str) -> str:
-    """What the recipe's `training.feature_dtype` comes to: `auto` is bfloat16 on a GPU or with that precision."""
+    """What the recipe's `training.feature_dtype` comes to: `auto` is bfloat16 on a GPU or with that precision.
+
+    device: as `device_here` tells it.
+    """
     if setting != "auto":
         return setting
-    on_gpu = device == "cuda" or (device == "auto" and has_cuda())
-    return "bfloat16" if on_gpu or precision == "bfloat16" else "float32"
+    return "bfloat16" if device == "cuda" or precision == "bfloat16" else "float32"
 
 
 def device_name(device: str) -> str:
@@ -34,5 +44,8 @@ def device_name(device: str) -> str:
     import torch  # not where a run is only planned
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("training.device is cuda, but this machine has no CUDA device: use auto or cpu")
+        raise RecipeError(
+            "training.device is cuda, or auto where NVIDIA's driver shows a card, but torch has no CUDA device here:"
+            " use cpu"
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

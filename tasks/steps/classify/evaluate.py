@@ -11,6 +11,7 @@ from lib.model.gpt2.config import read_config
 from lib.model.labels import MOST_PROBABLE
 from tasks.engine.step import Work, step
 from tasks.environment import PROJECT
+from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "report.html"
 
 
-def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     """The report's page is made of a template, which is no code that a fingerprint sees."""
-    return {"report_template": file_sha256(REPORT_TEMPLATE)}
+    return {"report_template": file_sha256(REPORT_TEMPLATE), **device_identity(recipe, inputs)}
 
 
 @step(
@@ -30,11 +31,12 @@ def _template(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa
     reads=["evaluation", "classifier", "training", "balance.method", "encoding.name"],
     unkeyed=[
         "training.checkpoint_every",
+        "training.device",
         "training.feature_cache",
         "training.feature_dtype",
         "training.feature_budget",
     ],
-    identity=_template,
+    identity=_identity,
     tags=["gpu"],
 )
 def evaluate(
@@ -74,7 +76,7 @@ def evaluate(
         baseline=recipe.evaluation.baseline,
         with_natural_prevalence=recipe.evaluation.natural_prevalence,
         folder=work.folder,
-        device=recipe.training.device,
+        device=work.identity["device"],
         precision=recipe.training.precision,
         progress=work.progress,
     )

@@ -8,10 +8,11 @@ from lib.data.tables import SPLITS, TOKENS, load_table
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, choose_features
 from lib.model.gpt2.config import read_config
-from lib.model.machine.device import feature_dtype
+from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
 from lib.progress import part_of
 from tasks.engine.step import Work, step
+from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -48,11 +49,13 @@ def _learning_blocks(recipe: ClassifyRecipe) -> int | None:
 
 def _dtype(recipe: ClassifyRecipe) -> str:
     training = recipe.training
-    return feature_dtype(training.feature_dtype, precision=training.precision, device=training.device)
+    device = device_here(training.device)
+    return feature_dtype(training.feature_dtype, precision=training.precision, device=device)
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """Where the frozen part ends, counted from the end, and how its activations are kept; or that they are not.
+    """Where the frozen part ends, counted from the end, and how and on what its activations are computed; or that they
+    are not kept.
 
     Together with the weights and the tokens that is all they depend on: whatever else differs between two recipes, they
     share them.
@@ -66,6 +69,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
         "causal_mask": str(recipe.model.causal_mask),
         "dtype": _dtype(recipe),
         "splits": " ".join(_splits(recipe)),
+        **device_identity(recipe, inputs),
     }
 
 
@@ -111,7 +115,7 @@ def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact)
                 blocks=gpt.config.n_layers - learning,
                 dtype=work.identity["dtype"],
                 scratch=work.scratch,
-                device=device_name(work.recipe.training.device),
+                device=device_name(work.identity["device"]),
                 progress=part_of(work.progress, done, sum(tokens_of.values())),
             )
         done += tokens_of[name]

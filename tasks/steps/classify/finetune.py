@@ -11,7 +11,7 @@ from lib.files.jsonfile import load_json, save_json
 from lib.model.labels import positive_class
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
-from tasks.steps.training import training_settings
+from tasks.steps.training import device_identity, training_settings
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     reads=["model.dropout", "model.causal_mask", "encoding.name", "classifier", "lora", "training", "balance.method"],
     unkeyed=[
         "training.checkpoint_every",
+        "training.device",
         # What they come to is in the features' own key.
         "training.feature_cache",
         "training.feature_dtype",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         "evaluation.positive_label",
         "evaluation.threshold",
     ],
+    identity=device_identity,
     # The recipe is noted as the first run that needed this classifier had it: its name and addresses, for example, may
     # differ in the next. The history has seconds in it. Neither may make an evaluation run again.
     noted=["recipe.json", "history.parquet"],
@@ -74,7 +76,7 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
         trained = train_classifier(
             classifier,
             splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
-            settings=training_settings(recipe.training),
+            settings=training_settings(recipe.training, work.identity["device"]),
             padding=recipe.classifier.padding,
             max_length=max_length,
             class_weights=class_weights(tables["train"]["target"]) if weighted else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import ANSWERS, SPLITS, load_table
 from tasks.engine.step import Work, step
+from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.recipes.instruct import InstructRecipe
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     "evaluate_answers",
     reads=["prompt.mask_instruction", "training.precision"],
     unkeyed=["training.device"],
+    identity=device_identity,
     tags=["gpu"],
 )
 def evaluate_answers(
@@ -33,7 +35,7 @@ def evaluate_answers(
         answers=load_table(respond.file("answers.parquet"), ANSWERS),
         history=read_history(finetune_instructions.file("history.parquet")),
         folder=work.folder,
-        device=work.recipe.training.device,
+        device=work.identity["device"],
         precision=work.recipe.training.precision,
         progress=work.progress,
     )

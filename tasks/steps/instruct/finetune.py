@@ -12,7 +12,7 @@ from lib.model.weights.saved import INFERENCE
 from lib.text.prompts import Style, named_style
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
-from tasks.steps.training import training_settings
+from tasks.steps.training import device_identity, training_settings
 
 if TYPE_CHECKING:
     from lib.model.gpt2.gpt import GPT
@@ -25,7 +25,8 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
 @step(
     "finetune_instructions",
     reads=["model.dropout", "model.tied_output", "encoding.name", "prompt", "lora", "training"],
-    unkeyed=["training.checkpoint_every"],
+    unkeyed=["training.checkpoint_every", "training.device"],
+    identity=device_identity,
     # As in `finetune`: the first run's recipe, and a history with seconds in it, may make nothing run again.
     noted=["recipe.json", "history.parquet"],
     tags=["gpu"],
@@ -62,7 +63,7 @@ def finetune_instructions(
         trained = train(
             gpt,
             splits,
-            settings=training_settings(recipe.training),
+            settings=training_settings(recipe.training, work.identity["device"]),
             published_order=recipe.training.order == "published",
             gradient_checkpointing=recipe.training.gradient_checkpointing,
             scratch=work.scratch,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import ANSWERS, ENTRIES, load_table, save_table
 from tasks.engine.step import Work, step
+from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,7 @@ PUBLISHED_FORM = "instruction-data-with-response.json"
     "respond",
     reads=["respond"],
     unkeyed=["respond.batch_size", "training.device"],
+    identity=device_identity,
     tags=["gpu"],
 )
 def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instructions: Artifact) -> None:
@@ -31,7 +33,7 @@ def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instru
     recipe = work.recipe
     asked = load_table(split_entries.file("test.parquet"), ENTRIES)
     writing = Writing(**recipe.respond.model_dump())
-    model = Answerer.load(finetune_instructions.folder, device=recipe.training.device, writing=writing)
+    model = Answerer.load(finetune_instructions.folder, device=work.identity["device"], writing=writing)
     written = model.write(list(zip(asked["instruction"], asked["input"], strict=True)), progress=work.progress)
     answers = asked.assign(
         response=[answer.response for answer in written],

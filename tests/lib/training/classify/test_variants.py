@@ -59,7 +59,7 @@ def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
             "validation": VALIDATION,
             "test": messages(30, 2),
         },
-        settings=training_settings(recipe.training),
+        settings=training_settings(recipe.training, "cpu"),
         ignore_index=recipe.training.ignore_index,
         padding=chosen.padding,
         max_length=20,

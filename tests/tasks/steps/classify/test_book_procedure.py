@@ -69,7 +69,7 @@ def test_book_prints_what_the_published_script_prints(
     trained = finetune(
         classifier,
         splits,
-        settings=training_settings(recipe.training),
+        settings=training_settings(recipe.training, "cpu"),
         padding=chosen.padding,
         max_length=load_json(tokens.file("tokens.json"))["max_length"],
         scratch=tmp_path / "scratch",

@@ -65,7 +65,7 @@ def test_book_prints_and_answers_what_the_published_script_does(
     trained = finetune_instructions(
         gpt,
         load_splits(tokens.folder, ("train", "validation"), mask_instruction=recipe.prompt.mask_instruction),
-        settings=training_settings(recipe.training),
+        settings=training_settings(recipe.training, "cpu"),
         published_order=True,
         scratch=tmp_path / "scratch",
         listener=log.listener,
