@@ -53,16 +53,20 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.fixture
-def flow() -> Callable[[UseCase, ClassifyRecipe], dict[str, Any]]:
-    """A flow that only keeps what it was called with, in `flow.recipes`."""
+class IdleFlow:
+    """A flow that only keeps the recipes that it was called with."""
 
-    def run(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
-        run.recipes.append(recipe)  # type: ignore[attr-defined]
+    def __init__(self) -> None:
+        self.recipes: list[ClassifyRecipe] = []
+
+    def __call__(self, use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
+        self.recipes.append(recipe)
         return RESULT
 
-    run.recipes = []  # type: ignore[attr-defined]
-    return run
+
+@pytest.fixture
+def flow() -> IdleFlow:
+    return IdleFlow()
 
 
 def never(*arguments: object, **options: object) -> Any:
@@ -90,7 +94,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any
 # -- flags ------------------------------------------------------------------------------------------------------
 
 
-def test_without_arguments_the_quickstart_runs(flow: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_quickstart_runs(flow: IdleFlow, capsys: pytest.CaptureFixture[str]) -> None:
     assert classify(["--json"], flow) == 0
     assert flow.recipes == [load_recipe("quickstart")]
 
@@ -103,12 +107,12 @@ def test_without_arguments_the_quickstart_runs(flow: Any, capsys: pytest.Capture
         ["--name", "another", "--name", "my run", "--training.epochs=3"],  # the last one counts
     ],
 )
-def test_flags_override_the_recipe(flow: Any, argv: list[str]) -> None:
+def test_flags_override_the_recipe(flow: IdleFlow, argv: list[str]) -> None:
     assert classify(["--recipe", "sms-tiny", *argv, "--json"], flow) == 0
     assert flow.recipes == [load_recipe("sms-tiny", {"training.epochs": "3", "name": "my run"})]
 
 
-def test_the_recipe_may_come_last_and_be_a_file(flow: Any, tmp_path: Path) -> None:
+def test_the_recipe_may_come_last_and_be_a_file(flow: IdleFlow, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\ndata: {source: sample}\n")
     assert classify(["--json", "--training.epochs", "3", f"--recipe={file}"], flow) == 0
@@ -116,7 +120,7 @@ def test_the_recipe_may_come_last_and_be_a_file(flow: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("value", "name"), [("--draft", "--draft"), ("a=b", "a=b"), ("-1", "-1"), ("[x]", "[x]")])
-def test_a_value_may_look_like_something_else(flow: Any, value: str, name: str) -> None:
+def test_a_value_may_look_like_something_else(flow: IdleFlow, value: str, name: str) -> None:
     assert classify([f"--name={value}", "--json"], flow) == 0
     assert flow.recipes[0].name == name
 
@@ -241,7 +245,7 @@ def test_predict_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> No
     assert "--training.epochs" not in text
 
 
-def test_json_is_one_object_in_the_last_line(flow: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_in_the_last_line(flow: IdleFlow, capsys: pytest.CaptureFixture[str]) -> None:
     assert classify(["--json"], flow) == 0
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1]) == RESULT
@@ -559,7 +563,7 @@ def test_an_address_that_prefect_cannot_use(
     assert "missing an 'http://' or 'https://' protocol" in refused(capsys)
 
 
-def test_a_prefect_server_that_answers_lets_the_flow_run(flow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefect_server_that_answers_lets_the_flow_run(flow: IdleFlow, monkeypatch: pytest.MonkeyPatch) -> None:
     with HttpServer() as server:
         server.serve("/api/admin/version", Reply(json.dumps(prefect.__version__).encode()))
         monkeypatch.setenv("PREFECT_API_URL", server.url("/api"))

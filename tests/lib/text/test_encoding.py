@@ -8,6 +8,7 @@ import itertools
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from lib.errors import RecipeError, StoreError
 from lib.text.encoding import PAD, PATTERN, RANKS, VOCABULARY, load_encoding, read_ranks
 
 
-def published_sha256(function: object, argument: str) -> str:
+def published_sha256(function: Callable[[], object], argument: str) -> str:
     """A checksum as it stands in the source of the installed tiktoken."""
-    found = re.search(rf'{argument}="([0-9a-f]{{64}})"', inspect.getsource(function))  # type: ignore[arg-type]
+    found = re.search(rf'{argument}="([0-9a-f]{{64}})"', inspect.getsource(function))
     assert found, f"tiktoken no longer publishes {argument}"
     return found.group(1)
 

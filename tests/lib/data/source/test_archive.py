@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,8 @@ def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.
     return packed.getvalue()
 
 
-def unpack(packed: bytes, name: str = "sms.zip", **wanted: object) -> tuple[str, bytes]:
-    found, chunks = unpacked(io.BytesIO(packed), name, **wanted)  # type: ignore[arg-type]
+def unpack(packed: bytes, name: str = "sms.zip", **wanted: Any) -> tuple[str, bytes]:
+    found, chunks = unpacked(io.BytesIO(packed), name, **wanted)
     return found, b"".join(chunks)
 
 
