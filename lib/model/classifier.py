@@ -225,27 +225,27 @@ def class_probabilities(
 @torch.inference_mode()
 def run_batches(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, ...]],
     *,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> list[Tensor]:
-    """Logits (batch, classes) of each batch, on the model's device, without dropout or gradients.
+    """What `model` returns for each batch of inputs, on its device, without dropout or gradients; its mode is put back.
 
-    Batches are `pad_batch`'s. `model` is a classifier, as it is or wrapped for training; its mode is put
-    back. `on_batch` hears how many messages are done.
+    For a classifier, as it is or wrapped for training, batches are `pad_batch`'s and come out as logits (batch,
+    classes). `on_batch` hears how many rows are done.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    logits: list[Tensor] = []
+    outputs: list[Tensor] = []
     done = 0
     try:
-        for tokens, lengths in batches:
-            logits.append(model(on_device(tokens, device), on_device(lengths, device)))
-            done += len(lengths)
+        for inputs in batches:
+            outputs.append(model(*(on_device(each, device) for each in inputs)))
+            done += len(inputs[0])
             on_batch(done)
     finally:
         model.train(was_training)
-    return logits
+    return outputs
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,7 +6,7 @@ checkpoints keep.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ Batches = list[list[int]]  # positions of messages in their split
 
 class EncodedMessages(NamedTuple):
     """A split, ready for the model: message i is `inputs[i]`, its tokens or its features (length, emb_dim), and has the
-    class `targets[i]` (from 0)."""
+    target `targets[i]`, for example its class, from 0."""
 
     inputs: Sequence[Sequence[int] | Tensor]
-    targets: Sequence[int]
+    targets: Sequence[Any]
 
 
 class Order(Protocol):

@@ -1,35 +1,68 @@
-"""What the training loop asks of a split, whatever is learnt from it.
+"""What is learnt from: a split of examples, one batch after another, learnt from and measured by an objective.
 
-Here belongs the contract alone. Messages with classes fulfil it in `classification.py`, texts whose next token is to be
-predicted in `next_token.py`.
+This module is the same for every flow. What a batch holds is said by the splits, `classify/messages.py` and
+`instruct/batches.py`.
 """
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lib.model.classifier import on_device, run_batches
 from lib.training.batches import Batches
+from lib.training.objective import Objective
 
 
-class Measured(NamedTuple):
-    """What some batches came to."""
+class Batch(NamedTuple):
+    """Some examples as tensors."""
 
-    loss: float  # nats, mean of the batches' means
-    accuracy: float | None  # share of right answers, 0 to 1; None where nothing like it is measured
+    inputs: tuple[Tensor, ...]  # what the model is called with
+    targets: Tensor  # on the CPU
+    tokens: int  # read by the model, without padding
 
 
-class Examples(Protocol):
-    """A split: batches, lists of positions in it, can be learnt from and measured.
-
-    `model` is what is trained, as accelerate wraps it; tensors go to the device where it is.
-    """
+class Split(Protocol):
+    """Examples by their positions in a split."""
 
     def prepare(self, device: torch.device) -> None:
         """Called once before the first batch: what should lie on the device may be moved there."""
 
-    def loss(self, model: nn.Module, batch: list[int]) -> tuple[Tensor, int]:
-        """The batch's mean loss (a scalar in nats, to be differentiated), and how many tokens it reads."""
+    def batch(self, rows: list[int]) -> Batch:
+        """The examples at these positions."""
 
-    def measure(self, model: nn.Module, batches: Batches) -> Measured:
-        """Without dropout or gradients; the model's mode is left as it was."""
+
+@dataclass(frozen=True)
+class Examples:
+    """A split with what is to be learnt from it. `model` is what is trained, as accelerate wraps it."""
+
+    split: Split
+    objective: Objective
+
+    def prepare(self, device: torch.device) -> None:
+        """Called once before the first batch."""
+        self.split.prepare(device)
+
+    def loss(self, model: nn.Module, rows: list[int]) -> tuple[Tensor, int]:
+        """The batch's mean loss, and how many tokens it reads."""
+        inputs, targets, tokens = self.split.batch(rows)
+        device = next(model.parameters()).device
+        return self.objective.loss(model(*(on_device(each, device) for each in inputs)), targets), tokens
+
+    def measure(self, model: nn.Module, batches: Batches) -> dict[str, float]:
+        """The `loss` (mean of the batches' means) and the objective's own measures, without dropout or gradients."""
+        targets: list[Tensor] = []
+
+        def inputs() -> Iterator[tuple[Tensor, ...]]:
+            for rows in batches:
+                batch = self.split.batch(rows)
+                targets.append(batch.targets)
+                yield batch.inputs
+
+        outputs = run_batches(model, inputs())
+        losses = [self.objective.loss(each, theirs) for each, theirs in zip(outputs, targets, strict=True)]
+        mean = math.fsum(torch.stack(losses).tolist()) / len(losses)
+        return {"loss": mean, **self.objective.measure(outputs, targets)}

@@ -18,32 +18,36 @@ from lib.progress import Listener
 Row = dict[str, int | float]
 
 # One row for each evaluation. `step` counts batches from 0: step 0 is measured after the first batch.
-SCHEMA = pa.schema(
-    [
-        pa.field("step", pa.int64(), nullable=False),
-        pa.field("epoch", pa.float64(), nullable=False),  # passes over the training messages so far
-        pa.field("examples_seen", pa.int64(), nullable=False),
-        pa.field("tokens_seen", pa.int64(), nullable=False),  # without padding
-        pa.field("seconds", pa.float64(), nullable=False),  # of computing so far, evaluations included
-        pa.field("learning_rate", pa.float64(), nullable=False),  # of the latest optimizer step
-        pa.field("train_loss", pa.float64()),  # mean of the losses of the batches looked at
-        pa.field("validation_loss", pa.float64()),
-        pa.field("train_accuracy", pa.float64()),  # share of the messages looked at, 0 to 1
-        pa.field("validation_accuracy", pa.float64()),
-    ]
+PLACE = (
+    pa.field("step", pa.int64(), nullable=False),
+    pa.field("epoch", pa.float64(), nullable=False),  # passes over the training messages so far
+    pa.field("examples_seen", pa.int64(), nullable=False),
+    pa.field("tokens_seen", pa.int64(), nullable=False),  # without padding
+    pa.field("seconds", pa.float64(), nullable=False),  # of computing so far, evaluations included
+    pa.field("learning_rate", pa.float64(), nullable=False),  # of the latest optimizer step
 )
 
 
-def history_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows as a table with the columns of `SCHEMA`; what was not measured is NaN."""
-    return pd.DataFrame({field.name: [row.get(field.name, math.nan) for row in rows] for field in SCHEMA}).astype(
-        {field.name: field.type.to_pandas_dtype() for field in SCHEMA}
+def history_schema(measures: Sequence[str] = ()) -> pa.Schema:
+    """The columns of a history: where the training stands, then for both splits what was measured on the batches looked
+    at: the mean of their losses, `train_loss`, and the `measures` of the objective, `train_accuracy`."""
+    names = [f"{split}_{measure}" for measure in ("loss", *measures) for split in ("train", "validation")]
+    return pa.schema([*PLACE, *(pa.field(name, pa.float64()) for name in names)])
+
+
+def history_table(rows: Sequence[Row], measures: Sequence[str] = ()) -> pd.DataFrame:
+    """Rows as a table with the columns of `history_schema`; what was not measured is NaN."""
+    schema = history_schema(measures)
+    return pd.DataFrame({field.name: [row.get(field.name, math.nan) for row in rows] for field in schema}).astype(
+        {field.name: field.type.to_pandas_dtype() for field in schema}
     )
 
 
 def write_history(history: pd.DataFrame, file: Path) -> None:
     """Write `history` as Parquet; equal tables give equal bytes. What was not measured is null."""
-    pq.write_table(pa.Table.from_pandas(history, schema=SCHEMA, preserve_index=False).replace_schema_metadata(), file)
+    places = len(PLACE)
+    schema = pa.schema([*PLACE, *(pa.field(name, pa.float64()) for name in history.columns[places:])])
+    pq.write_table(pa.Table.from_pandas(history, schema=schema, preserve_index=False).replace_schema_metadata(), file)
 
 
 def read_history(file: Path) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The training loop: batches, gradient steps, evaluations and checkpoints, in the published order.
 
-Here belongs what happens between the first batch and the last, whatever is learnt (see `examples.py`). What is set up
+Here belongs what happens between the first batch and the last, whatever is learnt (see `objective.py`). What is set up
 before and put in order after is in `train.py`; orders, schedule, history and checkpoint files have modules of their
 own.
 """
@@ -191,7 +191,7 @@ class Loop:
             "train": self.train.measure(self.model, self.order.train_sample(batches)),
             "validation": self.validation.measure(self.model, self.order.validation_sample(batches)),
         }
-        if not all(math.isfinite(split.loss) for split in measured.values()):
+        if not all(math.isfinite(split["loss"]) for split in measured.values()):
             raise _not_finite(f"measured after step {state.steps - 1}")
         row: Row = {
             "step": state.steps - 1,
@@ -201,8 +201,7 @@ class Loop:
             "seconds": time.perf_counter() - self.started,
             "learning_rate": state.learning_rate,
         }
-        row |= {f"{name}_loss": split.loss for name, split in measured.items()}
-        row |= {f"{name}_accuracy": split.accuracy for name, split in measured.items() if split.accuracy is not None}
+        row |= {f"{name}_{what}": value for name, split in measured.items() for what, value in split.items()}
         state.rows.append(row)
         if self.settings.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
             state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}

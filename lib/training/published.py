@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lib.training.batches import PublishedOrder
-from lib.training.examples import Examples, Measured
+from lib.training.examples import Examples
 
 ACCURACY_BATCHES = 10  # of each split, before the first step of chapter 6
 LOSS_BATCHES = 5  # likewise, of both chapters
@@ -51,7 +51,7 @@ class ClassificationFigures:
         """
         torch.manual_seed(self._seed)
         accuracies = _accuracies(self._measured(model, ACCURACY_BATCHES))
-        losses = {f"{name}_loss": figures.loss for name, figures in self._measured(model, LOSS_BATCHES).items()}
+        losses = {f"{name}_loss": each["loss"] for name, each in self._measured(model, LOSS_BATCHES).items()}
         self._keep("before", accuracies | losses)
 
     def measure_after(self, model: nn.Module) -> None:
@@ -66,7 +66,7 @@ class ClassificationFigures:
         self.figures[part] = figures
         self._tell(part, figures)
 
-    def _measured(self, model: nn.Module, batches: int | None) -> dict[str, Measured]:
+    def _measured(self, model: nn.Module, batches: int | None) -> dict[str, dict[str, float]]:
         """Loss and accuracy of each split's first batches (None: all), drawn in the published order."""
         drawn = {
             "train": self._order.train_sample(batches),
@@ -76,8 +76,8 @@ class ClassificationFigures:
         return {name: self._splits[name].measure(model, drawn[name]) for name in drawn}
 
 
-def _accuracies(measured: Mapping[str, Measured]) -> dict[str, float]:
-    return {f"{name}_accuracy": each.accuracy for name, each in measured.items() if each.accuracy is not None}
+def _accuracies(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{name}_accuracy": each["accuracy"] for name, each in measured.items()}
 
 
 class InstructionFigures:
@@ -95,7 +95,7 @@ class InstructionFigures:
         torch.manual_seed(self._seed)
         train = self._splits["train"].measure(model, self._order.train_sample(LOSS_BATCHES))
         validation = self._splits["validation"].measure(model, self._order.validation_sample(LOSS_BATCHES))
-        self.figures["before"] = {"train_loss": train.loss, "validation_loss": validation.loss}
+        self.figures["before"] = {"train_loss": train["loss"], "validation_loss": validation["loss"]}
         self._tell("before", self.figures["before"])
 
     def measure_after(self, model: nn.Module) -> None:

@@ -32,7 +32,7 @@ from lib.training.settings import Settings
 class Trained:
     """What came of a training."""
 
-    history: pd.DataFrame  # one row for each evaluation; the columns of `lib.training.history.SCHEMA`
+    history: pd.DataFrame  # one row for each evaluation; the columns of `lib.training.history.history_schema`
     kept: int  # position of the row whose weights the model has
     resumed_at: int | None  # batches that an earlier attempt had done already (None: began at the beginning)
     published: dict[str, dict[str, float]]  # `before` and `after`, if asked for: see `lib.training.published`
@@ -102,7 +102,7 @@ def train(
         if published is not None:
             published.measure_after(prepared)
     return Trained(
-        history=history_table(rows),
+        history=history_table(rows, splits["train"].objective.measures),
         kept=kept,
         resumed_at=None if checkpoint is None else int(checkpoint.state["steps"]),
         published=published.figures if published else {},

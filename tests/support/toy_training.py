@@ -16,6 +16,7 @@ from lib.progress import Listener
 from lib.recipes.sections import Lora
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
+from lib.training.classify.single_label import SingleLabel
 from lib.training.settings import Settings
 from lib.training.train import Trained
 
@@ -70,6 +71,7 @@ def train(model: Classifier, *, scratch: Path | None = None, padding: Any = "lon
 
     fields = taken(Settings.__dataclass_fields__)
     listener = Listener(**taken(Listener.__dataclass_fields__))
+    objective = SingleLabel(**taken(SingleLabel.__dataclass_fields__))
     splits = {"train": TRAIN, "validation": VALIDATION, **taken(("train", "validation", "test"))}
     with tempfile.TemporaryDirectory() as folder:
         return finetune(
@@ -77,6 +79,7 @@ def train(model: Classifier, *, scratch: Path | None = None, padding: Any = "lon
             splits,
             settings=settings(**fields),
             padding=padding,
+            objective=objective,
             scratch=Path(folder) if scratch is None else scratch,
             listener=listener,
             **{"max_length": MAX_LENGTH, **more},

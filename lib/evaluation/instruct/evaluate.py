@@ -20,7 +20,7 @@ from lib.model.machine.threads import sensible_threads
 from lib.progress import Progress, silent
 from lib.text.batching import batches_by_tokens
 from lib.training.instruct.batches import EncodedEntries
-from lib.training.instruct.next_token import NextToken, TextEntries
+from lib.training.instruct.next_token import Predicting, mean_loss
 
 # Positions of a batch: logits of 50,257 tokens in float32 for so many take 100 MB.
 TOKENS = 512
@@ -78,14 +78,14 @@ def split_losses(
     The GPT is moved to `device`; its mode is left as it was.
     """
     place = torch.device(device_name(device))
-    model = NextToken(gpt).to(place)
+    model = Predicting(gpt).to(place)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     figures: dict[str, dict[str, float | int | None]] = {}
     total = sum(len(split.tokens) for split in splits.values())
     done = 0
     with sensible_threads(gpt.config.emb_dim), autocast:
         for name, split in splits.items():
-            loss, targets = TextEntries(split).mean_loss(model, batches_by_tokens(split.lengths(), TOKENS))
+            loss, targets = mean_loss(model, split, batches_by_tokens(split.lengths(), TOKENS))
             figures[name] = {"loss": loss, "perplexity": perplexity(loss), "targets": targets}
             done += len(split.tokens)
             progress(done, total, "entries")

@@ -7,13 +7,12 @@ itself is `train.py`'s, the loss `classification.py`'s.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from lib.errors import LabelError, MessagesError, RecipeError
+from lib.errors import MessagesError, RecipeError
 from lib.model.classifier import Classifier
 from lib.model.features.file import Features
 from lib.model.gpt2.adapters import adapter_settings, merge_adapters
@@ -21,12 +20,22 @@ from lib.model.machine.threads import sensible_threads
 from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
 from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
-from lib.training.classify.single_label import LabelledMessages
+from lib.training.classify.messages import Messages
+from lib.training.classify.single_label import SINGLE_LABEL
+from lib.training.examples import Examples
+from lib.training.objective import Objective
 from lib.training.published import ClassificationFigures
 from lib.training.settings import Settings
 from lib.training.train import Trained, mark_of, train
 
 IN_WORDS = {"train": "training"}  # what sentences call a split
+
+
+class ClassObjective(Objective, Protocol):
+    """What is learnt of the classes of messages."""
+
+    def checked(self, targets: Sequence[Any], classes: int, split: str) -> Sequence[Any]:
+        """The targets of a split, as `torch.tensor` takes them; raises LabelError if they do not fit the classes."""
 
 
 def finetune(
@@ -36,8 +45,7 @@ def finetune(
     settings: Settings,
     padding: Padding,
     max_length: int,
-    class_weights: Sequence[float] | None = None,
-    ignore_index: int | None = None,
+    objective: ClassObjective = SINGLE_LABEL,
     scratch: Path,
     fingerprint: str = "",
     listener: Listener = NOBODY,
@@ -58,8 +66,7 @@ def finetune(
     Args:
         splits: `train` and `validation`; `test` too with `settings.published_figures`, which measures what the
             published procedure prints before and after.
-        class_weights: one factor for each class (None: equal).
-        ignore_index: a class whose messages do not count in the loss.
+        objective: what is learnt of the targets.
 
     Raises:
         ValueError: features are not those of the part that is frozen; figures of a test split that is not there.
@@ -71,19 +78,13 @@ def finetune(
     """
     context_length = classifier.backbone.config.context_length
     width = padding_width(padding, max_length=max_length, context_length=context_length)
-    checked = {
-        name: _checked(split, IN_WORDS.get(name, name), classifier, max_length) for name, split in splits.items()
-    }
-    if class_weights is not None and len(class_weights) != len(classifier.labels):
-        raise LabelError(f"{len(class_weights)} class weights were given for {len(classifier.labels)} labels")
-    weights = None if class_weights is None else [float(weight) for weight in class_weights]
+    checked: dict[str, EncodedMessages] = {}
+    for name, split in splits.items():
+        named = IN_WORDS.get(name, name)
+        inputs = _checked_inputs(split, named, classifier, max_length)
+        checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
     order = _order(checked["train"], checked["validation"], padding, settings)
-    examples = {
-        name: LabelledMessages(
-            split, width, None if weights is None else torch.tensor(weights), ignore_index=ignore_index
-        )
-        for name, split in checked.items()
-    }
+    examples = {name: Examples(Messages(*split, width), objective) for name, split in checked.items()}
     published = None
     if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):
@@ -93,10 +94,9 @@ def finetune(
     depends_on = {
         "fingerprint": fingerprint,
         "settings": settings.procedure(),
-        "ignore_index": ignore_index,
+        "objective": repr(objective),
         "padding": padding,
         "max_length": max_length,
-        "class_weights": weights,
         "classifier": _shape(classifier),
     }
     with sensible_threads(classifier.backbone.config.emb_dim):
@@ -114,9 +114,10 @@ def finetune(
     return trained
 
 
-def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> EncodedMessages:
-    """The split as arrays and numbers, cut to `max_length` tokens; refuses what cannot be trained on."""
-    name = IN_WORDS.get(name, name)
+def _checked_inputs(
+    split: EncodedMessages, name: str, classifier: Classifier, max_length: int
+) -> Sequence[Sequence[int] | Tensor]:
+    """The split's messages as arrays, cut to `max_length` tokens; refuses what cannot be trained on."""
     if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
     inputs = split.inputs
@@ -125,18 +126,12 @@ def _checked(split: EncodedMessages, name: str, classifier: Classifier, max_leng
         inputs = cast(list[Sequence[int] | Tensor], cut)
     else:
         inputs.require_blocks(classifier.cut)
-    targets = [int(target) for target in split.targets]
-    if len(inputs) != len(targets):
-        raise ValueError(f"{len(inputs)} {name} messages have {len(targets)} targets")
+    if len(inputs) != len(split.targets):
+        raise ValueError(f"{len(inputs)} {name} messages have {len(split.targets)} targets")
     for number, sequence in enumerate(inputs):
         if not len(sequence):
             raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
-    if min(targets) < 0 or max(targets) >= len(classifier.labels):
-        raise LabelError(
-            f"The {name} messages have targets from {min(targets)} to {max(targets)}, and the classifier has"
-            f" {len(classifier.labels)} labels, numbered from 0"
-        )
-    return EncodedMessages(inputs, targets)
+    return inputs
 
 
 def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, settings: Settings) -> Order:

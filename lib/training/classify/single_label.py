@@ -1,68 +1,58 @@
-"""Learning classes: the loss and the accuracy of messages whose class is known.
+"""Learning one class for each message: the loss, the accuracy, and what a target may be."""
 
-Here belong both. Checks of the data, and what is trained, are in `finetune.py`.
-"""
-
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib.model.classifier import on_device, run_batches
-from lib.model.features.file import Features
-from lib.text.batching import pad_batch
-from lib.training.batches import Batches, EncodedMessages
-from lib.training.examples import Measured
+from lib.errors import LabelError
+from lib.model.classifier import on_device
 
 NO_CLASS = -100  # what torch's cross_entropy ignores unless told otherwise
 
 
-@dataclass
-class LabelledMessages:
-    """A split of messages; fulfils `Examples`.
+@dataclass(frozen=True)
+class SingleLabel:
+    """Outputs are logits (batch, classes), targets are classes (batch,) int64, numbered from 0.
 
-    width: as in `pad_batch`. class_weights: (classes,) float32, or None. ignore_index: a class whose messages do not
-    count in the loss, or None.
+    class_weights: one factor for each class (None: equal). ignore_index: a class whose messages do not count in the
+    loss.
     """
 
-    messages: EncodedMessages
-    width: int | None
-    class_weights: Tensor | None = None
+    class_weights: tuple[float, ...] | None = None
     ignore_index: int | None = None
 
-    def prepare(self, device: torch.device) -> None:
-        """Features and the weights of the classes go to the device."""
-        if isinstance(self.messages.inputs, Features):
-            self.messages.inputs.move_to(device)
-        if self.class_weights is not None:
-            self.class_weights = self.class_weights.to(device)
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The share of messages whose likeliest class is theirs, 0 to 1."""
+        return ("accuracy",)
 
-    def loss(self, model: nn.Module, batch: list[int]) -> tuple[Tensor, int]:
-        """Cross-entropy, weighted by class where classes have weights; padding is not counted among the tokens."""
-        tokens, lengths = self._padded(batch)
-        device = next(model.parameters()).device
-        logits = model(on_device(tokens, device), on_device(lengths, device))
-        return self._loss(logits, batch), int(lengths.sum())
-
-    def measure(self, model: nn.Module, batches: Batches) -> Measured:
-        """Mean of the batches' losses, and accuracy over their messages."""
-        logits = run_batches(model, (self._padded(batch) for batch in batches))
-        losses = [self._loss(scores, batch) for scores, batch in zip(logits, batches, strict=True)]
-        predicted = torch.cat(logits).argmax(dim=1).tolist()
-        targets = [self.messages.targets[message] for batch in batches for message in batch]
-        correct = sum(guess == target for guess, target in zip(predicted, targets, strict=True))
-        return Measured(math.fsum(torch.stack(losses).tolist()) / len(losses), correct / len(targets))
-
-    def _loss(self, logits: Tensor, batch: list[int]) -> Tensor:
-        """Cross-entropy (nats), the mean over the batch."""
-        targets = [self.messages.targets[message] for message in batch]
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy (nats), weighted by class where classes have weights; the mean over the batch."""
         ignored = NO_CLASS if self.ignore_index is None else self.ignore_index
-        if all(target == ignored for target in targets):
-            return logits.sum() * 0  # torch's mean over nothing is not a number
-        wanted = on_device(torch.tensor(targets), logits.device)
-        return F.cross_entropy(logits, wanted, weight=self.class_weights, ignore_index=ignored)
+        if bool((targets == ignored).all()):
+            return outputs.sum() * 0  # torch's mean over nothing is not a number
+        weights = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
+        return F.cross_entropy(outputs, on_device(targets, outputs.device), weight=weights, ignore_index=ignored)
 
-    def _padded(self, batch: list[int]) -> tuple[Tensor, Tensor]:
-        return pad_batch([self.messages.inputs[message] for message in batch], self.width)
+    def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:
+        """`accuracy` over all messages of the batches."""
+        right = torch.cat(list(outputs)).argmax(dim=1).cpu() == torch.cat(list(targets))
+        return {"accuracy": int(right.sum()) / len(right)}
+
+    def checked(self, targets: Sequence[int], classes: int, split: str) -> list[int]:
+        """The targets of a split of `classes` classes; raises LabelError if one of them, or the weights, do not fit."""
+        if self.class_weights is not None and len(self.class_weights) != classes:
+            raise LabelError(f"{len(self.class_weights)} class weights were given for {classes} labels")
+        numbers = [int(target) for target in targets]
+        if min(numbers) < 0 or max(numbers) >= classes:
+            raise LabelError(
+                f"The {split} messages have targets from {min(numbers)} to {max(numbers)}, and the classifier has"
+                f" {classes} labels, numbered from 0"
+            )
+        return numbers
+
+
+SINGLE_LABEL = SingleLabel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lib.data.tables import ENTRY_TOKENS, load_table
@@ -18,6 +19,7 @@ from lib.errors import MessagesError
 from lib.files.jsonfile import load_json
 from lib.text.batching import pad_batch
 from lib.text.encoding import PAD
+from lib.training.examples import Batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,13 +79,17 @@ class EncodedEntries:
         """Tokens that the model reads of each entry, for `SortedOrder`."""
         return [min(len(tokens), self.max_length) for tokens in self.tokens]
 
-    def batch(self, entries: Sequence[int]) -> EntryBatch:
-        """The entries at these positions."""
-        return collate(
-            [self.tokens[entry] for entry in entries],
-            [self.starts[entry] for entry in entries] if self.mask_instruction else None,
+    def prepare(self, device: torch.device) -> None:
+        """Nothing: tokens are small."""
+
+    def batch(self, rows: list[int]) -> Batch:
+        """The entries at these positions; the model is called with the targets too."""
+        inputs, targets, lengths = collate(
+            [self.tokens[row] for row in rows],
+            [self.starts[row] for row in rows] if self.mask_instruction else None,
             max_length=self.max_length,
         )
+        return Batch((inputs, targets), targets, int(lengths.sum()))
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:

@@ -17,8 +17,9 @@ from lib.model.gpt2.sizes import require_vocabulary
 from lib.model.machine.threads import sensible_threads
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
+from lib.training.examples import Examples
 from lib.training.instruct.batches import EncodedEntries
-from lib.training.instruct.next_token import NextToken, TextEntries
+from lib.training.instruct.next_token import NextToken, Predicting
 from lib.training.published import InstructionFigures
 from lib.training.settings import Settings
 from lib.training.train import Trained, mark_of, train
@@ -57,7 +58,7 @@ def finetune_instructions(
     """
     require_vocabulary(gpt.config)
     order = _order(splits["train"], splits["validation"], settings, published_order)
-    examples = {name: TextEntries(split) for name, split in splits.items()}
+    examples = {name: Examples(split, NextToken()) for name, split in splits.items()}
     published = None
     if settings.published_figures:
         if not isinstance(order, PublishedOrder):
@@ -71,7 +72,7 @@ def finetune_instructions(
         "gradient_checkpointing": gradient_checkpointing,
         "gpt": repr((gpt.config, adapter_settings(gpt))),
     }
-    model = NextToken(gpt)
+    model = Predicting(gpt)
     with sensible_threads(gpt.config.emb_dim):
         trained = train(
             model,

@@ -1,10 +1,10 @@
 """Learning to write: the loss of predicting each next token of a text.
 
-Here belong the loss, and measuring it. Which positions count is decided in `instruction_batches.py`; what is trained,
-in `instruct.py`.
+Which positions count is decided in `batches.py`; what is trained, in `finetune.py`.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lib.model.classifier import on_device
+from lib.model.classifier import run_batches
 from lib.model.gpt2.gpt import GPT
 from lib.training.batches import Batches
-from lib.training.examples import Measured
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 
 # Positions whose logits are in memory at once where memory is short: of 50,257 tokens in float32 200 MB, and as much
@@ -24,7 +23,7 @@ from lib.training.instruct.batches import IGNORED, EncodedEntries
 ROWS = 1024
 
 
-class NextToken(nn.Module):
+class Predicting(nn.Module):
     """A GPT with the loss of what it predicts.
 
     In one module, so that what is wrapped around a module for its training (mixed precision, several devices) is around
@@ -53,47 +52,36 @@ class NextToken(nn.Module):
         return F.cross_entropy(self.gpt.logits(hidden).float(), wanted, reduction="sum")
 
 
-@dataclass
-class TextEntries:
-    """A split of entries; fulfils `Examples`, for a model that is a `NextToken`."""
+@dataclass(frozen=True)
+class NextToken:
+    """Outputs are those of `Predicting`, targets are the next tokens (batch, width) int64; nothing but the loss is
+    measured."""
 
-    entries: EncodedEntries
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
-    def prepare(self, device: torch.device) -> None:
-        """Nothing: tokens are small."""
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the batch's targets that count."""
+        return outputs / max(counted(targets), 1)
 
-    def loss(self, model: nn.Module, batch: list[int]) -> tuple[Tensor, int]:
-        """The mean over the batch's targets that count; padding is not counted among the tokens."""
-        total, targets, tokens = self._total(model, batch)
-        return total / max(targets, 1), tokens
+    def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:  # noqa: ARG002
+        """Nothing."""
+        return {}
 
-    @torch.inference_mode()
-    def measure(self, model: nn.Module, batches: Batches) -> Measured:
-        """Mean of the batches' losses; there is no accuracy."""
-        losses = [total / max(targets, 1) for total, targets in self._totals(model, batches)]
-        return Measured(math.fsum(torch.stack(losses).tolist()) / len(losses), None)
 
-    @torch.inference_mode()
-    def mean_loss(self, model: nn.Module, batches: Batches) -> tuple[float, int]:
-        """The mean over all targets of these batches (nats a token), and how many there are.
+def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tuple[float, int]:
+    """The mean over all targets of these batches (nats a token), and how many there are.
 
-        Other than in `measure`, a batch counts by its targets, so the figure does not depend on how batches are made.
-        """
-        totals = list(self._totals(model, batches))
-        targets = sum(count for _, count in totals)
-        return math.fsum(torch.stack([total for total, _ in totals]).tolist()) / max(targets, 1), targets
+    Other than while training, a batch counts by its targets, so the figure does not depend on how batches are made.
+    """
+    read = [split.batch(rows) for rows in batches]
+    totals = run_batches(model, (batch.inputs for batch in read))
+    targets = sum(counted(batch.targets) for batch in read)
+    return math.fsum(torch.stack(totals).tolist()) / max(targets, 1), targets
 
-    def _totals(self, model: nn.Module, batches: Batches) -> list[tuple[Tensor, int]]:
-        was_training = model.training
-        model.eval()
-        try:
-            return [self._total(model, batch)[:2] for batch in batches]
-        finally:
-            model.train(was_training)
 
-    def _total(self, model: nn.Module, batch: list[int]) -> tuple[Tensor, int, int]:
-        """The loss's sum, over how many targets, and how many tokens were read."""
-        read = self.entries.batch(batch)
-        device = next(model.parameters()).device
-        total = model(on_device(read.inputs, device), on_device(read.targets, device))
-        return total, int((read.targets != IGNORED).sum()), int(read.lengths.sum())
+def counted(targets: Tensor) -> int:
+    """How many of them are to be predicted."""
+    return int((targets != IGNORED).sum())

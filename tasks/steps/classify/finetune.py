@@ -46,6 +46,7 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     from lib.model.gpt2.weights import load_gpt
     from lib.training.batches import EncodedMessages
     from lib.training.classify.finetune import finetune as train_classifier
+    from lib.training.classify.single_label import SingleLabel
     from lib.training.history import history_checksum, write_history
 
     recipe = work.recipe
@@ -71,7 +72,10 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
         "parameters": sum(p.numel() for p in parameters),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
     }
-    weighted = recipe.balance.method == "class_weights"
+    weights = None
+    if recipe.balance.method == "class_weights":
+        weights = tuple(float(weight) for weight in class_weights(tables["train"]["target"]))
+    objective = SingleLabel(weights, ignore_index=recipe.training.ignore_index)
     with watched(work, "finetune") as listener:
         trained = train_classifier(
             classifier,
@@ -79,8 +83,7 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
             settings=training_settings(recipe.training, work.identity["device"]),
             padding=recipe.classifier.padding,
             max_length=max_length,
-            class_weights=class_weights(tables["train"]["target"]) if weighted else None,
-            ignore_index=recipe.training.ignore_index,
+            objective=objective,
             scratch=work.scratch,
             fingerprint=features.digest,
             listener=listener,

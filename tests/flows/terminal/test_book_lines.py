@@ -106,7 +106,7 @@ def made(step: str, facts: dict[str, Any], history: list[dict[str, float]]) -> A
     ingredients = {"step": step}
     with store.write(step, key_of(ingredients), ingredients) as folder:
         (folder / "training.json").write_text(json.dumps(facts))
-        write_history(history_table(history), folder / "history.parquet")
+        write_history(history_table(history, ["accuracy"]), folder / "history.parquet")
     artifact = store.find(step, key_of(ingredients))
     assert artifact is not None
     return artifact

@@ -15,6 +15,7 @@ from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.recipes.classify import ClassifyRecipe
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
+from lib.training.classify.single_label import SingleLabel
 from lib.training.train import Trained
 from tasks.steps.training import training_settings
 from tests.support.recipes import load_recipe
@@ -60,7 +61,7 @@ def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
             "test": messages(30, 2),
         },
         settings=training_settings(recipe.training, "cpu"),
-        ignore_index=recipe.training.ignore_index,
+        objective=SingleLabel(ignore_index=recipe.training.ignore_index),
         padding=chosen.padding,
         max_length=20,
         scratch=Path("/nowhere"),  # nothing is written: checkpoints are further apart

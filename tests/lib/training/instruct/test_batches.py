@@ -92,10 +92,11 @@ def token_table() -> pd.DataFrame:
 def test_a_split_gives_batches_of_its_entries() -> None:
     split = encoded_entries(token_table(), "training", max_length=3, mask_instruction=False)
     assert split.lengths() == [3, 3, 2]
-    inputs, targets, lengths = split.batch([2, 0])
+    (inputs, learnt), targets, tokens = split.batch([2, 0])
     assert inputs.tolist() == [[8, 9, END], [1, 2, 3]]
     assert targets.tolist() == [[9, END, IGNORED], [2, 3, 4]]
-    assert lengths.tolist() == [2, 3]
+    assert torch.equal(learnt, targets)
+    assert tokens == 2 + 3
 
 
 def test_a_split_whose_instructions_are_masked() -> None:
@@ -141,11 +142,11 @@ def test_the_116_training_batches_have_the_published_widths(published: EncodedEn
     torch.manual_seed(123)
     epoch = PublishedOrder(935, 55, 8).epoch()
     batches = [published.batch(positions) for positions in epoch]
-    assert [batch.inputs.shape for batch in batches] == [(8, width) for width in PUBLISHED_WIDTHS]
+    assert [batch.inputs[0].shape for batch in batches] == [(8, width) for width in PUBLISHED_WIDTHS]
     assert [batch.targets.shape for batch in batches] == [(8, width) for width in PUBLISHED_WIDTHS]
     assert len(PUBLISHED_WIDTHS) == 116
     # The notebook also prints the first row of the last batch.
-    first, targets = batches[-1].inputs[0].tolist(), batches[-1].targets[0].tolist()
+    first, targets = batches[-1].inputs[0][0].tolist(), batches[-1].targets[0].tolist()
     assert load_encoding().decode(first[:60]) == STYLES["alpaca"].full_text(
         "Rewrite the sentence using a simile.", "The baby is very cute.", "The baby is as cute as a button."
     )

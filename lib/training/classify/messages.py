@@ -1,0 +1,30 @@
+"""Messages with targets as batches: what a classifier reads of a split, and what it should say."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.model.features.file import Features
+from lib.text.batching import pad_batch
+from lib.training.examples import Batch
+
+
+class Messages(NamedTuple):
+    """A split of messages: number i is `inputs[i]`, its tokens or its features (length, emb_dim), and has the target
+    `targets[i]`; `width` as in `pad_batch`."""
+
+    inputs: Sequence[Sequence[int] | Tensor]
+    targets: Sequence[Any]
+    width: int | None
+
+    def prepare(self, device: torch.device) -> None:
+        """Features go to the device."""
+        if isinstance(self.inputs, Features):
+            self.inputs.move_to(device)
+
+    def batch(self, rows: list[int]) -> Batch:
+        """Padded messages with their lengths, as a classifier takes them."""
+        padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width)
+        return Batch((padded, lengths), torch.tensor([self.targets[row] for row in rows]), int(lengths.sum()))
