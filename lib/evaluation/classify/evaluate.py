@@ -4,6 +4,7 @@ Here belongs the order of the work and the files that come of it; each kind of f
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +17,59 @@ from torch import Tensor
 from lib.data.duplicates import normalise
 from lib.data.tables import SPLITS
 from lib.evaluation.classify.baseline import baseline_probabilities
+from lib.evaluation.classify.figures import Outcome, write_figures
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.prevalence import natural_prevalence
 from lib.evaluation.classify.report import Findings, write_report
-from lib.evaluation.figures import write_figures
 from lib.files.jsonfile import save_json
-from lib.model.classifier import Classifier, class_probabilities
-from lib.model.labels import Probabilities, Targets, given_labels, positive_class
+from lib.model.classifier import Classifier, Usage, class_probabilities
+from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, positive_class
 from lib.progress import Progress, part_of, silent
-from lib.text.batching import Padding
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What earlier steps know of a classifier.
+
+    history: the training's history table. class_counts: rows of the source file by label, before balancing.
+    straddling: the part of that name in the split's report. about: what was trained, for the page: a few names with
+    their values, in the order to show them in.
+    """
+
+    history: pd.DataFrame
+    class_counts: Mapping[str, int]
+    straddling: Mapping[str, Any]
+    about: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is measured.
+
+    positive_label, threshold: of two classes, the label that is given from this probability on. confidence: level of
+    the intervals, between 0 and 1. baseline: whether one is fitted. natural_prevalence: whether the reserve is run too,
+    and the figures are estimated at the shares of `Facts.class_counts`.
+    """
+
+    positive_label: str | None = None
+    threshold: float = MOST_PROBABLE
+    confidence: float = 0.95
+    baseline: bool = True
+    natural_prevalence: bool = True
+
+
 def evaluate(
     classifier: Classifier,
+    usage: Usage,
     *,
     splits: Mapping[str, pd.DataFrame],
     inputs: Mapping[str, Sequence[Sequence[int] | Tensor]],
-    history: pd.DataFrame,
-    class_counts: Mapping[str, int],
-    straddling: Mapping[str, Any],
-    about: Mapping[str, str],
-    padding: Padding,
-    max_length: int,
-    positive_label: str | None,
-    threshold: float,
-    confidence: float,
-    baseline: bool,
-    with_natural_prevalence: bool,
+    facts: Facts,
+    choices: Choices,
     folder: Path,
     device: str = "auto",
-    precision: str = "float32",
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure `classifier` and write metrics.json, predictions.parquet, figures/ and report.html into `folder`.
@@ -55,23 +77,14 @@ def evaluate(
     Args:
         splits: id, text, label of `train`, `validation`, `test`, and of `reserve` where there is one.
         inputs: the tokens of each row of the same, or their features.
-        history: the training's history table.
-        class_counts: rows of the source file by label, before balancing.
-        straddling: the part of that name in the split's report.
-        about: what was trained, for the page: a few names with their values, in the order to show them in.
-        padding, max_length: those of the training; what the classifier sees must not change.
-        positive_label, threshold: of two classes, the label that is given from this probability on.
-        confidence: level of the intervals, between 0 and 1.
-        with_natural_prevalence: also run the reserve, and estimate the figures at the shares of `class_counts`.
 
     Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for
     (the latter null where it cannot be estimated).
 
-    Raises LabelError if `positive_label` and `threshold` do not fit the labels, or a split has no rows to measure.
+    Raises LabelError if positive label and threshold do not fit the labels, or a split has no rows to measure.
     """
-    labels = classifier.labels
-    positive = positive_class(labels, positive_label, threshold)
-    names = [*SPLITS, RESERVE] if with_natural_prevalence and RESERVE in splits else list(SPLITS)
+    positive_class(classifier.labels, choices.positive_label, choices.threshold)  # refused before the work
+    names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
     total = sum(len(splits[name]) for name in names)
     probabilities: dict[str, Probabilities] = {}
     done = 0
@@ -81,27 +94,16 @@ def evaluate(
         probabilities[name] = class_probabilities(
             classifier,
             inputs[name],
-            padding=padding,
-            max_length=max_length,
+            padding=usage.padding,
+            max_length=usage.max_length,
             device=device,
-            precision=precision,
+            precision=usage.precision,
             progress=part_of(progress, done, total),
         )
         done += len(splits[name])
+    measured = {name: splits[name] for name in names}
     return write_evaluation(
-        folder,
-        splits={name: splits[name] for name in names},
-        probabilities=probabilities,
-        history=history,
-        class_counts=class_counts,
-        straddling=straddling,
-        about=about,
-        labels=labels,
-        positive=positive,
-        threshold=threshold,
-        confidence=confidence,
-        baseline=baseline,
-        with_natural_prevalence=with_natural_prevalence,
+        folder, splits=measured, probabilities=probabilities, labels=classifier.labels, facts=facts, choices=choices
     )
 
 
@@ -110,38 +112,31 @@ def write_evaluation(
     *,
     splits: Mapping[str, pd.DataFrame],
     probabilities: Mapping[str, Probabilities],
-    history: pd.DataFrame,
-    class_counts: Mapping[str, int],
-    straddling: Mapping[str, Any],
-    about: Mapping[str, str],
     labels: tuple[str, ...],
-    positive: str | None,
-    threshold: float,
-    confidence: float,
-    baseline: bool,
-    with_natural_prevalence: bool,
+    facts: Facts,
+    choices: Choices,
 ) -> dict[str, Any]:
     """What `evaluate` does once the probabilities (rows, classes) of each split are there."""
     position = {label: index for index, label in enumerate(labels)}
     targets = {name: split["label"].map(position).to_numpy(np.int64) for name, split in splits.items()}
-    rule: dict[str, Any] = {"labels": labels, "positive": positive, "threshold": threshold}
-    metrics: dict[str, Any] = {
-        name: measure(targets[name], probabilities[name], confidence=confidence, **rule) for name in SPLITS
-    }
+    positive = positive_class(labels, choices.positive_label, choices.threshold)
+    rule: dict[str, Any] = {"labels": labels, "positive": positive, "threshold": choices.threshold}
     of_baseline = None
-    if baseline:
+    if choices.baseline:
         of_baseline = baseline_probabilities(
             splits["train"]["text"].tolist(), targets["train"], splits["test"]["text"].tolist(), classes=len(labels)
         )
-        metrics["baseline"] = measure(targets["test"], of_baseline, confidence=confidence, **rule)
-    if with_natural_prevalence:
+    measuring = {**rule, "confidence": choices.confidence}
+    metrics: dict[str, Any] = {name: measure(targets[name], probabilities[name], **measuring) for name in SPLITS}
+    if of_baseline is not None:
+        metrics["baseline"] = measure(targets["test"], of_baseline, **measuring)
+    if choices.natural_prevalence:
         new = _new_to_the_classifier(splits)
         metrics["natural_prevalence"] = natural_prevalence(
             np.concatenate([targets[name][rows] for name, rows in new.items()]),
             np.concatenate([probabilities[name][rows] for name, rows in new.items()]),
-            class_counts=class_counts,
-            confidence=confidence,
-            **rule,
+            class_counts=facts.class_counts,
+            **measuring,
         )
     given = {name: given_labels(rows, **rule) for name, rows in probabilities.items()}
     predictions = _predictions(splits, probabilities, given, labels)
@@ -151,26 +146,14 @@ def write_evaluation(
     pq.write_table(table, folder / "predictions.parquet")
     figures = write_figures(
         folder / "figures",
-        history=history,
+        Outcome(targets["test"], given["test"], probabilities["test"], of_baseline, labels, positive),
+        history=facts.history,
         majority_share=float(np.bincount(targets["validation"]).max() / len(targets["validation"])),
-        targets=targets["test"],
-        probabilities=probabilities["test"],
-        given=given["test"],
-        baseline=of_baseline,
-        labels=labels,
-        positive=positive,
     )
     findings = Findings(
-        about=about,
-        counts={
-            "source": {label: class_counts.get(label, 0) for label in labels},
-            **{
-                name: {label: int((split["label"] == label).sum()) for label in labels}
-                for name, split in splits.items()
-                if len(split)
-            },
-        },
-        straddling=straddling,
+        about=facts.about,
+        counts=_counts(splits, labels, facts.class_counts),
+        straddling=facts.straddling,
         metrics=metrics,
         predictions=predictions,
         figures=figures,
@@ -179,6 +162,17 @@ def write_evaluation(
     )
     write_report(folder / "report.html", findings, folder / "figures")
     return metrics
+
+
+def _counts(
+    splits: Mapping[str, pd.DataFrame], labels: Sequence[str], source: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """Messages by label, of the source and of each split that has any."""
+    counts = {"source": {label: source.get(label, 0) for label in labels}}
+    for name, split in splits.items():
+        if len(split):
+            counts[name] = {label: int((split["label"] == label).sum()) for label in labels}
+    return counts
 
 
 def _new_to_the_classifier(splits: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:

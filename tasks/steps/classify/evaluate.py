@@ -28,7 +28,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
 
 @step(
     "evaluate",
-    reads=["evaluation", "classifier", "training", "balance.method", "encoding.name"],
+    reads=["evaluation", "classifier", "training", "balance.method"],
     unkeyed=[
         "training.checkpoint_every",
         "training.device",
@@ -50,41 +50,39 @@ def evaluate(
 ) -> None:
     """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and what
     later messages are compared with, `drift_profile.json`."""
+    from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.drift.profile import write_profile
-    from lib.model.classifier import load_classifier
+    from lib.model.classifier import load_classifier, load_usage
     from lib.model.features.inputs import split_inputs
     from lib.training.history import read_history
 
     recipe = work.recipe
     texts = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    usage = load_usage(finetune.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
     write_evaluation(
         load_classifier(finetune.folder),
+        usage,
         splits=texts,
         inputs={name: split_inputs(tokenize.folder, features.folder, name) for name in texts},
-        history=read_history(finetune.file("history.parquet")),
-        class_counts=class_counts,
-        straddling=load_json(holdout.file("split.json"))["straddling"],
-        about=_about(work, finetune),
-        padding=recipe.classifier.padding,
-        max_length=load_json(tokenize.file("tokens.json"))["max_length"],
-        positive_label=recipe.evaluation.positive_label,
-        threshold=recipe.evaluation.threshold,
-        confidence=recipe.evaluation.confidence,
-        baseline=recipe.evaluation.baseline,
-        with_natural_prevalence=recipe.evaluation.natural_prevalence,
+        facts=Facts(
+            history=read_history(finetune.file("history.parquet")),
+            class_counts=class_counts,
+            straddling=load_json(holdout.file("split.json"))["straddling"],
+            about=_about(work, finetune),
+        ),
+        choices=Choices(**recipe.evaluation.model_dump()),
         folder=work.folder,
         device=work.identity["device"],
-        precision=recipe.training.precision,
         progress=work.progress,
     )
     write_profile(
         work.folder,
         labels=load_json(finetune.file("labels.json")),
         class_counts=class_counts,
-        encoding=recipe.encoding.name,
+        encoding=usage.encoding,
     )
 
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from lib.evaluation.classify.evaluate import evaluate
-from lib.model.classifier import class_probabilities, load_classifier
+from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
+from lib.model.classifier import class_probabilities, load_classifier, load_usage
 
 Run = Callable[..., tuple[dict[str, Any], Path]]
 
@@ -32,21 +33,19 @@ def run(
 
     def run(name: str = "evaluation", **changes: Any) -> tuple[dict[str, Any], Path]:
         folder = tmp_path / name
-        arguments = {
-            "splits": splits,
-            "inputs": inputs,
-            **facts,
-            "padding": "batch",
-            "max_length": 12,
-            "positive_label": None,
-            "threshold": 0.5,
-            "confidence": 0.95,
-            "baseline": True,
-            "with_natural_prevalence": True,
-            "device": "cpu",
-            **changes,
-        }
-        return evaluate(load_classifier(classifier_folder), folder=folder, **arguments), folder
+        values = {"splits": splits, "inputs": inputs, **facts, **changes}
+        names = {kind: {each.name for each in fields(kind)} & values.keys() for kind in (Facts, Choices)}
+        kinds = {kind: {name: values.pop(name) for name in names[kind]} for kind in names}
+        metrics = evaluate(
+            load_classifier(classifier_folder),
+            load_usage(classifier_folder),
+            facts=Facts(**kinds[Facts]),
+            choices=Choices(**kinds[Choices]),
+            folder=folder,
+            device="cpu",
+            **values,
+        )
+        return metrics, folder
 
     return run
 
@@ -99,7 +98,7 @@ def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_tra
 
 
 def test_what_is_switched_off_is_not_there(run: Run) -> None:
-    metrics, folder = run(baseline=False, with_natural_prevalence=False)
+    metrics, folder = run(baseline=False, natural_prevalence=False)
     assert list(metrics) == ["train", "validation", "test"]
     assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
 

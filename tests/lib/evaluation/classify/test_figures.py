@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.text import Annotation
 
-from lib.evaluation.figures import draw_accuracy, draw_loss, write_figures
+from lib.evaluation.classify.figures import Outcome, draw_accuracy, write_figures
+from lib.evaluation.figures import draw_loss
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 NAMES = ["loss", "accuracy", "confusion", "precision_recall"]
 
 
@@ -44,17 +45,15 @@ def draw(
     targets = generator.integers(0, present or len(labels), rows)
     scores = generator.random((rows, len(labels))) + np.eye(len(labels))[targets]
     probabilities = scores / scores.sum(axis=1, keepdims=True)
-    return write_figures(
-        folder,
-        history=history(),
-        majority_share=0.6,
+    outcome = Outcome(
         targets=targets,
-        probabilities=probabilities,
         given=probabilities.argmax(axis=1),
+        probabilities=probabilities,
         baseline=probabilities[:, ::-1] if baseline else None,
         labels=labels,
         positive=positive,
     )
+    return write_figures(folder, outcome, history=history(), majority_share=0.6)
 
 
 def test_every_picture_is_written_as_png_and_pdf_and_the_callers_settings_stay(tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_another_process_with_other_settings_gives_the_same_bytes_without_pyplot
     settings = tmp_path / "matplotlibrc"
     settings.write_text("lines.linewidth: 9\nfont.family: serif\nfigure.dpi: 30\nsavefig.bbox: tight\n")
     program = (
-        "import sys; from pathlib import Path; from tests.lib.evaluation.test_figures import draw;"
+        "import sys; from pathlib import Path; from tests.lib.evaluation.classify.test_figures import draw;"
         " draw(Path(sys.argv[1]));"
         " sys.exit('matplotlib.pyplot' in sys.modules)"
     )

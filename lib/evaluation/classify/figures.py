@@ -1,0 +1,170 @@
+"""The pictures of a classifier's evaluation: its curves while training, and what came out on the test split.
+
+This module only draws; the numbers are `metrics`', and what is said about the pictures is `report`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
+
+from lib.evaluation.figures import CYCLE, INK, MUTED, best_row, draw_curves, draw_loss, mark, save_figures
+from lib.model.labels import Probabilities, Targets
+
+WORDED_CELLS = 4  # classes up to which each cell also says its share, and no scale of shades is needed
+NAMED_CELLS = 12  # classes up to which each cell of the confusion matrix holds its number
+NAMED_CLASSES = 40  # classes up to which the axes of the confusion matrix name them
+LONGEST_LABEL = 24  # characters of a label that a picture has room for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out on the test split: the true and the given labels (rows,), and the probabilities (rows, classes) of
+    the classifier and, where there is one, of the baseline."""
+
+    targets: Targets
+    given: Targets
+    probabilities: Probabilities
+    baseline: Probabilities | None
+    labels: tuple[str, ...]
+    positive: str | None
+
+
+def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majority_share: float) -> list[str]:
+    """Draw every picture into `folder`, as PNG and as PDF; returns their names, in the order to show them in.
+
+    `history` has the columns of the training's history. `majority_share` is the accuracy on the validation split of
+    always answering with the most frequent label.
+    """
+
+    def draw() -> dict[str, Figure]:
+        return {
+            "loss": draw_loss(history),
+            "accuracy": draw_accuracy(history, majority_share),
+            "confusion": draw_confusion(outcome.targets, outcome.given, outcome.labels),
+            "precision_recall": draw_precision_recall(outcome),
+        }
+
+    return save_figures(folder, draw)
+
+
+def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
+    """Training and validation accuracy over epochs, over what always answering the most frequent label would have."""
+    figure, axes = draw_curves(history, "accuracy", title="Accuracy", unit="messages classified correctly")
+    axes.axhline(majority_share, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"always the most frequent label: {majority_share:.1%}",
+        (1, majority_share),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, -4),  # below the line: the curves, and what is written at them, are above it
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=9,
+        color=MUTED,
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    shown = history[["train_accuracy", "validation_accuracy"]].min().min()
+    lowest = majority_share if np.isnan(shown) else min(majority_share, float(shown))
+    axes.set_ylim(max(0.0, lowest - 0.1 * (1 - lowest) - 0.005), 1 + 0.04 * (1 - lowest) + 0.002)
+    best = best_row(history)
+    if best is not None and not np.isnan(value := best["validation_accuracy"]):
+        mark(axes, best["epoch"], value, f"at the lowest validation loss: {value:.1%}", below=True)
+    return figure
+
+
+def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) -> Figure:
+    """What became of the test messages of each label: counts, shaded by their share of the true label."""
+    counts = confusion_matrix(targets, given, labels=np.arange(len(labels)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = float(np.clip(2.9 + 0.55 * len(labels), 4.0, 10.0))
+    in_words = len(labels) <= WORDED_CELLS
+    figure = Figure(figsize=(size + (0 if in_words else 0.9), size), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if not in_words:
+        figure.colorbar(image, ax=axes, format=PercentFormatter(xmax=1), fraction=0.046, label="share of the row")
+    shading = "shares are of the row" if in_words else "shaded by its share of the row"
+    axes.set(title="Confusion on the test split", xlabel="predicted label", ylabel=f"true label ({shading})")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if len(labels) <= NAMED_CLASSES:
+        names = [_short(label) for label in labels]
+        slanted: dict[str, Any] = (
+            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 8 else {}
+        )
+        axes.set_xticks(range(len(labels)), names, **slanted)
+        axes.set_yticks(range(len(labels)), names)
+    axes.tick_params(length=0)
+    if len(labels) <= NAMED_CELLS:
+        for row, column in np.ndindex(counts.shape):
+            share = shares[row, column]
+            text = f"{counts[row, column]:,}" + (f"\n{share:.1%}" if in_words else "")
+            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.55 else INK)
+    return figure
+
+
+def draw_precision_recall(outcome: Outcome) -> Figure:
+    """Precision against recall on the test split as the threshold moves; with more classes each against the rest.
+
+    Of many classes, those with the lowest average precision are shown.
+    """
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    targets, given, probabilities, baseline = outcome.targets, outcome.given, outcome.probabilities, outcome.baseline
+    labels, positive = outcome.labels, outcome.positive
+    present = [index for index in range(len(labels)) if (targets == index).any()]
+    shown = _hardest(targets, probabilities, present) if positive is None else [labels.index(positive)]
+    for index, colour in zip(shown, CYCLE, strict=False):
+        if index not in present:
+            continue
+        name = "classifier" if positive is not None else _short(labels[index])
+        _precision_recall(axes, targets == index, probabilities[:, index], name, color=colour, linewidth=2.0)
+        if positive is not None and baseline is not None:
+            _precision_recall(
+                axes, targets == index, baseline[:, index], "baseline", color=MUTED, linestyle=(0, (4, 3)), zorder=1.5
+            )
+        hits = (given == index) & (targets == index)
+        answers = int((given == index).sum())
+        if answers:
+            # Where the classifier's own answers lie on its curve.
+            point = (hits.sum() / (targets == index).sum(), hits.sum() / answers)
+            axes.plot(*point, "o", color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
+    axes.set(title="Precision and recall on the test split", xlabel="recall", ylabel="precision")
+    axes.set(xlim=(0, 1.005), ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.spines["top"].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        about = f" for {_short(positive)}" if positive is not None else ""
+        axes.legend(loc="lower left", title=f"average precision{about}", alignment="left")
+    return figure
+
+
+def _hardest(targets: Targets, probabilities: Probabilities, present: Sequence[int]) -> list[int]:
+    """As many of the classes as there are colours: those with the lowest average precision, in their own order."""
+    scores = {index: average_precision_score(targets == index, probabilities[:, index]) for index in present}
+    return sorted(sorted(scores, key=lambda index: (scores[index], index))[: len(CYCLE)])
+
+
+def _precision_recall(
+    axes: Axes,
+    truth: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    scores: Probabilities,
+    name: str,
+    **style: object,
+) -> None:
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    label = f"{name} {average_precision_score(truth, scores):.3f}"
+    axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)  # type: ignore[arg-type]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
