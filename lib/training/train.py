@@ -37,6 +37,8 @@ class Trained:
     resumed_at: int | None  # batches that an earlier attempt had done already (None: began at the beginning)
     published: dict[str, dict[str, float]]  # `before` and `after`, if asked for: see `lib.training.published`
     samples: list[str]  # what the model wrote after each epoch, if asked to
+    parameters: int  # numbers that the model has, adapters included
+    trainable_parameters: int  # those of them that learnt
 
 
 def train(
@@ -107,6 +109,8 @@ def train(
         resumed_at=None if checkpoint is None else int(checkpoint.state["steps"]),
         published=published.figures if published else {},
         samples=loop.state.samples,
+        parameters=sum(each.numel() for each in model.parameters()),
+        trainable_parameters=sum(each.numel() for each in model.parameters() if each.requires_grad),
     )
 
 

@@ -1,16 +1,22 @@
-"""What the steps that run a network have in common: the device that they run on, a training's settings."""
+"""What the steps that run a network have in common: their device, a training's settings, what a training leaves."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lib.files.jsonfile import save_json
 from lib.model.machine.device import device_here
 
 if TYPE_CHECKING:
     from lib.recipes.sections import Optimisation
     from lib.training.settings import Settings
-    from tasks.engine.step import AnyRecipe, Inputs
+    from lib.training.train import Trained
+    from tasks.engine.step import AnyRecipe, Inputs, Work
+
+# The recipe is noted as the first run that needed the model had it: its name and addresses, for example, may differ in
+# the next. The history has seconds in it. Neither may make a later step run again.
+NOTED = ("recipe.json", "history.parquet")
 
 
 def device_identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
@@ -28,3 +34,25 @@ def training_settings(section: Optimisation, device: str) -> Settings:
 
     plain = {each.name: getattr(section, each.name) for each in fields(Settings)}
     return Settings(**{**plain, "device": device})
+
+
+def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts: Any) -> None:
+    """Write what a training leaves beside its model: `history.parquet`, `training.json` with more `facts`, and as a
+    record `recipe.json`, with the `max_length` that was found while tokenizing."""
+    from lib.training.history import history_checksum, write_history
+
+    if trained.resumed_at is not None:
+        work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
+    write_history(trained.history, work.folder / "history.parquet")
+    encoding = {**work.whole_recipe["encoding"], "max_length": max_length}
+    save_json({**work.whole_recipe, "encoding": encoding}, work.folder / "recipe.json")
+    told = {
+        "kept_row": trained.kept,
+        # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
+        "history_sha256": history_checksum(trained.history),
+        "parameters": trained.parameters,
+        "trainable_parameters": trained.trainable_parameters,
+        "published": trained.published,
+        **facts,
+    }
+    save_json(told, work.folder / "training.json")

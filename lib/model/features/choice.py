@@ -23,23 +23,51 @@ class FeatureChoice:
         return f"{'kept' if self.keep else 'not kept'}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class FrozenPart:
+    """The part of a classifier that stays as it is: all but the last `learning_blocks` blocks (None: nothing does)."""
+
+    n_layers: int
+    learning_blocks: int | None
+    pooling: str
+    dropout: float  # probability, while training
+
+    def obstacle(self) -> str | None:
+        """Why its activations cannot be kept; None if they can."""
+        if self.learning_blocks is None:
+            return "every block learns, so nothing stays the same between epochs"
+        if self.pooling == "padded_last":
+            return "classifier.pooling is padded_last, which reads the padding, and features are those of real tokens"
+        if self.dropout > 0:
+            return "model.dropout changes the frozen part's activations in every pass"
+        if self.learning_blocks >= self.n_layers:
+            return f"all {self.n_layers} blocks learn"
+        return None
+
+
+@dataclass(frozen=True)
+class FeatureSize:
+    """What features take: `emb_dim` numbers of the type `dtype` for each of the tokens in all splits together."""
+
+    tokens: int
+    emb_dim: int
+    dtype: str
+
+    @property
+    def gib(self) -> float:
+        """On the disk, in GiB."""
+        return self.tokens * self.emb_dim * ITEM_SIZE[self.dtype] / GIB
+
+    def __str__(self) -> str:
+        return f"{self.gib:.2f} GiB for {self.tokens:,} tokens in {self.dtype}"
+
+
 def choose_features(
-    setting: str,
-    *,
-    learning_blocks: int | None,
-    pooling: str,
-    dropout: float,
-    emb_dim: int,
-    n_layers: int,
-    tokens: int,
-    dtype: str,
-    epochs: int,
-    budget_gib: float,
+    setting: str, part: FrozenPart, size: FeatureSize, *, epochs: int, budget_gib: float
 ) -> FeatureChoice:
     """What the recipe's `training.feature_cache` (auto, on or off) comes to.
 
-    learning_blocks: how many of the last blocks learn (None: all). tokens: in all splits together. budget_gib: what a
-    run's features may take of the disk, in GiB; `on` exceeds it.
+    budget_gib: what a run's features may take of the disk, in GiB; `on` exceeds it.
 
     Training passes its split in each epoch, and the evaluation passes every split once more; so even one epoch runs the
     frozen part more often than once, and features pay wherever they can be used at all.
@@ -49,31 +77,17 @@ def choose_features(
     """
     if setting == "off":
         return FeatureChoice(False, "training.feature_cache is off")
-    if obstacle := features_obstacle(learning_blocks, pooling=pooling, dropout=dropout):
-        return FeatureChoice(False, obstacle)
-    assert learning_blocks is not None
-    frozen = n_layers - learning_blocks
-    if frozen < 1 and setting == "on":
+    learning = part.learning_blocks
+    if setting == "on" and learning is not None and learning >= part.n_layers:
         raise RecipeError(
-            f"training.feature_cache is 'on', but the model has {n_layers} blocks and the last {learning_blocks} learn,"
+            f"training.feature_cache is 'on', but the model has {part.n_layers} blocks and the last {learning} learn,"
             " so nothing is frozen: choose 'auto', or let fewer blocks learn"
         )
-    if frozen < 1:
-        return FeatureChoice(False, f"all {n_layers} blocks learn")
-    size = tokens * emb_dim * ITEM_SIZE[dtype] / GIB
-    takes = f"{size:.2f} GiB for {tokens:,} tokens in {dtype}"
-    if setting == "auto" and size > budget_gib:
-        return FeatureChoice(False, f"{takes} is over training.feature_budget, {budget_gib:g} GiB")
+    if obstacle := part.obstacle():
+        return FeatureChoice(False, obstacle)
+    assert learning is not None
+    if setting == "auto" and size.gib > budget_gib:
+        return FeatureChoice(False, f"{size} is over training.feature_budget, {budget_gib:g} GiB")
     often = f"{epochs} epochs" if epochs > 1 else "training and again in evaluation"
-    return FeatureChoice(True, f"{frozen} of {n_layers} blocks run once instead of in {often}; {takes}")
-
-
-def features_obstacle(learning_blocks: int | None, *, pooling: str, dropout: float) -> str | None:
-    """Why frozen activations cannot be kept, as far as the recipe alone says it; None if they can."""
-    if learning_blocks is None:
-        return "every block learns, so nothing stays the same between epochs"
-    if pooling == "padded_last":
-        return "classifier.pooling is padded_last, which reads the padding, and features are those of real tokens"
-    if dropout > 0:
-        return "model.dropout changes the frozen part's activations in every pass"
-    return None
+    frozen = part.n_layers - learning
+    return FeatureChoice(True, f"{frozen} of {part.n_layers} blocks run once instead of in {often}; {size}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import SPLITS, TOKENS, load_table
 from lib.files.jsonfile import load_json, save_json
-from lib.model.features.choice import FeatureChoice, choose_features
+from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
 from lib.model.gpt2.config import read_config
 from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
@@ -24,17 +24,13 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
     """Whether this run's features are kept, and why."""
     config = read_config(inputs["backbone"].folder)
     lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
+    training = recipe.training
     return choose_features(
-        recipe.training.feature_cache,
-        learning_blocks=_learning_blocks(recipe),
-        pooling=recipe.classifier.pooling,
-        dropout=recipe.model.dropout,
-        emb_dim=config.emb_dim,
-        n_layers=config.n_layers,
-        tokens=sum(lengths[name]["tokens"] for name in _splits(recipe)),
-        dtype=_dtype(recipe),
-        epochs=recipe.training.epochs,
-        budget_gib=recipe.training.feature_budget,
+        training.feature_cache,
+        FrozenPart(config.n_layers, _learning_blocks(recipe), recipe.classifier.pooling, recipe.model.dropout),
+        FeatureSize(sum(lengths[name]["tokens"] for name in _splits(recipe)), config.emb_dim, _dtype(recipe)),
+        epochs=training.epochs,
+        budget_gib=training.feature_budget,
     )
 
 

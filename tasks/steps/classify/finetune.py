@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from lib.data.messages.balance import class_weights
 from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
-from lib.files.jsonfile import load_json, save_json
+from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
-from tasks.steps.training import device_identity, training_settings
+from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
         "evaluation.threshold",
     ],
     identity=device_identity,
-    # The recipe is noted as the first run that needed this classifier had it: its name and addresses, for example, may
-    # differ in the next. The history has seconds in it. Neither may make an evaluation run again.
-    noted=["recipe.json", "history.parquet"],
+    noted=NOTED,
     tags=["gpu"],
 )
 def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
@@ -47,7 +45,6 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     from lib.training.batches import EncodedMessages
     from lib.training.classify.finetune import finetune as train_classifier
     from lib.training.classify.single_label import SingleLabel
-    from lib.training.history import history_checksum, write_history
 
     recipe = work.recipe
     labels = load_labels(tokenize.file("train.parquet"))
@@ -67,11 +64,6 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
         seed=recipe.training.seed,
         adapt=partial(add_adapters, **recipe.lora.model_dump()) if recipe.classifier.trainable == "lora" else None,
     )
-    parameters = list(classifier.parameters())
-    counts = {
-        "parameters": sum(p.numel() for p in parameters),
-        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-    }
     weights = None
     if recipe.balance.method == "class_weights":
         weights = tuple(float(weight) for weight in class_weights(tables["train"]["target"]))
@@ -88,9 +80,6 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
             fingerprint=features.digest,
             listener=listener,
         )
-    if trained.resumed_at is not None:
-        work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
-
     usage = Usage(
         encoding=recipe.encoding.name,
         max_length=max_length,
@@ -98,15 +87,4 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
         precision=recipe.training.precision,
     )
     save_classifier(work.folder, classifier, usage)
-    write_history(trained.history, work.folder / "history.parquet")
-    resolved = dict(work.whole_recipe)
-    resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}
-    save_json(resolved, work.folder / "recipe.json")
-    facts = {
-        "kept_row": trained.kept,
-        # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
-        "history_sha256": history_checksum(trained.history),
-        **counts,
-        "published": trained.published,
-    }
-    save_json(facts, work.folder / "training.json")
+    save_training(work, trained, max_length=max_length)

@@ -12,7 +12,7 @@ from lib.model.weights.saved import INFERENCE
 from lib.text.prompts import Style, named_style
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
-from tasks.steps.training import device_identity, training_settings
+from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
     from lib.model.gpt2.gpt import GPT
@@ -27,8 +27,7 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
     reads=["model.dropout", "model.tied_output", "encoding.name", "prompt", "lora", "training"],
     unkeyed=["training.checkpoint_every", "training.device"],
     identity=device_identity,
-    # As in `finetune`: the first run's recipe, and a history with seconds in it, may make nothing run again.
-    noted=["recipe.json", "history.parquet"],
+    noted=NOTED,
     tags=["gpu"],
 )
 def finetune_instructions(
@@ -38,7 +37,6 @@ def finetune_instructions(
     record `recipe.json`."""
     from lib.inference.answerer import Answerer, Writing
     from lib.model.gpt2.weights import save_gpt
-    from lib.training.history import history_checksum, write_history
     from lib.training.instruct.batches import load_splits
     from lib.training.instruct.finetune import finetune_instructions as train
 
@@ -47,10 +45,6 @@ def finetune_instructions(
     # The test split too: what is wrong with it should show before a long training, not after.
     splits = load_splits(tokenize_entries.folder, SPLITS, mask_instruction=recipe.prompt.mask_instruction)
     gpt = _gpt(recipe, backbone)
-    counts = {
-        "parameters": sum(p.numel() for p in gpt.parameters()),
-        "trainable_parameters": sum(p.numel() for p in gpt.parameters() if p.requires_grad),
-    }
     asked = load_table(split_entries.file("validation.parquet"), ENTRIES).iloc[0]
     question = (asked["instruction"], asked["input"])
 
@@ -70,25 +64,11 @@ def finetune_instructions(
             sample=sample,
             listener=listener,
         )
-    if trained.resumed_at is not None:
-        work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
-
     save_gpt(gpt, work.folder)
     use = {"prompt": asdict(style), "encoding": encoding, "precision": recipe.training.precision}
     save_json(use, work.folder / INFERENCE)
-    write_history(trained.history, work.folder / "history.parquet")
-    resolved = dict(work.whole_recipe)
     max_length = load_json(tokenize_entries.file("tokens.json"))["max_length"]
-    resolved["encoding"] = {**resolved["encoding"], "max_length": max_length}
-    save_json(resolved, work.folder / "recipe.json")
-    facts = {
-        "kept_row": trained.kept,
-        "history_sha256": history_checksum(trained.history),
-        **counts,
-        "published": trained.published,
-        "samples": _samples(style, question, trained.samples),
-    }
-    save_json(facts, work.folder / "training.json")
+    save_training(work, trained, max_length=max_length, samples=_samples(style, question, trained.samples))
 
 
 def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from lib.errors import RecipeError
-from lib.model.features.choice import choose_features
+from lib.model.features.choice import FeatureSize, FrozenPart, choose_features
 from lib.model.machine.device import feature_dtype, has_cuda
 from lib.model.trainable import Trainable, frozen_blocks, learning_blocks
 from tests.support.recipes import build_recipe
@@ -13,18 +13,12 @@ from tests.support.recipes import build_recipe
 
 def choose(setting: str = "auto", **fields: Any) -> tuple[bool, str]:
     """The choice for GPT-2 124M on the 45,702 tokens of the SMS messages, but for `fields`."""
-    facts: dict[str, Any] = {
-        "learning_blocks": 1,
-        "pooling": "last_token",
-        "dropout": 0.0,
-        "emb_dim": 768,
-        "n_layers": 12,
-        "tokens": 45_702,
-        "dtype": "float32",
-        "epochs": 5,
-        "budget_gib": 1.0,
-    }
-    choice = choose_features(setting, **(facts | fields))
+    part: dict[str, Any] = {"n_layers": 12, "learning_blocks": 1, "pooling": "last_token", "dropout": 0.0}
+    size: dict[str, Any] = {"tokens": 45_702, "emb_dim": 768, "dtype": "float32"}
+    rest: dict[str, Any] = {"epochs": 5, "budget_gib": 1.0}
+    for name, value in fields.items():
+        next(group for group in (part, size, rest) if name in group)[name] = value
+    choice = choose_features(setting, FrozenPart(**part), FeatureSize(**size), **rest)
     return choice.keep, choice.reason
 
 
