@@ -14,9 +14,8 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from lib.errors import JudgeError, RecipeError
@@ -80,37 +79,51 @@ class Judgement:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How hard a judge is asked.
+
+    parallel: questions that are with the server at the same time, at most.
+    retry_seconds: how long to wait before each further try of a question that failed for a passing reason; a server
+        that asks for more gets it.
+    reminders: how often the judge is reminded when its reply is no integer from 0 to 100.
+    give_up_after: so many questions that failed in a row, all tries included, end it all.
+
+    Raises RecipeError for a number that cannot be meant.
+    """
+
+    parallel: int = 4
+    retry_seconds: Sequence[float] = RETRY_SECONDS
+    reminders: int = 1
+    give_up_after: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse to wait for nobody."""
+        if self.parallel < 1:
+            raise RecipeError(f"The judge's parallel requests are {self.parallel}: use a number from 1")
+
+
 def judge(
     questions: Sequence[Question],
     server: JudgeServer,
-    cache: Path,
+    replies: ReplyCache,
+    asking: Asking,
     *,
-    parallel: int = 4,
-    retry_seconds: Sequence[float] = RETRY_SECONDS,
-    reminders: int = 1,
-    give_up_after: int = 5,
     anchors: int = 10,
     seed: int = 123,
     confidence: float = 0.95,
     progress: Progress = silent,
-    warn: Callable[[str], None] = lambda sentence: None,
 ) -> Judgement:
     """Ask a judge about every answer.
 
     Args:
         questions: the answers to be judged.
         server: who judges.
-        cache: a folder of replies; what it has is not asked. Any number of runs may share it.
-        parallel: questions that are with the server at the same time, at most.
-        retry_seconds: how long to wait before each further try of a question that failed for a passing reason; a
-            server that asks for more gets it.
-        reminders: how often the judge is reminded when its reply is no integer from 0 to 100.
-        give_up_after: so many questions that failed in a row, all tries included, end it all.
+        replies: what it has is not asked. Any number of runs may share it.
         anchors: so many entries, drawn with `seed`, are also judged with answers whose order is known.
         seed: draws the anchors' entries, and the samples behind the confidence interval.
         confidence: of the interval, between 0 and 1.
         progress: called in the caller's thread after each question, those found in the cache included.
-        warn: hears one sentence about each damaged file in the cache.
 
     Returns:
         Verdicts, and a summary: `judge` (api, model, options), the figures of `judge_summary.summarise`, how many
@@ -124,12 +137,9 @@ def judge(
     """
     if not questions:
         raise RecipeError("There are no answers to judge: choose a split that is not empty")
-    if parallel < 1:
-        raise RecipeError(f"The judge's parallel requests are {parallel}: use a number from 1")
     known_order = list(anchor_questions(questions, anchors, seed))
     asked = [*questions, *(question for _, question in known_order)]
-    hearing = _Hearing(server, ReplyCache(cache, warn), retry_seconds, reminders, give_up_after)
-    verdicts = asyncio.run(hearing.verdicts(asked, parallel, progress))
+    verdicts = asyncio.run(_Hearing(server, replies, asking).verdicts(asked, progress))
     answers = tuple(verdicts[: len(questions)])
     tested = tuple(
         replace(verdict, kind=kind) for (kind, _), verdict in zip(known_order, verdicts[len(answers) :], strict=True)
@@ -198,13 +208,11 @@ class _Hearing:
 
     server: JudgeServer
     replies: ReplyCache
-    retry_seconds: Sequence[float]
-    reminders: int
-    give_up_after: int
+    asking: Asking
     answered: bool = False  # the server has given a reply, so it is there
     failed_in_a_row: int = 0
 
-    async def verdicts(self, questions: Sequence[Question], parallel: int, progress: Progress) -> list[Verdict]:
+    async def verdicts(self, questions: Sequence[Question], progress: Progress) -> list[Verdict]:
         """One for each question; those with the same wording are asked once.
 
         As many workers as requests may be under way take prompts from one list. If one of them raises, the others'
@@ -225,7 +233,7 @@ class _Hearing:
 
         try:
             async with self.server.open() as ask, asyncio.TaskGroup() as workers:
-                for _ in range(parallel):
+                for _ in range(self.asking.parallel):
                     workers.create_task(work(ask))
         except AskError as error:  # of `open`
             raise JudgeError(str(error)) from error
@@ -239,7 +247,7 @@ class _Hearing:
         verdict = Verdict(id=-1, kind=ANSWER, score=None, reply="", reminders=0)
         messages: Messages = [{"role": "user", "content": prompt}]
         try:
-            for reminders in range(1 + self.reminders):
+            for reminders in range(1 + self.asking.reminders):
                 reply = await self._reply(ask, messages)
                 verdict = replace(verdict, score=parse_score(reply), reply=reply, reminders=reminders)
                 if verdict.score is not None:
@@ -265,7 +273,7 @@ class _Hearing:
         return reply
 
     async def _fresh_reply(self, ask: Ask, messages: Messages) -> str:
-        for wait in self.retry_seconds:
+        for wait in self.asking.retry_seconds:
             try:
                 return await self._single_try(ask, messages)
             except AskError as error:
@@ -291,7 +299,7 @@ class _Hearing:
         self.failed_in_a_row += 1
         if error.everyone and self._is_final(error):
             raise JudgeError(str(error)) from error
-        if self.failed_in_a_row >= self.give_up_after:
+        if self.failed_in_a_row >= self.asking.give_up_after:
             raise JudgeError(f"{self.failed_in_a_row} questions to the judge failed in a row; {error}") from error
 
     def _identity(self, messages: Messages) -> Mapping[str, Any]:

@@ -37,8 +37,9 @@ def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
         return
     import pandas as pd
 
-    from lib.evaluation.judge.asking import Question
+    from lib.evaluation.judge.asking import Asking, Question
     from lib.evaluation.judge.asking import judge as ask
+    from lib.evaluation.judge.cache import ReplyCache
 
     answers = load_table(respond.file("answers.parquet"), ANSWERS)
     texts = (answers[name] for name in ("id", "instruction", "input", "output", "response"))
@@ -47,15 +48,12 @@ def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
     judgement = ask(
         questions,
         _server(work.recipe),
-        home() / "judge",
-        parallel=settings.parallel,
-        retry_seconds=waits,
-        reminders=settings.reminders,
+        ReplyCache(home() / "judge", work.log.warning),
+        Asking(settings.parallel, waits, settings.reminders),
         anchors=settings.anchors,
         seed=settings.seed,
         confidence=work.recipe.evaluation.confidence,
         progress=work.progress,
-        warn=work.log.warning,
     )
     failed = [verdict for verdict in (*judgement.answers, *judgement.anchors) if verdict.outcome == "failed"]
     if failed:

@@ -1,19 +1,24 @@
-"""The device that a step runs on is part of its key, as the machine that computes has it."""
+"""What steps that run a network share: the device of their key, and what a training leaves."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lib.data.tables import SPLITS
+from lib.files.jsonfile import load_json
 from lib.model.machine import device
+from lib.progress import silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
-from tasks.engine.step import AnyRecipe, Step
+from lib.training.history import Row, history_checksum, history_table, read_history
+from lib.training.train import Trained
+from tasks.engine.step import AnyRecipe, Step, Work
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.features import features
 from tasks.steps.classify.finetune import finetune
@@ -21,7 +26,7 @@ from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.instruct.evaluate import evaluate_answers
 from tasks.steps.instruct.finetune import finetune_instructions
 from tasks.steps.instruct.respond import respond
-from tasks.steps.training import training_settings
+from tasks.steps.training import NOTED, save_training, training_settings
 
 CLASSIFY = (features, finetune, evaluate)
 INSTRUCT = (finetune_instructions, respond, evaluate_answers)
@@ -84,3 +89,24 @@ def test_a_torch_without_cuda_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for version, expected in (("2.13.0", True), ("2.13.0+cu130", True), ("2.13.0+cpu", False)):
         monkeypatch.setattr("importlib.metadata.version", lambda package, version=version: version)
         assert device.has_cuda() is expected
+
+
+def test_a_training_leaves_its_curve_its_facts_and_its_recipe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows: list[Row] = [{"step": 0, "epoch": 1.0, "train_loss": 0.7, "validation_loss": 0.8, "learning_rate": 1e-3}]
+    history = history_table([{"examples_seen": 8, "tokens_seen": 90, "seconds": 0.5, **row} for row in rows])
+    trained = Trained(history, 0, 12, {}, ["yes"], parameters=10, trainable_parameters=4)
+    recipe = {"name": "mine", "encoding": {"name": "gpt2", "max_length": None}}
+    work: Work[Any] = Work(recipe, recipe, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
+    save_training(work, trained, max_length=77, samples=["yes"])
+    assert caplog.messages == ["went on from a checkpoint after 12 batches"]
+    assert load_json(tmp_path / "recipe.json") == {"name": "mine", "encoding": {"name": "gpt2", "max_length": 77}}
+    assert load_json(tmp_path / "training.json") == {
+        "kept_row": 0,
+        "history_sha256": history_checksum(history),
+        "parameters": 10,
+        "trainable_parameters": 4,
+        "published": {},
+        "samples": ["yes"],
+    }
+    assert read_history(tmp_path / "history.parquet").equals(history)
+    assert {file.name for file in tmp_path.iterdir()} == {*NOTED, "training.json"}

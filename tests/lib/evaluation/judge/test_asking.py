@@ -7,6 +7,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from lib.errors import JudgeError, RecipeError, StoreError
 from lib.evaluation.judge.asking import (
     REMINDER,
+    Asking,
     Judgement,
     Question,
     anchor_questions,
@@ -22,6 +24,8 @@ from lib.evaluation.judge.asking import (
     judge_prompt,
     parse_score,
 )
+from lib.evaluation.judge.cache import ReplyCache
+from lib.evaluation.judge.protocol import JudgeServer
 from lib.evaluation.judge.servers import OllamaServer
 from lib.evaluation.judge.servers import OpenAIServer as OpenAI
 from tests.support.http_server import Reply
@@ -43,9 +47,15 @@ def fair(chat: Chat) -> str:
     return "100" if response == reference else "40" if response else "0"
 
 
+def ask(questions: list[Question], server: JudgeServer, cache: Path, **options: Any) -> Judgement:
+    """Fields of `Asking` and arguments of `judge` may be mixed in `options`."""
+    asking = Asking(**{each.name: options.pop(each.name) for each in fields(Asking) if each.name in options})
+    return judge(questions, server, ReplyCache(cache, options.pop("warn", lambda sentence: None)), asking, **options)
+
+
 def run(server: FakeOllama, cache: Path, questions: list[Question] = QUESTIONS, **options: Any) -> Judgement:
     chosen = OllamaServer(address=server.url(""))
-    return judge(questions, chosen, cache, **{"retry_seconds": (0, 0), "anchors": 0, "parallel": 2, **options})
+    return ask(questions, chosen, cache, **{"retry_seconds": (0, 0), "anchors": 0, "parallel": 2, **options})
 
 
 def scores(judgement: Judgement) -> list[int | None]:
@@ -210,7 +220,7 @@ def test_without_a_server_it_says_so_at_once(tmp_path: Path) -> None:
     with FakeOllama(fair) as server:
         nobody = OllamaServer(address=server.url(""))
     with pytest.raises(JudgeError, match=r"No judge's server answers at .*: start Ollama there \(`ollama serve`"):
-        judge(QUESTIONS, nobody, tmp_path, retry_seconds=(600,))  # nobody waits for these ten minutes
+        ask(QUESTIONS, nobody, tmp_path, retry_seconds=(600,))  # nobody waits for these ten minutes
     assert not list(tmp_path.iterdir())
 
 
@@ -225,7 +235,7 @@ def test_a_server_that_falls_silent_after_it_has_answered_is_asked_again(tmp_pat
 
     with FakeOllama(stalls_once) as server:
         short = OllamaServer(address=server.url(""), timeout=1.5)
-        judgement = judge(QUESTIONS, short, tmp_path, parallel=1, retry_seconds=(0,), anchors=0)
+        judgement = ask(QUESTIONS, short, tmp_path, parallel=1, retry_seconds=(0,), anchors=0)
     assert scores(judgement) == SCORES
     assert len(server.chats) == 7
 
@@ -244,7 +254,7 @@ def test_what_concerns_all_questions_ends_those_under_way(tmp_path: Path) -> Non
 
 def test_a_wrong_address_is_the_users_to_correct(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="is no address of a server"):
-        judge(QUESTIONS, OllamaServer(address="http://[::1"), tmp_path)
+        ask(QUESTIONS, OllamaServer(address="http://[::1"), tmp_path)
 
 
 def test_numbers_that_cannot_be_meant_are_refused(tmp_path: Path) -> None:
@@ -293,7 +303,7 @@ def test_another_model_or_other_options_are_asked_again(tmp_path: Path, other: C
     with FakeOllama(fair, models=("llama3", "llama3.1")) as server:
         run(server, tmp_path)
         for _ in range(2):
-            judge(QUESTIONS, other(server.url("")), tmp_path, anchors=0)
+            ask(QUESTIONS, other(server.url("")), tmp_path, anchors=0)
     assert len(server.chats) == 12
 
 
@@ -388,11 +398,11 @@ def test_entries_that_cannot_be_anchors_are_none() -> None:
 
 def test_an_openai_server_judges_as_well_and_its_replies_are_its_own(tmp_path: Path) -> None:
     with FakeOllama(fair, models=("gpt",)) as server:
-        judge(QUESTIONS, OllamaServer("gpt", server.url(""), {"seed": 123}), tmp_path, anchors=0)
+        ask(QUESTIONS, OllamaServer("gpt", server.url(""), {"seed": 123}), tmp_path, anchors=0)
     with OpenAIServer(fair) as other:
         chosen = OpenAI("gpt", other.address, {"seed": 123})
-        assert scores(judge(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
-        assert scores(judge(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
+        assert scores(ask(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
+        assert scores(ask(QUESTIONS, chosen, tmp_path, anchors=0)) == SCORES
     assert len(other.chats) == 6
 
 
@@ -406,7 +416,7 @@ def test_waits_grow_and_a_server_that_asks_for_more_gets_it(tmp_path: Path, monk
     pauses = [said({}, 429, {"Retry-After": seconds}) for seconds in ("7", "0", "30")]
     replies: Iterator[Reply | str] = iter([*pauses, "85"])
     with OpenAIServer(lambda chat: next(replies)) as server:
-        judgement = judge(QUESTIONS[:1], OpenAI("gpt", server.address), tmp_path, anchors=0, retry_seconds=(1, 5, 25))
+        judgement = ask(QUESTIONS[:1], OpenAI("gpt", server.address), tmp_path, anchors=0, retry_seconds=(1, 5, 25))
     assert scores(judgement) == [85]
     assert waits == [7, 5, 30]
 
@@ -416,5 +426,5 @@ def test_a_server_that_asks_for_a_long_pause_is_left_alone(tmp_path: Path) -> No
         OpenAIServer(lambda chat: said({}, 429, {"Retry-After": "600"})) as server,
         pytest.raises(JudgeError, match="wants no questions for 600 s: run the judge step again later"),
     ):
-        judge(QUESTIONS, OpenAI("gpt", server.address), tmp_path, parallel=1)
+        ask(QUESTIONS, OpenAI("gpt", server.address), tmp_path, parallel=1)
     assert len(server.chats) == 1
