@@ -1,4 +1,4 @@
-"""The flows as a schedule or Prefect's form starts them: a recipe's name, and what this run has otherwise.
+"""The flows as a schedule or Prefect's form starts them: a recipe's name, and what this run changes.
 
 They run what the command line runs and have its flows' names, so that a job is one flow run, whoever started it. There
 is one for each deployment of prefect.yaml, because retries and time-outs are a flow's: a deployment of Prefect has
@@ -7,22 +7,23 @@ neither. What a job does is in the flows themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import State, flow, runtime
+from prefect import Flow, State, flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.states import Completed
 
 from flows import score
-from flows.run.form import Overrides, dotted, overrides_of, recipe_name
-from flows.run.names import named_now
+from flows.run.form import Changes, form_of_recipe, form_of_scoring, recipe_name
+from flows.run.names import name_of_run
 from flows.run.recorded import perform
 from flows.use_cases.classify import CLASSIFY
 from flows.use_cases.instruct import INSTRUCT
+from flows.use_cases.use_case import UseCase
 from lib.errors import (
     ArchiveError,
     ChecksumError,
@@ -37,22 +38,12 @@ from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import build_recipe, load_recipe
 from lib.recipes.scoring import ScoringJob
+from lib.recipes.sections import Recipe
 from tasks.environment import home
 
 # What ends the same way however often it is tried: a person has to put it right first.
 FINAL = (RecipeError, ChecksumError, ArchiveError, MessagesError, LabelError, TrainingError)
 MINUTES, HOURS = 60, 3600  # seconds
-
-if TYPE_CHECKING:
-    ClassifyRecipeName = str
-    InstructRecipeName = str
-    ClassifyOverrides = Overrides
-    InstructOverrides = Overrides
-    ScoringOverrides = Overrides
-else:  # made from the recipes, which a type checker cannot follow
-    ClassifyRecipeName, InstructRecipeName = recipe_name("classify"), recipe_name("instruct")
-    ClassifyOverrides, InstructOverrides = overrides_of(ClassifyRecipe), overrides_of(InstructRecipe)
-    ScoringOverrides = overrides_of(ScoringJob, without=("inputs", "output"))
 
 
 @contextmanager
@@ -70,92 +61,60 @@ def retried_if_that_can_help() -> Iterator[None]:
 # -- fine-tuning ------------------------------------------------------------------------------------------------
 
 
-def _classify_recipe(recipe: str, overrides: Overrides) -> ClassifyRecipe:
-    return load_recipe(recipe, dotted(overrides), folder="classify", model=ClassifyRecipe)
+def deployable(use_case: UseCase, model: type[Recipe]) -> Flow[..., dict[str, Any]]:
+    """The flow of a use case as a form starts it: from a recipe's name and what this run changes."""
+    form = form_of_recipe(model, use_case.name)
 
-
-def _instruct_recipe(recipe: str, overrides: Overrides) -> InstructRecipe:
-    return load_recipe(recipe, dotted(overrides), folder="instruct", model=InstructRecipe)
-
-
-def _by_recipe(resolve: Callable[..., ClassifyRecipe | InstructRecipe]) -> Callable[[], str]:
-    """What gives a run its name, as on the command line: the resolved recipe's, or what was given if there is none."""
+    def resolved(recipe: str, changes: Changes) -> Any:
+        return load_recipe(recipe, changes.fields(), folder=use_case.name, model=model)
 
     def name() -> str:
         given = runtime.flow_run.parameters
         try:
-            return named_now(resolve(**given).name)
-        except RecipeError:
-            return named_now(given["recipe"])  # what is wrong is said by the run itself
+            recipe = resolved(**given).name
+        except RecipeError:  # what is wrong is said by the run itself
+            recipe = Path(given["recipe"]).stem
+        return name_of_run(use_case.name, recipe)
 
-    return name
+    def run(recipe: str = "quickstart", changes: Changes = form()) -> dict[str, Any]:  # noqa: B008 - never changed
+        """Runs the use case; returns what `--json` prints on the command line.
 
+        Args:
+            recipe: a bundled recipe, or the absolute path of a YAML file on the machine that runs it
+            changes: what this run changes; what is left out stays as the recipe says
+        """
+        with retried_if_that_can_help():
+            return perform(use_case, resolved(recipe, changes))
 
-@flow(
-    name=CLASSIFY.flow,
-    description=CLASSIFY.description,
-    flow_run_name=_by_recipe(_classify_recipe),
-    log_prints=False,
-)
-def finetune_classifier(
-    recipe: ClassifyRecipeName = "quickstart",
-    overrides: ClassifyOverrides = ClassifyOverrides(),  # noqa: B008 - never changed
-) -> dict[str, Any]:
-    """Fine-tunes a classifier; returns what `--json` prints on the command line.
-
-    Args:
-        recipe: a bundled recipe, or the absolute path of a YAML file on the machine that runs it
-        overrides: fields that this run has otherwise; what is left out stays as the recipe says
-    """
-    with retried_if_that_can_help():
-        return perform(CLASSIFY, _classify_recipe(recipe, overrides))
-
-
-@flow(
-    name=INSTRUCT.flow,
-    description=INSTRUCT.description,
-    flow_run_name=_by_recipe(_instruct_recipe),
-    log_prints=False,
-)
-def finetune_instructions(
-    recipe: InstructRecipeName = "quickstart",
-    overrides: InstructOverrides = InstructOverrides(),  # noqa: B008 - never changed
-) -> dict[str, Any]:
-    """Teaches a GPT to follow instructions; returns what `--json` prints on the command line.
-
-    Args:
-        recipe: a bundled recipe, or the absolute path of a YAML file on the machine that runs it
-        overrides: fields that this run has otherwise; what is left out stays as the recipe says
-    """
-    with retried_if_that_can_help():
-        return perform(INSTRUCT, _instruct_recipe(recipe, overrides))
+    run.__annotations__ |= {"recipe": recipe_name(use_case.name), "changes": form}  # made of the recipes
+    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=name)
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------
 
+if TYPE_CHECKING:
+    ScoringChanges = Changes
+else:  # made from the fields of a job, which a type checker cannot follow
+    ScoringChanges = form_of_scoring()
+
 
 def _name_of_scoring_run() -> str:
-    given = runtime.flow_run.parameters["overrides"].model_dump(mode="json")
-    return named_now(given.get("name") or "score")
+    named = runtime.flow_run.parameters["changes"].model_dump().get("name")
+    return name_of_run("score", *filter(None, [named]))
 
 
-@flow(
-    name=score.NAME,
-    description=score.score_messages.description,
-    flow_run_name=_name_of_scoring_run,
-    log_prints=False,
-)
+@flow(name=score.NAME, description=score.score_messages.description, flow_run_name=_name_of_scoring_run)
 def score_messages(
     inputs: tuple[str, ...],
     output: str,
-    overrides: ScoringOverrides = ScoringOverrides(),  # noqa: B008 - never changed
+    changes: ScoringChanges = ScoringChanges(),  # noqa: B008 - never changed
 ) -> dict[str, Any] | State[None]:
     """Scores files with a registered classifier; returns what `--json` prints on the command line.
 
     Args:
         inputs: files, folders or patterns; one that is not absolute lies in the worker's $FINETUNE_HOME
         output: the folder for the answers; what is in it already is kept
-        overrides: the other fields of a scoring job
+        changes: the other fields of a scoring job
     """
     places = [_in_home(place) for place in inputs]
     waiting = [str(place) for place in places if not _is_empty_folder(place)]
@@ -163,7 +122,7 @@ def score_messages(
         return Completed(message="Nothing to score: there is no file in " + ", ".join(str(place) for place in places))
     given: Mapping[str, Any] = {"inputs": waiting, "output": str(_in_home(output))}
     with retried_if_that_can_help():
-        job = build_recipe(given, dotted(overrides), origin="the job", model=ScoringJob)
+        job = build_recipe(given, changes.fields(), origin="the job", model=ScoringJob)
         return score.score_messages.fn(job)
 
 
@@ -178,11 +137,9 @@ def _is_empty_folder(place: Path) -> bool:
 
 # -- one for each deployment of prefect.yaml ----------------------------------------------------------------------
 
-classify_nightly = finetune_classifier.with_options(
-    retries=2, retry_delay_seconds=10 * MINUTES, timeout_seconds=6 * HOURS
-)
-classify_adhoc = finetune_classifier.with_options(retries=0, timeout_seconds=12 * HOURS)  # a person looks at it
-instruct_weekly = finetune_instructions.with_options(
-    retries=2, retry_delay_seconds=30 * MINUTES, timeout_seconds=48 * HOURS
-)
+_classify, _instruct = deployable(CLASSIFY, ClassifyRecipe), deployable(INSTRUCT, InstructRecipe)
+
+classify_nightly = _classify.with_options(retries=2, retry_delay_seconds=10 * MINUTES, timeout_seconds=6 * HOURS)
+classify_adhoc = _classify.with_options(retries=0, timeout_seconds=12 * HOURS)  # a person looks at it
+instruct_weekly = _instruct.with_options(retries=2, retry_delay_seconds=30 * MINUTES, timeout_seconds=48 * HOURS)
 score_hourly = score_messages.with_options(retries=1, retry_delay_seconds=5 * MINUTES, timeout_seconds=2 * HOURS)

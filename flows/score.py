@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from flows.run.names import link_tags, named_now
+from flows.run.names import link_tags, name_of_run
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.result import PROGRESS
 from flows.terminal.command_line import describe
@@ -62,7 +62,7 @@ class Summary(BaseModel):
 
 def run_name() -> str:
     """The name of the present run: the model, where one is named, and when it began."""
-    return named_now(runtime.flow_run.parameters["job"].name or "score")
+    return name_of_run("score", *filter(None, [runtime.flow_run.parameters["job"].name]))
 
 
 @flow(name=NAME, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)

@@ -1,91 +1,159 @@
-"""A recipe's fields as a form: the same sections, names, limits and descriptions, and none of them required.
+"""Makes the forms of Prefect's page: what people change of a recipe, and a text in YAML for everything else.
 
-Prefect builds its run form from it and checks a run's parameters against it before anything starts. What fields mean
-together is checked when the recipe is built, as for the command line.
+Prefect checks a run's parameters against a form before anything starts: every value of its own, and of the text that
+each line begins with a field or a group of fields. The rest of the text is checked when the recipe is built.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     create_model,
     model_serializer,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 
-from lib.recipes.reading import RECIPES
+from lib.errors import RecipeError, listed
+from lib.recipes.reading import bundled_recipes, load_recipe, read_yaml
+from lib.recipes.scoring import ScoringJob
+from lib.recipes.sections import Recipe, Section, Text
 
-NOT_OFFERED = ("published",)  # no step reads it
 RecipeFile = Annotated[str, Field(title="a YAML file on the machine that runs it", pattern=r"\.ya?ml$")]
 
+# What each field of a form sets, where the recipe has such a field.
+OF_A_RECIPE = {
+    "url": "data.url",
+    "text_column": "data.text_column",
+    "label_column": "data.label_column",
+    "epochs": "training.epochs",
+    "learning_rate": "training.learning_rate",
+    "judge": "judge.provider",
+    "registered_name": "registry.name",
+}
+OF_SCORING = {name: name for name in ("name", "run", "format", "text_column", "id_column")}
+OWN_FILE = (
+    "where a file of your own lies: https://, file:// or an absolute path on the machine that runs it; sets"
+    " data.source to file"
+)
+OVERRIDES = "any other fields in YAML, one a line, such as {example}; they are checked when the run starts"
+LINE = r"^((({names})(\.\w+)?[ \t]*:|[ \t#]).*(\n|$)|\r?\n)*$"  # of a text: a field or a group, or what belongs to one
 
-class Overrides(BaseModel):
-    """Fields of a recipe that one run has otherwise; what is not given stays as the recipe says."""
+
+class Changes(BaseModel):
+    """What one run changes; what is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    sets: ClassVar[Mapping[str, str]]  # the dotted field of the recipe that each field of the form stands for
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_nothing(cls, given: Any) -> Any:
-        """Prefect lets null pass for every field that is not required: where it means nothing, nothing was given."""
-        if not isinstance(given, dict):
-            return given
-        nullable = {name for name, info in cls.model_fields.items() if type(None) in get_args(info.annotation)}
-        return {name: value for name, value in given.items() if value is not None or name in nullable}
+        """Prefect lets null pass for every field that is not required."""
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
     @model_serializer(mode="wrap")
     def _given(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Only what was given: null means something for some fields, and nothing was said of the others."""
+        """Only what was given."""
         return {name: value for name, value in whole(self).items() if name in self.model_fields_set}
 
+    def fields(self) -> dict[str, Any]:
+        """What was given, by dotted field, as `lib.recipes.reading` takes it.
 
-def overrides_of(recipe: type[BaseModel], *, without: Collection[str] = NOT_OFFERED) -> type[Overrides]:
-    """The form for recipes of this type, but for the fields or sections that are left out."""
-    fields: dict[str, Any] = {}
-    for name, info in recipe.model_fields.items():
-        if name in without:
-            continue
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            section = overrides_of(info.annotation)
-            fields[name] = (section, Field(default_factory=section, title=name))
-        else:
-            fields[name] = (info.rebuild_annotation(), _not_required(name, info))
-    # What is seen of the form is named as the recipe is: "Training", "ClassifyRecipe".
-    return create_model(recipe.__name__, __base__=Overrides, __doc__=recipe.__doc__, **fields)
+        Raises RecipeError with one sentence if the text of overrides is no YAML or repeats a field of the form.
+        """
+        given = self.model_dump()
+        free = dict(_leaves(read_yaml(given.pop("overrides", ""), "overrides")))
+        fields = {self.sets[name]: value for name, value in given.items()}
+        for name in given:
+            if self.sets[name] in free:
+                raise RecipeError(f"{name} and overrides both set {self.sets[name]}: leave one of them out")
+        source = {"data.source": "file"} if "data.url" in fields else {}
+        return source | fields | free
 
 
-def _not_required(name: str, info: FieldInfo) -> Any:
-    def without_default(schema: dict[str, Any]) -> None:
-        schema.pop("default")  # null, which few fields may be
+def form_of_recipe(recipe: type[Recipe], folder: str) -> type[Changes]:
+    """The form for recipes of this type; each field says what the bundled ones of `recipes/<folder>` have."""
+    bundled = {name: load_recipe(name, folder=folder, model=recipe) for name in bundled_recipes(folder)}
+    values = {name: loaded.model_dump(mode="json") for name, loaded in bundled.items()}
+    return _form(recipe, OF_A_RECIPE, "training.batch_size: 16", values)
 
-    return Field(default=None, title=name, description=info.description, json_schema_extra=without_default)
+
+def form_of_scoring() -> type[Changes]:
+    """The form for a scoring job but for its inputs and output."""
+    return _form(ScoringJob, OF_SCORING, "part_rows: 10000", {})
 
 
 def recipe_name(folder: str) -> Any:
     """The type of a parameter that names a bundled recipe of `recipes/<folder>`, or a YAML file where the run runs."""
-    bundled = tuple(sorted(file.stem for file in (RECIPES / folder).glob("*.yaml")))
-    return Literal[bundled] | RecipeFile
+    return Literal[tuple(bundled_recipes(folder))] | RecipeFile
 
 
-def dotted(overrides: Overrides) -> dict[str, str]:
-    """What was given as `lib.recipes.reading.load_recipe` takes it: by dotted field, as typed on a command line."""
-    return {
-        path: value if isinstance(value, str) else json.dumps(value)
-        for path, value in _leaves(overrides.model_dump(mode="json"))
-    }
+def _form(model: type[Section], sets: Mapping[str, str], example: str, bundled: Mapping[str, Any]) -> type[Changes]:
+    fields: dict[str, Any] = {}
+    for name, path in sets.items():
+        info = _info(model, path)
+        if info is None:
+            continue
+        words, shown = (OWN_FILE, "data.source") if path == "data.url" else (info.description or "", path)
+        fields[name] = (_one_type(info), _not_required(name, words, bundled, shown))
+    names = "|".join(name for name in model.model_fields if name not in ("inputs", "output"))
+    overrides = _not_required("overrides", OVERRIDES.format(example=example), {}, "", LINE.format(names=names))
+    form = create_model("Changes", __base__=Changes, __doc__=Changes.__doc__, **fields, overrides=(str, overrides))
+    form.sets = sets
+    return form
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _info(model: type[BaseModel], path: str) -> FieldInfo | None:
+    """The field at a dotted path, if the model has it."""
+    section, _, name = path.rpartition(".")
+    if section and section not in model.model_fields:
+        return None
+    holder: Any = model.model_fields[section].annotation if section else model
+    found: FieldInfo | None = holder.model_fields.get(name)
+    return found
+
+
+def _one_type(info: FieldInfo) -> Any:
+    """The field's type; text where there are several, for which Prefect's page has no plain control."""
+    kind = info.rebuild_annotation()
+    if get_origin(info.annotation) in (Union, types.UnionType):
+        kinds = [kind for kind in get_args(info.annotation) if kind is not types.NoneType]
+        kind = kinds[0] if len(kinds) == 1 else Text
+    return Text if "anyOf" in TypeAdapter(kind).json_schema() else kind
+
+
+def _not_required(name: str, words: str, bundled: Mapping[str, Any], shown: str, pattern: str | None = None) -> Any:
+    """A field that has no default in the form: the page would send it, and the recipe's own would not count."""
+
+    def without_default(schema: dict[str, Any]) -> None:
+        schema.pop("default")
+        if pattern is not None:
+            schema["pattern"] = pattern
+
+    has = {recipe: _value(fields, shown) for recipe, fields in bundled.items()}
+    values = listed(f"{recipe} {value}" for recipe, value in has.items() if value != recipe)
+    text = words.replace("(null:", "(left out:") + (f"; recipes have: {values}" if values else "")
+    return Field(default=None, title=name, description=text, json_schema_extra=without_default)
+
+
+def _value(fields: Mapping[str, Any], path: str) -> Any:
+    section, _, name = path.rpartition(".")
+    return fields[section][name] if section else fields[name]
+
+
+def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
+import coolname.data
 from prefect import runtime
 
 from tasks.environment import PREFECT_PORT, without_password
 from tasks.record.pages import git_commit
 
+# Prefect's server calls a run "witty-beluga"; its page proposes names such as "kappa3-draconis-nebula".
+WORD_LISTS: Any = coolname.data.config
+SLUG_WORDS = {word for part in WORD_LISTS.values() for word in part.get("words", ())}
+STAR = re.compile(
+    r"(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi"
+    r"|psi|omega)\d*(-[a-z]+)*"
+)
 
-def run_name() -> str:
-    """The name of the present run: its recipe and when it began, on the clock of this machine."""
-    return named_now(runtime.flow_run.parameters["recipe"].name)
+
+def named_by_recipe(kind: str) -> Callable[[], str]:
+    """What names the runs of a flow whose parameter `recipe` is a recipe."""
+    return lambda: name_of_run(kind, runtime.flow_run.parameters["recipe"].name)
 
 
-def named_now(recipe: str) -> str:
-    """The name of a run of this recipe that begins now.
+def name_of_run(*words: str) -> str:
+    """What the present run is called: as a person called it, or these words and when it began, by this machine's clock.
 
     Without the year, which the pages say elsewhere, it fits into their columns.
     """
-    return f"{recipe} {datetime.now():%m-%d %H:%M:%S}"
+    given = str(runtime.flow_run.name)
+    return " ".join((*words, f"{datetime.now():%m-%d %H:%M:%S}")) if is_generated(given) else given
+
+
+def is_generated(name: str) -> bool:
+    """Whether Prefect made the name up, because nobody said one."""
+    words = name.split("-")
+    return (len(words) == 2 and SLUG_WORDS.issuperset(words)) or STAR.fullmatch(name) is not None
 
 
 def run_page() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import Flow, runtime
 from prefect.transactions import transaction
 
-from flows.run.names import run_name, run_tags
+from flows.run.names import named_by_recipe, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
@@ -29,7 +29,8 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
     def run(recipe: Any) -> dict[str, Any]:
         return perform(use_case, recipe)
 
-    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=run_name)
+    name = named_by_recipe(use_case.name)
+    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=name)
 
 
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:

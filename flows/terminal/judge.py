@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 from rich.console import Console
 
-from flows.run.names import run_name
+from flows.run.names import named_by_recipe
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.result import PROGRESS
 from flows.terminal.display import progress_bars
@@ -24,7 +24,11 @@ from tasks.engine.step import Run
 from tasks.record.instruct import run_to_judge
 
 
-@flow(name="judge-answers", description="Scores the answers of an earlier run", flow_run_name=run_name)
+@flow(
+    name="judge-answers",
+    description="Scores the answers of an earlier run",
+    flow_run_name=named_by_recipe("judge"),
+)
 def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]) -> dict[str, Any]:
     """Lets the recipe's judge score the answers that are among the artifacts `made`, and logs that to the MLflow run.
 

@@ -27,22 +27,22 @@ def bundled_recipes(folder: str) -> dict[str, Path]:
 
 
 def load_recipe(
-    name: str, overrides: Mapping[str, str] | None = None, *, folder: str, model: type[AnyRecipe]
+    name: str, overrides: Mapping[str, Any] | None = None, *, folder: str, model: type[AnyRecipe]
 ) -> AnyRecipe:
     """The recipe called `name` in `recipes/<folder>`, or in the YAML file at that path, with overrides.
 
-    `overrides` maps dotted fields to values as typed on a command line: `null`, `[a, b]` or plain text; `model` says
-    which fields there are. A file that has no `name` is called after its stem. Raises RecipeError with one sentence
-    that names the file and the field.
+    `overrides` maps dotted fields to values; a text is one as typed on a command line: `null`, `[a, b]` or plain text.
+    `model` says which fields there are. A file that has no `name` is called after its stem. Raises RecipeError with one
+    sentence that names the file and the field.
     """
     file = _find(name, folder)
     origin = f"recipe {name}" if file.stem == name else str(file)
-    return build_recipe({"name": file.stem, **_read_yaml(file)}, overrides, origin=origin, model=model)
+    return build_recipe({"name": file.stem, **_read_file(file)}, overrides, origin=origin, model=model)
 
 
 def build_recipe(
     values: Mapping[Any, Any],
-    overrides: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     *,
     origin: str = "the recipe",
     model: type[AnyRecipe],
@@ -71,8 +71,10 @@ def _section(value: Any) -> Any:
     return {str(name): leaf for name, leaf in value.items()} if isinstance(value, Mapping) else value
 
 
-def _typed(text: str, field: RecipeField) -> Any:
+def _typed(text: Any, field: RecipeField) -> Any:
     """A value as typed on a command line. Numbers stay text: the field's own type reads them."""
+    if not isinstance(text, str):
+        return text
     if text == "null":
         return None
     if LIST in field.kind and text.startswith("["):
@@ -129,22 +131,28 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_SWITCH, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
-def _read_yaml(file: Path) -> Mapping[Any, Any]:
+def _read_file(file: Path) -> Mapping[Any, Any]:
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        return read_yaml(file.read_text(encoding="utf-8"), str(file))
     except OSError as error:
         raise RecipeError(f"{file} cannot be read ({error.strerror}): give another file, or allow reading it") from None
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"{file} is not UTF-8 text: byte {error.start} (counted from 0) is not; save it as UTF-8"
         ) from None
+
+
+def read_yaml(text: str, origin: str) -> Mapping[Any, Any]:
+    """The fields in a text; raises RecipeError with one sentence, in which `origin` stands for the text."""
+    try:
+        values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise RecipeError(f"{file}{place} is not valid YAML: {problem}") from None
+        raise RecipeError(f"{origin}{place} is not valid YAML: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, Mapping):
-        raise RecipeError(f"{file} holds {shown(values)}, but must hold groups of fields, such as 'training:'")
+        raise RecipeError(f"{origin} holds {shown(values)}, but must hold groups of fields, such as 'training:'")
     return values

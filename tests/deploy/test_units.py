@@ -121,10 +121,10 @@ def test_what_the_units_start_works_together_and_asks_for_passwords(tmp_path: Pa
         deployment = httpx.get(
             f"{prefect}/api/deployments/name/finetune-classifier/classify-adhoc", auth=(ours[0], ours[1])
         ).json()
-        overrides = {"data": {"url": str(small_data)}, "training": {"epochs": 1}, "registry": {"name": "units"}}
+        changes = {"url": str(small_data), "epochs": 1, "registered_name": "units"}
         run = httpx.post(
             f"{prefect}/api/deployments/{deployment['id']}/create_flow_run",
-            json={"parameters": {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "overrides": overrides}},
+            json={"parameters": {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "changes": changes}},
             auth=(ours[0], ours[1]),
         ).json()["id"]
 

@@ -35,9 +35,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Itera
 
 def quick(small_data: Path, **training: Any) -> dict[str, Any]:
     """The parameters of a run of seconds."""
-    fields = {"epochs": 1, "batch_size": 16, "learning_rate": 0.001, "evaluate_every": 5, **training}
-    overrides = {"data": {"url": str(small_data)}, "training": fields, "registry": {"name": "deployed"}}
-    return {"recipe": QUICK, "overrides": overrides}
+    fields = {"url": str(small_data), "epochs": 1, "learning_rate": 0.001, "registered_name": "deployed", **training}
+    return {"recipe": QUICK, "changes": {**fields, "overrides": "training:\n  batch_size: 16\n  evaluate_every: 5\n"}}
 
 
 # -- what prefect.yaml says ---------------------------------------------------------------------------------------
@@ -81,9 +80,9 @@ def test_the_form_has_the_recipes_fields_with_their_limits(running: Up) -> None:
     named, file = schema["properties"]["recipe"]["anyOf"]
     assert named["enum"] == sorted(recipe.stem for recipe in (PROJECT / "recipes" / "classify").glob("*.yaml"))
     assert file["pattern"] == r"\.ya?ml$"
-    epochs = schema["definitions"]["Training"]["properties"]["epochs"]
+    epochs = schema["definitions"]["Changes"]["properties"]["epochs"]
     assert {"type": epochs["type"], "minimum": epochs["minimum"]} == {"type": "integer", "minimum": 1}
-    assert "passes over" in epochs["description"]
+    assert "passes over the training split; recipes have: " in epochs["description"]
     assert "default" not in epochs  # of which the form would make a value that the recipe's own does not stand against
 
 
@@ -91,10 +90,11 @@ def test_the_form_has_the_recipes_fields_with_their_limits(running: Up) -> None:
     ("parameters", "named"),
     [
         ({"recipe": "gpt2-smal"}, "recipe"),
-        ({"overrides": {"training": {"epochs": 0}}}, "overrides.training.epochs"),
-        ({"overrides": {"training": {"epochs": "many"}}}, "overrides.training.epochs"),
-        ({"overrides": {"training": {"epoch": 3}}}, "epoch"),
-        ({"overrides": {"trainig": {}}}, "trainig"),
+        ({"changes": {"epochs": 0}}, "changes.epochs"),
+        ({"changes": {"epochs": "many"}}, "changes.epochs"),
+        ({"changes": {"epoch": 3}}, "epoch"),
+        ({"changes": {"overrides": {"training": {"epochs": 3}}}}, "changes.overrides"),
+        ({"changes": {"overrides": "trainig.epochs: 3"}}, "trainig"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_the_api(running: Up, parameters: dict[str, Any], named: str) -> None:
@@ -114,7 +114,7 @@ def completed(running: Up, small_data: Path) -> Any:
 
 def test_a_run_goes_to_its_end_as_one_flow_run_named_by_its_recipe(running: Up, completed: Any) -> None:
     assert completed["state_type"] == "COMPLETED"
-    assert completed["name"].startswith("quick ")
+    assert completed["name"].startswith("classify quick ")
     assert completed["parent_task_run_id"] is None
     (tracked,) = running.tracked(completed["id"])
     assert tracked["info"]["status"] == "FINISHED"
@@ -125,12 +125,21 @@ def test_a_run_goes_to_its_end_as_one_flow_run_named_by_its_recipe(running: Up, 
 
 
 def test_a_recipe_that_contradicts_itself_fails_in_one_sentence_and_is_not_tried_again(running: Up) -> None:
-    contradiction = {"classifier": {"pooling": "padded_last", "padding": "batch"}}
-    run = running.run(NIGHTLY, {"recipe": "quickstart", "overrides": contradiction})
+    contradiction = "classifier: {pooling: padded_last, padding: batch}"
+    run = running.run(NIGHTLY, {"recipe": "quickstart", "changes": {"overrides": contradiction}})
     assert run["state_type"] == "FAILED"
     assert "classifier.pooling 'padded_last'" in run["state"]["message"]
     assert run["run_count"] == 1
-    assert run["name"].startswith("quickstart ")
+    assert run["name"].startswith("classify quickstart ")
+
+
+def test_a_wrong_text_of_overrides_fails_in_one_sentence_under_the_name_that_was_typed(running: Up) -> None:
+    deployment = running.deployment(NIGHTLY)["id"]
+    parameters = {"recipe": "quickstart", "changes": {"overrides": "training.epoch: 3"}}
+    asked = {"name": "third try", "parameters": parameters, "state": {"type": "SCHEDULED"}}
+    run = running.ended(running.post(f"deployments/{deployment}/create_flow_run", asked)["id"])
+    assert (run["state_type"], run["run_count"], run["name"]) == ("FAILED", 1, "third try")
+    assert "there is no flag --training.epoch: did you mean --training.epochs?" in run["state"]["message"]
 
 
 def test_two_runs_of_different_deployments_go_one_after_the_other(

@@ -33,9 +33,9 @@ def database() -> Iterator[str]:
 
 
 def parameters(small_data: Path, epochs: int) -> dict[str, Any]:
-    training = {"epochs": epochs, "batch_size": 16, "learning_rate": 0.001, "evaluate_every": 5}
-    overrides = {"data": {"url": str(small_data)}, "training": training, "registry": {"name": "up"}}
-    return {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "overrides": overrides}
+    changes = {"url": str(small_data), "epochs": epochs, "learning_rate": 0.001, "registered_name": "up"}
+    changes["overrides"] = "training:\n  batch_size: 16\n  evaluate_every: 5\n"
+    return {"recipe": str(PROJECT / "tests" / "support" / "quick.yaml"), "changes": changes}
 
 
 def rows(database: str, name: str, query: str) -> list[tuple[Any, ...]]:

@@ -1,37 +1,75 @@
-"""A recipe's form: the fields, limits and words of the recipe, and only what was given comes out of it."""
+"""The forms of Prefect's page: a handful of fields with the recipe's limits and words, and a text for all others."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from flows.run.form import dotted, overrides_of
+from flows.run.form import Changes, form_of_recipe, form_of_scoring
+from lib.errors import RecipeError
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
+from lib.recipes.scoring import ScoringJob
 from tests.support.recipes import load_recipe
 
-FORM = overrides_of(ClassifyRecipe)
+FORM = form_of_recipe(ClassifyRecipe, "classify")
+OFFERED = ["url", "text_column", "label_column", "epochs", "learning_rate", "registered_name", "overrides"]
 
 
-@pytest.mark.parametrize("recipe", [ClassifyRecipe, InstructRecipe])
-def test_every_field_that_a_step_reads_is_there_with_its_description(recipe: Any) -> None:
-    form = {field.path: (field.kind, field.description) for field in recipe_fields(overrides_of(recipe))}
-    wanted = {field.path: (field.kind, field.description) for field in recipe_fields(recipe)}
-    assert form == {path: words for path, words in wanted.items() if not path.startswith("published.")}
+def filled(**values: Any) -> Changes:
+    return FORM.model_validate(values)
+
+
+def schema_of(form: Any) -> dict[str, Any]:
+    properties: dict[str, Any] = form.model_json_schema()["properties"]
+    return properties
+
+
+def test_the_form_has_what_people_change_and_a_text() -> None:
+    assert list(schema_of(FORM)) == OFFERED
+    instruct = schema_of(form_of_recipe(InstructRecipe, "instruct"))
+    assert list(instruct) == ["url", "epochs", "learning_rate", "judge", "registered_name", "overrides"]
+    assert instruct["judge"]["enum"] == ["off", "ollama", "openai"]
+    scoring = schema_of(form_of_scoring())
+    assert list(scoring) == ["name", "run", "format", "text_column", "id_column", "overrides"]
+    assert scoring["format"]["enum"] == ["tsv", "csv", "jsonl", "parquet"]
+    assert "(left out: the only one with a champion)" in scoring["name"]["description"]
+
+
+def test_every_field_is_one_control_without_a_default() -> None:
+    """Of a default the page would make a value that the recipe's own does not stand against."""
+    for form in (FORM, form_of_recipe(InstructRecipe, "instruct"), form_of_scoring()):
+        for name, field in schema_of(form).items():
+            assert field["type"] in ("string", "integer", "number"), name
+            assert "default" not in field, name
+
+
+def test_a_field_says_what_it_is_and_what_each_recipe_has() -> None:
+    schema = schema_of(FORM)
+    assert {key: schema["epochs"][key] for key in ("type", "minimum", "description")} == {
+        "type": "integer",
+        "minimum": 1,
+        "description": "passes over the training split; recipes have: book 5, gpt2-small 3, quickstart 6, sms-tiny 4",
+    }
+    assert schema["url"]["description"].endswith(
+        "book sms-spam, gpt2-small sms-spam, quickstart sample, sms-tiny sms-spam"
+    )
+    assert schema["registered_name"]["description"] == "the registered model's name (left out: the recipe's name)"
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        {"training": {"epochs": 0}},
-        {"training": {"epoch": 1}},
-        {"training": {"learning_rate": float("nan")}},
-        {"training": 3},
-        {"model": {"size": "huge"}},
-        {"published": {}},
+        {"epochs": 0},
+        {"epoch": 1},
+        {"learning_rate": float("nan")},
+        {"registered_name": "a/b"},
+        {"url": ""},
+        {"lora": {}},
     ],
 )
 def test_what_is_wrong_is_refused(given: dict[str, Any]) -> None:
@@ -40,30 +78,78 @@ def test_what_is_wrong_is_refused(given: dict[str, Any]) -> None:
 
 
 def test_only_what_was_given_comes_out() -> None:
-    given = {"training": {"epochs": 3, "gradient_clip": None}, "encoding": {}}
-    form = FORM.model_validate(given)
-    assert form.model_dump() == given
-    assert dotted(form) == {"training.epochs": "3", "training.gradient_clip": "null"}
-    assert FORM().model_dump() == {}
-
-
-def test_null_is_nothing_where_a_field_cannot_be_null() -> None:
-    form = FORM.model_validate({"training": {"epochs": None, "patience": None}, "model": None})
-    assert form.model_dump() == {"training": {"patience": None}}
+    form = FORM.model_validate({"epochs": 3, "learning_rate": None, "overrides": None})
+    assert form.model_dump() == {"epochs": 3}
+    assert form.fields() == {"training.epochs": 3}
+    assert filled().fields() == filled(overrides="\n# nothing\n").fields() == {}
 
 
 def test_merged_into_a_recipe_they_are_its_fields() -> None:
-    given: dict[str, Any] = {
-        "name": "mine",
-        "data": {"source": "file", "url": ["/a.csv", "/b.csv"], "text_column": 1, "label_column": 0},
-        "encoding": {"max_length": 40},
-        "classifier": {"padding": 64},
-        "training": {"learning_rate": 1e-05, "published_figures": True, "patience": None},
+    form = filled(
+        url="/a.csv",
+        text_column="1",
+        label_column="0",
+        epochs=3,
+        learning_rate=1e-05,
+        registered_name="mine",
+        overrides="encoding.max_length: 40\ntraining:\n  patience: null\n  gradient_clip: 2\n\ndata: {member: a.csv}\n",
+    )
+    recipe = load_recipe("quickstart", form.fields())
+    assert (recipe.data.source, recipe.data.url, recipe.data.member) == ("file", "/a.csv", "a.csv")
+    assert (recipe.data.text_column, recipe.data.label_column, recipe.data.sha256) == (1, 0, None)
+    assert (recipe.training.epochs, recipe.training.learning_rate, recipe.registry.name) == (3, 1e-05, "mine")
+    assert (recipe.encoding.max_length, recipe.training.patience, recipe.training.gradient_clip) == (40, None, 2)
+    assert recipe.split == load_recipe("quickstart").split
+
+
+def test_a_source_that_is_said_stands_against_that_of_an_address() -> None:
+    form = filled(url="https://mirror/sms.zip", overrides="data.source: sms-spam")
+    data = load_recipe("quickstart", form.fields()).data
+    assert (data.source, data.url, data.member) == ("sms-spam", "https://mirror/sms.zip", "SMSSpamCollection")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("training.epoch: 3", "there is no flag --training.epoch: did you mean --training.epochs?"),
+        ("training: {patience: 0}", "--training.patience is 0, but must be a whole number of at least 1 or null"),
+        ("training: fast", "--training is a group of fields: name one of them, such as --training.epochs"),
+        ("training: [a", "overrides, line 1 is not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("training.epochs: 4", "epochs and overrides both set training.epochs: leave one of them out"),
+        ("hello", "overrides holds 'hello', but must hold groups of fields, such as 'training:'"),
+    ],
+)
+def test_a_wrong_text_is_told_in_one_sentence(overrides: str, sentence: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("quickstart", filled(epochs=3, overrides=overrides).fields())
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fits"),
+    [
+        ("", True),
+        ("training:\n  patience: 3\r\n\r\nname: mine\n", True),
+        ("# why\ntraining.patience : 3 # three\n\tx\n", True),
+        ("trainig:\n  patience: 3", False),
+        ("training:\n  patience: 3\npatience: 3", False),
+        ("--training.patience 3", False),
+        ("training.patience=3", False),
+        ("training.patience 3" + " " * 10_000, False),
+    ],
+)
+def test_prefect_checks_that_each_line_begins_with_a_field_or_a_group(overrides: str, fits: bool) -> None:
+    assert (re.search(schema_of(FORM)["overrides"]["pattern"], overrides) is not None) is fits
+
+
+def test_every_field_of_a_recipe_and_of_a_job_can_be_in_the_text() -> None:
+    recipes = {
+        ClassifyRecipe: FORM,
+        InstructRecipe: form_of_recipe(InstructRecipe, "instruct"),
+        ScoringJob: form_of_scoring(),
     }
-    recipe = load_recipe("quickstart", dotted(FORM.model_validate(given)))
-    found = recipe.model_dump(mode="json")
-    assert found["name"] == "mine"
-    for section, fields in given.items():
-        if section != "name":
-            assert {name: found[section][name] for name in fields} == fields
-    assert found["split"] == load_recipe("quickstart").model_dump(mode="json")["split"]
+    for recipe, form in recipes.items():
+        pattern = schema_of(form)["overrides"]["pattern"]
+        for field in recipe_fields(recipe):
+            if field.path not in ("inputs", "output"):
+                assert re.search(pattern, f"{field.path}: 1"), field.path
