@@ -1,8 +1,8 @@
 """The training loop: batches, gradient steps, evaluations and checkpoints, in the published order.
 
-Here belongs what happens between the first batch and the last, whatever is learnt (see `objective.py`). What is set up
-before and put in order after is in `train.py`; orders, schedule, history and checkpoint files have modules of their
-own.
+This module holds what happens between the first batch and the last, whatever is learnt (see `objective.py`). What is
+set up before and put in order after is in `train.py`; orders, schedule, history and checkpoint files have modules of
+their own.
 """
 
 import math

@@ -1,7 +1,7 @@
 """One training from its first batch to the kept weights: device and precision, optimizer, checkpoints, the best row.
 
-Here belongs what every training needs around the loop. What is learnt, and the checks of the data for it, are in
-`finetune.py` and `instruct.py`; batches themselves are `loop.py`'s.
+This module holds what every training needs around the loop. What is learnt is the objective's, the checks of the data
+are in `classify/finetune.py` and `instruct/finetune.py`; batches themselves are `loop.py`'s.
 """
 
 import hashlib

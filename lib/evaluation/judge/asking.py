@@ -1,8 +1,8 @@
 """Scores from a judge: a larger model reads each answer beside its reference and says how good it is, 0 to 100.
 
-Here belong the question's wording, what a reply means, and asking many questions: several at a time, again where that
-can help, none twice. Servers and their protocols are `judge_servers`', replies on disk `judge_cache`'s, figures
-`judge_summary`'s.
+This module holds the question's wording, what a reply means, and asking many questions: several at a time, again where
+that can help, none twice. Servers and their protocols are in `servers.py`, replies on disk in `cache.py`, figures in
+`summary.py`.
 
 The wording is the published procedure's. Three things are not. An empty answer is put to the judge like any other (one
 published script gives it 0 unasked). A reply that is no integer from 0 to 100 is not dropped: the judge is reminded,
@@ -126,8 +126,8 @@ def judge(
         progress: called in the caller's thread after each question, those found in the cache included.
 
     Returns:
-        Verdicts, and a summary: `judge` (api, model, options), the figures of `judge_summary.summarise`, how many
-        answers are `unparsed`, `failed` or had to be `reminded`, and under `anchors` those of `judge_summary.assess`.
+        Verdicts, and a summary: `judge` (api, model, options), the figures of `summarise`, how many
+        answers are `unparsed`, `failed` or had to be `reminded`, and under `anchors` those of `assess`.
 
     Raises:
         JudgeError: no server, no such model, a refused key, or a server that keeps failing. Replies that came until

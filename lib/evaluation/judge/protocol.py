@@ -1,7 +1,7 @@
 """What `judge` needs to know of a server, whichever protocol it speaks.
 
 Here belong the shapes of questions and servers, and a question that got no reply. The servers themselves are in
-`judge_servers`.
+`servers.py`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Fine-tuning a classifier: messages in, a trained classifier and its history out.
 
-Here belong the checks before the first batch, what a checkpoint must match, and the order of the batches. The training
-itself is `train.py`'s, the loss `classification.py`'s.
+This module holds the checks before the first batch, what a checkpoint must match, and the order of the batches. The
+training itself is `train.py`'s, the loss the objective's.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Teaching a GPT to follow instructions: entries in, a trained GPT and its history out.
 
-Here belong the order of the batches, what a checkpoint must match, and which part learns. The training itself is
+This module holds the order of the batches and what a checkpoint must match. The training itself is
 `train.py`'s, the loss `next_token.py`'s.
 """
 
