@@ -19,7 +19,7 @@ WORD_LISTS: Any = coolname.data.config
 SLUG_WORDS = {word for part in WORD_LISTS.values() for word in part.get("words", ())}
 STAR = re.compile(
     r"(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi"
-    r"|psi|omega)\d*(-[a-z]+)*"
+    r"|psi|omega)\d*(-[a-z-]*)?"
 )
 
 
