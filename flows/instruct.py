@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flows.terminal.answer import answer_command
 from flows.terminal.champion import promote_follower_command, rollback_follower_command
 from flows.terminal.command_line import main, parse
+from flows.terminal.predict import answer_command
 from flows.terminal.program import Program
 from lib.recipes.instruct import InstructRecipe
 

@@ -31,7 +31,7 @@ from lib.recipes.scoring import ScoringJob
 from tasks.environment import shareable
 from tasks.record.mlflow_run import client, tracked_run
 from tasks.record.pages import flatten
-from tasks.use.drift import Verdict, drift
+from tasks.use.drift import DriftReport, drift
 from tasks.use.score import choose, log_scores, score, tag_model
 
 NAME = "score-messages"
@@ -55,7 +55,7 @@ class Summary(BaseModel):
     unscorable: dict[str, int]  # rows by reason
     parts_written: int
     parts_kept: int
-    drift: Verdict
+    drift: DriftReport
     metrics: dict[str, float]
     seconds: float
 
@@ -77,7 +77,7 @@ def score_messages(job: ScoringJob) -> dict[str, Any]:
         tag_model(tracking, run_id, chosen)
         scored = score(job, chosen, PROGRESS.get()("score"))
         metrics = log_scores(tracking, run_id, chosen, scored)
-        verdict = drift(run_id, job.drift, chosen, scored)
+        report = drift(run_id, job.drift, chosen, scored)
     result = scored.result
     summary = Summary(
         flow_run=str(runtime.flow_run.id),
@@ -91,8 +91,8 @@ def score_messages(job: ScoringJob) -> dict[str, Any]:
         unscorable=dict(sorted(result.unscorable.items())),
         parts_written=result.parts_written,
         parts_kept=result.parts_kept,
-        drift=verdict,
-        metrics=metrics | verdict.metrics,
+        drift=report,
+        metrics=metrics | report.metrics,
         seconds=round(time.monotonic() - started, 2),
     )
     return summary.model_dump(mode="json")

@@ -109,7 +109,7 @@ def _unusable(host: str, port: int, error: OSError) -> ServiceError:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m flows.serve", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--name", help="the registered model (default: the only one that has a champion)")
+    parser.add_argument("--name", help="the registered model (default: the one registered last)")
     parser.add_argument("--host", default=HOST, help=f"the address to listen at (default: {HOST}, this machine only)")
     parser.add_argument("--port", type=port, default=PORT, help=f"default: {PORT}")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`promote` and `rollback`: who is champion, changed by hand. The commands of both flows' command lines.
+"""`promote` and `rollback`: who is champion, changed by hand.
 
 Which version a run makes champion by itself is decided in `tasks.registry.decide`.
 """
@@ -7,43 +7,51 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flows.terminal.program import Parser
-from tasks.registry.champions import Change, promote_by_hand, rollback
-from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind
+
+if TYPE_CHECKING:
+    from tasks.registry.champions import Change
 
 
 def promote_command(argv: Sequence[str]) -> int:
-    """Makes a version of a registered classifier the champion, whatever was decided about it."""
-    return _promote(argv, "python -m flows.classify promote", CLASSIFIER)
+    """Make a version of a registered classifier the champion, whatever was decided about it."""
+    return _promote(argv, "finetune promote", "classifier")
 
 
 def rollback_command(argv: Sequence[str]) -> int:
-    """Makes the classifier before the present champion the champion again."""
-    return _rollback(argv, "python -m flows.classify rollback", CLASSIFIER)
+    """Make the classifier before the present champion the champion again."""
+    return _rollback(argv, "finetune rollback", "classifier")
 
 
 def promote_follower_command(argv: Sequence[str]) -> int:
-    """Makes a version of a registered model that follows instructions the champion."""
-    return _promote(argv, "python -m flows.instruct promote", INSTRUCTIONS)
+    """Make a version of a registered model that follows instructions the champion."""
+    return _promote(argv, "finetune instruct promote", "instructions")
 
 
 def rollback_follower_command(argv: Sequence[str]) -> int:
-    """Makes the model that follows instructions before the present champion the champion again."""
-    return _rollback(argv, "python -m flows.instruct rollback", INSTRUCTIONS)
+    """Make the model that follows instructions before the present champion the champion again."""
+    return _rollback(argv, "finetune instruct rollback", "instructions")
 
 
-def _promote(argv: Sequence[str], prog: str, kind: Kind) -> int:
+def _promote(argv: Sequence[str], prog: str, kind: str) -> int:
     parser = _parser(prog)
     parser.add_argument("version", metavar="VERSION", help="the number of a registered version")
     options = parser.parse_args(argv)
-    _show(promote_by_hand(options.version, kind=kind, name=options.name), options)
+    from tasks.registry.champions import promote_by_hand
+    from tasks.registry.models import KINDS
+
+    _show(promote_by_hand(options.version, kind=KINDS[kind], name=options.name), options)
     return 0
 
 
-def _rollback(argv: Sequence[str], prog: str, kind: Kind) -> int:
+def _rollback(argv: Sequence[str], prog: str, kind: str) -> int:
     options = _parser(prog).parse_args(argv)
-    _show(rollback(kind=kind, name=options.name), options)
+    from tasks.registry.champions import rollback
+    from tasks.registry.models import KINDS
+
+    _show(rollback(kind=KINDS[kind], name=options.name), options)
     return 0
 
 

@@ -1,36 +1,87 @@
-"""`python -m flows.classify predict`: labels for texts, from the command line or standard input."""
+"""`finetune predict` and `finetune answer`: single texts, from the command line or standard input."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from flows.terminal.program import Parser, standard_input_lines
 
+if TYPE_CHECKING:
+    from tasks.registry.models import Version
+
 
 def predict_command(argv: Sequence[str]) -> int:
-    """Labels texts with a registered classifier, or with the one of a run.
+    """Label texts with a registered classifier, or with the one of a run.
 
     Prints a line for each text; returns the exit status. Raises FinetuneError with one sentence.
     """
-    parser = Parser(prog="python -m flows.classify predict", allow_abbrev=False)
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="what to classify; - reads lines from standard input")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--name", help="the registered model (default: the only one that has a champion)")
-    which.add_argument("--run", help="the MLflow run whose classifier to use instead of a champion")
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each text")
-    options = parser.parse_args(argv)
+    options, texts = _asked(_parser("finetune predict", "TEXT", "what to classify"), argv)
     from tasks.use.predict import predict
 
-    texts = standard_input_lines() if options.texts == ["-"] else options.texts
-    for text, answer in zip(texts, predict(texts, name=options.name, run=options.run), strict=True):
+    for text, given in zip(texts, predict(texts, **_which(options)), strict=True):
         if options.json:
-            print(json.dumps({"text": text, **answer}, ensure_ascii=False))  # noqa: T201 - this is the program's output
+            _print_json({"text": text, **given})
         else:
             shares = ", ".join(
                 f"{name.removeprefix('probability_')} {share:.1%}"
-                for name, share in answer.items()
+                for name, share in given.items()
                 if name.startswith("probability_")
             )
-            print(f"{answer['label']}\t{shares}\t{text}")  # noqa: T201
+            print(f"{given['label']}\t{shares}\t{text}")  # noqa: T201 - this is the program's output
     return 0
+
+
+def answer_command(argv: Sequence[str]) -> int:
+    """Answer questions with a registered model that follows instructions, or with the one of a run.
+
+    Prints each response; returns the exit status. Raises FinetuneError with one sentence.
+    """
+    parser = _parser("finetune answer", "INSTRUCTION", "what to do")
+    parser.add_argument("--input", default="", metavar="TEXT", help="what to do it with, for every instruction")
+    options, instructions = _asked(parser, argv)
+    from tasks.use.predict import answer
+
+    questions = [(instruction, options.input) for instruction in instructions]
+    for (instruction, input_), response in zip(questions, answer(questions, **_which(options)), strict=True):
+        if options.json:
+            _print_json({"instruction": instruction, "input": input_, "response": response})
+        else:
+            print(response if len(questions) == 1 else f"> {instruction}\n{response}\n")  # noqa: T201
+    return 0
+
+
+def _parser(prog: str, metavar: str, about: str) -> Parser:
+    parser = Parser(prog=prog, allow_abbrev=False)
+    parser.add_argument("texts", nargs="+", metavar=metavar, help=f"{about}; - reads lines from standard input")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--name", help="the registered model whose champion answers (default: the one registered last)")
+    which.add_argument("--run", help="the MLflow run whose model answers instead of a champion")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each text")
+    return parser
+
+
+def _asked(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    options = parser.parse_args(argv)
+    return options, standard_input_lines() if options.texts == ["-"] else options.texts
+
+
+def _which(options: argparse.Namespace) -> dict[str, Any]:
+    """The model that is asked for; which one that is, is said where nothing was."""
+    return {"name": options.name, "run": options.run, "tell": silent if options.name or options.run else say_which}
+
+
+def silent(version: Version) -> None:
+    """Says nothing: the user has named the model."""
+
+
+def say_which(version: Version) -> None:
+    """Says on standard error which model answers."""
+    print(f"{version.name} version {version.version} answers (--name chooses another)", file=sys.stderr)  # noqa: T201
+
+
+def _print_json(row: dict[str, Any]) -> None:
+    print(json.dumps(row, ensure_ascii=False))  # noqa: T201

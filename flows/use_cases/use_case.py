@@ -10,6 +10,7 @@ from lib.store.artifacts import Artifact
 from tasks.engine.runner import Performer
 from tasks.engine.step import Step
 from tasks.record.track import Pages
+from tasks.registry.promote import Decided
 from tasks.registry.register import Candidate
 
 Artifacts = Mapping[str, Artifact]  # by the name of the step that made each
@@ -29,7 +30,7 @@ class UseCase:
     pages: Callable[[Any, Artifacts], Pages]  # what MLflow and Prefect show of a run, its final metrics among it
     candidate: Callable[[Any, Artifacts, str], Candidate]  # for the registry; the last argument is the run's headline
     facts: Callable[[Artifacts, Mapping[str, float], Any], Iterator[Fact]]  # from artifacts, final metrics and recipe
-    decide: Callable[..., Any] = lambda *_: None  # what becomes of a version; None where models are not compared
+    decide: Callable[..., Decided | None] = lambda *_: None  # what becomes of a version; None: not compared
     last: tuple[Step, ...] = ()  # when the model is registered: a failure of theirs cannot harm it any more
     afterwards: Callable[[Performer], dict[str, float]] = lambda _: {}  # performs those; returns more metrics
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 ROUNDING = 1e-12  # by which a sum of shares may be off in binary floating point
 
-Outcome = Literal["first", "promoted", "kept", "never", "not comparable"]
+Outcome = Literal["first", "below baseline", "promoted", "kept", "never", "not comparable"]
 
 
 class Figures(BaseModel):
@@ -104,7 +104,7 @@ def duel(targets: Sequence[str], challenger: Sequence[str], champion: Sequence[s
     )
 
 
-def decide(
+def decide_duel(
     fought: Duel,
     *,
     champion: str,
@@ -155,13 +155,18 @@ def decide(
     )
 
 
-def first(measured: Figures, baseline: float | None) -> Decision:
-    """The decision for a name that has no champion yet: whatever its figures, a name without one answers nothing."""
-    beside = "not compared with the baseline" if baseline is None else f"baseline {baseline:.2%}"
+def decide_first(measured: Figures, *, majority: float, baseline: float | None) -> Decision:
+    """The decision for a name without a champion: it takes the first version that is no worse than what is simple.
+
+    majority: accuracy of always giving the most frequent label of the training split. baseline: as in `decide_duel`.
+    """
+    beside = "not compared with TF-IDF" if baseline is None else f"TF-IDF {baseline:.2%}"
+    found = f"accuracy {measured.accuracy:.2%} on the frozen test set, majority class {majority:.2%}, {beside}"
+    worse = measured.accuracy < max(majority, baseline or 0.0)
     return Decision(
-        outcome="first",
-        why=f"the name had no champion: accuracy {measured.accuracy:.2%} on the frozen test set, {beside}",
-        numbers=numbers(measured) | baseline_numbers(baseline),
+        outcome="below baseline" if worse else "first",
+        why=f"not made champion: {found}; `promote` does it all the same" if worse else f"the first champion: {found}",
+        numbers={**numbers(measured), "majority_accuracy": majority, **baseline_numbers(baseline)},
     )
 
 
@@ -186,6 +191,7 @@ def baseline_numbers(baseline: float | None) -> dict[str, float | int]:
 
 HEADINGS: Mapping[Outcome, str] = {
     "first": "is the first champion",
+    "below baseline": "is no champion: something simple is better",
     "promoted": "is the new champion",
     "kept": "stays challenger",
     "never": "is registered only",

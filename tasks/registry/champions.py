@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from pydantic import BaseModel
 
-from lib.errors import ServiceError
+from lib.errors import ServiceError, listed
 from tasks.record.mlflow_run import client
-from tasks.registry.models import CHAMPION, Kind, all_registered, kind_of
+from tasks.registry.models import CHAMPION, Kind, all_registered, kind_of, nearest_first
 from tasks.registry.register import publishing, versions_of
 
 CHAMPIONS_TAG = "finetune.champions"  # of a registered model; its value is a list of Reign as JSON, oldest first
@@ -156,7 +156,8 @@ def _model(tracking: MlflowClient, name: str | None, kind: Kind) -> RegisteredMo
     if not found:
         raise ServiceError(f"MLflow's registry has no {kind.noun}: fine-tune one first")
     wrong = f"there is no {kind.noun} {name!r}" if name is not None else f"there is more than one {kind.noun}"
-    raise ServiceError(f"{wrong}: say which with --name, there is {', '.join(model.name for model in found)}")
+    there = listed(nearest_first(name or "", [model.name for model in found]))
+    raise ServiceError(f"{wrong}: say which with --name, there is {there}")
 
 
 def _is_a(tracking: MlflowClient, model: RegisteredModel, kind: Kind) -> bool:

@@ -1,45 +1,31 @@
 """Whether a new classifier takes the champion's place: both are measured on the name's frozen test set.
 
-Here belongs getting hold of both classifiers, their answers and the frozen test set. The rule is
-`lib.evaluation.promotion`'s; `promote` writes down what was decided. No alias or tag is changed here.
+The rule is in `lib.evaluation.promotion`; `promote` writes down what was decided. No alias or tag is changed here.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel
+from mlflow.entities.model_registry import ModelVersion
 
 from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
 from lib.data.tables import SPLIT, SPLITS, load_table
-from lib.errors import LabelError, WeightsError
-from lib.evaluation.promotion import Decision, duel, figures, first
-from lib.evaluation.promotion import decide as gate
+from lib.errors import listed
+from lib.evaluation.promotion import Decision, decide_duel, decide_first, duel, figures
 from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
-from tasks.record.mlflow_run import client, reason_of
+from tasks.record.mlflow_run import client
+from tasks.registry.challenge import Answers, challenge, evaluation_of, labels_of, predicted_before
 from tasks.registry.champions import champion_of
 from tasks.registry.frozen import FrozenTest, frozen_test, load_frozen, store_frozen
-from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Verdict
-from tasks.registry.register import Candidate, Registered
-
-
-class Answers(BaseModel):
-    """What classifiers say to the same texts: for each a label."""
-
-    challenger: list[str]
-    champion: list[str] | None = None
-    problem: str | None = None  # why the champion could not be asked
+from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Decided
+from tasks.registry.register import DIGEST_TAG, Candidate, Registered
 
 
 @dataclass(frozen=True)
@@ -53,6 +39,7 @@ class _Case:
     frozen: FrozenTest
     messages: pd.DataFrame  # the frozen test set: id, text, label
     labels: tuple[str, ...]
+    evaluated: Artifact  # of the challenger
 
     @property
     def targets(self) -> list[str]:
@@ -66,10 +53,14 @@ class _Case:
     def positive(self) -> str | None:
         return positive_class(self.labels, self.recipe.evaluation.positive_label)
 
+    def in_order(self, answers: Mapping[str, str]) -> list[str]:
+        """The answer to each message."""
+        return [answers[text] for text in self.texts]
+
 
 def decide(
     registered: Registered, candidate: Candidate, recipe: ClassifyRecipe, made: Mapping[str, Artifact], run_id: str
-) -> Verdict | None:
+) -> Decided | None:
     """What becomes of a registered classifier; None if that was decided before.
 
     A version that was only registered, because its recipe said `registry.promote: never`, is decided about when the
@@ -87,17 +78,17 @@ def decide(
     if recipe.registry.promote == "never":
         why = "registry.promote is 'never'"
         seen = 0 if frozen is None else _learned_from(splits, load_frozen(tracking, frozen, name))
-        return Verdict(decision=Decision(outcome="never", why=why), frozen=frozen, unseen=not seen)
+        return Decided(decision=Decision(outcome="never", why=why), frozen=frozen, unseen=not seen)
     if frozen is None:
         why = (
             "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
             " validation: switch split.group_duplicates on"
         )
-        return Verdict(decision=_not_comparable(why, champion))
+        return Decided(decision=_not_comparable(why, champion))
     messages = load_frozen(tracking, frozen, name)
-    case = _Case(registered, candidate, recipe, splits, frozen, messages, labels)
+    case = _Case(registered, candidate, recipe, splits, frozen, messages, labels, made["evaluate"])
     seen = _learned_from(splits, messages)
-    return Verdict(decision=_decision(tracking, case, champion, seen), frozen=frozen, unseen=not seen)
+    return Decided(decision=_decision(tracking, case, champion, seen), frozen=frozen, unseen=not seen)
 
 
 def _freeze(
@@ -121,22 +112,28 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
         why = f"it learned from {seen} messages of the frozen test set, which another run made meanwhile: run again"
         return _not_comparable(why, champion)
     if set(case.targets) != set(case.labels):
-        why = f"its labels are {_listed(case.labels)}, those of the frozen test set {_listed(set(case.targets))}"
+        frozen = listed(sorted(set(case.targets)))
+        why = f"its labels are {listed(sorted(case.labels))}, those of the frozen test set {frozen}"
         return _not_comparable(f"{why}: other labels need another registry.name", champion)
     if champion is None:
-        answers = compare(case.candidate, case.texts, case.recipe.training.device)
-        measured = figures(case.targets, answers.challenger, positive=case.positive)
-        return first(measured, _baseline(case))
-    if tracking.get_model_version(case.registered.name, champion).tags.get(FROZEN_OF_VERSION) != case.frozen.sha256:
+        measured = figures(case.targets, case.in_order(_answers(case).challenger), positive=case.positive)
+        return decide_first(measured, majority=_majority(case), baseline=_baseline(case))
+    held = tracking.get_model_version(case.registered.name, champion)
+    if held.tags.get(FROZEN_OF_VERSION) != case.frozen.sha256:
         why = f"nothing says that the champion, version {champion}, did not learn from the frozen test set"
         return _not_comparable(f"{why}: `promote {version}` makes this one champion by hand", champion)
-    answers = compare(case.candidate, case.texts, case.recipe.training.device, champion=champion)
+    answers = _answers(case, held, evaluation_of(tracking, str(held.run_id)))
     if answers.champion is None:
         return _not_comparable(
             f"the champion, version {champion}, cannot be compared with ({answers.problem})", champion
         )
-    return gate(
-        duel(case.targets, answers.challenger, answers.champion, positive=case.positive),
+    return decide_duel(
+        duel(
+            case.targets,
+            case.in_order(answers.challenger),
+            case.in_order(answers.champion),
+            positive=case.positive,
+        ),
         champion=champion,
         baseline=_baseline(case),
         significance=case.recipe.registry.significance,
@@ -151,48 +148,28 @@ def _not_comparable(why: str, champion: str | None) -> Decision:
     return Decision(outcome="not comparable", why=why, champion=champion)
 
 
-@task(
-    name="compare",
-    task_run_name="compare",
-    description="Asks the new classifier, and the champion where there is one, for the labels of the frozen test set",
-    tags=["gpu"],
-    cache_policy=NO_CACHE,
-)
-def compare(candidate: Candidate, texts: list[str], device: str, champion: str | None = None) -> Answers:
-    """The labels that both give to `texts`, each loaded from its files as they are served, one after the other.
+def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artifact | None = None) -> Answers:
+    """Both classifiers' labels of the frozen test set. What an evaluation of theirs has is not predicted again.
 
-    `champion`: the version under the candidate's name; what prevents asking it is said in `problem`.
+    evaluated: the evaluation of the champion's run, where the store still has it.
     """
-    with tempfile.TemporaryDirectory(prefix="finetune-compare-") as folder:
-        answers = Answers(challenger=_ask(candidate.collect(Path(folder) / "challenger"), texts, device))
-        if champion is None:
-            return answers
-        try:
-            files = _download(candidate, champion, Path(folder))
-            labels = load_json(files / "labels.json")
-            if labels != load_json(candidate.artifact.file("labels.json")):
-                return answers.model_copy(update={"problem": f"its labels are {_listed(labels)}"})
-            answers.champion = _ask(files, texts, device)
-        except (MlflowException, OSError, WeightsError, LabelError) as error:
-            answers.problem = reason_of(error)
-    return answers
+    known = Answers(challenger=predicted_before(case.evaluated, case.candidate.artifact.digest, case.texts))
+    left = [text for text in case.texts if text not in known.challenger]
+    if champion is None:
+        return known.plus(challenge(case.candidate, left, case.recipe.training.device)) if left else known
+    if evaluated is not None and labels_of(evaluated) == set(case.labels):
+        known.champion = predicted_before(evaluated, champion.tags.get(DIGEST_TAG), case.texts)
+    of_champion = [text for text in case.texts if text not in (known.champion or {})]
+    if not left and not of_champion:
+        return known
+    device, version = case.recipe.training.device, str(champion.version)
+    return known.plus(challenge(case.candidate, left, device, version, of_champion))
 
 
-def _ask(folder: Path, texts: Sequence[str], device: str) -> list[str]:
-    from lib.inference.predictor import Predictor  # here, because it needs torch, and a cached run asks nobody
-
-    return [prediction.label for prediction in Predictor.load(folder, device=device).predict(texts)]
-
-
-def _download(candidate: Candidate, version: str, folder: Path) -> Path:
-    """The files of a registered version, below `folder`."""
-    import mlflow
-
-    mlflow.set_tracking_uri(client().tracking_uri)
-    place = f"models:/{candidate.name}/{version}/artifacts/{candidate.kind.logged_as}"
-    target = folder / "champion"
-    target.mkdir()
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=str(target)))
+def _majority(case: _Case) -> float:
+    """Accuracy on the frozen test set of always giving the label that most training messages have."""
+    label = case.splits["train"]["label"].mode().iloc[0]
+    return case.targets.count(str(label)) / len(case.targets)
 
 
 def _baseline(case: _Case) -> float | None:
@@ -207,7 +184,3 @@ def _baseline(case: _Case) -> float | None:
     )
     answers = [case.labels[index] for index in probabilities.argmax(axis=1)]
     return figures(case.targets, answers, positive=case.positive).accuracy
-
-
-def _listed(labels: Sequence[str] | set[str]) -> str:
-    return ", ".join(sorted(labels))

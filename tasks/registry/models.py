@@ -7,15 +7,16 @@ into the registry is in `tasks.registry.register`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
-from lib.errors import ServiceError
+from lib.errors import ServiceError, listed
 from tasks.record.mlflow_run import reason_of
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
@@ -38,7 +39,7 @@ class Kind:
 
 CLASSIFIER = Kind(tag="classifier", logged_as="classifier", noun="classifier")
 INSTRUCTIONS = Kind(tag="instructions", logged_as="instruction-follower", noun="instruction follower")
-KINDS = (CLASSIFIER, INSTRUCTIONS)
+KINDS = {kind.tag: kind for kind in (CLASSIFIER, INSTRUCTIONS)}
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Version:
 def find_model(tracking: MlflowClient, kind: Kind, *, name: str | None = None, run: str | None = None) -> Version:
     """The registered version to use.
 
-    `name`: a registered model, whose champion it is (None: the only one of this kind that has a champion); `run`: an
-    MLflow run, whose own model it is. Raises ServiceError if there is no such model or run, or none of this kind.
+    `name`: a registered model, whose champion it is (None: of those of this kind that have a champion, the one that was
+    registered last); `run`: an MLflow run, whose own model it is. Raises ServiceError if there is no such model or run,
+    or none of this kind.
     """
     return _of_run(tracking, kind, run) if run else _champion(tracking, kind, name)
 
@@ -91,7 +93,7 @@ def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -
     """
     tag = registered.tags.get(KIND_TAG)
     logged_as = None if tag else _logged_name(tracking, registered.name, version)
-    return next((kind for kind in KINDS if tag == kind.tag or logged_as == kind.logged_as), None)
+    return next((kind for kind in KINDS.values() if tag == kind.tag or logged_as == kind.logged_as), None)
 
 
 def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
@@ -110,24 +112,34 @@ def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
 
 
 def _champion(tracking: MlflowClient, kind: Kind, name: str | None) -> Version:
-    versions: dict[str, Version] = {}  # the champions, of every kind
+    champions: dict[str, Version] = {}  # of every kind
     names = []  # those of this one
     for registered in all_registered(tracking):
         if CHAMPION in registered.aliases:
             champion = Version(registered.name, str(registered.aliases[CHAMPION]))
-            versions[champion.name] = champion
+            champions[champion.name] = champion
             if kind_of(tracking, registered, champion.version) == kind:
                 names.append(champion.name)
-    if name in names or (name is None and len(names) == 1):
-        return versions[name or names[0]]
-    there = f"those with one are {', '.join(names)}" if names else "fine-tune one first"
-    if name is not None:
-        wrong = f"{name}'s champion is no {kind.noun}" if name in versions else f"{name} has no champion"
-    elif names:
-        wrong, there = f"there is not exactly one {kind.noun} with a champion", f"{there} (--name says which)"
-    else:
+    if name is None and names:
+        return champions[max(names, key=lambda each: _registered_at(tracking, each))]
+    if name is not None and name in names:
+        return champions[name]
+    if name is None:
         wrong = f"there is no {kind.noun} with a champion"
+    else:
+        wrong = f"{name}'s champion is no {kind.noun}" if name in champions else f"{name} has no champion"
+    there = f"those with one are {listed(nearest_first(name or '', names))}" if names else "fine-tune one first"
     raise ServiceError(f"{wrong}: {there}")
+
+
+def _registered_at(tracking: MlflowClient, name: str) -> int:
+    """When the newest version of a registered model was registered, in milliseconds since 1970."""
+    return max(int(version.creation_timestamp) for version in tracking.search_model_versions(f"name = '{name}'"))
+
+
+def nearest_first(name: str, names: Sequence[str]) -> list[str]:
+    """Names in order of how much they resemble one that is wrong."""
+    return sorted(names, key=lambda each: -SequenceMatcher(None, name, each).ratio())
 
 
 def all_registered(tracking: MlflowClient) -> Iterator[RegisteredModel]:

@@ -26,7 +26,7 @@ WHY_TAG = f"{PROMOTION_TAG}.why"
 FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that it learned nothing from
 
 
-class Verdict(BaseModel):
+class Decided(BaseModel):
     """A decision, and what it rests on."""
 
     decision: Decision
@@ -40,29 +40,29 @@ class Verdict(BaseModel):
     description="Points the aliases at what was decided to be champion and challenger",
     cache_policy=NO_CACHE,
 )
-def promote(registered: Registered, verdict: Verdict | None = None) -> Registered:
+def promote(registered: Registered, decided: Decided | None = None) -> Registered:
     """The version with the aliases that it has now and what was decided; when a part fails, all is as before.
 
-    Without a verdict a version that was decided about keeps what it has, and another one becomes champion if the name
+    Without a decided a version that was decided about keeps what it has, and another one becomes champion if the name
     has none: there is nothing to compare it on, so later ones are promoted by hand.
     """
     tracking = client()
     before = tracking.get_registered_model(registered.name)
     version = tracking.get_model_version(registered.name, registered.version)
-    if verdict is None and PROMOTION_TAG in version.tags:
+    if decided is None and PROMOTION_TAG in version.tags:
         return _as_it_is(tracking, registered)
-    verdict = verdict or _without_comparison(champion_of(before))
+    decided = decided or _without_comparison(champion_of(before))
     transaction = get_transaction()
     if transaction is not None:
         transaction.set("before", (before, version))
     try:
-        _write(tracking, registered, verdict)
+        _write(tracking, registered, decided)
         create_markdown_artifact(
             page(
-                verdict.decision,
+                decided.decision,
                 name=registered.name,
                 version=registered.version,
-                frozen=verdict.frozen.sha256 if verdict.frozen else None,
+                frozen=decided.frozen.sha256 if decided.frozen else None,
             ),
             key="promotion",
             description=f"What became of {registered.name} version {registered.version}",
@@ -92,20 +92,20 @@ def _take_back(tracking: MlflowClient, model: RegisteredModel, version: ModelVer
             tracking.set_model_version_tag(version.name, version.version, tag, value)
 
 
-def _without_comparison(champion: str | None) -> Verdict:
+def _without_comparison(champion: str | None) -> Decided:
     if champion is None:
-        return Verdict(decision=Decision(outcome="first", why="the name had no champion"))
+        return Decided(decision=Decision(outcome="first", why="the name had no champion"))
     why = "models of this kind are not compared: `promote VERSION` makes it champion by hand"
-    return Verdict(decision=Decision(outcome="kept", why=why, champion=champion))
+    return Decided(decision=Decision(outcome="kept", why=why, champion=champion))
 
 
-def _write(tracking: MlflowClient, registered: Registered, verdict: Verdict) -> None:
-    """Puts a verdict into the registry. The outcome comes last: a version that has it is done with."""
-    name, version, decision = registered.name, registered.version, verdict.decision
-    for tag, value in _tags(verdict).items():
+def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> None:
+    """Puts a decided into the registry. The outcome comes last: a version that has it is done with."""
+    name, version, decision = registered.name, registered.version, decided.decision
+    for tag, value in _tags(decided).items():
         tracking.set_model_version_tag(name, version, tag, value)
-    if verdict.frozen is not None:
-        tracking.set_registered_model_tag(name, FROZEN_TAG, verdict.frozen.model_dump_json())
+    if decided.frozen is not None:
+        tracking.set_registered_model_tag(name, FROZEN_TAG, decided.frozen.model_dump_json())
     # An old recipe, run again, is no challenger of newer ones.
     if versions_of(tracking, name)[-1].version == tracking.get_model_version(name, version).version:
         tracking.set_registered_model_alias(name, CHALLENGER, version)
@@ -115,14 +115,14 @@ def _write(tracking: MlflowClient, registered: Registered, verdict: Verdict) -> 
     tracking.set_model_version_tag(name, version, PROMOTION_TAG, decision.outcome)
 
 
-def _tags(verdict: Verdict) -> dict[str, str]:
-    decision = verdict.decision
+def _tags(decided: Decided) -> dict[str, str]:
+    decision = decided.decision
     tags = {WHY_TAG: decision.why}
     tags |= {f"{PROMOTION_TAG}.{name}": f"{value:.6g}" for name, value in decision.numbers.items()}
     if decision.champion is not None:
         tags[f"{PROMOTION_TAG}.champion"] = decision.champion
-    if verdict.frozen is not None and verdict.unseen:
-        tags[FROZEN_OF_VERSION] = verdict.frozen.sha256
+    if decided.frozen is not None and decided.unseen:
+        tags[FROZEN_OF_VERSION] = decided.frozen.sha256
     return tags
 
 

@@ -33,6 +33,7 @@ from tasks.record.mlflow_run import client
 from tasks.registry.models import KIND_TAG, Kind
 
 IDENTITY_TAG = "finetune.identity"  # of a version: a model is registered once under a name
+DIGEST_TAG = "finetune.digest"  # of a version: the artifact whose weights it has
 NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for it
 
 
@@ -109,7 +110,7 @@ def register(run_id: str, candidate: Candidate) -> Registered:
             source=model.model_uri,
             run_id=run_id,
             model_id=model.model_id,
-            tags={IDENTITY_TAG: candidate.identity},
+            tags={IDENTITY_TAG: candidate.identity, DIGEST_TAG: candidate.artifact.digest},
             description=candidate.description,
         )
     except BaseException:

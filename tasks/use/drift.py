@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 EVENT = "finetune.drift"
 RESOURCE = "finetune.scoring"  # what the event's resource begins with; the registered model's name follows
-TAG = "finetune.drift"  # of the MLflow run: the verdict in words
+TAG = "finetune.drift"  # of the MLflow run: the report in words
 
 
-class Verdict(BaseModel):
+class DriftReport(BaseModel):
     """What drift came to. `measured`: there were messages, and a profile; `why`: in a sentence."""
 
     measured: bool
@@ -43,32 +43,32 @@ class Verdict(BaseModel):
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def drift(run_id: str, settings: Drift, chosen: Chosen, scored: Scored) -> Verdict:
+def drift(run_id: str, settings: Drift, chosen: Chosen, scored: Scored) -> DriftReport:
     """Logs every measure to the MLflow run, shows them in Prefect, and emits `EVENT` if the messages have drifted."""
-    verdict, comparison = _judge(settings, chosen, scored)
+    report, comparison = _judge(settings, chosen, scored)
     tracking = client()
-    log_metrics(tracking, run_id, verdict.metrics, step=0)
-    set_tags(tracking, run_id, {TAG: verdict.why})
+    log_metrics(tracking, run_id, report.metrics, step=0)
+    set_tags(tracking, run_id, {TAG: report.why})
     if comparison is not None:
         create_markdown_artifact(
-            _page(chosen, comparison, verdict), key="drift", description=f"Drift of {chosen.model.name}"
+            _page(chosen, comparison, report), key="drift", description=f"Drift of {chosen.model.name}"
         )
-    if verdict.drifted:
-        run_log().warning("%s", verdict.why)
-        _emit(chosen, verdict)
-    return verdict
+    if report.drifted:
+        run_log().warning("%s", report.why)
+        _emit(chosen, report)
+    return report
 
 
-def _judge(settings: Drift, chosen: Chosen, scored: Scored) -> tuple[Verdict, Comparison | None]:
+def _judge(settings: Drift, chosen: Chosen, scored: Scored) -> tuple[DriftReport, Comparison | None]:
     model, tally = chosen.model, scored.result.tally
     if chosen.profile is None:
         why = (
             f"drift is not measured: {model.name} {model.version} was registered without a profile of its messages;"
             " fine-tune again, and the next version has one"
         )
-        return Verdict(measured=False, drifted=False, why=why), None
+        return DriftReport(measured=False, drifted=False, why=why), None
     if tally is None or not tally.messages:
-        return Verdict(measured=False, drifted=False, why="drift is not measured: no message was scored"), None
+        return DriftReport(measured=False, drifted=False, why="drift is not measured: no message was scored"), None
     comparison = compare(chosen.profile, tally, **settings.model_dump())
     drifted = comparison.drifted
     if drifted:
@@ -79,12 +79,12 @@ def _judge(settings: Drift, chosen: Chosen, scored: Scored) -> tuple[Verdict, Co
             comparison.too_few
             or f"no drift: no measure exceeds its threshold beyond chance ({tally.messages:,} messages)"
         )
-    return Verdict(measured=True, drifted=bool(drifted), why=why, metrics=comparison.metrics()), comparison
+    return DriftReport(measured=True, drifted=bool(drifted), why=why, metrics=comparison.metrics()), comparison
 
 
-def _page(chosen: Chosen, comparison: Comparison, verdict: Verdict) -> str:
+def _page(chosen: Chosen, comparison: Comparison, report: DriftReport) -> str:
     lines = [
-        f"# {verdict.why[0].upper()}{verdict.why[1:]}",
+        f"# {report.why[0].upper()}{report.why[1:]}",
         "",
         f"{comparison.messages:,} messages, against {comparison.profile_messages:,} that {chosen.model.name}"
         f" {chosen.model.version} was measured on. Tokens that its training did not have:"
@@ -100,7 +100,7 @@ def _page(chosen: Chosen, comparison: Comparison, verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _emit(chosen: Chosen, verdict: Verdict) -> None:
+def _emit(chosen: Chosen, report: DriftReport) -> None:
     name, version = chosen.model.name, chosen.model.version
     emit_event(
         EVENT,
@@ -109,5 +109,5 @@ def _emit(chosen: Chosen, verdict: Verdict) -> None:
             "prefect.resource.name": name,
             "finetune.model.version": version,
         },
-        payload={"why": verdict.why, "metrics": verdict.metrics, "model": name, "version": version},
+        payload={"why": report.why, "metrics": report.metrics, "model": name, "version": version},
     )

@@ -1,21 +1,47 @@
-"""Labels for single texts, from a registered champion or from a run."""
+"""Answers to single texts, from a registered champion or from the model of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.record.mlflow_run import client
-from tasks.registry.models import CLASSIFIER, find_model, load_model
+from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, load_model
+
+Told = Callable[[Version], None]  # hears which model answers
 
 
-def predict(texts: Sequence[str], *, name: str | None = None, run: str | None = None) -> list[dict[str, Any]]:
+def predict(
+    texts: Sequence[str], *, name: str | None = None, run: str | None = None, tell: Told = lambda version: None
+) -> list[dict[str, Any]]:
     """For each text its label, of two labels the `threshold` it was given at, and `probability_<class>` of each class.
 
-    `name`: a registered model, whose champion answers (None: the only classifier that has a champion); `run`: an MLflow
-    run, whose own classifier answers. Raises ServiceError if there is no such classifier or run.
+    `name`, `run`: which classifier, as in `find_model`. Raises ServiceError if there is no such classifier or run.
     """
-    tracking = client()
-    model = load_model(tracking, CLASSIFIER, find_model(tracking, CLASSIFIER, name=name, run=run))
-    answers: list[dict[str, Any]] = model.predict(list(texts)).to_dict("records")
+    answers: list[dict[str, Any]] = _model(CLASSIFIER, name, run, tell).predict(list(texts)).to_dict("records")
     return answers
+
+
+def answer(
+    questions: Sequence[tuple[str, str]],
+    *,
+    name: str | None = None,
+    run: str | None = None,
+    tell: Told = lambda version: None,
+) -> list[str]:
+    """The response to each question, which is an instruction and its input ("" where it has none).
+
+    `name`, `run`: which instruction follower, as in `find_model`. Raises ServiceError if there is no such model or run,
+    MessagesError if an instruction is empty.
+    """
+    model = _model(INSTRUCTIONS, name, run, tell)
+    asked = [{"instruction": instruction, "input": input_} for instruction, input_ in questions]
+    responses: list[str] = model.predict(asked)["response"].tolist() if asked else []
+    return responses
+
+
+def _model(kind: Kind, name: str | None, run: str | None, tell: Told) -> Any:
+    tracking = client()
+    version = find_model(tracking, kind, name=name, run=run)
+    tell(version)
+    return load_model(tracking, kind, version)

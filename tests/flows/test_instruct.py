@@ -263,7 +263,7 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     assert states(result) == expected
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert away in error
-    assert error.endswith("`python -m flows.instruct judge` with the same flags asks again")
+    assert error.endswith("`finetune instruct judge` with the same flags asks again")
     run = home.mlflow_run(result)
     assert run.info.status == "FINISHED"
     assert run.data.tags["finetune.judge"].startswith("failed: No judge's server answers")

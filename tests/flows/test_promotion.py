@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from flows.terminal.champion import promote_command, rollback_command
 from lib.data.duplicates import normalise
 from lib.errors import ServiceError
 from tasks.environment import home as home_folder
+from tasks.registry import decide as deciding
+from tasks.registry.challenge import Answers, challenge
 from tasks.registry.frozen import frozen_test, frozen_texts, load_frozen
 from tests.support.e2e import STEPS, Home, ran
 from tests.support.publishing import artifacts, decision, publish, recipe, run_of, variant
@@ -47,8 +50,7 @@ def test_the_first_is_champion_and_its_test_split_is_the_names_frozen_test_set(
     told = published.get_model_version("e2e", version.version).tags
     assert told["finetune.promotion"] == "first"
     assert float(told["finetune.promotion.accuracy"]) == pytest.approx(result["metrics"]["test_accuracy"], abs=1e-5)
-    baseline = result["metrics"]["baseline_test_accuracy"]
-    assert float(told["finetune.promotion.baseline_accuracy"]) == pytest.approx(baseline, abs=1e-5)
+    assert float(told["finetune.promotion.majority_accuracy"]) == 0.75
     frozen = frozen_test(published, "e2e")
     assert frozen is not None
     assert frozen.run == result["mlflow_run"]
@@ -74,6 +76,29 @@ def test_the_frozen_test_set_comes_from_mlflow_where_this_machine_has_no_copy(pu
         ServiceError, match=r"the frozen test set of 'e2e', frozen/test.parquet of MLflow's run 0+, cannot"
     ):
         load_frozen(published, elsewhere, "e2e")
+
+
+def test_what_evaluations_have_is_not_predicted_again(
+    published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def ask(candidate: Any, texts: list[str], device: str, champion: str = "", more: Sequence[str] = ()) -> Answers:
+        asked.append((len(texts), len(more)))
+        return challenge.fn(candidate, texts, device, champion or None, more)
+
+    monkeypatch.setattr(deciding, "challenge", ask)
+    run, made = run_of(published), artifacts()
+    first = publish(run, recipe("same"), made)
+    assert asked == []  # all 80 messages are the challenger's own test split
+    later = publish(run, recipe("same"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
+    assert asked == [(80, 0)]  # of another classifier than the evaluation's; the champion's evaluation is in the store
+    published.delete_tag(run, "artifact.evaluate")  # and it is not known any more which one that is
+    again = publish(run, recipe("same"), variant(made, tmp_path / "x" / "ham", bias=ALWAYS_HAM))
+    assert asked[1:] == [(80, 80)]
+    assert [each.promotion for each in (first, later, again)] == ["first", "kept", "kept"]
+    told = [decision(published, each) for each in (later, again)]
+    assert told[0]["champion_accuracy"] == told[1]["champion_accuracy"] == decision(published, first)["accuracy"]
 
 
 def test_better_is_promoted_beside_its_numbers_and_rolled_back_by_hand(
@@ -137,7 +162,8 @@ def test_a_tie_and_a_worse_one_stay_challenger(published: MlflowClient, prefect_
     assert (tie.new, told[""], told["wins"], told["losses"], told["p_value"]) == (True, "kept", "0", "0", "1")
     assert told["accuracy"] == told["champion_accuracy"]
 
-    worse = publish(run, recipe("e2e"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
+    beside = recipe("e2e", evaluation__baseline=True)
+    worse = publish(run, beside, variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
     told = decision(published, worse)
     assert (told[""], told["accuracy"], told["false_positive_rate"]) == ("kept", "0.25", "1")
     assert int(told["losses"]) > int(told["wins"])
@@ -153,6 +179,7 @@ def test_a_better_one_with_more_false_alarms_than_allowed_stays_challenger(
     run, made = run_of(published), artifacts()
     chosen = recipe("careful", evaluation__baseline=False, evaluation__positive_label="ham")
     publish(run, chosen, variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))  # never says ham: no false alarm
+    assert promote_command(["1", "--name", "careful"]) == 0  # it is worse than the majority class
     told = decision(published, publish(run, chosen, made))
     assert told[""] == "kept"
     assert float(told["p_value"]) <= 0.05

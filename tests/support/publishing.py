@@ -20,7 +20,7 @@ from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
-from tasks.registry.promote import Verdict, promote
+from tasks.registry.promote import Decided, promote
 from tasks.registry.register import Registered, publishing, register
 from tests.support.e2e import PROJECT, QUICK, experiment_id
 from tests.support.recipes import load_recipe
@@ -80,8 +80,8 @@ def publish(
     with publishing(chosen.registry.name), transaction():
         candidate = classifier_candidate(chosen, made, "a headline")
         registered = register(run_id, candidate)
-        verdict: Verdict | None = decide(registered, candidate, chosen, made, run_id)
-        promoted = promote(registered.model_copy(update={"version": version or registered.version}), verdict)
+        decided: Decided | None = decide(registered, candidate, chosen, made, run_id)
+        promoted = promote(registered.model_copy(update={"version": version or registered.version}), decided)
         if lost:
             raise ConnectionError("Prefect is gone")
         return promoted

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import tasks.use.answer
-from flows.terminal.answer import answer_command
+import tasks.use.predict
 from flows.terminal.exits import exit_status_of
+from flows.terminal.predict import answer_command
 from lib.errors import FinetuneError
 from lib.serving.follower import InputError
 
@@ -21,11 +21,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[tuple[str, str]], 
     """What `answer` was asked; it answers with the length of the instruction, in two lines."""
     calls = []
 
-    def answer(questions: list[tuple[str, str]], *, name: str | None, run: str | None) -> list[str]:
+    def answer(questions: list[tuple[str, str]], *, name: str | None, run: str | None, tell: Any) -> list[str]:
         calls.append((list(questions), name, run))
         return [f"{len(instruction)}\n£" for instruction, _ in questions]
 
-    monkeypatch.setattr(tasks.use.answer, "answer", answer)
+    monkeypatch.setattr(tasks.use.predict, "answer", answer)
     return calls
 
 
@@ -81,6 +81,6 @@ def test_what_the_model_refuses_is_told_in_its_own_sentence(
     def refuse(questions: list[tuple[str, str]], **choice: str | None) -> list[str]:
         raise InputError.invalid_parameter_value("the instruction of question 1 is empty")
 
-    monkeypatch.setattr(tasks.use.answer, "answer", refuse)
+    monkeypatch.setattr(tasks.use.predict, "answer", refuse)
     assert exit_status_of(lambda: answer_command([""]), kept="nothing") == 2
     assert capsys.readouterr().err == "error: the instruction of question 1 is empty\n"

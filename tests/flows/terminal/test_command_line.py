@@ -365,7 +365,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str | None, 
     """What `predict` was asked; it answers `spam` to all."""
     calls = []
 
-    def answer(texts: list[str], *, name: str | None, run: str | None) -> list[dict[str, Any]]:
+    def answer(texts: list[str], *, name: str | None, run: str | None, tell: Any) -> list[dict[str, Any]]:
         calls.append((list(texts), name, run))
         return [{"label": "spam", "probability_ham": 0.25, "probability_spam": 0.75} for _ in texts]
 

@@ -48,9 +48,9 @@ def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
     with monkeypatch.context() as patched:
         patched.setattr(promoting, "create_markdown_artifact", lost)  # the last thing that a promotion does
         for name in ("e2e", "another"):
-            # Another precision makes another version; under `e2e` it is compared with the champion first.
+            # Another threshold makes another version; under `e2e` it is compared with the champion first.
             with pytest.raises(ConnectionError, match="Prefect is gone"):
-                publish(run_of(published), recipe(name, training__precision="bfloat16"), artifacts())
+                publish(run_of(published), recipe(name, evaluation__threshold=0.6), artifacts())
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1
@@ -80,7 +80,7 @@ def test_a_version_that_was_only_registered_stays_so_when_its_promotion_fails(
 def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(published: MlflowClient) -> None:
     before = published.get_registered_model("e2e")
     with pytest.raises(ConnectionError, match="Prefect is gone"):
-        publish(run_of(published), recipe("e2e", training__precision="bfloat16"), artifacts(), lost=True)
+        publish(run_of(published), recipe("e2e", evaluation__threshold=0.6), artifacts(), lost=True)
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1

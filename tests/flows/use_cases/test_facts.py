@@ -134,6 +134,7 @@ def test_the_table_of_a_run_that_trained_a_classifier(
     monkeypatch.setenv("FINETUNE_HOME", str(home.folder))
     console = Console(width=200, file=io.StringIO(), record=True)
     recipe = PROGRAM.recipe(str(PROJECT / "tests" / "support" / "quick.yaml"), {"data.url": str(home.data)})
+    printed = {**printed, "metrics": {**printed["metrics"], "baseline_test_accuracy": 0.99}}
     show_result(console, Result.model_validate(printed), recipe, PROGRAM)
     lines = console.export_text().splitlines()
     rows = dict(line.strip("│ ").split(" │ ", 1) for line in lines if line.count("│") == 3)
@@ -150,6 +151,8 @@ def test_the_table_of_a_run_that_trained_a_classifier(
         "TF-IDF baseline",
     ]
     assert values["messages"] == "400 (300 ham, 100 spam)"
+    points = 100 * (printed["metrics"]["test_accuracy"] - 0.99)
+    assert values["TF-IDF baseline"] == f"99.00%; this classifier is {points:+.2f} points away"
     assert values["test accuracy"].startswith(f"{printed['metrics']['test_accuracy']:.2%} (95% interval ")
     assert [line.partition(" (")[0] for line in lines if line.startswith("registered: ")] == [
         f"registered: e2e version {printed['registered']['version']}"

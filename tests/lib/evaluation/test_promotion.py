@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib.evaluation.promotion import Decision, Duel, Figures, decide, duel, figures, first, mcnemar, page
+from lib.evaluation.promotion import Decision, Duel, Figures, decide_duel, decide_first, duel, figures, mcnemar, page
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def decided(
         champion=Figures(accuracy=0.94, false_positive_rate=rates[1]),
     )
     rules: dict[str, Any] = {"baseline": 0.96, "significance": 0.05, "max_false_positive_increase": 0.0, **gate}
-    return decide(fought, champion="3", **rules)
+    return decide_duel(fought, champion="3", **rules)
 
 
 def test_who_meets_every_condition_is_promoted_and_the_numbers_are_kept() -> None:
@@ -115,11 +115,26 @@ def test_without_a_baseline_that_condition_is_left_out_and_the_decision_says_so(
     assert "baseline_accuracy" not in decision.numbers
 
 
-def test_the_first_is_champion_whatever_its_figures_with_the_baseline_beside_it() -> None:
-    decision = first(Figures(accuracy=0.5, false_positive_rate=0.2), 0.9)
-    assert decision.outcome == "first"
-    assert decision.why.endswith("accuracy 50.00% on the frozen test set, baseline 90.00%")
-    assert decision.numbers == {"accuracy": 0.5, "false_positive_rate": 0.2, "baseline_accuracy": 0.9}
+@pytest.mark.parametrize(
+    ("majority", "baseline", "outcome"),
+    [
+        (0.75, 0.9, "first"),
+        (0.9, 0.75, "first"),  # no worse
+        (0.75, None, "first"),
+        (0.75, 0.91, "below baseline"),
+        (0.91, 0.75, "below baseline"),
+        (0.91, None, "below baseline"),
+    ],
+)
+def test_the_first_is_champion_unless_something_simple_is_better(
+    majority: float, baseline: float | None, outcome: str
+) -> None:
+    decision = decide_first(Figures(accuracy=0.9, false_positive_rate=0.2), majority=majority, baseline=baseline)
+    assert decision.outcome == outcome
+    assert f"accuracy 90.00% on the frozen test set, majority class {majority:.2%}" in decision.why
+    assert (f"TF-IDF {baseline:.2%}" if baseline else "not compared with TF-IDF") in decision.why
+    assert decision.why.startswith("not made champion: ") is (outcome == "below baseline")
+    assert decision.numbers["majority_accuracy"] == majority
 
 
 def test_the_page_says_what_was_decided_and_which_condition_failed() -> None:

@@ -18,7 +18,7 @@ from lib.errors import MessagesError, ServiceError
 from lib.serving.follower import log_follower
 from tasks.record.mlflow_run import client, experiment_id
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, KINDS, Kind, Version, find_model
-from tasks.use.answer import answer
+from tasks.use.predict import answer
 from tests.support.followers import RESPONSES, write_follower
 
 
@@ -74,7 +74,10 @@ def refusal(tracking: MlflowClient, kind: Kind, **choice: str) -> str:
 
 
 def test_models_are_logged_under_the_names_of_their_kinds() -> None:
-    assert [kind.logged_as for kind in KINDS] == [lib.serving.classifier.ARTIFACT, lib.serving.follower.ARTIFACT]
+    assert [kind.logged_as for kind in KINDS.values()] == [
+        lib.serving.classifier.ARTIFACT,
+        lib.serving.follower.ARTIFACT,
+    ]
 
 
 @pytest.mark.parametrize("told_by", ["tag", "logged_as"])
@@ -116,14 +119,15 @@ def test_a_logged_model_that_was_deleted_tells_nothing(tracking: MlflowClient) -
     assert "no classifier with a champion" in refusal(tracking, CLASSIFIER)
 
 
-def test_two_champions_of_a_kind_are_one_too_many(tracking: MlflowClient) -> None:
-    for name in ("spam", "mood"):
+def test_of_two_champions_of_a_kind_the_one_that_was_registered_last_answers(tracking: MlflowClient) -> None:
+    for name in ("spam", "mood", "tone"):
         register(tracking, name, tag=CLASSIFIER.tag)
-    assert refusal(tracking, CLASSIFIER) == (
-        "there is not exactly one classifier with a champion: those with one are mood, spam (--name says which)"
-    )
+    register(tracking, "helper", tag=INSTRUCTIONS.tag)
+    assert find_model(tracking, CLASSIFIER) == Version("tone", "1")
+    tracking.create_model_version("spam", "somewhere")  # a challenger: the name is the last one, its champion answers
+    assert find_model(tracking, CLASSIFIER) == Version("spam", "1")
     assert find_model(tracking, CLASSIFIER, name="mood") == Version("mood", "1")
-    assert refusal(tracking, CLASSIFIER, name="x") == "x has no champion: those with one are mood, spam"
+    assert refusal(tracking, CLASSIFIER, name="spum") == "spum has no champion: those with one are spam, mood, tone"
 
 
 def test_every_page_of_registered_models_is_read(tracking: MlflowClient) -> None:
@@ -154,16 +158,16 @@ def test_a_registered_model_answers_by_name_and_by_run(tracking: MlflowClient, t
     tracking.create_model_version("helper", source=model.model_uri, run_id=run, model_id=model.model_id)
     tracking.set_registered_model_alias("helper", "champion", "1")
     questions = [("Is it?", ""), ("Is it?", "Say no!")]
-    for choice in ({}, {"name": "helper"}, {"run": run}):
-        assert answer(questions, **choice) == [RESPONSES["?"], RESPONSES["!"]]
+    told: list[Version] = []
+    for name, of_run in ((None, None), ("helper", None), (None, run)):
+        assert answer(questions, name=name, run=of_run, tell=told.append) == [RESPONSES["?"], RESPONSES["!"]]
+    assert told == [Version("helper", "1")] * 3
     assert answer([]) == []
     with pytest.raises(MessagesError, match="the instruction of question 2 is empty"):
         answer([("Is it?", ""), ("", "")])
 
 
 def test_asking_for_help_imports_no_torch() -> None:
-    modules = (
-        "flows.terminal.answer, flows.terminal.predict, tasks.use.answer, tasks.use.predict, tasks.registry.models"
-    )
+    modules = "flows.terminal.predict, tasks.use.predict, tasks.registry.models"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0

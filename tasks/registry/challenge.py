@@ -1,0 +1,110 @@
+"""What classifiers say to the frozen test set: looked up where an evaluation has it, asked of them otherwise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel
+
+from lib.errors import LabelError, WeightsError, listed
+from lib.files.jsonfile import load_json
+from lib.store.artifacts import Artifact, Store
+from tasks.environment import store_folder
+from tasks.record.mlflow_run import ARTIFACT_TAG, client, reason_of
+from tasks.registry.register import Candidate
+
+
+class Answers(BaseModel):
+    """The labels that classifiers give, by text."""
+
+    challenger: dict[str, str]
+    champion: dict[str, str] | None = None
+    problem: str | None = None  # why the champion could not be asked
+
+    def plus(self, asked: Answers) -> Answers:
+        """These answers and those of classifiers that were asked for more."""
+        champion = None if asked.champion is None else {**(self.champion or {}), **asked.champion}
+        return asked.model_copy(update={"challenger": self.challenger | asked.challenger, "champion": champion})
+
+
+def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequence[str]) -> dict[str, str]:
+    """The labels that an evaluation has for these texts; none if it is not of the classifier with this digest."""
+    made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
+    if made_from["finetune"] != classifier:
+        return {}
+    table = pq.read_table(evaluated.file("predictions.parquet"), columns=["text", "predicted"])
+    table = table.filter(
+        pc.is_in(table["text"], value_set=pa.array(sorted(set(texts)), table.schema.field("text").type))
+    )
+    return dict(zip(table["text"].to_pylist(), table["predicted"].to_pylist(), strict=True))
+
+
+def labels_of(evaluated: Artifact) -> set[str]:
+    """The labels of the classifier that was evaluated."""
+    names = pq.read_schema(evaluated.file("predictions.parquet")).names
+    return {name.removeprefix("probability_") for name in names if name.startswith("probability_")}
+
+
+def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
+    """The evaluation of an MLflow run, if the store still has it."""
+    store, digest = Store(store_folder()), tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
+    keys = (manifest.key for manifest in store.manifests("evaluate") if manifest.digest == digest)
+    return next((found for key in keys if (found := store.find("evaluate", key))), None)
+
+
+@task(
+    name="challenge",
+    task_run_name="challenge",
+    description="Asks the new classifier, and the champion where there is one, for labels of the frozen test set",
+    tags=["gpu"],
+    cache_policy=NO_CACHE,
+)
+def challenge(
+    candidate: Candidate, texts: list[str], device: str, champion: str | None = None, champion_texts: Sequence[str] = ()
+) -> Answers:
+    """The labels that each gives to its texts, each loaded from its files as they are served, one after the other.
+
+    `champion`: the version under the candidate's name; what prevents asking it is said in `problem`.
+    """
+    with tempfile.TemporaryDirectory(prefix="finetune-challenge-") as folder:
+        answers = Answers(challenger={})
+        if texts:
+            answers.challenger = _ask(candidate.collect(Path(folder) / "challenger"), texts, device)
+        if champion is None:
+            return answers
+        try:
+            files = _download(candidate, champion, Path(folder))
+            labels = load_json(files / "labels.json")
+            if labels != load_json(candidate.artifact.file("labels.json")):
+                return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
+            answers.champion = _ask(files, champion_texts, device)
+        except (MlflowException, OSError, WeightsError, LabelError) as error:
+            answers.problem = reason_of(error)
+    return answers
+
+
+def _ask(folder: Path, texts: Sequence[str], device: str) -> dict[str, str]:
+    from lib.inference.predictor import Predictor  # here, because it needs torch, and a cached run asks nobody
+
+    predictions = Predictor.load(folder, device=device).predict(texts)
+    return {text: prediction.label for text, prediction in zip(texts, predictions, strict=True)}
+
+
+def _download(candidate: Candidate, version: str, folder: Path) -> Path:
+    """The files of a registered version, below `folder`."""
+    import mlflow
+
+    mlflow.set_tracking_uri(client().tracking_uri)
+    place = f"models:/{candidate.name}/{version}/artifacts/{candidate.kind.logged_as}"
+    target = folder / "champion"
+    target.mkdir()
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=str(target)))
