@@ -53,6 +53,10 @@ class Decision(BaseModel):
     numbers: dict[str, float | int] = {}
 
 
+MAJORITY, BASELINE = "the majority class", "TF-IDF"
+NUMBERS = {MAJORITY: "majority", BASELINE: "baseline"}  # what their figures are called
+
+
 def mcnemar(wins: int, losses: int) -> float:
     """The two-sided p-value of the exact test: under chance alone each of the n disagreements is a fair coin's toss.
 
@@ -108,6 +112,7 @@ def decide_duel(
     fought: Duel,
     *,
     champion: str,
+    majority: float,
     baseline: float | None,
     significance: float,
     max_false_positive_increase: float,
@@ -116,7 +121,7 @@ def decide_duel(
 
     Args:
         champion: the version that was compared with.
-        baseline: accuracy of the TF-IDF baseline on the same messages; None: that condition is left out.
+        majority, baseline: accuracy on the same messages of the most frequent label, and of TF-IDF; None: left out.
         significance: largest p-value at which a difference counts as more than noise.
         max_false_positive_increase: how much higher than the champion's the false-positive rate may be, as a share.
     """
@@ -135,6 +140,13 @@ def decide_duel(
             f" (at most {max_false_positive_increase:.2%} higher)",
         ),
     ]
+    conditions.append(
+        Condition(
+            met=new.accuracy > majority,
+            claim="better than the majority class",
+            figures=f"accuracy {new.accuracy:.2%} against {majority:.2%}",
+        )
+    )
     if baseline is not None:
         conditions.append(
             Condition(
@@ -151,23 +163,25 @@ def decide_duel(
         why=f"{'; '.join(failed) or won}{left_out}",
         champion=champion,
         conditions=conditions,
-        numbers=numbers(new, old, fought) | baseline_numbers(baseline),
+        numbers=numbers(new, old, fought) | ({} if baseline is None else {"baseline_accuracy": baseline}),
     )
 
 
-def decide_first(measured: Figures, *, majority: float, baseline: float | None) -> Decision:
-    """The decision for a name without a champion: it takes the first version that is no worse than what is simple.
+def decide_first(measured: Figures, rivals: Mapping[str, Duel], *, significance: float) -> Decision:
+    """The decision for a name without a champion: it takes any version that nothing simple beats beyond noise.
 
-    majority: accuracy of always giving the most frequent label of the training split. baseline: as in `decide_duel`.
+    rivals: the version against something simple on the same messages, by name: MAJORITY, and BASELINE where it is on.
+    significance: as in `decide_duel`.
     """
-    beside = "not compared with TF-IDF" if baseline is None else f"TF-IDF {baseline:.2%}"
-    found = f"accuracy {measured.accuracy:.2%} on the frozen test set, majority class {majority:.2%}, {beside}"
-    worse = measured.accuracy < max(majority, baseline or 0.0)
-    return Decision(
-        outcome="below baseline" if worse else "first",
-        why=f"not made champion: {found}; `promote` does it all the same" if worse else f"the first champion: {found}",
-        numbers={**numbers(measured), "majority_accuracy": majority, **baseline_numbers(baseline)},
-    )
+    beaten = [name for name, duel in rivals.items() if duel.losses > duel.wins and duel.p_value <= significance]
+    beside = ", ".join(f"{name} {duel.champion.accuracy:.2%}" for name, duel in rivals.items())
+    found = f"accuracy {measured.accuracy:.2%} on the frozen test set, {beside}"
+    if beaten:
+        why = f"not made champion, {' and '.join(beaten)} is better beyond noise: {found}; `promote` overrides that"
+    else:
+        why = f"the name had no champion: {found}"
+    accuracies = {f"{NUMBERS[name]}_accuracy": duel.champion.accuracy for name, duel in rivals.items()}
+    return Decision(outcome="below baseline" if beaten else "first", why=why, numbers=numbers(measured) | accuracies)
 
 
 def numbers(challenger: Figures, champion: Figures | None = None, fought: Duel | None = None) -> dict[str, float | int]:
@@ -182,11 +196,6 @@ def numbers(challenger: Figures, champion: Figures | None = None, fought: Duel |
     if fought is not None:
         found |= {"wins": fought.wins, "losses": fought.losses, "p_value": fought.p_value}
     return found
-
-
-def baseline_numbers(baseline: float | None) -> dict[str, float | int]:
-    """The baseline's accuracy by name, where there is one."""
-    return {} if baseline is None else {"baseline_accuracy": baseline}
 
 
 HEADINGS: Mapping[Outcome, str] = {

@@ -47,7 +47,7 @@ class ScoringJob(Section):
         description="the folder for the answers; it is created, and answers for other files in it stay"
     )
     name: RegisteredName | None = Field(
-        default=None, description="the registered model whose champion answers (null: the only one with a champion)"
+        default=None, description="the registered model whose champion answers (null: the one registered last)"
     )
     run: Text | None = Field(default=None, description="the MLflow run whose classifier answers instead of a champion")
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(

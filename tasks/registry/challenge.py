@@ -32,7 +32,9 @@ class Answers(BaseModel):
 
     def plus(self, asked: Answers) -> Answers:
         """These answers and those of classifiers that were asked for more."""
-        champion = None if asked.champion is None else {**(self.champion or {}), **asked.champion}
+        champion = self.champion if asked.champion is None else {**(self.champion or {}), **asked.champion}
+        if asked.problem is not None:
+            champion = None
         return asked.model_copy(update={"challenger": self.challenger | asked.challenger, "champion": champion})
 
 

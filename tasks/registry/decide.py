@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
 from lib.data.tables import SPLIT, SPLITS, load_table
 from lib.errors import listed
-from lib.evaluation.promotion import Decision, decide_duel, decide_first, duel, figures
+from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
 from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
 from lib.recipes.classify import ClassifyRecipe
@@ -116,8 +116,7 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
         why = f"its labels are {listed(sorted(case.labels))}, those of the frozen test set {frozen}"
         return _not_comparable(f"{why}: other labels need another registry.name", champion)
     if champion is None:
-        measured = figures(case.targets, case.in_order(_answers(case).challenger), positive=case.positive)
-        return decide_first(measured, majority=_majority(case), baseline=_baseline(case))
+        return _first(case)
     held = tracking.get_model_version(case.registered.name, champion)
     if held.tags.get(FROZEN_OF_VERSION) != case.frozen.sha256:
         why = f"nothing says that the champion, version {champion}, did not learn from the frozen test set"
@@ -127,18 +126,31 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
         return _not_comparable(
             f"the champion, version {champion}, cannot be compared with ({answers.problem})", champion
         )
+    fought = duel(
+        case.targets, case.in_order(answers.challenger), case.in_order(answers.champion), positive=case.positive
+    )
+    baseline = _baseline(case)
     return decide_duel(
-        duel(
-            case.targets,
-            case.in_order(answers.challenger),
-            case.in_order(answers.champion),
-            positive=case.positive,
-        ),
+        fought,
         champion=champion,
-        baseline=_baseline(case),
+        majority=_accuracy(case, _majority(case)),
+        baseline=None if baseline is None else _accuracy(case, baseline),
         significance=case.recipe.registry.significance,
         max_false_positive_increase=case.recipe.registry.max_false_positive_increase,
     )
+
+
+def _first(case: _Case) -> Decision:
+    """The decision where nobody is champion yet: the version against what is simple."""
+    given = case.in_order(_answers(case).challenger)
+    simple = {MAJORITY: _majority(case), BASELINE: _baseline(case)}
+    rivals = {
+        name: duel(case.targets, given, answers, positive=case.positive)
+        for name, answers in simple.items()
+        if answers is not None
+    }
+    measured = figures(case.targets, given, positive=case.positive)
+    return decide_first(measured, rivals, significance=case.recipe.registry.significance)
 
 
 def _not_comparable(why: str, champion: str | None) -> Decision:
@@ -162,18 +174,17 @@ def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artif
     of_champion = [text for text in case.texts if text not in (known.champion or {})]
     if not left and not of_champion:
         return known
-    device, version = case.recipe.training.device, str(champion.version)
-    return known.plus(challenge(case.candidate, left, device, version, of_champion))
+    version = str(champion.version) if of_champion else None
+    return known.plus(challenge(case.candidate, left, case.recipe.training.device, version, of_champion))
 
 
-def _majority(case: _Case) -> float:
-    """Accuracy on the frozen test set of always giving the label that most training messages have."""
-    label = case.splits["train"]["label"].mode().iloc[0]
-    return case.targets.count(str(label)) / len(case.targets)
+def _majority(case: _Case) -> list[str]:
+    """To each message of the frozen test set the label that most training messages have."""
+    return [str(case.splits["train"]["label"].mode().iloc[0])] * len(case.targets)
 
 
-def _baseline(case: _Case) -> float | None:
-    """Accuracy on the frozen test set of TF-IDF, fitted on what the challenger learned from; None if switched off."""
+def _baseline(case: _Case) -> list[str] | None:
+    """What TF-IDF answers, fitted on what the challenger learned from; None if it is switched off."""
     if not case.recipe.evaluation.baseline:
         return None
     from lib.evaluation.classify.baseline import baseline_probabilities
@@ -182,5 +193,8 @@ def _baseline(case: _Case) -> float | None:
     probabilities = baseline_probabilities(
         train["text"].tolist(), train["target"].to_numpy(), case.texts, classes=len(case.labels)
     )
-    answers = [case.labels[index] for index in probabilities.argmax(axis=1)]
+    return [case.labels[index] for index in probabilities.argmax(axis=1)]
+
+
+def _accuracy(case: _Case, answers: Sequence[str]) -> float:
     return figures(case.targets, answers, positive=case.positive).accuracy

@@ -43,7 +43,7 @@ class Decided(BaseModel):
 def promote(registered: Registered, decided: Decided | None = None) -> Registered:
     """The version with the aliases that it has now and what was decided; when a part fails, all is as before.
 
-    Without a decided a version that was decided about keeps what it has, and another one becomes champion if the name
+    Without a decision a version that was decided about keeps what it has, and another one becomes champion if the name
     has none: there is nothing to compare it on, so later ones are promoted by hand.
     """
     tracking = client()
@@ -100,7 +100,7 @@ def _without_comparison(champion: str | None) -> Decided:
 
 
 def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> None:
-    """Puts a decided into the registry. The outcome comes last: a version that has it is done with."""
+    """Puts a decision into the registry. The outcome comes last: a version that has it is done with."""
     name, version, decision = registered.name, registered.version, decided.decision
     for tag, value in _tags(decided).items():
         tracking.set_model_version_tag(name, version, tag, value)

@@ -51,6 +51,8 @@ def test_the_first_is_champion_and_its_test_split_is_the_names_frozen_test_set(
     assert told["finetune.promotion"] == "first"
     assert float(told["finetune.promotion.accuracy"]) == pytest.approx(result["metrics"]["test_accuracy"], abs=1e-5)
     assert float(told["finetune.promotion.majority_accuracy"]) == 0.75
+    baseline = result["metrics"]["baseline_test_accuracy"]
+    assert float(told["finetune.promotion.baseline_accuracy"]) == pytest.approx(baseline, abs=1e-5)
     frozen = frozen_test(published, "e2e")
     assert frozen is not None
     assert frozen.run == result["mlflow_run"]
@@ -162,8 +164,7 @@ def test_a_tie_and_a_worse_one_stay_challenger(published: MlflowClient, prefect_
     assert (tie.new, told[""], told["wins"], told["losses"], told["p_value"]) == (True, "kept", "0", "0", "1")
     assert told["accuracy"] == told["champion_accuracy"]
 
-    beside = recipe("e2e", evaluation__baseline=True)
-    worse = publish(run, beside, variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
+    worse = publish(run, recipe("e2e"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
     told = decision(published, worse)
     assert (told[""], told["accuracy"], told["false_positive_rate"]) == ("kept", "0.25", "1")
     assert int(told["losses"]) > int(told["wins"])
@@ -213,12 +214,15 @@ def test_what_cannot_be_compared_stays_challenger_and_says_why(published: Mlflow
     for weights in Path(model.artifact_location.removeprefix("file://")).rglob("model.safetensors"):
         weights.write_bytes(b"damaged")
     told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "ham", bias=ALWAYS_HAM)))
+    assert told[""] == "kept"  # its evaluation has what the champion answers
+    published.delete_tag(run, "artifact.evaluate")
+    told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM)))
     assert told[""] == "not comparable"
     assert told["why"].startswith("the champion, version 1, cannot be compared with (")
-    assert aliases(published, "odd") == {"champion": "1", "challenger": "3"}
+    assert aliases(published, "odd") == {"champion": "1", "challenger": "4"}
 
     published.delete_model_version_tag("odd", "1", "finetune.promotion.frozen_test")
-    told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM)))
+    told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "other", bias=(9.0, 0.0))))
     assert told["why"].startswith("nothing says that the champion, version 1, did not learn from the frozen test set")
 
 

@@ -46,7 +46,6 @@ QUICK = [
     "--training.learning_rate=0.001",
     "--training.evaluate_every=5",
     "--registry.name=e2e",
-    "--evaluation.baseline=false",  # which a training of seconds does not reach, and so the first would be no champion
 ]
 
 

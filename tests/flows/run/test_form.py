@@ -37,7 +37,7 @@ def test_the_form_has_what_people_change_and_a_text() -> None:
     scoring = schema_of(form_of_scoring())
     assert list(scoring) == ["name", "run", "format", "text_column", "id_column", "overrides"]
     assert scoring["format"]["enum"] == ["tsv", "csv", "jsonl", "parquet"]
-    assert "(left out: the only one with a champion)" in scoring["name"]["description"]
+    assert "(left out: the one registered last)" in scoring["name"]["description"]
 
 
 def test_every_field_is_one_control_without_a_default() -> None:

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from lib.evaluation.promotion import Decision, Duel, Figures, decide_duel, decide_first, duel, figures, mcnemar, page
+from lib.evaluation.promotion import (
+    BASELINE,
+    MAJORITY,
+    Decision,
+    Duel,
+    Figures,
+    decide_duel,
+    decide_first,
+    duel,
+    figures,
+    mcnemar,
+    page,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +75,13 @@ def decided(
         challenger=Figures(accuracy=accuracy, false_positive_rate=rates[0]),
         champion=Figures(accuracy=0.94, false_positive_rate=rates[1]),
     )
-    rules: dict[str, Any] = {"baseline": 0.96, "significance": 0.05, "max_false_positive_increase": 0.0, **gate}
+    rules: dict[str, Any] = {
+        "majority": 0.5,
+        "baseline": 0.96,
+        "significance": 0.05,
+        "max_false_positive_increase": 0.0,
+        **gate,
+    }
     return decide_duel(fought, champion="3", **rules)
 
 
@@ -93,6 +111,7 @@ def test_who_meets_every_condition_is_promoted_and_the_numbers_are_kept() -> Non
         ({"wins": 6, "significance": 0.01}, "not better than the champion beyond noise"),
         ({"rates": (0.02, 0.01)}, "not within the false-positive rate allowed: 2.00% against the champion's 1.00%"),
         ({"rates": (0.031, 0.01), "max_false_positive_increase": 0.02}, "not within the false-positive rate allowed"),
+        ({"majority": 0.97}, "not better than the majority class: accuracy 97.00% against 97.00%"),
         ({"accuracy": 0.96}, "not better than the TF-IDF baseline: accuracy 96.00% against 96.00%"),  # a tie stays
     ],
 )
@@ -109,32 +128,43 @@ def test_the_allowed_increase_may_be_used_up() -> None:
 
 
 def test_without_a_baseline_that_condition_is_left_out_and_the_decision_says_so() -> None:
-    decision = decided(accuracy=0.5, baseline=None)
+    decision = decided(accuracy=0.51, baseline=None)
     assert decision.outcome == "promoted"
     assert "evaluation.baseline is off" in decision.why
     assert "baseline_accuracy" not in decision.numbers
 
 
+def against(accuracy: float, wins: int, losses: int) -> Duel:
+    """A version against something simple that has this accuracy."""
+    simple = Figures(accuracy=accuracy, false_positive_rate=0.1)
+    own = Figures(accuracy=0.9, false_positive_rate=0.2)
+    p_value = mcnemar(wins, losses)
+    return Duel(messages=300, wins=wins, losses=losses, p_value=p_value, challenger=own, champion=simple)
+
+
 @pytest.mark.parametrize(
-    ("majority", "baseline", "outcome"),
+    ("wins_and_losses", "significance", "outcome"),
     [
-        (0.75, 0.9, "first"),
-        (0.9, 0.75, "first"),  # no worse
-        (0.75, None, "first"),
-        (0.75, 0.91, "below baseline"),
-        (0.91, 0.75, "below baseline"),
-        (0.91, None, "below baseline"),
+        ((9, 0), 0.05, "first"),
+        ((0, 5), 0.05, "first"),  # worse, and within noise: p = 0.0625
+        ((0, 5), 0.1, "below baseline"),
+        ((0, 6), 0.05, "below baseline"),
     ],
 )
-def test_the_first_is_champion_unless_something_simple_is_better(
-    majority: float, baseline: float | None, outcome: str
+def test_the_first_is_champion_unless_something_simple_beats_it_beyond_noise(
+    wins_and_losses: tuple[int, int], significance: float, outcome: str
 ) -> None:
-    decision = decide_first(Figures(accuracy=0.9, false_positive_rate=0.2), majority=majority, baseline=baseline)
-    assert decision.outcome == outcome
-    assert f"accuracy 90.00% on the frozen test set, majority class {majority:.2%}" in decision.why
-    assert (f"TF-IDF {baseline:.2%}" if baseline else "not compared with TF-IDF") in decision.why
-    assert decision.why.startswith("not made champion: ") is (outcome == "below baseline")
-    assert decision.numbers["majority_accuracy"] == majority
+    own = Figures(accuracy=0.9, false_positive_rate=0.2)
+    better, other = against(0.75, 50, 5), against(0.91, *wins_and_losses)
+    for rivals in ({MAJORITY: better, BASELINE: other}, {MAJORITY: other, BASELINE: better}, {MAJORITY: other}):
+        decision = decide_first(own, rivals, significance=significance)
+        assert decision.outcome == outcome
+        assert "accuracy 90.00% on the frozen test set, the majority class " in decision.why
+        assert decision.why.startswith("not made champion, ") is (outcome == "below baseline")
+        assert decision.numbers["majority_accuracy"] == rivals[MAJORITY].champion.accuracy
+        assert decision.numbers.get("baseline_accuracy") == (
+            rivals[BASELINE].champion.accuracy if BASELINE in rivals else None
+        )
 
 
 def test_the_page_says_what_was_decided_and_which_condition_failed() -> None:
