@@ -1,58 +1,70 @@
-# make run | test | lint | bench | ui | up | deploy | serve | lock | clean     (docs: README.md)
+# What each target does: make help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Written last by the set-up, so that an interrupted one is done again.
 READY := $(VENV)/.ready
+QUICK := not e2e and not browser and not data and not models and not cluster and not gpu
 
-.PHONY: run test lint bench ui up deploy serve screenshots lock clean
+.PHONY: help run test check lint format bench ui up deploy serve screenshots lock clean
 
-run: $(READY)
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(READY) ## set everything up, then run the quickstart recipe on the bundled sample
 	$(BIN)/python -m flows.classify --recipe quickstart
 
 # Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay
 # together; in the order of the folders the long files come first, and the many short ones fill both processes at the end.
-test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) ## set everything up, then run all tests that this machine allows; of some: make test ONLY=tests/lib
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ONLY)
 
-lint: $(READY)
+# Without servers, real data and browsers: for while you work.
+check: lint ## style, types and the tests that need no server, in under two minutes on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q -m "$(QUICK)"
+
+lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+format: $(READY) ## write code as ruff does, sort imports
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
 # The figures of docs/performance.md; some minutes on two cores, which should have nothing else to do.
-bench: $(READY)
+bench: $(READY) ## measure what docs/performance.md says
 	$(BIN)/python -m benchmarks
 
-ui: $(READY)
+ui: $(READY) ## both servers' pages over the local files
 	$(BIN)/python -m flows.ui
 
 # Both servers and a worker with the deployments of prefect.yaml (docs/operations.md); DATABASE=postgresql://... in the
 # environment puts both servers on PostgreSQL. Other ports: make up PREFECT_PORT=4201 MLFLOW_PORT=5001
-up: $(READY)
+up: $(READY) ## both servers, a worker and the deployments of prefect.yaml
 	$(BIN)/python -m flows.up $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
 		$(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT))
 
-deploy: $(READY)
+deploy: $(READY) ## register the deployments with a server that runs already
 	$(BIN)/python -m flows.deploy
 
 # The champion over HTTP (docs/serving.md); which one and where: make serve MODEL=quickstart PORT=5050
-serve: $(READY)
+serve: $(READY) ## the champion over HTTP
 	$(BIN)/python -m flows.serve $(if $(MODEL),--name $(MODEL)) $(if $(PORT),--port $(PORT))
 
 # The README's pictures, from real runs in a real browser; some minutes.
-screenshots: $(READY)
+screenshots: $(READY) ## the README's pictures
 	$(BIN)/python docs/screenshots.py
 
 # Keeps what requirements.lock pins already and adds what pyproject.toml asks for newly; to raise one package,
 # change its line (or delete it) first. "+cpu" is the build of the machine that locked, not a requirement.
-lock: $(READY)
+lock: $(READY) ## renew requirements.lock
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock
 
-clean:
+clean: ## remove what was set up and what runs have left
 	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 
 # Build isolation is off so that the build uses the locked setuptools and asks the index for nothing more.

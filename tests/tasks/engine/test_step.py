@@ -182,7 +182,7 @@ def test_what_runs_are_made_for_is_made_from_all_other_steps() -> None:
         assert reached == set(steps)
 
 
-@pytest.mark.parametrize("name", {made.name for _, made in STEPS.values()})
+@pytest.mark.parametrize("name", sorted({made.name for _, made in STEPS.values()}))
 def test_what_a_step_declares_exists(name: str) -> None:
     of_step = [(RECIPES[use_case], made) for use_case, made in STEPS.values() if made.name == name]
     fields = {field.path for recipe, _ in of_step for field in recipe_fields(recipe)}
