@@ -57,12 +57,13 @@ screenshots: $(READY) ## the README's pictures
 	$(BIN)/python docs/screenshots.py
 
 # Keeps what requirements.lock pins already and adds what pyproject.toml asks for newly; to raise one package,
-# change its line (or delete it) first. "+cpu" is the build of the machine that locked, not a requirement.
+# change its line (or delete it) first. "+cpu" is the build of the machine that locked, not a requirement, and the
+# extra `dev` names the project itself for its other extras.
 lock: $(READY) ## renew requirements.lock
 	$(BIN)/pip-compile --quiet --extra dev --strip-extras --allow-unsafe --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--output-file requirements.lock pyproject.toml
-	sed -i 's/+cpu$$//' requirements.lock
+	sed -i -e 's/+cpu$$//' -e '/^finetune-flows @/d' requirements.lock
 
 clean: ## remove what was set up and what runs have left
 	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build *.egg-info

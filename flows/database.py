@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError, SQ
 from sqlalchemy.pool import NullPool
 
 from lib.errors import FinetuneError, ServiceError
+from lib.extras import require
 from tasks.environment import without_password
 from tasks.record.mlflow_run import reason_of
 
@@ -74,7 +75,10 @@ class Databases:
 
 
 def databases(address: str) -> Databases:
-    """The databases that an address means; raises ServiceError if it is none of a PostgreSQL server."""
+    """The databases that an address means; raises ServiceError if it is none of a PostgreSQL server.
+
+    Raises ExtraError if the driver for one is not installed.
+    """
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):
@@ -84,6 +88,7 @@ def databases(address: str) -> Databases:
             f"DATABASE begins with {url.drivername}://, but both servers need PostgreSQL: write {EXAMPLE}, or leave"
             " DATABASE out to use local files"
         )
+    require("psycopg2", "postgres", "DATABASE with a PostgreSQL server")
     prefix = f"{url.database}_" if url.database else ""
     return Databases(url.set(drivername="postgresql", database=None), f"{prefix}prefect", f"{prefix}mlflow")
 

@@ -27,6 +27,7 @@ from flows.use_cases.use_case import UseCase
 from lib.errors import (
     ArchiveError,
     ChecksumError,
+    ExtraError,
     FinetuneError,
     LabelError,
     MessagesError,
@@ -42,7 +43,7 @@ from lib.recipes.sections import Recipe
 from tasks.environment import home
 
 # What ends the same way however often it is tried: a person has to put it right first.
-FINAL = (RecipeError, ChecksumError, ArchiveError, MessagesError, LabelError, TrainingError)
+FINAL = (RecipeError, ExtraError, ChecksumError, ArchiveError, MessagesError, LabelError, TrainingError)
 MINUTES, HOURS = 60, 3600  # seconds
 
 
@@ -84,7 +85,9 @@ def deployable(use_case: UseCase, model: type[Recipe]) -> Flow[..., dict[str, An
             changes: what this run changes; what is left out stays as the recipe says
         """
         with retried_if_that_can_help():
-            return perform(use_case, resolved(recipe, changes))
+            accepted = resolved(recipe, changes)
+            accepted.require_extras()
+            return perform(use_case, accepted)
 
     run.__annotations__ |= {"recipe": recipe_name(use_case.name), "changes": form}  # made of the recipes
     return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=name)

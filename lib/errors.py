@@ -25,6 +25,10 @@ class RecipeError(FinetuneError):
     """A recipe or an override: an unknown field, a wrong type, fields that contradict each other."""
 
 
+class ExtraError(FinetuneError):
+    """A package that only some runs need is not installed."""
+
+
 class SourceError(FinetuneError):
     """The source file cannot be had: no such file, 404, a server that hangs or cuts the connection."""
 

@@ -49,6 +49,7 @@ def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
         raise RecipeError("judge only asks the judge: leave --explain and --log-format out")
     if recipe.judge.provider == "off":
         raise RecipeError("judge.provider is 'off': say who judges, such as --judge.provider ollama")
+    recipe.require_extras()
     explain = Explainer(Run(recipe))
     for step in INSTRUCT.steps:
         explain(step)

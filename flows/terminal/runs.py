@@ -24,6 +24,7 @@ from tasks.engine.step import Run
 
 def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: str) -> int:
     """Runs the recipe and shows what came of it; returns the exit status."""
+    recipe.require_extras()
     keep_errors_off_the_terminal()
     find_or_start_prefect()
     with no_heartbeats():

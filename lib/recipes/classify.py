@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from lib.extras import require
 from lib.recipes.sections import (
     Column,
     Confidence,
@@ -264,6 +265,10 @@ class ClassifyRecipe(Recipe):
     evaluation: Evaluation = Evaluation()
     published: Published = Published()
     registry: ClassifierRegistry = ClassifierRegistry()
+
+    def require_extras(self) -> None:
+        if self.classifier.trainable == "lora":
+            require("peft", "lora", "classifier.trainable lora")
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from lib.extras import require
 from lib.recipes.sections import (
     CheckpointEvery,
     Confidence,
@@ -246,6 +247,13 @@ class InstructRecipe(Recipe):
     evaluation: InstructEvaluation = InstructEvaluation()
     published: InstructPublished = InstructPublished()
     registry: Registry = Registry()
+
+    def require_extras(self) -> None:
+        require("sacrebleu", "metrics", "measuring answers by chrF")
+        if self.training.trainable == "lora":
+            require("peft", "lora", "training.trainable lora")
+        if self.judge.provider == "ollama":
+            require("ollama", "judge", "judge.provider ollama")
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> InstructRecipe:

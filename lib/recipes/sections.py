@@ -262,6 +262,9 @@ class Recipe(Section):
 
     name: Text = Field(default="custom", description="what runs of this recipe are called (left out: the file's name)")
 
+    def require_extras(self) -> None:
+        """Raise ExtraError if a package is missing that only some recipes need; a run asks before it begins."""
+
     @model_validator(mode="before")
     @classmethod
     def _registered_by_its_own_name(cls, given: Any) -> Any:

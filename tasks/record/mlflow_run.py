@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
+from lib.extras import require
 from tasks.engine.log import run_log
 from tasks.environment import (
     artifact_folder,
@@ -50,16 +51,20 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 ARTIFACT_TAG = "artifact."  # of a run: the digest of the artifact of the step whose name follows
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
+POSTGRES = ("postgresql://", "postgresql+psycopg2://")  # addresses that SQLAlchemy opens with psycopg2
 
 
 def client() -> MlflowClient:
     """A client of the tracking server; the first use of a new local file creates its tables.
 
-    Raises ServiceError if a server is named and does not answer as MLflow does, or if the local file cannot be used.
+    Raises ServiceError if a server is named and does not answer as MLflow does, or if the local file cannot be used,
+    and ExtraError if the driver for its database is not installed.
     """
     uri = tracking_uri()
     if uri == local_tracking_uri():
         return _local_client(uri)
+    if uri.startswith(POSTGRES):
+        require("psycopg2", "postgres", "MLFLOW_TRACKING_URI with a PostgreSQL server")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:

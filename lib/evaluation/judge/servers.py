@@ -4,8 +4,11 @@ Here belong one question's way to a server and its reply's way back, and what ca
 often and how many questions at a time is `judge`'s.
 
 OpenAI's protocol is one POST, so it is spoken with httpx, which is here anyway: the `openai` package weighs 30 MB with
-its parts, takes a second to import, and retries and waits in its own way underneath ours.
+its parts, takes a second to import, and retries and waits in its own way underneath ours. Ollama's client is imported
+where it is used, because every other judge works without it.
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -14,14 +17,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import httpx
-import ollama
 from pydantic import ValidationError
 
 from lib.data.source.transfer import without_credentials
 from lib.evaluation.judge.protocol import Ask, AskError, Messages
+
+if TYPE_CHECKING:
+    import ollama
 
 PUBLISHED_OPTIONS: Mapping[str, Any] = {"seed": 123, "temperature": 0, "num_ctx": 2048}
 OPENAI_OPTIONS: Mapping[str, Any] = {"seed": 123, "temperature": 0}
@@ -66,6 +71,8 @@ class OllamaServer:
 
         Raises AskError: the address is none, or the options are not Ollama's.
         """
+        import ollama
+
         self._check_options()
         try:
             client = ollama.AsyncClient(self.address or None, timeout=_timeout(self.timeout))
@@ -76,6 +83,8 @@ class OllamaServer:
 
     def _check_options(self) -> None:
         """The client leaves out options that it does not know, and says nothing."""
+        import ollama
+
         problems = [f"unknown: {name}" for name in sorted(self.options.keys() - ollama.Options.model_fields.keys())]
         try:
             ollama.Options.model_validate(self.options)
@@ -86,6 +95,8 @@ class OllamaServer:
             raise AskError(what, "correct the judge's options", everyone=True)
 
     async def _ask(self, client: ollama.AsyncClient, messages: Messages) -> str:
+        import ollama
+
         try:
             return await self._read(client, messages)
         except ollama.ResponseError as error:

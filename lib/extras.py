@@ -1,0 +1,18 @@
+"""Checks for the packages that only some runs need: each belongs to an extra, which is installed by its name.
+
+pip install 'finetune-flows[lora]'
+"""
+
+from importlib.util import find_spec
+
+from lib.errors import ExtraError
+
+
+def require(package: str, extra: str, purpose: str) -> None:
+    """Raise ExtraError if `package` cannot be imported; `purpose` is the subject of its sentence.
+
+    The package itself is not imported, so the check costs nothing where it passes.
+    """
+    if find_spec(package) is None:
+        install = f"pip install 'finetune-flows[{extra}]'"
+        raise ExtraError(f"{purpose} needs the package {package}, which is not installed: run `{install}`")
