@@ -1,9 +1,7 @@
-"""Pictures of an evaluation: the house's style, their files, and the curves that every training has.
+"""Figures of an evaluation: the style, the files, and the curves that every training has.
 
-What only a classifier's evaluation draws is in `classify/figures.py`. Each picture is written as PNG for pages and as
-PDF for print. The same numbers give the same bytes: nothing dates the
-files, and the font is the one that ships with matplotlib. Matplotlib's pyplot, with its global figures and its
-choice of window system, is not used.
+Equal numbers give equal bytes: files carry no date, the font is matplotlib's own, and pyplot's global state is not
+used.
 """
 
 import warnings
@@ -55,7 +53,7 @@ METADATA: dict[str, dict[str, None]] = {
 
 
 def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[str]:
-    """Write what `draw` returns into `folder`, as PNG and as PDF, in the house's style; returns the names."""
+    """Writes what `draw` returns into `folder`, as PNG and PDF; returns the names."""
     folder.mkdir(parents=True, exist_ok=True)
     # A user's own matplotlibrc must not change the bytes.
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -71,7 +69,7 @@ def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[st
 
 
 def draw_loss(history: pd.DataFrame, above: str = "examples_seen") -> Figure:
-    """Training and validation loss over epochs, with the lowest validation loss marked.
+    """Draws training and validation loss over epochs and marks the lowest validation loss.
 
     `above`: the history's column that the upper axis counts.
     """
@@ -86,7 +84,7 @@ def draw_loss(history: pd.DataFrame, above: str = "examples_seen") -> Figure:
 def draw_curves(
     history: pd.DataFrame, measure: str, *, title: str, unit: str, above: str = "examples_seen"
 ) -> tuple[Figure, Axes]:
-    """Both splits' curve of one measure; epochs below, examples or tokens seen above."""
+    """Draws both splits' curve of one measure over epochs, with examples or tokens seen on the upper axis."""
     figure = Figure(figsize=(7.2, 4.3), layout="constrained")
     axes = figure.add_subplot()
     for split, colour in (("train", BLUE), ("validation", VERMILION)):
@@ -111,7 +109,7 @@ def draw_curves(
 
 
 def best_row(history: pd.DataFrame) -> dict[str, float] | None:
-    """The row with the lowest validation loss, which `keep: best` chooses."""
+    """Returns the row with the lowest validation loss, which `keep: best` chooses."""
     rows = history.dropna(subset="validation_loss")
     if rows.empty:
         return None
@@ -120,7 +118,7 @@ def best_row(history: pd.DataFrame) -> dict[str, float] | None:
 
 
 def mark(axes: Axes, x: float, y: float, text: str, *, below: bool = False) -> None:
-    """A ring at a point, with a note that stays inside the axes."""
+    """Draws a ring at a point, with a note that stays inside the axes."""
     axes.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4, zorder=4)
     right = x > sum(axes.get_xlim()) / 2
     axes.annotate(

@@ -1,6 +1,6 @@
-"""A metrics.json as flat names and numbers, for a tracking server and for tables.
+"""Flattens metrics.json to names and numbers, for MLflow and for tables.
 
-A module of its own, because a run whose evaluation is cached reads the figures and must not import what computes them.
+Separate from the evaluations, so that a run with a cached evaluation does not import what computes it.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,9 @@ PREFIXES = {"baseline": "baseline_test", "natural_prevalence": "natural"}
 
 
 def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers of a metrics.json by flat name: `test_accuracy`, `test_accuracy_low`, `natural_precision`.
+    """Returns the single numbers of a metrics.json: `test_accuracy`, `test_accuracy_low`, `natural_precision`.
 
-    The baseline's begin with `baseline_test_`, those at natural prevalence with `natural_`. Null figures, tables
-    and the classes' own figures (whose labels a tracking server may refuse as names) are left out.
+    Null figures, tables and the metrics per class (MLflow may refuse labels as names) are left out.
     """
     flat: dict[str, float] = {}
     for part, figures in metrics.items():
@@ -29,7 +28,7 @@ def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flatten_answer_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers of an answers' metrics.json by flat name; null figures are left out.
+    """Returns the single numbers of an answers' metrics.json; null figures are left out.
 
     `test_loss`, `test_perplexity`; `exact_match`, `chrf`, `stopped`, `empty`; `answer_tokens_mean`,
     `answer_characters_median` and the like.
@@ -45,11 +44,9 @@ def flatten_answer_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flatten_verdicts(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The single numbers of a judge's summary.json by flat name; null figures are left out, and all where nobody
-    judged.
+    """Returns the single numbers of a judge's summary.json, without null figures; nothing if there was no judge.
 
-    `judge_mean`, `judge_mean_low`, `judge_median`, `judge_unparsed`, `judge_anchor_gap`, `judge_anchor_reference` and
-    the like.
+    `judge_mean`, `judge_mean_low`, `judge_unparsed`, `judge_anchor_gap`, `judge_anchor_reference` and the like.
     """
     if not summary["judged"]:
         return {}

@@ -1,8 +1,4 @@
-"""Whether a challenger may take the champion's place: the paired comparison, the gate, and the decision in words.
-
-Here belongs what follows from labels and answers alone. Who is champion, where the frozen test set is kept and how
-answers are had is not known here.
-"""
+"""Decides whether a challenger replaces the champion: the paired comparison, the conditions, and the reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ Outcome = Literal["first", "below baseline", "promoted", "kept", "never", "not c
 
 
 class Figures(BaseModel):
-    """How right some answers are: shares from 0 to 1."""
+    """Metrics of some answers, as shares from 0 to 1."""
 
     accuracy: float
     false_positive_rate: float
@@ -36,7 +32,7 @@ class Duel(BaseModel):
 
 
 class Condition(BaseModel):
-    """One of the conditions of a promotion."""
+    """A condition of promotion."""
 
     met: bool
     claim: str  # what is to be shown
@@ -58,12 +54,12 @@ NUMBERS = {MAJORITY: "majority", BASELINE: "baseline"}  # what their figures are
 
 
 def mcnemar(wins: int, losses: int) -> float:
-    """The two-sided p-value of the exact test: under chance alone each of the n disagreements is a fair coin's toss.
+    """Returns the two-sided p-value of the exact test: by chance each of the n disagreements is a fair coin toss.
 
-    p = min(1, 2 P(X <= min(wins, losses))), X binomial with n = wins + losses and 1/2; 1 where nobody disagrees.
-    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947). T. G. Dietterich, "Approximate statistical tests for comparing supervised classification
-    learning algorithms", Neural Computation 10 (1998), recommends it where each model was trained once.
+    p = min(1, 2 P(X <= min(wins, losses))), X binomial with n = wins + losses and 1/2; 1 without disagreements. Q.
+    McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika
+    12 (1947). T. G. Dietterich, "Approximate statistical tests for comparing supervised classification learning
+    algorithms", Neural Computation 10 (1998), recommends it where each model was trained once.
     """
     disagreements = wins + losses
     tail = sum(math.comb(disagreements, k) for k in range(min(wins, losses) + 1))
@@ -71,13 +67,11 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def figures(targets: Sequence[str], answers: Sequence[str], *, positive: str | None) -> Figures:
-    """Accuracy and false-positive rate of `answers`, both sequences of labels, one for each message.
+    """Returns accuracy and false-positive rate of `answers` against `targets`, both one label per message.
 
-    With a `positive` label (two classes) the rate is the share of the other class's messages that are answered with
-    it. Without, it is the mean over the classes of the share of all other messages that are answered with this class
-    (macro). A class that all messages have counts as zero, because none of them could be a false positive.
-
-    Raises ValueError if there are no messages.
+    With a `positive` label (two classes) the rate is the share of the other class's messages predicted as it. Without,
+    it is the mean over the classes of the share of all other messages predicted as this class (macro). A class that all
+    messages have counts as zero: none could be a false positive. Raises ValueError if there are no messages.
     """
     if not targets:
         raise ValueError("there are no messages to compare on")
@@ -94,7 +88,7 @@ def figures(targets: Sequence[str], answers: Sequence[str], *, positive: str | N
 
 
 def duel(targets: Sequence[str], challenger: Sequence[str], champion: Sequence[str], *, positive: str | None) -> Duel:
-    """Both answers to the same messages, compared message by message; see `figures` for `positive`."""
+    """Compares two sets of answers message by message; see `figures` for `positive`."""
     triples = list(zip(targets, challenger, champion, strict=True))
     wins = sum(new == target != old for target, new, old in triples)
     losses = sum(old == target != new for target, new, old in triples)
@@ -117,13 +111,13 @@ def decide_duel(
     significance: float,
     max_false_positive_increase: float,
 ) -> Decision:
-    """Promoted if every condition is met, otherwise kept; what is equal stays.
+    """Returns `promoted` if every condition is met, otherwise `kept`; a tie is kept.
 
     Args:
-        champion: the version that was compared with.
+        champion: the version compared with.
         majority, baseline: accuracy on the same messages of the most frequent label, and of TF-IDF; None: left out.
         significance: largest p-value at which a difference counts as more than noise.
-        max_false_positive_increase: how much higher than the champion's the false-positive rate may be, as a share.
+        max_false_positive_increase: how far the false-positive rate may exceed the champion's, as a share.
     """
     new, old = fought.challenger, fought.champion
     conditions = [
@@ -140,21 +134,13 @@ def decide_duel(
             f" (at most {max_false_positive_increase:.2%} higher)",
         ),
     ]
-    conditions.append(
-        Condition(
-            met=new.accuracy > majority,
-            claim="better than the majority class",
-            figures=f"accuracy {new.accuracy:.2%} against {majority:.2%}",
-        )
-    )
-    if baseline is not None:
-        conditions.append(
-            Condition(
-                met=new.accuracy > baseline,
-                claim="better than the TF-IDF baseline",
-                figures=f"accuracy {new.accuracy:.2%} against {baseline:.2%}",
-            )
-        )
+    for accuracy, claim in (
+        (majority, "better than the majority class"),
+        (baseline, "better than the TF-IDF baseline"),
+    ):
+        if accuracy is not None:
+            found = f"accuracy {new.accuracy:.2%} against {accuracy:.2%}"
+            conditions.append(Condition(met=new.accuracy > accuracy, claim=claim, figures=found))
     failed = [f"not {condition.claim}: {condition.figures}" for condition in conditions if not condition.met]
     won = f"{conditions[0].claim}: {conditions[0].figures}"
     left_out = "" if baseline is not None else "; not compared with the baseline, evaluation.baseline is off"
@@ -168,9 +154,9 @@ def decide_duel(
 
 
 def decide_first(measured: Figures, rivals: Mapping[str, Duel], *, significance: float) -> Decision:
-    """The decision for a name without a champion: it takes any version that nothing simple beats beyond noise.
+    """Decides for a name without a champion: any version becomes it unless something simple beats it beyond noise.
 
-    rivals: the version against something simple on the same messages, by name: MAJORITY, and BASELINE where it is on.
+    rivals: the version against something simple on the same messages: MAJORITY, and BASELINE where it is on.
     significance: as in `decide_duel`.
     """
     beaten = [name for name, duel in rivals.items() if duel.losses > duel.wins and duel.p_value <= significance]
@@ -185,7 +171,7 @@ def decide_first(measured: Figures, rivals: Mapping[str, Duel], *, significance:
 
 
 def numbers(challenger: Figures, champion: Figures | None = None, fought: Duel | None = None) -> dict[str, float | int]:
-    """The figures of a decision by name, as they are kept with a version."""
+    """Returns the figures of a decision by name, as stored with a version."""
     found: dict[str, float | int] = {
         "accuracy": challenger.accuracy,
         "false_positive_rate": challenger.false_positive_rate,
@@ -209,7 +195,7 @@ HEADINGS: Mapping[Outcome, str] = {
 
 
 def page(decision: Decision, *, name: str, version: str, frozen: str | None) -> str:
-    """The decision as Markdown. `frozen`: what identifies the frozen test set."""
+    """Renders the decision as Markdown. `frozen` identifies the frozen test set."""
     lines = [f"# {name} version {version} {HEADINGS[decision.outcome]}", "", f"{_capital(decision.why)}."]
     if decision.conditions:
         lines += ["", f"Compared with the champion, version {decision.champion}:", ""]

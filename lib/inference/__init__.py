@@ -1,1 +1,1 @@
-"""Saved models at work: predictions, answers, explanations."""
+"""Inference with saved models: predictions, answers, explanations."""

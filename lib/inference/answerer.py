@@ -1,8 +1,6 @@
-"""A model that follows instructions at work: questions in, answers out.
+"""Answers instructions with a saved model.
 
-Here belongs what makes an answer agree with the training: the prompt's words are those that lie beside the weights,
-never those that the code has today. Answers for a table and answers that are served go the same way,
-`Answerer.write`. Who asks (a step, the command line, MLflow's server) is not known here.
+The prompt's wording comes from the file beside the weights, not from today's code, so that it agrees with the training.
 """
 
 import codecs
@@ -34,8 +32,8 @@ class Written:
     """What a model wrote.
 
     response: the answer, as `Style.answer` finds it.
-    tokens: how many the model wrote, without the end token.
-    stopped: whether it ended by itself, before the limit of new tokens.
+    tokens: how many were generated, without the end token.
+    stopped: whether the model ended by itself, before the limit of new tokens.
     """
 
     response: str
@@ -45,7 +43,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Writing:
-    """How answers are written: what the fields mean is said in `lib.model.gpt2.generation.generate`."""
+    """How answers are generated; `lib.model.gpt2.generation.generate` describes the fields."""
 
     max_new_tokens: int
     batch_size: int
@@ -57,9 +55,9 @@ class Writing:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model with all that its use needs: the words it is asked in, the name of its encoding, how it writes.
+    """A model with its prompt style, encoding and generation settings. It runs on the device of `gpt`.
 
-    precision: arithmetic of the matrix products, "float32" or "bfloat16". It works on the device where `gpt` is.
+    precision: of the matrix products, "float32" or "bfloat16".
     """
 
     gpt: GPT
@@ -70,11 +68,10 @@ class Answerer:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", writing: Writing | None = None) -> "Answerer":
-        """The answerer of a model's folder: model.safetensors, config.json and inference.json.
+        """Loads a model's folder: model.safetensors, config.json and inference.json.
 
-        How it writes is added to the folder when a model is registered; a `writing` that is given is used instead.
-        Raises WeightsError if a file is missing, damaged or does not fit the others, RecipeError if there is no such
-        device ("auto", "cpu" or "cuda").
+        `writing` overrides the settings that registration adds to the folder. Raises WeightsError if a file is missing,
+        damaged or does not fit the others, RecipeError if there is no such device ("auto", "cpu" or "cuda").
         """
         saved = SavedFields(folder / INFERENCE)
         return cls(
@@ -90,10 +87,10 @@ class Answerer:
         )
 
     def answer(self, questions: Iterable[tuple[str, str]]) -> Iterator[str]:
-        """An answer to each question, in their order; questions are read as answers are taken, `WINDOW` at a time.
+        """Yields an answer to each question, in order, reading `WINDOW` questions at a time.
 
-        A question is an instruction and its input ("" where it has none). Raises MessagesError, naming the position
-        (from 1), if an instruction is empty or one of the two is not a string.
+        A question is an instruction and its input ("" for none). Raises MessagesError, naming the position (from 1), if
+        an instruction is empty or one of the two is not a string.
         """
         waiting = iter(questions)
         before = 0
@@ -105,12 +102,11 @@ class Answerer:
             before += len(window)
 
     def write(self, questions: Sequence[tuple[str, str]], *, progress: Progress = silent) -> list[Written]:
-        """What the model writes to each question, in their order; it does not depend on the others.
+        """Writes a response to each question, in order; questions do not influence each other.
 
-        A prompt that fills the context is answered from its last part. The limit may cut an answer in the midst of a
-        character of several bytes: what is there of it is left out. Other bytes that are no UTF-8 become U+FFFD. A
-        token that the model has and the encoding has not (a vocabulary that was filled up to a round number) has no
-        text. Raises what `generate` raises.
+        A prompt that fills the context is answered from its last part. A character of several bytes that the limit cuts
+        is left out; other bytes that are not UTF-8 become U+FFFD. Tokens outside the encoding (a vocabulary padded to a
+        round number) have no text. Raises what `generate` raises.
         """
         encoding = load_encoding(self.encoding)
         continuations = generate(
@@ -140,7 +136,7 @@ def _saved_writing(saved: SavedFields) -> Writing:
 
 
 def _text(tokens: Sequence[int], encoding: "tiktoken.Encoding") -> str:
-    """The text of tokens, without the beginning of a character at its end."""
+    """Decodes tokens without an incomplete character at the end."""
     known = [token for token in tokens if token < encoding.n_vocab]
     # Not told that this is the end, the decoder waits for the rest of a character.
     return codecs.getincrementaldecoder("utf-8")("replace").decode(encoding.decode_bytes(known))

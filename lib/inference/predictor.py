@@ -1,7 +1,6 @@
-"""A saved classifier at work: texts in, a label and the probability of each class out.
+"""Classifies texts with a saved classifier: a label and the probability of each class.
 
-Here belongs what makes a prediction agree with the training: encoding, cutting and padding are those that lie beside
-the weights. Who asks (the command line, MLflow's server) is not known here.
+Encoding, truncation and padding come from the file beside the weights, so that they agree with the training.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ WINDOW = 4096  # texts in memory at once: enough to batch those of similar lengt
 
 @dataclass(frozen=True)
 class Prediction:
-    """The label that is given, and the probability of each label; they sum to one."""
+    """The predicted label, and the probability of each label; they sum to one."""
 
     label: str
     probabilities: dict[str, float]
@@ -29,10 +28,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier with all that its use needs.
+    """A classifier with its encoding and decision rule.
 
-    positive, threshold: of two labels, the one that is given from this probability on (0.5: the more probable one is);
-        `positive` is None where there are more labels, of which the most probable one is given.
+    positive, threshold: of two labels, the one predicted from this probability on (0.5: the more probable one); with
+    more labels `positive` is None and the most probable one is predicted.
     device: "auto", "cpu" or "cuda".
     """
 
@@ -44,11 +43,10 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
-        """The predictor of a classifier's folder: model.safetensors, config.json, labels.json and inference.json.
+        """Loads a classifier's folder: model.safetensors, config.json, labels.json and inference.json.
 
-        The threshold is `MOST_PROBABLE` where the folder says none: it is added when a classifier is registered. Raises
-        WeightsError if a file is missing, damaged or does not fit the others, LabelError if positive label or threshold
-        do not fit the labels.
+        Without a threshold in the folder (registration adds it) it is `MOST_PROBABLE`. Raises WeightsError if a file is
+        missing, damaged or does not fit the others, LabelError if positive label or threshold do not fit the labels.
         """
         classifier = load_classifier(folder)
         saved = SavedFields(folder / INFERENCE)
@@ -67,7 +65,7 @@ class Predictor:
         return self.classifier.labels
 
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """A prediction for each text, in their order; texts are read as predictions are taken, `WINDOW` at a time.
+        """Yields a prediction for each text, in order, reading `WINDOW` texts at a time.
 
         Raises MessagesError, naming the position (from 1), if a text is empty or not a string.
         """

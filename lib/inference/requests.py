@@ -1,9 +1,7 @@
-"""What a request to the scoring server says: the texts in the JSON forms of MLflow's protocol.
+"""Reads the texts of a request in MLflow's JSON forms: inputs, instances, dataframe_split, dataframe_records.
 
-    https://mlflow.org/docs/latest/ml/deployment/ ("inputs", "instances", "dataframe_split", "dataframe_records")
-
-Here belong reading and refusing such a body, in one sentence that names the place. MLflow reads the same forms, but
-answers what is wrong with the whole input, with Python's own words or with a stack trace. HTTP is not known here.
+https://mlflow.org/docs/latest/ml/deployment/ describes them. MLflow's own reader answers errors with Python's words or
+a stack trace; this one names the place in one sentence.
 """
 
 import json
@@ -19,7 +17,7 @@ EXAMPLE = '{"inputs": ["first text", "second text"]}'
 
 
 def texts_of(body: bytes) -> list[str]:
-    """The texts of a request, in their order.
+    """Returns the texts of a request, in order.
 
     Raises MessagesError if `body` is not JSON in one of the forms, has no texts, or if one is empty or not a string.
     """
@@ -37,7 +35,7 @@ def texts_of(body: bytes) -> list[str]:
 
 
 def text_of(body: bytes) -> str:
-    """The one text of a request `{"text": "..."}`; raises MessagesError if it says anything else."""
+    """Returns the text of a request `{"text": "..."}`; raises MessagesError for anything else."""
     example = '{"text": "some text"}'
     content = read_object(body, example)
     if list(content) != [TEXT]:
@@ -46,7 +44,7 @@ def text_of(body: bytes) -> str:
 
 
 def read_object(body: bytes, example: str) -> dict[str, Any]:
-    """The JSON object that a body is; raises MessagesError, with an example of a right one, if it is not one."""
+    """Parses a body as a JSON object; raises MessagesError, with the `example`, if it is none."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number without end; brackets without end
@@ -92,9 +90,9 @@ def _field(row: dict[str, Any], where: str) -> Any:
 
 
 def _whole(text: object, position: int) -> str:
-    """The text, with a replacement for half a character: JSON can write one, and neither MLflow nor UTF-8 can.
+    """Replaces lone surrogates, which JSON can hold and neither MLflow nor UTF-8 can.
 
-    It is the one that tiktoken puts there itself, so that the answer is that of the text as it came.
+    Uses tiktoken's own replacement character, so that the prediction is the same as for the original text.
     """
     if not isinstance(text, str):
         raise MessagesError(f"text {position} is {_quoted(text)}: give each text as a string")

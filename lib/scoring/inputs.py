@@ -1,7 +1,4 @@
-"""Which files are scored, and what each is told by.
-
-Here belong files, folders and patterns, and a file's identity. What is in a file is `reading`'s business.
-"""
+"""Finds the files to score, and identifies each by its contents."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ GZIPPED = (".gz", ".gzip")
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to score. `name` is its path as the user gave it, or found below what was given; answers carry it."""
+    """A file to score. `name`, its path as given or as found below a given folder, appears in the answers."""
 
     name: str
     path: Path
@@ -33,7 +30,8 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file held when scoring began: `stamp` (inode, size, nanoseconds) tells quickly that it still does."""
+    """A file's contents when scoring began; `stamp` (inode, size, nanoseconds) is a quick check that they are
+    unchanged."""
 
     size: int
     sha256: str
@@ -41,13 +39,13 @@ class Identity:
 
     @classmethod
     def of(cls, file: InputFile) -> Identity:
-        """Reads the file once. Raises SourceError if it cannot be read."""
+        """Reads the file once. Raises SourceError if that fails."""
         with _unreadable_is_clear(file):
             stamp = _stamp(file)
             return cls(stamp[1], file_sha256(file.path), stamp)
 
     def require_unchanged(self, file: InputFile) -> None:
-        """Raises SourceError if the file was written to since."""
+        """Raises SourceError if the file has changed since."""
         with _unreadable_is_clear(file):
             if _stamp(file) != self.stamp:
                 raise SourceError(
@@ -58,7 +56,7 @@ class Identity:
 
 @contextmanager
 def _unreadable_is_clear(file: InputFile) -> Iterator[None]:
-    """Turns an OSError of one file into a SourceError."""
+    """Turns an OSError into a SourceError."""
     try:
         yield
     except OSError as error:
@@ -68,12 +66,11 @@ def _unreadable_is_clear(file: InputFile) -> Iterator[None]:
 
 
 def find_inputs(inputs: Sequence[str], *, format: Format | None, without: Path) -> list[InputFile]:
-    """The files that these paths and patterns stand for, each once, in the order given and sorted within one.
+    """Returns the files that paths and patterns stand for, each once, in the given order and sorted within each.
 
-    A folder stands for all files below it whose ending tells a format (`format`, where it is given), but for hidden
-    ones and those whose name begins with an underscore. What lies in `without`, the output, is no input.
-
-    Raises SourceError if one of `inputs` stands for no file, MessagesError if nothing tells a file's format.
+    A folder stands for all files below it whose ending tells a format (`format` overrides it), except hidden ones and
+    those whose name begins with an underscore. Files in `without`, the output, are skipped. Raises SourceError if one
+    of `inputs` stands for no file, MessagesError if nothing tells a file's format.
     """
     found: dict[Path, InputFile] = {}
     output = without.absolute().resolve()

@@ -1,4 +1,4 @@
-"""Rows of Parquet files, without reading more of one than is needed at a time."""
+"""Reads rows of Parquet files in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ_BYTES = 2**20  # of a column, at once; otherwise a whole row group's column
 
 
 def columns_to_read(name: str, schema: pa.Schema, columns: Columns) -> list[str]:
-    """The names of the columns; MessagesError if one is missing, or the one with the texts can hold none."""
+    """Returns the names of the columns; MessagesError if one is missing, or if the text column cannot hold text."""
     wanted = column_names(name, columns)
     for flag, column in wanted.items():
         require_column(name, flag, column, schema.names)
@@ -42,7 +42,7 @@ def _holds_text(kind: pa.DataType) -> bool:
 
 
 def parquet_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Row]:
-    """The rows from number `start` on; row groups before it are not read. Raises MessagesError for a wrong column."""
+    """Yields the rows from number `start` on, skipping earlier row groups. Raises MessagesError for a wrong column."""
     with pq.ParquetFile(file.path, buffer_size=READ_BYTES, pre_buffer=False) as source:
         names = columns_to_read(file.name, source.schema_arrow, columns)
         groups, number = _row_groups(source.metadata, start)
@@ -53,7 +53,7 @@ def parquet_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Row]
 
 
 def _row_groups(metadata: pq.FileMetaData, start: int) -> tuple[list[int], int]:
-    """The row groups that hold row `start` and those behind it, and the first one's first row."""
+    """Returns the row groups from the one with row `start` on, and the number of their first row."""
     before = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows
@@ -78,7 +78,7 @@ def _batch_rows(batch: pa.RecordBatch, columns: Columns, number: int, start: int
 
 
 def _bytes_of(column: pa.Array) -> list[bytes | None]:
-    """A column of text as its bytes, which need not be UTF-8."""
+    """Returns a text column as bytes, which need not be UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     values: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()

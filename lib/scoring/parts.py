@@ -1,9 +1,9 @@
-"""The output folder: finished parts, how one is written, and which of an earlier run still hold.
+"""The output folder of scoring: writes parts, and finds those of earlier runs that are still valid.
 
-A part has the answers for some rows of one input file. It is `scored/<file>-rows-<first>-<last>.parquet`, beside it,
-where rows could not be scored, `unscorable/` with the same name. A part is written under a hidden name, synced and
-renamed, its unscorable rows first: a part that is there is whole. What it was made from, and what was counted, is in
-the metadata of both Parquet files, so that nothing can come apart. What scoring is, is not known here.
+A part has the answers for some rows of one input file: `scored/<file>-rows-<first>-<last>.parquet` and, where rows
+could not be scored, `unscorable/` with the same name. Both are written under hidden names, synced and renamed, the
+unscorable rows first, so that a visible part is complete. The metadata of both files records what the part was made
+from, and its counts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ ROWS = re.compile(r"\d+-\d+\.parquet$")  # what the name of a part ends with
 
 
 class Part(BaseModel):
-    """A finished part: rows `first` to `first + rows - 1` of a file, the `last` ones or not.
+    """A finished part: rows `first` to `first + rows - 1` of a file; `last` marks the file's last part.
 
     identity: a hash of all that the answers depend on.
     scored: rows with an answer; `unscorable`: the others, by reason; `labels`: answers by label.
-    tally: what drift is told by, where the classifier has a profile.
+    tally: the counts for drift, if the classifier has a profile.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,12 +54,12 @@ class Part(BaseModel):
 
     @property
     def name(self) -> str:
-        """Of its file, and of the one with its unscorable rows."""
+        """The name of both of its files."""
         return f"{prefix(self.file)}{self.first:012}-{self.first + self.rows - 1:012}.parquet"
 
 
 def prefix(file: str) -> str:
-    """What the names of all parts of an input begin with."""
+    """Returns what the names of all parts of an input begin with."""
     stem = re.sub(r"[^\w]+", "-", Path(file).name).strip("-")[:LONGEST_STEM]
     return f"{stem}-{hashlib.sha256(file.encode()).hexdigest()[:HASH_LENGTH]}-rows-"
 
@@ -73,9 +73,9 @@ class Output:
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """Creates the folder and keeps other runs out of it; clears away what a killed run had begun.
+        """Creates and locks the folder, and deletes unfinished parts of a killed run.
 
-        Raises StoreError if the folder cannot be used, another run is at work in it, or the disk is full.
+        Raises StoreError if the folder cannot be used, is locked by another run, or the disk is full.
         """
         try:
             for name in (SCORED, UNSCORABLE):
@@ -100,19 +100,19 @@ class Output:
             lock.release()
 
     def finished(self, file: str, identity: str) -> dict[int, Part]:
-        """The parts of an input that hold for this identity, by their first row."""
+        """Returns an input's parts with this identity, by their first row."""
         parts = [self._read(path.name) for path in self._earlier.get((SCORED, prefix(file)), [])]
         return {part.first: part for part in parts if part is not None and part.identity == identity}
 
     def _read(self, name: str) -> Part | None:
-        """What a part says of itself; None where it is none, damaged, or not in both folders what it was."""
+        """Returns the part's record; None if it is missing, damaged, or differs between the two folders."""
         part = self._recorded(SCORED, name)
         if part is None or part.name != name:
             return None
         return part if not part.unscorable or self._recorded(UNSCORABLE, name) == part else None
 
     def _recorded(self, kind: str, name: str) -> Part | None:
-        """The record in one of a part's two files; None if there is none, or the file is damaged."""
+        """Returns the record in one of a part's two files; None if it is missing or damaged."""
         try:
             with pq.ParquetFile(self.folder / kind / name) as source:
                 part = Part.model_validate_json((source.metadata.metadata or {}).get(RECORD, b""))
@@ -122,7 +122,7 @@ class Output:
             return None
 
     def sweep(self, file: str, parts: Sequence[Part]) -> None:
-        """Removes what earlier runs left of an input that has these parts now: other rows, contents or classifiers."""
+        """Deletes an input's parts of earlier runs that are not among `parts`."""
         kept = {SCORED: {part.name for part in parts}, UNSCORABLE: {part.name for part in parts if part.unscorable}}
         for kind, names in kept.items():
             for path in self._earlier.get((kind, prefix(file)), []):
@@ -130,7 +130,7 @@ class Output:
                     path.unlink(missing_ok=True)
 
     def _listed(self) -> dict[tuple[str, str], list[Path]]:
-        """What earlier runs left, listed once: an inbox may have very many files."""
+        """Lists what earlier runs left, once: an inbox may have very many files."""
         found = defaultdict(list)
         for kind in (SCORED, UNSCORABLE):
             for path in sorted((self.folder / kind).glob("*.parquet")):
@@ -139,10 +139,8 @@ class Output:
 
     @contextmanager
     def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
-        """A part to be written; unless it was published, nothing of it is left after the block.
-
-        schemas: of `SCORED` and `UNSCORABLE`.
-        """
+        """Opens a part for writing with the schemas of `SCORED` and `UNSCORABLE`; discards it unless it was
+        published."""
         writer = PartWriter(self.folder, schemas)
         try:
             yield writer
@@ -151,7 +149,7 @@ class Output:
 
 
 class PartWriter:
-    """One part while it is written: rows go to disk as they come."""
+    """A part being written; rows go to disk as they come."""
 
     def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
         self._folder = folder
@@ -161,12 +159,12 @@ class PartWriter:
         }
 
     def add(self, kind: str, table: pa.Table) -> None:
-        """Rows of `SCORED` or `UNSCORABLE`, a row group each time."""
+        """Writes rows of `SCORED` or `UNSCORABLE` as one row group."""
         if table.num_rows:
             self._writers[kind].write_table(table)
 
     def publish(self, part: Part) -> None:
-        """Makes it a finished part, in place of an earlier one of these rows."""
+        """Publishes the part, replacing an earlier one of the same rows."""
         for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows are there
             writer = self._writers.pop(kind)
             writer.add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
@@ -180,7 +178,7 @@ class PartWriter:
             sync(final.parent)
 
     def discard(self) -> None:
-        """Removes what was not published."""
+        """Deletes what was not published."""
         try:
             for writer in self._writers.values():
                 writer.close()

@@ -1,8 +1,7 @@
-"""Rows of the input files, one after the other, in bounded memory.
+"""Reads rows of input files one by one, in bounded memory.
 
-Here belongs the choice of the reader, and a damaged file in one sentence. Unlike `lib.data.source.formats`, which
-refuses a file with one bad row because a training must not lose messages silently, this reads on: a bad row is told
-with its reason. Rows are counted as there, from 0 over the rows with data; lines from 1.
+Unlike `lib.data.source.formats`, where a bad row refuses the file (training must not lose messages silently), a bad row
+is returned with its reason. Rows count from 0 over the rows with data; lines from 1.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from lib.scoring.text_rows import check_json_columns, delimited_rows, json_rows
 
 
 def count_rows(file: InputFile) -> int | None:
-    """How many rows there are, where that is known without reading the file; None where it is not."""
+    """Returns the number of rows if it is known without reading the file, otherwise None."""
     if file.format != "parquet":
         return None
     with _errors_are_clear(file), pq.ParquetFile(file.path) as source:
@@ -30,7 +29,7 @@ def count_rows(file: InputFile) -> int | None:
 
 
 def check_file(file: InputFile, columns: Columns) -> None:
-    """Looks at the beginning of a file; raises MessagesError if it cannot be read or lacks a column."""
+    """Reads the beginning of a file; raises MessagesError if it is unreadable or lacks a column."""
     with _errors_are_clear(file):
         if file.format == "parquet":
             with pq.ParquetFile(file.path) as source:
@@ -42,9 +41,9 @@ def check_file(file: InputFile, columns: Columns) -> None:
 
 
 def read_rows(file: InputFile, columns: Columns, *, start: int = 0) -> Iterator[Row]:
-    """The rows from number `start` on.
+    """Yields the rows from number `start` on.
 
-    Raises MessagesError, as rows are taken, if the file is damaged, a quote is never closed or a line is too long.
+    Raises MessagesError if the file is damaged, a quote is never closed or a line is too long.
     """
     readers: dict[str, Callable[[InputFile, Columns, int], Iterator[Row]]] = {
         "parquet": parquet_rows,
@@ -58,7 +57,7 @@ def read_rows(file: InputFile, columns: Columns, *, start: int = 0) -> Iterator[
 
 @contextmanager
 def _errors_are_clear(file: InputFile) -> Iterator[None]:
-    """What a damaged file makes the readers raise, as one sentence."""
+    """Turns what readers raise for a damaged file into one sentence."""
     try:
         yield
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:

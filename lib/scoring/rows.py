@@ -1,7 +1,4 @@
-"""What reading gives: rows with a text to score, or with the reason why there is none.
-
-Here belongs what is the same in every format. How a file is read is in `text_rows` and `parquet_rows`.
-"""
+"""Rows with a text to score, or with the reason why there is none, for every file format."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ NO_CHARACTER = re.compile("[\ud800-\udfff]")  # what Python puts in place of byt
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: `text`, or the `reason` why there is none; `line` where the format has any, `id` where asked for."""
+    """One row: `text`, or the `reason` why there is none; `line` if the format has lines, `id` if asked for."""
 
     number: int
     line: int | None = None
@@ -32,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Where texts and ids stand: names, or positions (from 0) in TSV and CSV without a header row.
+    """Where texts and ids are: column names, or positions (from 0) in TSV and CSV without a header row.
 
     quoted: whether double quotes in TSV and CSV may enclose a field.
     """
@@ -43,7 +40,7 @@ class Columns:
 
 
 def scorable(number: int, line: int | None, given: str | None, text: str) -> Row:
-    """The row of a text, if it is one that can be scored."""
+    """Makes the row of a text, or of the reason why it cannot be scored."""
     reason = None
     if not text.strip():
         reason = EMPTY
@@ -58,12 +55,12 @@ def scorable(number: int, line: int | None, given: str | None, text: str) -> Row
 
 
 def as_utf8(value: str) -> str:
-    """An id or a name as it can be written: what is not UTF-8 in it becomes �."""
+    """Returns an id or a name as text, with � for what is not UTF-8."""
     return NO_CHARACTER.sub("�", value)
 
 
 def column_names(name: str, columns: Columns) -> dict[str, str]:
-    """Flag to column name, for formats whose columns always have names; MessagesError if one is given by position."""
+    """Maps flags to column names, for formats with named columns; MessagesError if one is given by position."""
     names = {}
     for flag, column in {"--text_column": columns.text, "--id_column": columns.id}.items():
         if isinstance(column, int):

@@ -1,8 +1,4 @@
-"""Scoring files: rows in, parts out, one window of texts in memory at a time.
-
-Here belong the order of the work and the columns of the answers. Reading, the output folder and the comparison with
-the training are in modules of their own; who asks is not known here.
-"""
+"""Scores files part by part, with one window of texts in memory at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ WINDOW_CHARACTERS = 8 * 2**20  # or so many characters: rows may be long
 
 @dataclass(frozen=True)
 class Model:
-    """The classifier as answers name it. `identity` is what no other classifier has, also under the same name."""
+    """The classifier as answers name it. `identity` is unique to it, also among classifiers of the same name."""
 
     name: str
     version: str
@@ -47,9 +43,9 @@ class Model:
 
 @dataclass
 class Result:
-    """What became of a job: rows by label and by reason, parts written now and kept from before.
+    """The result of a job: rows by label and by reason, parts written and parts kept.
 
-    rows_written: of the parts written now.
+    rows_written: rows of the parts written now.
     """
 
     files: int = 0
@@ -74,7 +70,7 @@ class Result:
 
     @property
     def rows(self) -> int:
-        """Scored or not."""
+        """All rows, scored or not."""
         return self.scored + self.unscorable.total()
 
 
@@ -89,20 +85,19 @@ def score(
     part_rows: int,
     progress: Progress = silent,
 ) -> Result:
-    """Score every row of `files` into `output`, which is open; parts that are there and still hold are kept.
+    """Scores every row of `files` into `output`, which is open; valid parts of earlier runs are kept.
 
-    Every file's beginning is looked at before the first is scored. A part holds if its rows' file has the same name and
-    contents, and classifier, columns and size of a part are the same. When a file is done, what earlier runs left of it
-    is removed.
+    Checks the beginning of every file first. A part is valid if the file's name and contents, the classifier, the
+    columns and the part size are the same. After a file is done, its invalid parts are deleted.
 
     Args:
         predictor: loads the classifier, once, and only if there is anything to score.
-        profile: what drift is told by; None leaves it out.
-        part_rows: rows of a part, all but a file's last one.
+        profile: the drift profile; None: no tally of drift.
+        part_rows: rows per part, except a file's last one.
 
     Raises:
-        MessagesError: a file cannot be read or lacks a column; parts that were finished stay.
-        SourceError: a file cannot be opened, or was changed meanwhile.
+        MessagesError: a file is unreadable or lacks a column; finished parts stay.
+        SourceError: a file cannot be opened, or has changed meanwhile.
     """
     for file in files:
         check_file(file, columns)
@@ -115,7 +110,7 @@ def score(
 
 
 class _Scoring:
-    """One job's work, file after file."""
+    """The work of one job, file by file."""
 
     def __init__(
         self,
@@ -137,7 +132,7 @@ class _Scoring:
         self._schemas = schemas(model.labels, with_id=columns.id is not None)
 
     def score_file(self, file: InputFile) -> None:
-        """Its parts, in order: kept where they hold, made where not."""
+        """Keeps or makes a file's parts, in order."""
         contents = Identity.of(file)
         identity = self._identity(file, contents)
         finished = self._output.finished(file.name, identity)
@@ -176,7 +171,7 @@ class _Scoring:
         )
 
     def _make(self, rows: _Rows, file: InputFile, first: int, identity: str, contents: Identity) -> Part:
-        """The next part, written and published."""
+        """Writes and publishes the next part."""
         count, scored = 0, 0
         labels: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
@@ -207,7 +202,7 @@ class _Scoring:
         return part
 
     def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row]) -> list[Prediction]:
-        """Scores a window; its answers in the order of its rows that have any."""
+        """Scores a window; returns the predictions of its scorable rows, in order."""
         scorable = [row for row in window if row.text is not None]
         predictions: list[Prediction] = []
         if scorable:
@@ -243,10 +238,10 @@ class _Scoring:
 
 
 def schemas(labels: Sequence[str], *, with_id: bool) -> dict[str, pa.Schema]:
-    """The columns of scored and of unscorable rows.
+    """Returns the columns of scored and of unscorable rows.
 
-    file, row: the input's name, and the row's number from 0; `id`: the user's own, as text, where asked for.
-    probability: that of `label`; probability_<label>: that of each.
+    file, row: the input's name, and the row's number from 0. id: the user's own, as text, if asked for.
+    probability: that of `label`. probability_<label>: that of each label.
     line: where the row begins, from 1, in formats that have lines.
     """
     text, number, share = pa.string(), pa.int64(), pa.float64()
@@ -264,13 +259,13 @@ def _table(columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:
 
 
 def _probabilities(predictions: Sequence[Prediction], labels: Sequence[str]) -> Floats:
-    """(predictions, labels) float64."""
+    """Returns (predictions, labels) float64."""
     shares = np.array([list(prediction.probabilities.values()) for prediction in predictions], dtype=np.float64)
     return shares.reshape(len(predictions), len(labels))
 
 
 def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Rows in lots that fit into memory."""
+    """Groups rows into windows that fit into memory."""
     window: list[Row] = []
     characters = 0
     for row in rows:
@@ -284,7 +279,7 @@ def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 class _Rows:
-    """Rows, and whether there are more of them."""
+    """An iterator over rows that can tell whether any are left."""
 
     def __init__(self, rows: Iterator[Row]) -> None:
         self._rows = rows
@@ -300,5 +295,4 @@ class _Rows:
         return row
 
     def any_left(self) -> bool:
-        """Whether there is another one."""
         return self._next is not None

@@ -1,7 +1,6 @@
-"""Rows of CSV, TSV and JSON Lines, plain or gzipped.
+"""Reads rows of CSV, TSV and JSON Lines, plain or gzipped.
 
-Here belongs what lines, quotes and JSON need. Bytes that are not UTF-8 make a row that cannot be scored, not a file
-that cannot be read.
+Bytes that are not UTF-8 make one row unscorable, not the file unreadable.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ LOOKED_AT = 100  # JSON lines that are asked whether they have the columns
 
 @contextmanager
 def _opened(file: InputFile) -> Iterator[TextIO]:
-    """The file as text; bytes that are not UTF-8 become lone surrogates, and so can be told row by row."""
+    """Opens the file as text; bytes that are not UTF-8 become lone surrogates, to be reported row by row."""
     with gzip.open(file.path) if file.gzipped else file.path.open("rb") as source:
         first = source.read(2)
         if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -49,7 +48,7 @@ def _opened(file: InputFile) -> Iterator[TextIO]:
 
 
 def _lines(source: TextIO, name: str) -> Iterator[str]:
-    """Lines with their ends; raises MessagesError rather than fill the memory with one."""
+    """Yields lines with their ends; raises MessagesError for a line that would fill the memory."""
     number = 0
     while line := source.readline(LONGEST_LINE + 1):
         number += 1
@@ -62,7 +61,8 @@ def _lines(source: TextIO, name: str) -> Iterator[str]:
 
 
 def delimited_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Row]:
-    """The rows from number `start` on; MessagesError if a column is missing, a quote never closed, a line too long."""
+    """Yields the rows from number `start` on; MessagesError if a column is missing, a quote never closed, a line too
+    long."""
     with _opened(file) as source:
         records = delimited_records(
             _lines(source, file.name),
@@ -95,14 +95,14 @@ def _behind(first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]])
 
 
 class _Number(str):
-    """A number of JSON as it is written: an id may be one, a text not."""
+    """A number as JSON writes it: ids may be numbers, texts may not."""
 
 
 _JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number)
 
 
 def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """(line, object) of each line that is not blank; None in place of what is no JSON object."""
+    """Yields (line, object) of each line that is not blank; None where the line is no JSON object."""
     with _opened(file) as source:
         for line, written in enumerate(_lines(source, file.name), start=1):
             if not written.strip():
@@ -115,7 +115,7 @@ def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any] | None]
 
 
 def json_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Row]:
-    """The rows from number `start` on; MessagesError if a line is too long."""
+    """Yields the rows from number `start` on; MessagesError if a line is too long."""
     for number, (line, record) in enumerate(_json_records(file)):
         if number >= start:
             yield _json_row(number, line, record, columns)
@@ -137,7 +137,8 @@ def _json_row(number: int, line: int, record: dict[str, Any] | None, columns: Co
 
 
 def check_json_columns(file: InputFile, columns: Columns) -> None:
-    """Raises MessagesError if none of the first lines has the columns; one that is null may be left out in others."""
+    """Raises MessagesError if no object among the first lines has the columns; null columns may be missing in
+    others."""
     names = column_names(file.name, columns)
     seen: dict[str, None] = {}
     looked = 0

@@ -1,1 +1,1 @@
-"""The files that MLflow loads to serve a model, and how a model is logged."""
+"""Serving with MLflow: logs models, and holds the files that MLflow loads to serve them."""

@@ -1,7 +1,6 @@
-"""The file that MLflow itself loads to serve a classifier ("models from code").
+"""The file that MLflow loads to serve a classifier ("models from code"); a logged model holds a copy of it.
 
-Here belong the translation between MLflow's inputs and outputs and `Predictor`, and what MLflow is told of them when
-such a model is logged. A logged model holds a copy of this file. Torch is imported when a model is loaded, not before.
+Torch is imported only when a model is loaded.
 """
 
 import json
@@ -28,27 +27,25 @@ EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "a
 
 
 class InputError(MlflowException, MessagesError):
-    """Input that cannot be classified: MLflow's server answers with its sentence, the command line prints it."""
+    """Input that cannot be classified; MLflow's server and the command line show its sentence."""
 
 
 class TextClassifier(PythonModel):
-    """Texts in, one row for each out: `label`, of two labels the `threshold` it was given at, and
-    `probability_<label>` for each label."""
+    """Texts in; out one row each: `label`, of two labels its `threshold`, and `probability_<label>` for each label."""
 
     _predictor: "Predictor"
 
     def load_context(self, context: Any) -> None:
-        """Load the classifier's folder that was logged as the artifact `ARTIFACT`; called once by MLflow."""
+        """Loads the classifier's folder, logged as the artifact `ARTIFACT`; MLflow calls this once."""
         from lib.inference.predictor import Predictor  # here, so that logging a model does not import torch
 
         self._predictor = Predictor.load(Path(context.artifacts[ARTIFACT]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """A row for each text, in their order.
+        """Returns a row for each text, in order.
 
-        Lists, arrays, Series and what a request holds arrive as a table, because the signature has MLflow turn them
-        into one: its column is the texts, and is called `text` or has no name. Raises InputError if it is called
-        otherwise, or if a text is empty.
+        By the signature MLflow turns lists, arrays, Series and requests into a table with one column, called `text` or
+        unnamed. Raises InputError for other columns, or if a text is empty.
         """
         predictor = self._predictor
         try:
@@ -74,18 +71,18 @@ def _texts(table: pd.DataFrame) -> "pd.Series[str]":
 
 
 def output_columns(labels: tuple[str, ...]) -> list[str]:
-    """The names of the columns that `predict` returns."""
+    """Returns the names of the columns that `predict` returns."""
     threshold = ["threshold"] if has_threshold(labels) else []
     return ["label", *threshold, *(f"probability_{label}" for label in labels)]
 
 
 def has_threshold(labels: tuple[str, ...]) -> bool:
-    """Whether a label is given from a probability on; of more than two it is simply the most probable one."""
+    """Whether a threshold decides; of more than two labels the most probable one is predicted."""
     return len(labels) == 2
 
 
 def signature(labels: tuple[str, ...]) -> ModelSignature:
-    """What a model with these labels takes and returns.
+    """Returns the signature of a model with these labels.
 
     The input has no name: with one, MLflow would refuse plain lists of strings.
     """
@@ -97,7 +94,7 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
 
 
 def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
-    """Log the classifier in `folder`, which `Predictor.load` reads, as a model of the MLflow run: see `log_model`."""
+    """Logs the classifier in `folder`, which `Predictor.load` reads, as a model of the MLflow run: see `log_model`."""
     from lib.serving.logged_model import log_model  # not needed, and not copied, where a model is served
 
     labels = tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")))

@@ -1,7 +1,6 @@
-"""The file that MLflow itself loads to serve a model that follows instructions ("models from code").
+"""The file that MLflow loads to serve a model that follows instructions; a logged model holds a copy of it.
 
-Here belong the translation between MLflow's tables and `Answerer`, and what MLflow is told of them when such a model is
-logged. A logged model holds a copy of this file. Torch is imported when a model is loaded, not before.
+Torch is imported only when a model is loaded.
 """
 
 from pathlib import Path
@@ -36,26 +35,25 @@ SIGNATURE = ModelSignature(
 
 
 class InputError(MlflowException, MessagesError):
-    """Input that cannot be answered: MLflow's server answers with its sentence, the command line prints it."""
+    """Input that cannot be answered; MLflow's server and the command line show its sentence."""
 
 
 class InstructionFollower(PythonModel):
-    """Instructions, each with or without an input, in; one row for each out: `response`."""
+    """Instructions in, with or without an input; out one row each: `response`."""
 
     _answerer: "Answerer"
 
     def load_context(self, context: Any) -> None:
-        """Load the model's folder that was logged as the artifact `ARTIFACT`; called once by MLflow."""
+        """Loads the model's folder, logged as the artifact `ARTIFACT`; MLflow calls this once."""
         from lib.inference.answerer import Answerer  # here, so that logging a model does not import torch
 
         self._answerer = Answerer.load(Path(context.artifacts[ARTIFACT]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
-        """A row for each question, in their order.
+        """Returns a row for each question, in order.
 
-        Because of the signature MLflow makes a table of a dictionary or a list of them, refuses what has no column
-        `instruction`, such as a plain list of texts, and drops columns that it does not name. Raises InputError if an
-        instruction is empty or a text is not a string.
+        By the signature MLflow makes a table of dictionaries, refuses input without a column `instruction`, and drops
+        other columns. Raises InputError if an instruction is empty or a text is not a string.
         """
         try:
             answers = list(self._answerer.answer(questions(model_input)))
@@ -65,14 +63,14 @@ class InstructionFollower(PythonModel):
 
 
 def questions(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Each row's instruction and input; an input that is missing or null is the empty text."""
+    """Returns each row's instruction and input; a missing or null input is the empty text."""
     # Rows of which only some have an input arrive from JSON with NaN in the others.
     inputs = table[INPUT].fillna("") if INPUT in table else [""] * len(table)
     return list(zip(table[INSTRUCTION], inputs, strict=True))
 
 
 def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
-    """Log the model in `folder`, which `Answerer.load` reads, as a model of the MLflow run: see `log_model`."""
+    """Logs the model in `folder`, which `Answerer.load` reads, as a model of the MLflow run: see `log_model`."""
     from lib.serving.logged_model import log_model  # not needed, and not copied, where a model is served
 
     return log_model(

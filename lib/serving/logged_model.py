@@ -1,9 +1,4 @@
-"""How a folder becomes one of MLflow's models: its files, the code that reads them, and nothing pickled.
-
-Here belongs what every kind of model has in common when it is logged. What a kind takes and returns is in the file that
-MLflow loads to serve it, `serving` or `instruct_serving`; a logged model holds copies of that file and of the modules
-of `lib` that it runs, and this one is not among them.
-"""
+"""Logs a folder as an MLflow model: its files and the code that reads them, nothing pickled."""
 
 import shutil
 import tempfile
@@ -32,19 +27,18 @@ def log_model(
     example: Any,
     packages: Iterable[str],
 ) -> LoggedModel:
-    """Log `folder` as a model of the MLflow run; its files and `lib`'s code are copied.
+    """Logs `folder` as a model of the MLflow run, with copies of its files and of the code of `lib` that it runs.
 
-    MLflow's one call for this, `log_model`, would also load the model and predict with it here, and belongs to
-    whichever run is active in this thread; these are the steps that it consists of. If one fails, no model is left
-    behind.
+    These are the steps of MLflow's own `log_model`, which would also load the model, predict with it here, and use
+    whichever run is active in this thread. If a step fails, no model is left behind.
 
     Args:
-        name: what the logged model is called, and the name under which it finds the folder (`context.artifacts`).
+        name: of the logged model, and of the folder in `context.artifacts`.
         python_file: the file that MLflow loads to serve the model ("models from code").
         code_of: the module of `lib` that the file needs; it is copied with all that it imports.
         signature: what the model takes and returns.
         example: an input, shown in MLflow's pages.
-        packages: what file and code import; they are pinned to the versions here.
+        packages: what file and code import, pinned to the installed versions.
     """
     # Parts of MLflow's own, such as the registry in a local file, look the model up at the process's address.
     mlflow.set_tracking_uri(tracking_uri)
@@ -73,7 +67,8 @@ def log_model(
 
 
 def copy_code(module: str, folder: Path) -> Path:
-    """Copy `module` and every module of `lib` that it reaches into `folder`/lib, and return that."""
+    """Copies `module` and every module of `lib` that it imports, directly or not, into `folder`/lib; returns that
+    folder."""
     for name in code_fingerprint(module):
         source = PROJECT.joinpath(*name.split("."))
         file = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
@@ -86,5 +81,5 @@ def copy_code(module: str, folder: Path) -> Path:
 
 
 def pinned(packages: Iterable[str]) -> list[str]:
-    """Requirements with the versions installed here; a build's own suffix ("+cpu") is left out."""
+    """Returns requirements with the installed versions, without a build's suffix ("+cpu")."""
     return [f"{package}=={metadata.version(package).partition('+')[0]}" for package in packages]

@@ -1,8 +1,6 @@
-"""Which messages make a batch, and in which order: for training, and for the evaluations in between.
+"""Decides which messages make a batch, and in which order, for training and for evaluations.
 
-Here belong the orders and their random draws. How a batch becomes a rectangle of tokens is in
-`lib/text/batching.py`. Orders draw from torch's global generator, which the training loop seeds and its
-checkpoints keep.
+Orders draw from torch's global generator, which the training loop seeds and its checkpoints save.
 """
 
 from collections.abc import Sequence
@@ -17,38 +15,35 @@ Batches = list[list[int]]  # positions of messages in their split
 
 
 class EncodedMessages(NamedTuple):
-    """A split, ready for the model: message i is `inputs[i]`, its tokens or its features (length, emb_dim), and has the
-    target `targets[i]`, for example its class, from 0."""
+    """A split ready for the model: tokens or features (length, emb_dim), and targets (for example classes, from 0)."""
 
     inputs: Sequence[Sequence[int] | Tensor]
     targets: Sequence[Any]
 
 
 class Order(Protocol):
-    """Says what is trained on and what is evaluated on."""
+    """Orders the batches of training and of evaluations."""
 
     @property
     def batches_per_epoch(self) -> int:
-        """Training batches an epoch; always the same number."""
+        """Training batches per epoch, the same for every epoch."""
 
     def epoch(self) -> Batches:
         """The training batches of the next epoch, in order."""
 
     def train_sample(self, batches: int | None) -> Batches:
-        """Training messages to evaluate on, drawn anew: at most so many batches (None: all)."""
+        """Training messages to evaluate on, drawn anew, at most `batches` batches (None: all)."""
 
     def validation_sample(self, batches: int | None) -> Batches:
-        """Validation messages to evaluate on, always the same: at most so many batches (None: all)."""
+        """Validation messages to evaluate on, always the same, at most `batches` batches (None: all)."""
 
 
 class PublishedOrder:
-    """The order of two torch `DataLoader`s: training shuffled and without its last partial batch, validation
-    as it is.
+    """The order of two torch `DataLoader`s: training shuffled without its last partial batch, validation in file order.
 
-    It makes the loaders' draws from the global generator one by one (torch 2.13:
-    `_BaseDataLoaderIter.__init__` and `RandomSampler.__iter__`), so that a seed gives the published
-    procedure's numbers. Each pass over a loader, an evaluation's too, begins with a number that only worker
-    processes would use.
+    It repeats the loaders' draws from the global generator one by one (torch 2.13: `_BaseDataLoaderIter.__init__` and
+    `RandomSampler.__iter__`), so that a seed gives the published procedure's numbers. Each pass over a loader, also in
+    an evaluation, begins with a draw that only worker processes would use.
     """
 
     def __init__(self, train_count: int, validation_count: int, batch_size: int) -> None:
@@ -77,15 +72,15 @@ class PublishedOrder:
         return self.plain_sample(self.validation_count, batches)
 
     def plain_sample(self, count: int, batches: int | None) -> Batches:
-        """The first batches of a loader over `count` messages that does not shuffle."""
+        """The first batches of an unshuffled loader over `count` messages."""
         _draw_seed()
         return _cut(list(range(count)), self.batch_size)[:batches]
 
 
 class SortedOrder:
-    """Batches of messages of similar length, so that little is padded; no message is left out.
+    """Batches of messages of similar length, which keeps padding low; no message is left out.
 
-    An evaluation looks at messages drawn at random, so that a few batches stand for the split.
+    Evaluations use randomly drawn messages, so that a few batches represent the split.
     """
 
     def __init__(
@@ -103,7 +98,7 @@ class SortedOrder:
         return -(-len(self.train_lengths) // self.batch_size)
 
     def epoch(self) -> Batches:
-        """A new shuffle, sorted by length within windows of batches, and the batches shuffled again."""
+        """Shuffles, sorts by length within windows of batches, and shuffles the batches."""
         order = torch.randperm(len(self.train_lengths)).tolist()
         batches = [
             batch
@@ -113,7 +108,7 @@ class SortedOrder:
         return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 
     def train_sample(self, batches: int | None) -> Batches:
-        """Messages drawn at random, then sorted by length."""
+        """Random messages, sorted by length."""
         return self._sample(torch.randperm(len(self.train_lengths)).tolist(), self.train_lengths, batches)
 
     def validation_sample(self, batches: int | None) -> Batches:

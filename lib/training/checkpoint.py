@@ -1,8 +1,7 @@
-"""Checkpoints: what a killed training needs to go on, in a folder that outlives it.
+"""Writes and reads checkpoints: what an interrupted training needs to resume.
 
-Here belong the files and their safety. What is in a checkpoint is the loop's business. A checkpoint is two
-files: `checkpoint-<number>.safetensors` and `checkpoint.json`, which names the first one and its checksum.
-The JSON is replaced last and in one move, so that whatever moment a kill comes at, it points to a whole file.
+A checkpoint is `checkpoint-<number>.safetensors` and `checkpoint.json`, which names that file and its checksum. The
+JSON is replaced last and atomically, so it always points to a complete file.
 """
 
 import json
@@ -26,18 +25,17 @@ STATE = "checkpoint.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`state` is what JSON can hold, `tensors` the rest."""
+    """`state` holds what JSON can hold, `tensors` the rest."""
 
     state: dict[str, Any]
     tensors: dict[str, Tensor]
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, fingerprint: str) -> None:
-    """Replace the checkpoint in `folder` (made if need be). `number` grows with each checkpoint of a
-    training.
+    """Replaces the checkpoint in `folder` (created if missing); `number` grows with each checkpoint of a training.
 
-    `fingerprint` is what a training must have in common with this one to go on from here. Raises `StoreError`
-    if the disk is full; the previous checkpoint is still whole then.
+    Only a training with the same `fingerprint` may resume. Raises `StoreError` if the disk is full; the previous
+    checkpoint is still complete then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"checkpoint-{number:08d}.safetensors"
@@ -60,10 +58,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
 
 
 def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint in `folder`, its tensors on the CPU.
+    """Returns the checkpoint in `folder`, its tensors on the CPU; None if there is none.
 
-    None if there is none, and, after a `warn`, if it is damaged or belongs to a training with another
-    fingerprint.
+    Warns and returns None if it is damaged or has another fingerprint.
     """
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -86,7 +83,7 @@ def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], Non
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's global generators: the CPU's, and the CUDA `device`'s if it is one."""
+    """Returns the states of torch's global generators: the CPU's and, on CUDA, the device's."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -94,14 +91,14 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put `generator_states` back."""
+    """Restores what `generator_states` returned."""
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:  # "auto" may have meant a CPU when the state was kept
+    if device.type == "cuda" and "cuda" in states:  # the checkpoint may be from a CPU
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _into_place(temporary: Path, file: Path) -> None:
-    """Rename, with the bytes on the disk before the name and the name before the return."""
+    """Renames durably: the bytes reach the disk before the name, and the name before the return."""
     _sync(temporary)
     temporary.replace(file)
     _sync(file.parent)

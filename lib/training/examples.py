@@ -1,8 +1,4 @@
-"""What is learnt from: a split of examples, one batch after another, learnt from and measured by an objective.
-
-This module is the same for every flow. What a batch holds is said by the splits, `classify/messages.py` and
-`instruct/batches.py`.
-"""
+"""Trains and measures on a split, batch by batch, for any objective."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +14,7 @@ from lib.training.objective import Objective
 
 
 class Batch(NamedTuple):
-    """Some examples as tensors."""
+    """Examples as tensors."""
 
     inputs: tuple[Tensor, ...]  # what the model is called with
     targets: Tensor  # on the CPU
@@ -26,10 +22,10 @@ class Batch(NamedTuple):
 
 
 class Split(Protocol):
-    """Examples by their positions in a split."""
+    """A split's examples by position."""
 
     def prepare(self, device: torch.device) -> None:
-        """Called once before the first batch: what should lie on the device may be moved there."""
+        """Called once before the first batch, to move data to the device."""
 
     def batch(self, rows: list[int]) -> Batch:
         """The examples at these positions."""
@@ -37,7 +33,7 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """A split with what is to be learnt from it. `model` is what is trained, as accelerate wraps it."""
+    """A split and its objective. `model` is the trained model as accelerate wraps it."""
 
     split: Split
     objective: Objective
@@ -47,13 +43,13 @@ class Examples:
         self.split.prepare(device)
 
     def loss(self, model: nn.Module, rows: list[int]) -> tuple[Tensor, int]:
-        """The batch's mean loss, and how many tokens it reads."""
+        """Returns the batch's mean loss and the number of tokens read."""
         inputs, targets, tokens = self.split.batch(rows)
         device = next(model.parameters()).device
         return self.objective.loss(model(*(on_device(each, device) for each in inputs)), targets), tokens
 
     def measure(self, model: nn.Module, batches: Batches) -> dict[str, float]:
-        """The `loss` (mean of the batches' means) and the objective's own measures, without dropout or gradients."""
+        """Returns `loss` (mean of the batch means) and the objective's measures, without dropout or gradients."""
         targets: list[Tensor] = []
 
         def inputs() -> Iterator[tuple[Tensor, ...]]:

@@ -1,7 +1,4 @@
-"""The measured curve of a training: its columns, and its file.
-
-Here belongs what one row means; measuring is `loop.py`'s, drawing is `lib/evaluation`'s.
-"""
+"""The training curve: its columns, its Parquet file and its replay."""
 
 import hashlib
 import math
@@ -29,14 +26,14 @@ PLACE = (
 
 
 def history_schema(measures: Sequence[str] = ()) -> pa.Schema:
-    """The columns of a history: where the training stands, then for both splits what was measured on the batches looked
-    at: the mean of their losses, `train_loss`, and the `measures` of the objective, `train_accuracy`."""
+    """Returns the columns of a history: the position in the training, then for both splits the mean batch loss
+    (`train_loss`) and the objective's `measures` (`train_accuracy`)."""
     names = [f"{split}_{measure}" for measure in ("loss", *measures) for split in ("train", "validation")]
     return pa.schema([*PLACE, *(pa.field(name, pa.float64()) for name in names)])
 
 
 def history_table(rows: Sequence[Row], measures: Sequence[str] = ()) -> pd.DataFrame:
-    """Rows as a table with the columns of `history_schema`; what was not measured is NaN."""
+    """Returns rows as a table with the columns of `history_schema`; what was not measured is NaN."""
     schema = history_schema(measures)
     return pd.DataFrame({field.name: [row.get(field.name, math.nan) for row in rows] for field in schema}).astype(
         {field.name: field.type.to_pandas_dtype() for field in schema}
@@ -44,24 +41,21 @@ def history_table(rows: Sequence[Row], measures: Sequence[str] = ()) -> pd.DataF
 
 
 def write_history(history: pd.DataFrame, file: Path) -> None:
-    """Write `history` as Parquet; equal tables give equal bytes. What was not measured is null."""
+    """Writes `history` as Parquet; equal tables give equal bytes. What was not measured is null."""
     places = len(PLACE)
     schema = pa.schema([*PLACE, *(pa.field(name, pa.float64()) for name in history.columns[places:])])
     pq.write_table(pa.Table.from_pandas(history, schema=schema, preserve_index=False).replace_schema_metadata(), file)
 
 
 def read_history(file: Path) -> pd.DataFrame:
-    """The table that `write_history` wrote."""
-    # `read_table` would load Arrow's machinery for data sets of many files, which a cached run has no other use for.
+    """Reads the table that `write_history` wrote."""
+    # `read_table` would import Arrow's dataset machinery, which a cached run does not need.
     table: pd.DataFrame = pq.ParquetFile(file).read().to_pandas()
     return table
 
 
 def retell(rows: Iterable[Row], samples: Iterable[str], listener: Listener) -> None:
-    """Replay rows and samples in their original order: the sample of an epoch comes after the epoch's rows.
-
-    samples: what the model wrote after each epoch.
-    """
+    """Replays rows and samples in their original order: the sample written after an epoch follows that epoch's rows."""
     waiting = deque(enumerate(samples, start=1))
     for row in rows:
         while waiting and waiting[0][0] < row["epoch"]:
@@ -72,5 +66,5 @@ def retell(rows: Iterable[Row], samples: Iterable[str], listener: Listener) -> N
 
 
 def history_checksum(history: pd.DataFrame) -> str:
-    """SHA-256 of the curve without its seconds, which are others each time."""
+    """SHA-256 of the curve without its seconds, which differ on every run."""
     return hashlib.sha256(history.drop(columns="seconds").to_csv().encode()).hexdigest()

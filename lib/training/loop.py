@@ -1,9 +1,4 @@
-"""The training loop: batches, gradient steps, evaluations and checkpoints, in the published order.
-
-This module holds what happens between the first batch and the last, whatever is learnt (see `objective.py`). What is
-set up before and put in order after is in `train.py`; orders, schedule, history and checkpoint files have modules of
-their own.
-"""
+"""The training loop from the first batch to the last: gradient steps, evaluations and checkpoints."""
 
 import math
 import time
@@ -28,20 +23,20 @@ from lib.training.settings import Settings
 
 @dataclass
 class State:
-    """Where the loop stands. With weights, optimizer and generators, this is all that a checkpoint keeps."""
+    """The position of the loop. With weights, optimizer and generators, this is all that a checkpoint keeps."""
 
-    epoch: int = 0  # finished ones
-    batches: Batches | None = None  # of the epoch under way, once drawn
-    done: int = 0  # of those
-    steps: int = 0  # batches done since the beginning
+    epoch: int = 0  # finished epochs
+    batches: Batches | None = None  # of the current epoch, once drawn
+    done: int = 0  # batches of the current epoch
+    steps: int = 0  # batches of the whole training
     updates: int = 0  # optimizer steps done
     examples_seen: int = 0
     tokens_seen: int = 0  # without padding
     seconds: float = 0.0
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
-    samples: list[str] = field(default_factory=list)  # what the model wrote after each finished epoch, if asked to
-    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, if they are kept
+    samples: list[str] = field(default_factory=list)  # written after each epoch, if asked for
+    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, with `keep: best`
 
 
 # The fields that JSON can hold; the others go into a checkpoint as tensors.
@@ -49,7 +44,7 @@ PLAIN = tuple(each.name for each in fields(State) if each.name not in ("batches"
 
 
 def best_row(rows: Sequence[Row]) -> int:
-    """Position of the row with the lowest validation loss; of several, the first."""
+    """Returns the position of the row with the lowest validation loss, the first if several are equal."""
     return min(range(len(rows)), key=lambda index: rows[index]["validation_loss"])
 
 
@@ -64,17 +59,16 @@ class Loop:
     order: Order
     train: Examples
     validation: Examples
-    evaluate_epochs: bool  # whether an evaluation follows each epoch, beside those after every so many batches
-    sample: Callable[[], str] | None  # lets the model write something; called after each epoch
+    evaluate_epochs: bool  # also evaluate after each epoch
+    sample: Callable[[], str] | None  # lets the model write something after each epoch
     listener: Listener
     save: Callable[[Checkpoint, int], None]
     state: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
-        """Note what the loop needs at every step."""
         plain = self.accelerator.unwrap_model(self.model)  # without the wrapper of a data-parallel training
         self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
-        self.unchecked: list[Tensor] = []  # losses not yet known to be finite; asking makes a GPU wait
+        self.unchecked: list[Tensor] = []  # losses not yet checked to be finite; checking makes a GPU wait
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
         self.total_steps = self.settings.epochs * self.order.batches_per_epoch
@@ -83,7 +77,7 @@ class Loop:
         )
 
     def run(self) -> None:
-        """Train until the last epoch is done or patience is out."""
+        """Trains until the last epoch is done or patience is exhausted."""
         state = self.state
         self.started = time.perf_counter() - state.seconds
         self.model.train()
@@ -103,13 +97,13 @@ class Loop:
                 self._evaluate()
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0
             if self.sample is not None:
-                self._require_finite_losses()  # a GPT that is no number any more can write nothing
+                self._require_finite_losses()  # with weights that are not numbers a GPT cannot write
                 state.samples.append(self.sample())
                 self.listener.on_sample(state.epoch, state.samples[-1])
         self._require_finite_losses()
 
     def checkpoint(self) -> Checkpoint:
-        """All that `restore` needs. Only between two optimizer steps: gradients are not kept."""
+        """Returns all that `restore` needs. Call only between two optimizer steps: gradients are not kept."""
         state = self.state
         state.seconds = time.perf_counter() - self.started
         assert state.batches is not None
@@ -125,7 +119,8 @@ class Loop:
         return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from `checkpoint`; its rows and samples are told again, since nobody may have kept them."""
+        """Resumes from `checkpoint` and replays its rows and samples to the listener, which may never have stored
+        them."""
         tensors = checkpoint.tensors
         messages, sizes = tensors["order.messages"], tensors["order.sizes"].tolist()
         self.state = State(**checkpoint.state)
@@ -144,10 +139,10 @@ class Loop:
         retell(self.state.rows, self.state.samples, self.listener)
 
     def _train_batch(self, batches: Batches) -> bool:
-        """Learn from the next batch; True if an optimizer step came of it.
+        """Learns from the next batch; returns whether an optimizer step followed.
 
-        Gradients of `gradient_accumulation` batches are averaged into one step; at the end of an epoch, of
-        those left.
+        Averages the gradients of `gradient_accumulation` batches per step, or of the batches left at the end of an
+        epoch.
         """
         state, accumulation = self.state, self.settings.gradient_accumulation
         batch = batches[state.done]
@@ -167,7 +162,7 @@ class Loop:
         return complete
 
     def _update(self) -> None:
-        """One optimizer step with the schedule's learning rate."""
+        """Takes one optimizer step at the schedule's learning rate."""
         settings, state = self.settings, self.state
         state.learning_rate = settings.learning_rate * learning_rate_factor(
             state.updates,
@@ -184,7 +179,7 @@ class Loop:
         state.updates += 1
 
     def _evaluate(self) -> None:
-        """Measure both splits and add a row; training first, since both may draw random numbers."""
+        """Measures both splits and adds a row; training comes first, since both may draw random numbers."""
         self._require_finite_losses()
         state, batches = self.state, self.settings.evaluate_batches
         measured = {
@@ -208,7 +203,7 @@ class Loop:
         self.listener.on_row(row)
 
     def _checkpoint_is_due(self) -> bool:
-        """Whether `checkpoint_every` batches were passed since the latest; accumulation may delay it."""
+        """Whether `checkpoint_every` batches have passed since the latest; accumulation may delay it."""
         every = self.settings.checkpoint_every
         return self.state.steps // every > self.saved_at // every
 
@@ -220,7 +215,7 @@ class Loop:
         return self.state.epoch - epoch_of_best >= self.settings.patience
 
     def _require_finite_losses(self) -> None:
-        """Raise `TrainingError` at the first loss since the last check that is infinite or not a number."""
+        """Raises `TrainingError` at the first loss since the last check that is infinite or not a number."""
         losses = torch.stack(self.unchecked).tolist() if self.unchecked else []
         for behind, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             if not math.isfinite(loss):
@@ -236,5 +231,5 @@ def _not_finite(where: str) -> TrainingError:
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, under the rest of their names."""
+    """Returns the tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

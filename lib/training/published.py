@@ -1,7 +1,6 @@
-"""The figures that the published procedures print before the first step and after the last one.
+"""The figures that the published procedures print before the first step and after the last.
 
-Here belongs what they are measured on: chapters 6 and 7 of "Build a Large Language Model (From Scratch)", their
-notebooks. How batches are measured is the splits' business; how the loaders draw them is in `batches.py`.
+Sources: the notebooks of chapters 6 and 7 of "Build a Large Language Model (From Scratch)".
 """
 
 from collections.abc import Callable, Mapping
@@ -20,21 +19,21 @@ Tell = Callable[[str, dict[str, float]], None]
 
 
 class Published(Protocol):
-    """Figures beside the training's own; `figures` has what was measured so far, by `before` and `after`."""
+    """Figures besides the training's own; `figures` holds what was measured so far, under `before` and `after`."""
 
     figures: dict[str, dict[str, float]]
 
     def measure_before(self, model: nn.Module) -> None:
-        """Before the first step; torch's global generator may be seeded."""
+        """Measures before the first step; may seed torch's global generator."""
 
     def measure_after(self, model: nn.Module) -> None:
-        """After the last step, with the generator as training has left it."""
+        """Measures after the last step, with the generator as training left it."""
 
 
 class ClassificationFigures:
-    """Those of chapter 6; `tell` hears of each part at once.
+    """The figures of chapter 6; `tell` gets each part as soon as it is measured.
 
-    splits: `train`, `validation` and `test`, with test's number of messages in `test_count`.
+    splits: `train`, `validation` and `test`, the last with `test_count` messages.
     """
 
     def __init__(
@@ -44,10 +43,9 @@ class ClassificationFigures:
         self.figures: dict[str, dict[str, float]] = {}
 
     def measure_before(self, model: nn.Module) -> None:
-        """`<split>_accuracy` of 10 batches and `<split>_loss` of 5, of a model that has not learnt yet.
+        """Measures `<split>_accuracy` of 10 batches and `<split>_loss` of 5 before training.
 
-        Torch's global generator is seeded first; the training loader is drawn from once for the accuracies and once
-        more for the losses.
+        Seeds torch's global generator first; draws from the training loader once for accuracies and once for losses.
         """
         torch.manual_seed(self._seed)
         accuracies = _accuracies(self._measured(model, ACCURACY_BATCHES))
@@ -55,10 +53,9 @@ class ClassificationFigures:
         self._keep("before", accuracies | losses)
 
     def measure_after(self, model: nn.Module) -> None:
-        """`<split>_accuracy` of all batches of the loaders; of training messages, those of one shuffle's whole batches.
+        """Measures `<split>_accuracy` of all batches; for training, of one shuffle's whole batches.
 
-        The generator goes on from where training left it, so that the few messages which are left out are those that
-        the published procedure leaves out.
+        The generator continues from training, so the same few messages are left out as in the published procedure.
         """
         self._keep("after", _accuracies(self._measured(model, None)))
 
@@ -67,7 +64,7 @@ class ClassificationFigures:
         self._tell(part, figures)
 
     def _measured(self, model: nn.Module, batches: int | None) -> dict[str, dict[str, float]]:
-        """Loss and accuracy of each split's first batches (None: all), drawn in the published order."""
+        """Measures loss and accuracy of each split's first batches (None: all), drawn in the published order."""
         drawn = {
             "train": self._order.train_sample(batches),
             "validation": self._order.validation_sample(batches),
@@ -81,17 +78,14 @@ def _accuracies(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 
 class InstructionFigures:
-    """Those of chapter 7: `train_loss` and `validation_loss` of 5 batches before the first step.
-
-    `tell` hears of them.
-    """
+    """The figures of chapter 7: `train_loss` and `validation_loss` of 5 batches before the first step."""
 
     def __init__(self, order: PublishedOrder, splits: Mapping[str, Examples], *, seed: int, tell: Tell) -> None:
         self._order, self._splits, self._seed, self._tell = order, splits, seed, tell
         self.figures: dict[str, dict[str, float]] = {}
 
     def measure_before(self, model: nn.Module) -> None:
-        """Torch's global generator is seeded first."""
+        """Seeds torch's global generator first."""
         torch.manual_seed(self._seed)
         train = self._splits["train"].measure(model, self._order.train_sample(LOSS_BATCHES))
         validation = self._splits["validation"].measure(model, self._order.validation_sample(LOSS_BATCHES))
@@ -99,4 +93,4 @@ class InstructionFigures:
         self._tell("before", self.figures["before"])
 
     def measure_after(self, model: nn.Module) -> None:
-        """Nothing was published."""
+        """Measures nothing: nothing was published."""

@@ -1,13 +1,13 @@
-"""The learning rate as a function of the optimizer's step alone: a resumed run needs no state for it."""
+"""The learning rate as a function of the optimizer step alone, so that resuming needs no state for it."""
 
 import math
 
 
 def learning_rate_factor(step: int, *, schedule: str, warmup_steps: int, total_steps: int) -> float:
-    """What the recipe's learning rate is multiplied by at optimizer step `step`, counted from 0.
+    """Returns the factor on the recipe's learning rate at optimizer step `step`, counted from 0.
 
-    Rises linearly over `warmup_steps`, reaching 1 at the last of them; then stays at 1 (`constant`), or falls
-    along half a cosine towards 0, which it would reach one step after the last (`cosine`).
+    Rises linearly over `warmup_steps` to 1 at the last of them; then stays at 1 (`constant`), or falls along half a
+    cosine towards 0, which it would reach one step after the last (`cosine`).
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

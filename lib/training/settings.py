@@ -1,7 +1,4 @@
-"""What a training is told: plain values, each with its unit, whatever they come from.
-
-A recipe's section `training` has fields of the same names; there they are described and checked.
-"""
+"""Settings of a training as plain values; a recipe's section `training` describes and checks the same fields."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,5 +27,5 @@ class Settings:
     published_figures: bool = False  # whether to measure what the published procedure prints before and after
 
     def procedure(self) -> dict[str, Any]:
-        """What a result depends on: all but how often checkpoints are written."""
+        """Returns what a result depends on: everything but the interval of checkpoints."""
         return {name: value for name, value in asdict(self).items() if name != "checkpoint_every"}

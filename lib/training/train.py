@@ -1,8 +1,4 @@
-"""One training from its first batch to the kept weights: device and precision, optimizer, checkpoints, the best row.
-
-This module holds what every training needs around the loop. What is learnt is the objective's, the checks of the data
-are in `classify/finetune.py` and `instruct/finetune.py`; batches themselves are `loop.py`'s.
-"""
+"""Runs one training from device, precision and optimizer to the kept weights, with checkpoints."""
 
 import hashlib
 import json
@@ -30,15 +26,15 @@ from lib.training.settings import Settings
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training."""
+    """The result of a training."""
 
     history: pd.DataFrame  # one row for each evaluation; the columns of `lib.training.history.history_schema`
     kept: int  # position of the row whose weights the model has
-    resumed_at: int | None  # batches that an earlier attempt had done already (None: began at the beginning)
+    resumed_at: int | None  # batches done by an earlier attempt (None: not resumed)
     published: dict[str, dict[str, float]]  # `before` and `after`, if asked for: see `lib.training.published`
-    samples: list[str]  # what the model wrote after each epoch, if asked to
-    parameters: int  # numbers that the model has, adapters included
-    trainable_parameters: int  # those of them that learnt
+    samples: list[str]  # written after each epoch, if asked for
+    parameters: int  # including adapters
+    trainable_parameters: int  # those that require gradients
 
 
 def train(
@@ -54,19 +50,18 @@ def train(
     published: Published | None = None,
     listener: Listener = NOBODY,
 ) -> Trained:
-    """Train the parameters of `model` that require gradients, in place; it comes back on the CPU, in eval mode.
+    """Trains the parameters of `model` that require gradients, in place; it comes back on the CPU, in eval mode.
 
-    An evaluation follows the first batch, then every `settings.evaluate_every`-th, and with `evaluate_epochs` each
-    epoch.
+    Evaluates after the first batch, then after every `settings.evaluate_every` batches, and with `evaluate_epochs`
+    after each epoch. Seeds torch's global generators.
 
     The same arguments give bit-identical weights on the same machine with the same number of threads, also when the
-    training is killed and called again with the same `scratch`: a checkpoint in that folder is continued if it bears
-    the same `mark` (`mark_of`). Rows and samples from before the kill are told again. Torch's global generators are
-    seeded.
+    training is interrupted and called again with the same `scratch`: a checkpoint there is resumed if it has the same
+    `mark` (see `mark_of`), and its rows and samples are replayed.
 
     Args:
         splits: `train` and `validation`; others are prepared too, for `published`.
-        sample: called after each epoch, with the model in its present state; must not draw from torch's generator.
+        sample: called after each epoch; must not draw from torch's generator.
 
     Raises:
         TrainingError: the loss is not a finite number.
@@ -118,7 +113,7 @@ def train(
 def _accelerated(
     model: nn.Module, settings: Settings
 ) -> Iterator[tuple[Accelerator, nn.Module, torch.optim.Optimizer]]:
-    """Accelerate's device, precision and wrapping for `model`, and an AdamW; undone afterwards."""
+    """Sets up and finally undoes Accelerate's device, precision and wrapping for `model`, and an AdamW."""
     precision = "bf16" if settings.precision == "bfloat16" else "no"
     accelerator = Accelerator(cpu=device_name(settings.device) == "cpu", mixed_precision=precision)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -136,7 +131,7 @@ def _accelerated(
 
 
 def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[bytes]) -> str:
-    """SHA-256 over everything that a result depends on, except machine and code: what a checkpoint must match.
+    """SHA-256 over all that a result depends on except machine and code: what a checkpoint must match.
 
     settings: JSON-able. data: the splits' bytes.
     """

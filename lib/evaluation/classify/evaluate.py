@@ -1,7 +1,4 @@
-"""The final judgement of a classifier: every row of every split, measured, drawn and written down.
-
-Here belongs the order of the work and the files that come of it; each kind of figure has its own module beside.
-"""
+"""Evaluates a classifier on every row of every split, and writes metrics, predictions, figures and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +30,8 @@ RESERVE = "reserve"  # what undersampling left out: never trained on
 class Facts:
     """What earlier steps know of a classifier.
 
-    history: the training's history table. class_counts: rows of the source file by label, before balancing.
-    straddling: the part of that name in the split's report. about: what was trained, for the page: a few names with
-    their values, in the order to show them in.
+    history: the training's history table. class_counts: rows of the source file by label, before balancing. straddling:
+    that part of the split's report. about: what was trained, for the report: names and values, in display order.
     """
 
     history: pd.DataFrame
@@ -48,9 +44,9 @@ class Facts:
 class Choices:
     """What is measured.
 
-    positive_label, threshold: of two classes, the label that is given from this probability on. confidence: level of
-    the intervals, between 0 and 1. baseline: whether one is fitted. natural_prevalence: whether the reserve is run too,
-    and the figures are estimated at the shares of `Facts.class_counts`.
+    positive_label, threshold: of two classes, the label predicted from this probability on. confidence: level of the
+    intervals, between 0 and 1. baseline: whether to fit one. natural_prevalence: whether to run the reserve too and
+    estimate the figures at the shares of `Facts.class_counts`.
     """
 
     positive_label: str | None = None
@@ -72,16 +68,15 @@ def evaluate(
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measure `classifier` and write metrics.json, predictions.parquet, figures/ and report.html into `folder`.
+    """Measures `classifier` and writes metrics.json, predictions.parquet, figures/ and report.html into `folder`.
+
+    Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for (the
+    latter null where it cannot be estimated). Raises LabelError if positive label and threshold do not fit the labels,
+    or a split has no rows.
 
     Args:
-        splits: id, text, label of `train`, `validation`, `test`, and of `reserve` where there is one.
-        inputs: the tokens of each row of the same, or their features.
-
-    Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for
-    (the latter null where it cannot be estimated).
-
-    Raises LabelError if positive label and threshold do not fit the labels, or a split has no rows to measure.
+        splits: id, text, label of `train`, `validation`, `test`, and of `reserve` if there is one.
+        inputs: the tokens of the same rows, or their features.
     """
     positive_class(classifier.labels, choices.positive_label, choices.threshold)  # refused before the work
     names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
@@ -116,7 +111,7 @@ def write_evaluation(
     facts: Facts,
     choices: Choices,
 ) -> dict[str, Any]:
-    """What `evaluate` does once the probabilities (rows, classes) of each split are there."""
+    """Does what `evaluate` does, from the probabilities (rows, classes) of each split."""
     position = {label: index for index, label in enumerate(labels)}
     targets = {name: split["label"].map(position).to_numpy(np.int64) for name, split in splits.items()}
     positive = positive_class(labels, choices.positive_label, choices.threshold)
@@ -167,7 +162,7 @@ def write_evaluation(
 def _counts(
     splits: Mapping[str, pd.DataFrame], labels: Sequence[str], source: Mapping[str, int]
 ) -> dict[str, dict[str, int]]:
-    """Messages by label, of the source and of each split that has any."""
+    """Counts messages by label, for the source and for each split that has any."""
     counts = {"source": {label: source.get(label, 0) for label in labels}}
     for name, split in splits.items():
         if len(split):
@@ -176,9 +171,9 @@ def _counts(
 
 
 def _new_to_the_classifier(splits: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Which rows of the test split and the reserve have no near-duplicate among the training messages.
+    """Marks the rows of the test split and the reserve that have no near-duplicate among the training messages.
 
-    Undersampling takes no account of duplicates, so the reserve has copies of what was trained on.
+    Undersampling ignores duplicates, so the reserve contains copies of training messages.
     """
     trained_on = set(splits["train"]["text"].map(normalise))
     return {
@@ -194,7 +189,7 @@ def _predictions(
     given: Mapping[str, Targets],
     labels: tuple[str, ...],
 ) -> pd.DataFrame:
-    """One row for each message: split, id, text, label, predicted, and probability_<label> for each label."""
+    """One row per message: split, id, text, label, predicted, and probability_<label> for each label."""
     names = np.array(labels, dtype=object)
     return pd.concat(
         [

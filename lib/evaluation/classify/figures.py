@@ -1,7 +1,4 @@
-"""The pictures of a classifier's evaluation: its curves while training, and what came out on the test split.
-
-This module only draws; the numbers are `metrics`', and what is said about the pictures is `report`'s.
-"""
+"""Draws a classifier's evaluation: the training curves and the results on the test split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +23,8 @@ LONGEST_LABEL = 24  # characters of a label that a picture has room for
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out on the test split: the true and the given labels (rows,), and the probabilities (rows, classes) of
-    the classifier and, where there is one, of the baseline."""
+    """Results on the test split: true and predicted labels (rows,), and the probabilities (rows, classes) of the
+    classifier and of the baseline, if any."""
 
     targets: Targets
     given: Targets
@@ -38,10 +35,10 @@ class Outcome:
 
 
 def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majority_share: float) -> list[str]:
-    """Draw every picture into `folder`, as PNG and as PDF; returns their names, in the order to show them in.
+    """Draws every figure into `folder`, as PNG and PDF; returns their names in display order.
 
-    `history` has the columns of the training's history. `majority_share` is the accuracy on the validation split of
-    always answering with the most frequent label.
+    `history` is the training's history table. `majority_share`: validation accuracy of always giving the most frequent
+    label.
     """
 
     def draw() -> dict[str, Figure]:
@@ -56,7 +53,8 @@ def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majo
 
 
 def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
-    """Training and validation accuracy over epochs, over what always answering the most frequent label would have."""
+    """Draws training and validation accuracy over epochs, with the accuracy of always giving the most frequent
+    label."""
     figure, axes = draw_curves(history, "accuracy", title="Accuracy", unit="messages classified correctly")
     axes.axhline(majority_share, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.annotate(
@@ -81,7 +79,7 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
 
 
 def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) -> Figure:
-    """What became of the test messages of each label: counts, shaded by their share of the true label."""
+    """Draws the confusion matrix of the test messages: counts, shaded by their share of the true label."""
     counts = confusion_matrix(targets, given, labels=np.arange(len(labels)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = float(np.clip(2.9 + 0.55 * len(labels), 4.0, 10.0))
@@ -112,9 +110,9 @@ def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) ->
 
 
 def draw_precision_recall(outcome: Outcome) -> Figure:
-    """Precision against recall on the test split as the threshold moves; with more classes each against the rest.
+    """Draws precision against recall on the test split; with more than two classes each against the rest.
 
-    Of many classes, those with the lowest average precision are shown.
+    Of many classes, shows those with the lowest average precision.
     """
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
@@ -149,7 +147,7 @@ def draw_precision_recall(outcome: Outcome) -> Figure:
 
 
 def _hardest(targets: Targets, probabilities: Probabilities, present: Sequence[int]) -> list[int]:
-    """As many of the classes as there are colours: those with the lowest average precision, in their own order."""
+    """Returns as many classes as there are colours, those with the lowest average precision, in their own order."""
     scores = {index: average_precision_score(targets == index, probabilities[:, index]) for index in present}
     return sorted(sorted(scores, key=lambda index: (scores[index], index))[: len(CYCLE)])
 

@@ -1,8 +1,4 @@
-"""How good a classifier is on labelled rows: figures from targets and probabilities.
-
-Here belong figures that need nothing but the true classes and the predicted probabilities of one set of rows.
-Figures at other class shares are `prevalence`'s; drawing and wording are not done here.
-"""
+"""Metrics of a classifier, from true classes and predicted probabilities."""
 
 import math
 from statistics import NormalDist
@@ -31,15 +27,13 @@ def measure(
     threshold: float = MOST_PROBABLE,
     confidence: float,
 ) -> dict[str, Any]:
-    """Every figure of one set of rows, ready for JSON.
+    """Returns every metric of one set of rows, ready for JSON.
 
-    `targets` (rows,) are indices into `labels`, `probabilities` (rows, classes) float64. The predicted class is the
-    one that `given_labels` names. With a `positive` label (two classes), precision, recall and F1 are about it;
-    without, they are the mean over the classes that occur among targets or predictions (macro). A ratio without cases
-    counts as zero, as scikit-learn has it. `roc_auc` is null where only one class is present; `false_positive_rate` is
-    there for two classes only, and null where no row is negative.
-
-    Raises LabelError if there are no rows.
+    `targets` (rows,) are indices into `labels`, `probabilities` (rows, classes) float64; `given_labels` says which
+    class is predicted. With a `positive` label (two classes), precision, recall and F1 are about it; without, they are
+    the mean over the classes that occur among targets or predictions (macro). A ratio without cases counts as zero, as
+    in scikit-learn. `roc_auc` is null where only one class is present; `false_positive_rate` exists for two classes
+    only, and is null where no row is negative. Raises LabelError if there are no rows.
     """
     if len(targets) == 0:
         raise LabelError("there are no messages to measure the classifier on: choose larger split fractions")
@@ -64,10 +58,9 @@ def rates(
     positive: str | None,
     weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """Precision, recall, F1, MCC, false positive rate, confusion and the classes' own figures.
+    """Returns precision, recall, F1, MCC, false positive rate, confusion matrix and the metrics per class.
 
-    `weights` (rows,) say how much each row counts; left out, each counts once and `confusion` (rows true, columns
-    predicted) holds whole numbers.
+    `weights` (rows,): how much each row counts; without them `confusion` (rows true, columns predicted) holds integers.
     """
     indices = np.arange(len(labels))
     confusion = confusion_matrix(targets, predicted, labels=indices, sample_weight=weights)
@@ -101,7 +94,7 @@ def rates(
 
 
 def wilson_interval(hits: int, rows: int, confidence: float) -> tuple[float, float]:
-    """The score interval of a proportion: it stays inside 0..1 and is honest near both ends.
+    """Returns the score interval of a proportion, which stays inside 0..1 and is accurate near both ends.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
@@ -122,7 +115,7 @@ def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None
 def _roc_auc(
     targets: Targets, probabilities: Probabilities, labels: tuple[str, ...], positive: str | None
 ) -> float | None:
-    """The area under the ROC curve; of more classes the mean over each against the rest, where it is defined."""
+    """The area under the ROC curve; of more than two classes the mean of one against the rest, where defined."""
     chosen = range(len(labels)) if positive is None else [labels.index(positive)]
     areas = [
         roc_auc_score(targets == index, probabilities[:, index])

@@ -1,8 +1,7 @@
-"""What a registered classifier says of itself: a page of Markdown made from its run.
+"""Writes a registered classifier's model card in Markdown, from plain values of its run.
 
-Here belongs the page alone, from plain values. It follows the sections of M. Mitchell et al., "Model cards for model
-reporting", FAT* 2019 (details, data, figures, limits), as far as a run knows them. Whether a version became champion is
-decided after its card is written, and stands in its tags.
+Follows M. Mitchell et al., "Model cards for model reporting", FAT* 2019, as far as a run knows the answers. Promotion
+is decided after the card is written, so the outcome is in the version's tags.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ FIGURES = ("precision", "recall", "f1", "mcc", "roc_auc", "false_positive_rate")
 class CardFacts:
     """What a run knows of its classifier.
 
-    headline: the run in one sentence; it comes first, because lists of versions show the beginning.
+    headline: the run in one sentence; it comes first, because lists of versions show only the beginning.
     name: the registered name.
-    about: what was trained and how, a few names with their values, in the order to show them in.
-    source: rows of the source file by label.
-    splits: rows of `train`, `validation` and `test`, each by label.
-    held_out: messages that were taken out of train and validation, because they are in the frozen test set.
+    about: what was trained and how: names and values, in display order.
+    source: rows of the source file by label. splits: rows of `train`, `validation` and `test` by label.
+    held_out: messages taken out of train and validation because they are in the frozen test set.
     metrics: those of the evaluation (see `lib.evaluation.classify.evaluate`).
     positive: of two labels, the one that precision and recall are about.
-    max_length: tokens that are read of a text.
+    max_length: tokens read of a text.
     """
 
     headline: str
@@ -44,7 +42,7 @@ class CardFacts:
 
 
 def classifier_card(facts: CardFacts) -> str:
-    """The page, of at most LONGEST characters; it is cut after a line if it were longer."""
+    """Returns the card, cut after a line to at most LONGEST characters."""
     sections = [
         [facts.headline],
         ["## What it is", "", *_rows(facts.about)],
@@ -146,5 +144,5 @@ def _short(label: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break a table's row."""
+    """Escapes text for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -1,8 +1,4 @@
-"""What the figures would be on messages as they arrive, rather than as they were balanced for training.
-
-A balanced test split says how well each class is recognised, but precision and false alarms depend on how common
-the classes are. Here belongs the estimate of those figures at the source file's own class shares.
-"""
+"""Estimates metrics at the source file's class shares; precision and false alarms depend on them."""
 
 import math
 from collections.abc import Mapping
@@ -24,25 +20,25 @@ def natural_prevalence(
     class_counts: Mapping[str, int],
     confidence: float,
 ) -> dict[str, Any] | None:
-    """The figures at the class shares of the source file, from rows that were never trained on.
+    """Estimates the metrics at the class shares of the source file, from rows that were never trained on.
 
-    The rows are the test split, together with the reserve (what undersampling left out) where there is one:
-    `targets` (rows,), `probabilities` (rows, classes) float64. `class_counts` are the source file's rows by label.
-    With s_c the share of class c in the source and n_c of the n rows here, each row of class c counts
-    w_c = s_c * n / n_c times, so that the weighted rows have the source's shares. Then
+    The rows are the test split and, if there is one, the reserve (what undersampling left out): `targets` (rows,),
+    `probabilities` (rows, classes) float64. `class_counts` are the source file's rows by label. With s_c the share of
+    class c in the source and n_c of the n rows here, each row of class c has the weight w_c = s_c * n / n_c, so that
+    the weighted rows have the source's shares. Then
 
         accuracy = sum_c s_c * recall_c
         precision of p = s_p * recall_p / sum_c s_c * (share of class c's rows that are predicted as p)
 
-    and so on: precision, recall, F1 and MCC are taken from the weighted rows. `errors_per_1000` counts the wrong
-    answers among 1,000 arriving messages; of two classes also `false_positives_per_1000` and
-    `false_negatives_per_1000`. `confusion` and the classes' own figures are left to the unweighted splits.
+    and so on: precision, recall, F1 and MCC come from the weighted rows. `errors_per_1000` counts the wrong answers
+    among 1,000 arriving messages; of two classes also `false_positives_per_1000` and `false_negatives_per_1000`.
+    `confusion` and the metrics per class are left to the unweighted splits.
 
-    The accuracy's interval joins the classes' Wilson intervals (l_c, u_c) of recall by the method of variance
-    estimates recovery (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008):
-    low = accuracy - sqrt(sum_c (s_c * (recall_c - l_c))^2), high alike with u_c.
+    The accuracy's interval joins the classes' Wilson intervals (l_c, u_c) of recall by the method of variance estimates
+    recovery (G. Y. Zou and A. Donner, Statistics in Medicine 27, 2008): low = accuracy - sqrt(sum_c (s_c * (recall_c -
+    l_c))^2), high alike with u_c.
 
-    None where the estimate is not possible, because a class of the source has no row here.
+    Returns None if a class of the source has no row here.
     """
     counts = np.bincount(targets, minlength=len(labels))
     source = np.array([class_counts.get(label, 0) for label in labels], dtype=np.float64)

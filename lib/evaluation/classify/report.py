@@ -1,8 +1,6 @@
-"""The evaluation as one page that a person can read, keep and mail: `report.html`.
+"""Writes the evaluation as one self-contained page, `report.html`, laid out by `assets/report.html`.
 
-Here belong the choice and the wording of what the page says; the layout is `assets/report.html`. The page needs
-nothing but itself: no scripts, no requests, pictures inside. Messages are other people's text, so everything is
-escaped by the template engine. The same figures give the same bytes.
+The page makes no requests and runs no scripts; the template engine escapes all text. Equal figures give equal bytes.
 """
 
 import base64
@@ -49,15 +47,15 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """What the page is about; all of it plain values.
+    """What the report shows, as plain values.
 
-    about: what was trained, by name, in the order to show it in.
+    about: what was trained, by name, in display order.
     counts: messages by label, for the source and for each split.
-    straddling: messages of `validation` and `test` with a near-duplicate among the training messages, of the split
-        that was made and of a plain random one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
-    metrics: what metrics.json holds.
-    predictions: what predictions.parquet holds.
-    figures: names of the pictures, in the order to show them in.
+    straddling: messages of `validation` and `test` with a near-duplicate in training, of the actual split and of a
+    plain
+        random one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
+    metrics, predictions: what metrics.json and predictions.parquet hold.
+    figures: names of the figures, in display order.
     """
 
     about: Mapping[str, str]
@@ -71,7 +69,7 @@ class Findings:
 
 
 def write_report(file: Path, findings: Findings, figures: Path) -> None:
-    """Write the page to `file`, with the PNG of each picture taken from the folder `figures`."""
+    """Writes the page to `file`, embedding the PNGs from the folder `figures`."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -100,7 +98,7 @@ def write_report(file: Path, findings: Findings, figures: Path) -> None:
 
 
 def worst_mistakes(predictions: pd.DataFrame) -> list[dict[str, Any]]:
-    """The wrong answers on the test split that were the most confident: id, text, label, predicted, probability."""
+    """Returns the most confident wrong answers on the test split: id, text, label, predicted, probability."""
     wrong = _wrong(predictions)
     confidence = pd.Series(
         [row[f"probability_{row['predicted']}"] for row in wrong.to_dict("records")], index=wrong.index, dtype=float
@@ -138,7 +136,7 @@ def _headline(metrics: Mapping[str, Any]) -> str:
 
 
 def _figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of figures: rows of a name and one cell for each part that was measured."""
+    """Rows of the table of metrics: a name and one cell for each part that was measured."""
     parts = [metrics[part] for part in COLUMNS if metrics.get(part)]
     rows = []
     for key, name, form in FIGURES:

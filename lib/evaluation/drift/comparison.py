@@ -1,10 +1,7 @@
-"""Whether messages are still like those that the classifier was measured on.
+"""Compares scored messages with a drift profile: tallies, which can be added, and the measures of drift.
 
-Here belong the tally of scored messages, which can be kept for each part and added up, and the comparison with the
-profile. What follows from drift (tables, metrics, an event) is not decided here.
-
-Every measure is judged twice: by its size, against a threshold, and against what chance alone would give at these
-numbers of messages. With a million messages the slightest difference is no chance, with a hundred a large one may be.
+Each measure must exceed both a threshold and what chance gives at these sample sizes: with a million messages the
+slightest difference is significant, with a hundred a large one may not be.
 """
 
 from __future__ import annotations
@@ -28,13 +25,13 @@ LEAST_PROFILE = 50  # effective messages; with fewer the formulas for chance do 
 
 
 class Tally(BaseModel):
-    """What comparison needs of some scored messages; two tallies by one profile can be added.
+    """Counts of scored messages; two tallies by the same profile can be added.
 
-    score, length: (2 * values + 1,) counts by the profile's distinct values: below the first, at it, between the
-        first and the second, at the second, ..., above the last. They give the Kolmogorov-Smirnov distance exactly.
+    score, length: (2 * values + 1,) counts by the profile's distinct values: below the first, at it, between the first
+        and the second, at the second, ..., above the last. They give the exact Kolmogorov-Smirnov distance.
     labels: by the most probable label, in the order of the profile's labels.
-    tokens, unknown: all tokens, and those that the training split does not have; `tokens_squared`,
-        `unknown_squared`, `crossed`: sums over messages of their squares and products, for the variance.
+    tokens, unknown: all tokens, and those absent from the training split; `tokens_squared`, `unknown_squared`,
+        `crossed`: sums over messages of their squares and products, for the variance.
     """
 
     messages: int
@@ -48,7 +45,7 @@ class Tally(BaseModel):
     crossed: int = 0
 
     def plus(self, other: Tally) -> Tally:
-        """The tally of both."""
+        """Adds two tallies."""
         numbers = {
             name: [mine + theirs for mine, theirs in zip(value, getattr(other, name), strict=True)]
             if isinstance(value, list)
@@ -76,7 +73,7 @@ class Tallier:
         )
 
     def count(self, texts: Sequence[str], probabilities: NDArray[np.float64]) -> Tally:
-        """The tally of these messages; `probabilities` (messages, classes) in the order of the profile's labels."""
+        """Tallies these messages; `probabilities` (messages, classes) in the order of the profile's labels."""
         if not len(texts):
             return self.nothing()
         tokens = [self._encode(text) for text in texts]
@@ -104,7 +101,7 @@ def _cells(distribution: Distribution, values: NDArray[Any]) -> list[int]:
 
 @dataclass(frozen=True)
 class Measure:
-    """One comparison: its `value`, the `threshold` that it must exceed, and what `chance` alone would exceed only as
+    """One comparison: its `value`, the `threshold` that it must exceed, and `chance`, which chance alone exceeds as
     often as the level of significance says. `p_value` where there is a formula for it."""
 
     name: str
@@ -116,13 +113,13 @@ class Measure:
 
     @property
     def exceeded(self) -> bool:
-        """Whether the difference is both large and no chance."""
+        """Whether the difference is both large and significant."""
         return self.value > self.threshold and self.value > self.chance
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scored messages against a profile. `too_few` says in words why drift cannot be declared; empty: it can."""
+    """Scored messages against a profile. `too_few` says why drift cannot be declared (empty: it can)."""
 
     messages: int
     profile_messages: int
@@ -133,11 +130,11 @@ class Comparison:
 
     @property
     def drifted(self) -> tuple[Measure, ...]:
-        """The measures that say that the messages have drifted."""
+        """The measures that show drift."""
         return () if self.too_few else tuple(measure for measure in self.measures if measure.exceeded)
 
     def metrics(self) -> dict[str, float]:
-        """By the names that MLflow shows."""
+        """Returns the measures under their names in MLflow."""
         figures = {f"drift_{measure.name}": measure.value for measure in self.measures}
         p_values = {
             f"drift_{measure.name}_p_value": measure.p_value for measure in self.measures if measure.p_value is not None
@@ -148,13 +145,13 @@ class Comparison:
 def compare(
     profile: DriftProfile, tally: Tally, *, minimum: int, significance: float, psi: float, ks: float, unknown: float
 ) -> Comparison:
-    """The six measures of scored messages against the profile.
+    """Compares scored messages with the profile by six measures.
 
     psi_score, psi_length, psi_label: population stability index; ks_score, ks_length: Kolmogorov-Smirnov distance;
-    unknown_rise: by how much the share of tokens that the training split does not have is higher.
+    unknown_rise: the increase in the share of tokens that are absent from the training split.
 
     Args:
-        minimum: scored messages below which nothing is declared.
+        minimum: scored messages below which no drift is declared.
         significance: how often each measure may exceed its `chance` when nothing has changed.
         psi, ks, unknown: the thresholds of each kind of measure.
 
@@ -195,7 +192,7 @@ def _too_few(profile: DriftProfile, tally: Tally, minimum: int) -> str:
 
 @dataclass(frozen=True)
 class Noise:
-    """What chance depends on: the sizes of both samples (of the profile: the effective one) and the level."""
+    """What chance depends on: both sample sizes (of the profile: the effective one) and the level of significance."""
 
     n: float
     m: float
@@ -205,8 +202,8 @@ class Noise:
 def _psi(name: str, what: str, expected: NDArray[Any], actual: NDArray[Any], threshold: float, noise: Noise) -> Measure:
     """Population stability index: sum over bins of (a - e) ln(a / e), of `expected` shares and `actual` counts.
 
-    N. Siddiqi, Credit Risk Scorecards, 2006, with its rule of thumb: over 0.1 a slight change, over 0.25 a major one.
-    Without any change it is distributed as (1/n + 1/m) times chi-squared with bins - 1 degrees of freedom (B. Yurdakul,
+    N. Siddiqi, Credit Risk Scorecards, 2006; by its rule of thumb over 0.1 is a slight change, over 0.25 a major one.
+    Without change it is distributed as (1/n + 1/m) times chi-squared with bins - 1 degrees of freedom (B. Yurdakul,
     Statistical Properties of Population Stability Index, Western Michigan University, 2018).
     """
     n, m = noise.n, noise.m
@@ -219,10 +216,10 @@ def _psi(name: str, what: str, expected: NDArray[Any], actual: NDArray[Any], thr
 
 
 def _binned(distribution: Distribution, cells: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Shares of the profile and counts of the tally in the same bins, which end at quantiles of the profile.
+    """Returns shares of the profile and counts of the tally in the same bins, which end at quantiles of the profile.
 
-    A bin reaches from above one quantile up to the next one, inclusive; the last one has no upper end. Quantiles that
-    are equal make one bin.
+    A bin excludes its lower quantile and includes its upper one; the last has no upper end. Equal quantiles make one
+    bin.
     """
     masses = np.asarray(distribution.masses)
     ends = np.unique(np.searchsorted(np.cumsum(masses), np.arange(1, BINS) / BINS - 1e-9))
@@ -239,9 +236,9 @@ def _ks(
 ) -> Measure:
     """Two-sample Kolmogorov-Smirnov distance: the largest difference of the two distribution functions.
 
-    Its critical value for large samples is sqrt(-ln(significance / 2) / 2 * (n + m) / (n m)) (N. Smirnov, Annals of
-    Mathematical Statistics 19, 1948), and its p-value Kolmogorov's series with the correction of M. A. Stephens
-    (Journal of the Royal Statistical Society B 32, 1970). Where values repeat, both err on the side of chance.
+    The critical value for large samples is sqrt(-ln(significance / 2) / 2 * (n + m) / (n m)) (N. Smirnov, Annals of
+    Mathematical Statistics 19, 1948); the p-value is Kolmogorov's series with the correction of M. A. Stephens (Journal
+    of the Royal Statistical Society B 32, 1970). With ties both are conservative.
     """
     expected = np.zeros(len(cells))
     expected[1::2] = distribution.masses
@@ -253,7 +250,7 @@ def _ks(
 
 
 def _unknown_rise(profile: DriftProfile, tally: Tally, threshold: float, noise: Noise) -> Measure:
-    """By how much more of the tokens are unknown; chance by the normal approximation of the two ratios."""
+    """The increase in the share of unknown tokens; chance by the normal approximation of the two ratios."""
     tokens = max(tally.tokens, 1)
     share = tally.unknown / tokens
     residuals = tally.unknown_squared - 2 * share * tally.crossed + share**2 * tally.tokens_squared
@@ -263,7 +260,7 @@ def _unknown_rise(profile: DriftProfile, tally: Tally, threshold: float, noise: 
 
 
 def chi_squared_quantile(probability: float, degrees: int) -> float:
-    """By the cube root's normal approximation, within 3 % at the levels that make sense here.
+    """Approximates the quantile by the cube root's normal distribution, within 3 % at the usual levels.
 
     E. B. Wilson and M. M. Hilferty, Proceedings of the National Academy of Sciences 17, 1931.
     """
@@ -273,7 +270,7 @@ def chi_squared_quantile(probability: float, degrees: int) -> float:
 
 
 def kolmogorov_p_value(distance: float, size: float) -> float:
-    """How often chance alone gives at least this distance; `size` is n m / (n + m)."""
+    """Returns how often chance alone gives at least this distance; `size` is n m / (n + m)."""
     root = math.sqrt(size)
     scaled = (root + 0.12 + 0.11 / root) * distance
     if scaled < 0.2:  # the series needs too many terms, and is 1 to twelve digits

@@ -1,8 +1,4 @@
-"""What messages looked like to a classifier when it was measured: what later ones are compared with.
-
-Here belong the profile's contents, how it is made from the messages that the classifier was not trained on, and its
-file. The comparison is in `drift`: it may change without a classifier having to be evaluated again.
-"""
+"""The drift profile: what held-out messages looked like to a classifier, to compare later ones with."""
 
 from __future__ import annotations
 
@@ -30,7 +26,7 @@ Floats = NDArray[np.float64]
 class Distribution(BaseModel):
     """A distribution as steps: distinct `values`, ascending, and the `masses` at them, which sum to one.
 
-    Of more than `MOST_VALUES` distinct values, that many quantiles, each with the mass from the one before it.
+    Of more than `MOST_VALUES` distinct values, that many quantiles, each with the mass since the previous one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +36,7 @@ class Distribution(BaseModel):
 
     @classmethod
     def of(cls, values: NDArray[Any], weights: Floats) -> Self:
-        """That of `values` (rows,), each counted `weights` (rows,) times."""
+        """Makes the distribution of `values` (rows,), weighted by `weights` (rows,)."""
         distinct, places = np.unique(values.astype(np.float64), return_inverse=True)
         masses = np.bincount(places, weights=weights) / weights.sum()
         if len(distinct) > MOST_VALUES:
@@ -55,15 +51,14 @@ class Distribution(BaseModel):
 class DriftProfile(BaseModel):
     """The held-out messages (validation and test), at the class shares of the source file.
 
-    encoding: the name of the encoding that lengths and tokens are of.
-    labels: the classifier's labels.
-    messages: how many were held out; `effective`: how many equally weighted ones would be as informative,
+    encoding: the name of the encoding behind lengths and tokens. labels: the classifier's labels.
+    messages: how many were held out; `effective`: the equally weighted number that is as informative,
         (sum w)^2 / sum w^2 (L. Kish, Survey Sampling, 1965).
     score: the probability of the last of two labels; of more labels, that of the most probable one.
-    length: tokens of a message, before it is cut.
+    length: tokens of a message before truncation.
     most_probable: the share of messages for which each label is the most probable one.
     unknown: the share of tokens that do not occur in the training split, and that share's variance.
-    known: one bit for each token of the vocabulary, in base64: whether it occurs in the training split.
+    known: one bit per token of the vocabulary, in base64: whether it occurs in the training split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,13 +75,13 @@ class DriftProfile(BaseModel):
     known: str
 
     def known_tokens(self) -> NDArray[np.bool_]:
-        """(vocabulary,): whether each token occurs in the training split."""
+        """Returns (vocabulary,): whether each token occurs in the training split."""
         bits = np.frombuffer(base64.b64decode(self.known), dtype=np.uint8)
         return np.unpackbits(bits, count=VOCABULARY).astype(bool)
 
 
 def scores_of(probabilities: Floats) -> Floats:
-    """(rows,) from probabilities (rows, classes), rounded so that they can be compared between machines."""
+    """Returns scores (rows,) of probabilities (rows, classes), rounded to be comparable between machines."""
     scores = probabilities[:, -1] if probabilities.shape[1] == 2 else probabilities.max(axis=1)
     return np.round(scores, SCORE_DIGITS)
 
@@ -94,14 +89,13 @@ def scores_of(probabilities: Floats) -> Floats:
 def drift_profile(
     predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str
 ) -> DriftProfile:
-    """The profile of a classifier from its predictions.
+    """Makes the profile of a classifier from its predictions.
 
     Args:
-        predictions: split, text, label and probability_<label> for each label, of at least `train`, `validation` and
+        predictions: split, text, label and probability_<label> for each label, at least of `train`, `validation`,
             `test`.
-        labels: the classifier's labels, in their order.
-        class_counts: rows of the source file by label, before balancing: a held-out message counts so often that the
-            classes have those shares, because that is how messages arrive.
+        class_counts: rows of the source file by label, before balancing: held-out messages are weighted to have these
+            shares, because messages arrive with them.
         encoding: the name of the encoding.
     """
     encode = load_encoding(encoding).encode_ordinary
@@ -135,20 +129,20 @@ def drift_profile(
 
 
 def _weights(labels: pd.Series[str], class_counts: Mapping[str, int]) -> Floats:
-    """How often each row counts, so that the classes have the shares of `class_counts`; 1 on average."""
+    """Returns each row's weight, 1 on average, that gives the classes the shares of `class_counts`."""
     here = labels.value_counts()
     weights = labels.map(lambda label: class_counts[label] / here[label]).to_numpy(np.float64)
     return np.asarray(weights * len(labels) / weights.sum(), dtype=np.float64)
 
 
 def write_profile(folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str) -> None:
-    """Adds the profile to the evaluation in `folder`, made of its predictions.parquet; see `drift_profile`."""
+    """Adds the profile to the evaluation in `folder`, made from its predictions.parquet."""
     predictions = pd.read_parquet(folder / "predictions.parquet")
     profile = drift_profile(predictions, labels=labels, class_counts=class_counts, encoding=encoding)
     save_json(profile.model_dump(mode="json"), folder / PROFILE)
 
 
 def read_profile(folder: Path) -> DriftProfile | None:
-    """The profile in a classifier's folder; None where the classifier was registered without one."""
+    """Reads the profile in a classifier's folder; None if the classifier was registered without one."""
     file = folder / PROFILE
     return DriftProfile.model_validate_json(file.read_bytes()) if file.is_file() else None

@@ -1,1 +1,1 @@
-"""How good answers to instructions are, as far as it shows without a judge."""
+"""Evaluating answers to instructions without a judge."""

@@ -1,8 +1,4 @@
-"""How good answers are as far as counting can tell: no judge, no model, the same figures every time.
-
-Here belong figures from an answer's text, its reference and how its generation ended, and the perplexity of a loss.
-Scores by another model are `judge`'s.
-"""
+"""Metrics of answers, from their text, reference and length, and the perplexity of a loss."""
 
 import math
 from collections.abc import Sequence
@@ -19,10 +15,10 @@ _CHRF = CHRF()  # n-grams of up to 6 characters, no words, beta 2: nrefs:1|case:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, beside the output that the file has as `reference`.
+    """A generated answer beside the entry's output, its `reference`.
 
-    `id` is the entry's row number in the source file; `tokens` were generated, without the end token; `stopped`: the
-    model ended its answer by itself, before the limit of new tokens.
+    `id`: the entry's row number in the source file. `tokens`: generated, without the end token. `stopped`: the model
+    ended its answer itself, before the limit of new tokens.
     """
 
     id: int
@@ -33,13 +29,11 @@ class Answer:
 
 
 def measure_answers(answers: Sequence[Answer]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Figures of each answer, in their order, and of all of them, ready for JSON.
+    """Returns the metrics of each answer, in order, and of all together, ready for JSON.
 
-    Of each: `id`, `exact_match` (see there), `chrf` (0 to 100), `characters`, `tokens`, `stopped`.
-    Of all: `answers` (how many), the shares `exact_match`, `stopped` and `empty` (0 to 1), the mean `chrf`, and
-    `characters` and `tokens`, each with `mean`, `median` and `longest`.
-
-    Raises RecipeError if there are no answers.
+    Each: `id`, `exact_match`, `chrf` (0 to 100), `characters`, `tokens`, `stopped`. All: `answers` (how many), the
+    shares `exact_match`, `stopped` and `empty` (0 to 1), the mean `chrf`, and `characters` and `tokens`, each with
+    `mean`, `median` and `longest`. Raises RecipeError if there are no answers.
     """
     if not answers:
         raise RecipeError("There are no answers to measure: choose a split that is not empty")
@@ -57,15 +51,15 @@ def measure_answers(answers: Sequence[Answer]) -> tuple[list[dict[str, Any]], di
 
 
 def exact_match(response: str, reference: str) -> bool:
-    """Whether both are the same text but for upper and lower case and the space around them."""
+    """Whether both texts are equal apart from case and surrounding space."""
     return response.strip().casefold() == reference.strip().casefold()
 
 
 def chrf(response: str, reference: str) -> float:
-    """How many n-grams of characters both share, 0 to 100: an F-score that weighs recall twice.
+    """Returns the character n-gram F-score, 0 to 100, which weighs recall twice; two empty texts score 100.
 
     M. Popović, "chrF: character n-gram F-score for automatic MT evaluation" (WMT 2015), as sacrebleu computes it for
-    single sentences. It needs no words, so no language is favoured. Two empty texts are alike: 100.
+    single sentences. It needs no word segmentation, so it favours no language.
     """
     response, reference = response.strip(), reference.strip()
     if not response and not reference:
@@ -74,11 +68,9 @@ def chrf(response: str, reference: str) -> float:
 
 
 def perplexity(mean_loss: float) -> float | None:
-    """exp of a mean loss in nats per token: among how many equally likely tokens the model is undecided.
+    """Returns exp of a mean loss in nats per token; None where a float cannot hold it (a loss above 709).
 
-    None where that is more than a float can hold (a loss above 709): JSON and MLflow have no infinity.
-
-    Raises ValueError if the loss is not a number.
+    JSON and MLflow have no infinity. Raises ValueError if the loss is not a number.
     """
     if math.isnan(mean_loss):
         raise ValueError("the mean loss is not a number, so it has no perplexity")

@@ -1,8 +1,4 @@
-"""The evaluation of a model that follows instructions: the loss of every split, figures of its answers, the curve.
-
-Here belongs putting them together and into files. What is measured of an answer is in `answers`, what a judge says is
-`judge`'s.
-"""
+"""Evaluates a model that follows instructions: the loss of every split, metrics of its answers, the loss curve."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,25 +33,18 @@ def evaluate_answers(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> None:
-    """Write metrics.json, measured.parquet and figures/ to `folder`, which is there.
+    """Writes metrics.json, measured.parquet and figures/ to the existing `folder`.
 
-    metrics.json: `splits`, for each its `loss` (nats, the mean over all targets), `perplexity` and `targets` (how
-    many); `answers`, the summary of `measure_answers`. measured.parquet: its row for each answer. figures: `loss`, over
-    epochs and tokens seen.
+    metrics.json: `splits` (see `split_losses`), and `answers`, the summary of `measure_answers`. measured.parquet: its
+    row for each answer. figures: `loss`, over epochs and tokens seen.
 
     Args:
         answers: of the test split, a table as `lib.data.tables.ANSWERS`.
-        history: the training's, as `lib.training.history` has it.
-        precision: arithmetic of the matrix products, `float32` or `bfloat16`.
+        history: the training's history table.
+        precision: of the matrix products, `float32` or `bfloat16`.
     """
     rows = [
-        Answer(
-            id=row["id"],
-            response=row["response"],
-            reference=row["output"],
-            tokens=row["tokens"],
-            stopped=row["stopped"],
-        )
+        Answer(row["id"], row["response"], reference=row["output"], tokens=row["tokens"], stopped=row["stopped"])
         for row in answers.to_dict("records")
     ]
     measured, summary = measure_answers(rows)
@@ -73,9 +62,9 @@ def split_losses(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> dict[str, dict[str, float | int | None]]:
-    """Of each split the mean `loss` of all its targets (nats), its `perplexity` and the number of `targets`.
+    """Returns for each split the mean `loss` over all targets (nats), its `perplexity` and the number of `targets`.
 
-    The GPT is moved to `device`; its mode is left as it was.
+    The GPT is moved to `device`; its mode does not change.
     """
     place = torch.device(device_name(device))
     model = Predicting(gpt).to(place)

@@ -1,1 +1,1 @@
-"""Another model as the judge of answers."""
+"""Judging answers by another model."""

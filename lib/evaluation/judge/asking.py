@@ -1,13 +1,9 @@
-"""Scores from a judge: a larger model reads each answer beside its reference and says how good it is, 0 to 100.
+"""Asks a judge, a larger model, to score answers against their references, from 0 to 100.
 
-This module holds the question's wording, what a reply means, and asking many questions: several at a time, again where
-that can help, none twice. Servers and their protocols are in `servers.py`, replies on disk in `cache.py`, figures in
-`summary.py`.
-
-The wording is the published procedure's. Three things are not. An empty answer is put to the judge like any other (one
-published script gives it 0 unasked). A reply that is no integer from 0 to 100 is not dropped: the judge is reminded,
-in the same conversation, because at temperature 0 the same question would bring the same reply; what is no score then
-either is kept as it is, and counted. And the judge itself is tested, with anchors whose order is known.
+The wording is the published procedure's, with three differences. An empty answer is judged like any other (one
+published script gives it 0 unasked). After a reply that is not an integer from 0 to 100 the judge is reminded in the
+same conversation (at temperature 0 the same question would bring the same reply); a reply that is no score even then is
+kept and counted. And the judge itself is tested, with anchors whose order is known.
 """
 
 import asyncio
@@ -33,7 +29,7 @@ NOTHING = "(no text)"  # stands for an empty reply in a conversation: some serve
 
 @dataclass(frozen=True)
 class Question:
-    """One answer to be judged: `response` to `instruction` and `input` (may be empty), beside the reference `output`.
+    """An answer to be judged: `response` to `instruction` and `input` (may be empty), beside the reference `output`.
 
     `id` is the entry's row number in the source file.
     """
@@ -47,11 +43,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said of one answer.
+    """The judge's verdict on one answer.
 
-    kind: `answer`, or which anchor the answer is: `reference`, `empty`, `other`.
+    kind: `answer`, or the kind of anchor: `reference`, `empty`, `other`.
     score: 0 to 100, or None: `reply` is no score, or `failure` says why there is no reply, and what to do.
-    reply: the judge's last words, at most 2,000 characters.
+    reply: the judge's last reply, at most 2,000 characters.
     reminders: how often the judge was reminded to answer with an integer.
     """
 
@@ -81,15 +77,12 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Asking:
-    """How hard a judge is asked.
+    """How a judge is asked. Raises RecipeError for an impossible number.
 
-    parallel: questions that are with the server at the same time, at most.
-    retry_seconds: how long to wait before each further try of a question that failed for a passing reason; a server
-        that asks for more gets it.
-    reminders: how often the judge is reminded when its reply is no integer from 0 to 100.
-    give_up_after: so many questions that failed in a row, all tries included, end it all.
-
-    Raises RecipeError for a number that cannot be meant.
+    parallel: concurrent requests, at most.
+    retry_seconds: waits before each retry after a temporary failure; a server that asks for more gets it.
+    reminders: how often the judge is reminded when its reply is not an integer from 0 to 100.
+    give_up_after: consecutive failed questions, retries included, after which judging ends.
     """
 
     parallel: int = 4
@@ -98,7 +91,6 @@ class Asking:
     give_up_after: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse to wait for nobody."""
         if self.parallel < 1:
             raise RecipeError(f"The judge's parallel requests are {self.parallel}: use a number from 1")
 
@@ -114,25 +106,21 @@ def judge(
     confidence: float = 0.95,
     progress: Progress = silent,
 ) -> Judgement:
-    """Ask a judge about every answer.
+    """Asks a judge about every answer and returns the verdicts and a summary.
+
+    The summary has `judge` (api, model, options), the figures of `summarise`, how many answers are `unparsed`, `failed`
+    or `reminded`, and under `anchors` those of `assess`.
 
     Args:
-        questions: the answers to be judged.
-        server: who judges.
-        replies: what it has is not asked. Any number of runs may share it.
-        anchors: so many entries, drawn with `seed`, are also judged with answers whose order is known.
+        replies: questions with a cached reply are not asked; any number of runs may share the cache.
+        anchors: this many entries, drawn with `seed`, are also judged with answers whose order is known.
         seed: draws the anchors' entries, and the samples behind the confidence interval.
         confidence: of the interval, between 0 and 1.
-        progress: called in the caller's thread after each question, those found in the cache included.
-
-    Returns:
-        Verdicts, and a summary: `judge` (api, model, options), the figures of `summarise`, how many
-        answers are `unparsed`, `failed` or had to be `reminded`, and under `anchors` those of `assess`.
+        progress: called in the caller's thread after each question, cached ones included.
 
     Raises:
-        JudgeError: no server, no such model, a refused key, or a server that keeps failing. Replies that came until
-            then are in the cache.
-        RecipeError: no answers, or a number that cannot be meant.
+        JudgeError: no server, no such model, a refused key, or a server that keeps failing. Replies so far are cached.
+        RecipeError: no answers, or an impossible number.
         StoreError: the cache cannot be written.
     """
     if not questions:
@@ -157,7 +145,7 @@ def judge(
 
 
 def judge_prompt(question: Question) -> str:
-    """The question to the judge, as published; whatever style the answering model was trained with."""
+    """Returns the question as published, whichever prompt style the answering model was trained with."""
     request = STYLES["alpaca"].prompt(question.instruction, question.input)
     return (
         f"Given the input `{request}` and correct output `{question.output}`, score the model response"
@@ -167,20 +155,19 @@ def judge_prompt(question: Question) -> str:
 
 
 def parse_score(reply: str) -> int | None:
-    """The score, if the reply is an integer from 0 to 100 and nothing else but space around it.
+    """Returns the score if the reply is an integer from 0 to 100 and nothing else but surrounding space.
 
-    No number is picked out of a sentence: "I would not give it 100" has one too.
+    No number is extracted from a sentence: "I would not give it 100" has one too.
     """
     found = re.fullmatch(r"[0-9]{1,3}", reply.strip())
     return int(found[0]) if found and int(found[0]) <= HIGHEST else None
 
 
 def anchor_questions(questions: Sequence[Question], entries: int, seed: int) -> Iterator[tuple[str, Question]]:
-    """For each of `entries` entries, drawn with `seed`: the same question with an answer of known worth, and its kind.
+    """Yields for each of `entries` drawn entries the same question with answers of known worth, and their kinds.
 
-    `reference`: the reference output itself. `empty`: no answer. `other`: the reference output of another entry,
-    written as well and about something else; left out where all entries have the same output. Entries with an empty
-    output are not drawn.
+    `reference`: the reference output itself. `empty`: no answer. `other`: another entry's reference output, left out
+    where all entries have the same output. Entries with an empty output are not drawn.
     """
     generator = random.Random(seed)
     fit = [question for question in questions if question.output.strip()]
@@ -193,7 +180,7 @@ def anchor_questions(questions: Sequence[Question], entries: int, seed: int) -> 
 
 
 def _by_entry(anchors: Sequence[Verdict]) -> list[dict[str, int | None]]:
-    """The scores of each entry's anchors by kind; each entry begins with its reference."""
+    """Groups the anchors' scores by entry, then kind; each entry begins with its reference."""
     entries: list[dict[str, int | None]] = []
     for verdict in anchors:
         if verdict.kind == REFERENCE:
@@ -204,7 +191,7 @@ def _by_entry(anchors: Sequence[Verdict]) -> list[dict[str, int | None]]:
 
 @dataclass
 class _Hearing:
-    """The questions of one call, and what they learn from each other about the server."""
+    """The questions of one call, and what they learn together about the server."""
 
     server: JudgeServer
     replies: ReplyCache
@@ -213,10 +200,9 @@ class _Hearing:
     failed_in_a_row: int = 0
 
     async def verdicts(self, questions: Sequence[Question], progress: Progress) -> list[Verdict]:
-        """One for each question; those with the same wording are asked once.
+        """Returns a verdict for each question; questions with the same wording are asked once.
 
-        As many workers as requests may be under way take prompts from one list. If one of them raises, the others'
-        requests are cancelled.
+        One worker per concurrent request takes prompts from one list. If a worker raises, the others are cancelled.
         """
         prompts = [judge_prompt(question) for question in questions]
         alike = Counter(prompts)
@@ -243,7 +229,7 @@ class _Hearing:
         return [replace(found[prompt], id=question.id) for prompt, question in zip(prompts, questions, strict=True)]
 
     async def _verdict(self, ask: Ask, prompt: str) -> Verdict:
-        """On one prompt; its id is not known here."""
+        """Returns the verdict on one prompt, its id still unknown."""
         verdict = Verdict(id=-1, kind=ANSWER, score=None, reply="", reminders=0)
         messages: Messages = [{"role": "user", "content": prompt}]
         try:
@@ -263,7 +249,7 @@ class _Hearing:
         return verdict
 
     async def _reply(self, ask: Ask, messages: Messages) -> str:
-        """From the cache, or from the server and then into the cache."""
+        """Returns the cached reply, or asks the server and caches its reply."""
         asked = self._identity(messages)
         known = self.replies.find(asked)
         if known is not None:
@@ -288,14 +274,11 @@ class _Hearing:
         return reply
 
     def _is_final(self, error: AskError) -> bool:
-        """Whether another try would end the same. A server that has never said a word is not there: no use waiting."""
+        """Whether a retry would fail too. A server that has never replied is taken to be absent."""
         return not error.temporary or (error.everyone and not self.answered)
 
     def _count_failure(self, error: AskError) -> None:
-        """One question without a reply is a failed verdict; what concerns all of them is the end.
-
-        Raises JudgeError.
-        """
+        """Counts a question without a reply; raises JudgeError if the failure concerns all questions."""
         self.failed_in_a_row += 1
         if error.everyone and self._is_final(error):
             raise JudgeError(str(error)) from error

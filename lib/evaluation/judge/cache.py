@@ -1,8 +1,4 @@
-"""A judge's replies on disk, so that no question is asked twice.
-
-Here belongs keeping and finding what a server replied to exactly these messages, model and options. What a reply means
-is `judge`'s: a reply that is no score is kept as well, because asking again would bring the same one.
-"""
+"""Caches a judge's replies on disk, so that no question is asked twice."""
 
 import hashlib
 import json
@@ -16,10 +12,10 @@ from lib.files.disk import disk_full_is_clear
 
 
 class ReplyCache:
-    """A folder with one JSON file for each reply: `{"asked": ..., "reply": ...}`, named by the hash of `asked`.
+    """A folder with one JSON file per reply: `{"asked": ..., "reply": ...}`, named by the hash of `asked`.
 
-    Files appear whole or not at all, so any number of writers and readers may share the folder. `warn` hears one
-    sentence about each file that is damaged; it counts as not there, and the next reply replaces it.
+    Files are written atomically, so any number of writers and readers may share the folder. A damaged file counts as
+    missing, after a `warn`, and the next reply replaces it. A reply that is no score is cached too.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
@@ -27,7 +23,7 @@ class ReplyCache:
         self._warn = warn
 
     def find(self, asked: Mapping[str, Any]) -> str | None:
-        """The reply to exactly this, or None."""
+        """Returns the reply to exactly this question, or None."""
         file = self._file(asked)
         try:
             return _reply_to(asked, json.loads(file.read_text(encoding="utf-8")))
@@ -38,10 +34,8 @@ class ReplyCache:
             return None
 
     def keep(self, asked: Mapping[str, Any], reply: str) -> None:
-        """Keep a reply, instead of one that was there.
-
-        Raises StoreError: the folder cannot be written to, or its disk is full.
-        """
+        """Stores a reply, replacing an earlier one; raises StoreError if the folder is not writable or the disk is
+        full."""
         text = json.dumps({"asked": asked, "reply": reply}, indent=2, sort_keys=True) + "\n"
         try:
             with disk_full_is_clear(self._folder):
@@ -78,5 +72,5 @@ def _reply_to(asked: Mapping[str, Any], found: Any) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """One text for one JSON value, in ASCII: half of a surrogate pair, which UTF-8 cannot hold, may be part of it."""
+    """One ASCII text for one JSON value: it may contain lone surrogates, which UTF-8 cannot hold."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,8 +1,4 @@
-"""What `judge` needs to know of a server, whichever protocol it speaks.
-
-Here belong the shapes of questions and servers, and a question that got no reply. The servers themselves are in
-`servers.py`.
-"""
+"""The interface of a judge's server, whichever protocol it speaks."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,11 +11,9 @@ AGAIN_LATER = "run the judge step again later"
 
 
 class AskError(Exception):
-    """A question that got no reply. `what` happened, and what to do about it, the `remedy`.
+    """A question that got no reply: `what` happened, and the `remedy`.
 
-    temporary: trying again may help.
-    everyone: other questions would meet the same.
-    wait: seconds that the server wants to be left alone.
+    temporary: a retry may help. everyone: other questions would fail too. wait: seconds that the server asks to wait.
     """
 
     def __init__(
@@ -38,19 +32,19 @@ class AskError(Exception):
 
 
 class JudgeServer(Protocol):
-    """A model behind an address. Where it runs is not part of what it is: replies are kept by the first three."""
+    """A model behind an address. The cache key of its replies is `api`, `model` and `options`, not the address."""
 
     @property
     def api(self) -> str:
-        """Whose protocol it speaks."""
+        """The provider of the protocol."""
 
     @property
     def model(self) -> str:
-        """The model's name there."""
+        """The model's name on the server."""
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """How the model generates, as the protocol names it; JSON values."""
+        """Generation options as the protocol names them; JSON values."""
 
     def open(self) -> AbstractAsyncContextManager[Ask]:
-        """Connections for the questions of one run. `Ask` may be called many times at once."""
+        """Opens connections for one run. `Ask` may be called concurrently."""

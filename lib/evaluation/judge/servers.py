@@ -1,11 +1,7 @@
-"""Where judges run: servers that speak Ollama's protocol, and those that speak OpenAI's chat protocol.
+"""Judge servers: those that speak Ollama's protocol, and those that speak OpenAI's chat protocol.
 
-Here belong one question's way to a server and its reply's way back, and what can go wrong on both. What is asked, how
-often and how many questions at a time is `judge`'s.
-
-OpenAI's protocol is one POST, so it is spoken with httpx, which is here anyway: the `openai` package weighs 30 MB with
-its parts, takes a second to import, and retries and waits in its own way underneath ours. Ollama's client is imported
-where it is used, because every other judge works without it.
+OpenAI's protocol is one POST, sent with httpx: the `openai` package weighs 30 MB with its dependencies, takes a second
+to import, and retries on its own. Ollama's client is imported where it is used: every other judge works without it.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ TEMPORARY = (408, 409, 425, 429)  # and all from 500
 
 @dataclass(frozen=True)
 class OllamaServer:
-    """An Ollama server, asked with the official client; the reply is read as it streams.
+    """An Ollama server, asked with the official client; the reply is streamed.
 
     address: as Ollama takes it; empty: the variable OLLAMA_HOST, or this machine's port 11434.
     options: those of the published procedure.
@@ -67,10 +63,7 @@ class OllamaServer:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Ask]:
-        """See `JudgeServer`.
-
-        Raises AskError: the address is none, or the options are not Ollama's.
-        """
+        """See `JudgeServer`. Raises AskError if the address is invalid or the options are not Ollama's."""
         import ollama
 
         self._check_options()
@@ -82,7 +75,7 @@ class OllamaServer:
             yield partial(self._ask, client)
 
     def _check_options(self) -> None:
-        """The client leaves out options that it does not know, and says nothing."""
+        """Refuses unknown options, which the client would silently drop."""
         import ollama
 
         problems = [f"unknown: {name}" for name in sorted(self.options.keys() - ollama.Options.model_fields.keys())]
@@ -108,7 +101,8 @@ class OllamaServer:
             raise _malformed(self.place) from error
 
     async def _read(self, client: ollama.AsyncClient, messages: Messages) -> str:
-        """The reply's text. A model that does not stop is hung up on, and then the server stops it too."""
+        """Returns the reply's text. Closing the connection on a model that does not stop also stops it on the
+        server."""
         stream = await client.chat(self.model, messages, stream=True, options=self.options)
         text = ""
         async with aclosing(cast("AsyncGenerator[ollama.ChatResponse]", stream)) as parts:
@@ -122,10 +116,10 @@ class OllamaServer:
         raise _cut(self.place)
 
     def _refuse_shortened(self, messages: Messages, read: int | None) -> None:
-        """Ollama drops a part of what does not fit into `num_ctx` tokens, and says nothing (ollama/ollama#17427).
+        """Refuses a reply to a shortened prompt: Ollama silently drops what exceeds `num_ctx` (ollama/ollama#17427).
 
-        All that shows is how many tokens it read afterwards: all of `num_ctx`, in newer versions half of it and a few
-        (2 and 3 were seen). A text of fewer bytes than `num_ctx` always fits: a token has at least one.
+        The only sign is the number of tokens read: all of `num_ctx`, or in newer versions half of it and a few (2 and 3
+        were seen). A text of fewer bytes than `num_ctx` always fits: a token has at least one.
         """
         context = int(self.options.get("num_ctx") or 0)
         size = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
@@ -169,10 +163,7 @@ class OpenAIServer:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Ask]:
-        """See `JudgeServer`.
-
-        Raises AskError: the address is none, or the key cannot be one.
-        """
+        """See `JudgeServer`. Raises AskError if the address or the key is invalid."""
         key = os.environ.get(self.key_variable, "").strip()
         if not (key.isascii() and key.isprintable()):
             what = f"The key in {self.key_variable} has characters that no key has"
@@ -220,7 +211,8 @@ class OpenAIServer:
 
 
 def retry_after(value: str, now: datetime | None = None) -> float:
-    """Seconds to wait, from a Retry-After header: a number, or a date (RFC 9110, 10.2.3); 0 for anything else."""
+    """Returns the seconds to wait by a Retry-After header: a number or a date (RFC 9110, 10.2.3); 0 for anything
+    else."""
     if value.strip().isdecimal():
         return float(value)
     try:
@@ -240,7 +232,7 @@ def _refusal(place: str, status: int, said: str, *, wait: float = 0.0) -> AskErr
 
 
 def _unreached(place: str, error: Exception, timeout: float, start: str) -> AskError:
-    """What httpx noticed, in the user's words."""
+    """Translates an httpx error for the user."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return _no_address(place, error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
@@ -268,7 +260,7 @@ def _malformed(place: str) -> AskError:
 
 
 def _own_words(response: httpx.Response) -> str:
-    """What an error's body says, as OpenAI words it, or as it stands."""
+    """Returns an error's message in OpenAI's format, or its whole body."""
     try:
         said = response.json()["error"]["message"]
     except (ValueError, LookupError, TypeError):
@@ -281,5 +273,5 @@ def _timeout(seconds: float) -> httpx.Timeout:
 
 
 def _presentable(text: str) -> str:
-    """At most REPLY_LIMIT characters, all of which UTF-8 can hold: JSON can carry half of a surrogate pair."""
+    """Cuts to REPLY_LIMIT characters and replaces lone surrogates, which JSON can carry and UTF-8 cannot."""
     return text[:REPLY_LIMIT].encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,4 @@
-"""What many verdicts say together, and whether the judge can be trusted: figures from scores alone.
-
-Here belong the spread of the scores and the comparison of the anchors'. Asking for scores is `judge`'s.
-"""
+"""Summarises a judge's scores, and says by its anchors whether the judge can be trusted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,13 +22,11 @@ SOUND_GAP = 20  # points between the reference and the better of the wrong answe
 
 
 def summarise(scores: Sequence[int | None], *, confidence: float, seed: int) -> dict[str, Any]:
-    """The figures of the answers' scores, ready for JSON; None stands for an answer without a score.
+    """Returns the figures of the answers' scores, ready for JSON; None is an answer without a score.
 
-    `mean`, `median`, `standard_deviation` (of the sample, n - 1) and `mean_interval` are about the answers that have a
-    score, and null where too few have one. `mean_bounds` is what the mean over all answers would be if those without
-    a score had 0, and if they had 100: how much the missing ones could change.
-
-    Raises RecipeError if `confidence` is not between 0 and 1.
+    `mean`, `median`, `standard_deviation` (of the sample, n - 1) and `mean_interval` cover the scored answers, and are
+    null where there are too few. `mean_bounds` is the mean over all answers if the missing scores were all 0, and all
+    100. Raises RecipeError if `confidence` is not between 0 and 1.
     """
     known = np.array([score for score in scores if score is not None], dtype=np.float64)
     low, high = mean_interval(known, confidence=confidence, seed=seed) if len(known) > 1 else (None, None)
@@ -47,13 +42,11 @@ def summarise(scores: Sequence[int | None], *, confidence: float, seed: int) -> 
 
 
 def mean_interval(scores: NDArray[np.float64], *, confidence: float, seed: int) -> tuple[float, float]:
-    """Between which values the mean of such answers lies: percentiles of the means of resampled answers (n,).
+    """Returns the bootstrap percentile interval of the mean of the scores (n,).
 
-    Scores pile up at both ends of the scale, so nothing is assumed about their distribution. B. Efron, R. Tibshirani,
-    "An Introduction to the Bootstrap" (1993), chapter 13. It is about other answers to such questions, not about
-    another judge.
-
-    Raises RecipeError if `confidence` is not between 0 and 1.
+    Scores pile up at both ends of the scale, so no distribution is assumed. B. Efron, R. Tibshirani, "An Introduction
+    to the Bootstrap" (1993), chapter 13. It covers the choice of questions, not the choice of judge. Raises RecipeError
+    if `confidence` is not between 0 and 1.
     """
     if not 0 < confidence < 1:
         raise RecipeError(f"confidence is {confidence}: use a number between 0 and 1, such as 0.95")
@@ -67,15 +60,15 @@ def mean_interval(scores: NDArray[np.float64], *, confidence: float, seed: int) 
 
 
 def assess(entries: Sequence[Mapping[str, int | None]]) -> dict[str, Any]:
-    """Whether the judge can tell a good answer from a bad one, ready for JSON.
+    """Says whether the judge can tell a good answer from a bad one, ready for JSON.
 
     Each entry has the scores of its anchors by name: `reference` (the reference output itself), `empty` (no answer)
-    and, unless no other entry has a different output, `other` (the reference output of another question).
+    and, unless all outputs are equal, `other` (another entry's reference output).
 
-    `verdict` is `sound`, `suspect`, `broken` or, without entries, `not checked`, and `why` says why in one sentence.
-    `ordered` counts the entries whose reference has more points than each of its wrong answers, out of `complete`
-    ones, whose anchors all have a score. `gap` is the mean over those of the reference's points above the better
-    wrong answer; `means` are each anchor's over all that have a score.
+    `verdict` is `sound`, `suspect`, `broken` or, without entries, `not checked`; `why` is one sentence. `ordered`
+    counts the entries whose reference beats each wrong answer, out of the `complete` ones, whose anchors all have a
+    score. `gap` is the mean margin of the reference over the better wrong answer among those; `means` are over all
+    scored anchors.
     """
     complete = [_known(entry) for entry in entries if None not in entry.values()]
     gaps = [scores[REFERENCE] - max(scores[name] for name in scores if name != REFERENCE) for scores in complete]

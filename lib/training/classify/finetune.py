@@ -1,8 +1,4 @@
-"""Fine-tuning a classifier: messages in, a trained classifier and its history out.
-
-This module holds the checks before the first batch, what a checkpoint must match, and the order of the batches. The
-training itself is `train.py`'s, the loss the objective's.
-"""
+"""Fine-tunes a classifier: checks its messages, orders the batches and says what a checkpoint must match."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,10 +28,10 @@ IN_WORDS = {"train": "training"}  # what sentences call a split
 
 
 class ClassObjective(Objective, Protocol):
-    """What is learnt of the classes of messages."""
+    """An objective over the classes of messages."""
 
     def checked(self, targets: Sequence[Any], classes: int, split: str) -> Sequence[Any]:
-        """The targets of a split, as `torch.tensor` takes them; raises LabelError if they do not fit the classes."""
+        """Returns a split's targets as `torch.tensor` takes them; raises LabelError if they do not fit the classes."""
 
 
 def finetune(
@@ -50,26 +46,24 @@ def finetune(
     fingerprint: str = "",
     listener: Listener = NOBODY,
 ) -> Trained:
-    """Train the parameters of `classifier` that require gradients, in place.
+    """Trains the parameters of `classifier` that require gradients, in place.
 
-    The classifier comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
+    The classifier comes back on the CPU, in eval mode, with any adapters merged into its weights.
 
-    With padding `longest` or a number, batches, random draws and evaluations are those of the published
-    procedure (chapter 6 of "Build a Large Language Model (From Scratch)"); with `batch`, batches hold
-    messages of similar length. How a killed training goes on is told in `train`; a checkpoint is continued if data,
-    weights, settings and `fingerprint` (whatever else the caller wants to match, such as the code) are the same. The
-    caller deletes `scratch` once the result is safe.
+    With padding `longest` or a number, batches, random draws and evaluations are those of the published procedure
+    (chapter 6 of "Build a Large Language Model (From Scratch)"); with `batch`, batches hold messages of similar length.
+    A checkpoint (see `train`) is resumed if data, weights, settings and `fingerprint` (anything else to match, such as
+    the code) are the same. The caller deletes `scratch` once the result is safe.
 
-    A split's inputs may be `Features` of the classifier's frozen part: the same losses, for less work. Their numbers
-    are not compared with a checkpoint's, so `fingerprint` should name the file.
+    A split's inputs may be `Features` of the classifier's frozen part: the same losses for less work. Features are not
+    compared with a checkpoint's, so `fingerprint` should identify their file.
 
     Args:
-        splits: `train` and `validation`; `test` too with `settings.published_figures`, which measures what the
-            published procedure prints before and after.
-        objective: what is learnt of the targets.
+        splits: `train` and `validation`; with `settings.published_figures` also `test`.
+        objective: the loss and the measures.
 
     Raises:
-        ValueError: features are not those of the part that is frozen; figures of a test split that is not there.
+        ValueError: the features are of another frozen part; published figures without a test split.
         RecipeError: padding, max_length or batch_size do not fit the model or the data; no such device.
         MessagesError: a split or a message is empty.
         LabelError: a target or the number of class weights does not match the classifier's labels.
@@ -117,7 +111,7 @@ def finetune(
 def _checked_inputs(
     split: EncodedMessages, name: str, classifier: Classifier, max_length: int
 ) -> Sequence[Sequence[int] | Tensor]:
-    """The split's messages as arrays, cut to `max_length` tokens; refuses what cannot be trained on."""
+    """Returns the split's messages as arrays, cut to `max_length` tokens; refuses what cannot be trained on."""
     if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
     inputs = split.inputs
@@ -135,7 +129,7 @@ def _checked_inputs(
 
 
 def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, settings: Settings) -> Order:
-    """Batches of similar lengths where batches are padded one by one; otherwise the published loaders'."""
+    """Sorts by length where each batch is padded on its own; otherwise keeps the published loaders' order."""
     size = settings.batch_size
     if padding == "batch":
         train_lengths = [len(sequence) for sequence in train.inputs]
@@ -150,13 +144,13 @@ def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding
 
 
 def _shape(classifier: Classifier) -> str:
-    """What a checkpoint's classifier must be, besides its weights."""
+    """Describes what a checkpoint's classifier must match besides the weights."""
     backbone = classifier.backbone
     return repr((backbone.config, classifier.labels, classifier.pooling, adapter_settings(backbone)))
 
 
 def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:
-    """What a checkpoint's data must be; of features only their lengths."""
+    """Yields the data that a checkpoint must match; of features only their lengths."""
     for split in splits:
         yield json.dumps([len(sequence) for sequence in split.inputs]).encode()
         if not isinstance(split.inputs, Features):

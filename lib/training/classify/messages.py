@@ -1,4 +1,4 @@
-"""Messages with targets as batches: what a classifier reads of a split, and what it should say."""
+"""Makes batches for a classifier from messages and their targets."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,19 +12,18 @@ from lib.training.examples import Batch
 
 
 class Messages(NamedTuple):
-    """A split of messages: number i is `inputs[i]`, its tokens or its features (length, emb_dim), and has the target
-    `targets[i]`; `width` as in `pad_batch`."""
+    """A split of messages: tokens or features (length, emb_dim), and targets; `width` as in `pad_batch`."""
 
     inputs: Sequence[Sequence[int] | Tensor]
     targets: Sequence[Any]
     width: int | None
 
     def prepare(self, device: torch.device) -> None:
-        """Features go to the device."""
+        """Moves features to the device."""
         if isinstance(self.inputs, Features):
             self.inputs.move_to(device)
 
     def batch(self, rows: list[int]) -> Batch:
-        """Padded messages with their lengths, as a classifier takes them."""
+        """Returns padded messages and their lengths, as a classifier takes them."""
         padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width)
         return Batch((padded, lengths), torch.tensor([self.targets[row] for row in rows]), int(lengths.sum()))

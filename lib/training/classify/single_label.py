@@ -1,4 +1,4 @@
-"""Learning one class for each message: the loss, the accuracy, and what a target may be."""
+"""The objective of one class per message: cross-entropy, accuracy, and the check of targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ NO_CLASS = -100  # what torch's cross_entropy ignores unless told otherwise
 
 @dataclass(frozen=True)
 class SingleLabel:
-    """Outputs are logits (batch, classes), targets are classes (batch,) int64, numbered from 0.
+    """Outputs are logits (batch, classes), targets are classes (batch,) int64, from 0.
 
-    class_weights: one factor for each class (None: equal). ignore_index: a class whose messages do not count in the
-    loss.
+    class_weights: one factor per class (None: equal). ignore_index: a class left out of the loss.
     """
 
     class_weights: tuple[float, ...] | None = None
@@ -26,11 +25,11 @@ class SingleLabel:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The share of messages whose likeliest class is theirs, 0 to 1."""
+        """Accuracy: the share of messages whose most probable class is theirs, 0 to 1."""
         return ("accuracy",)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy (nats), weighted by class where classes have weights; the mean over the batch."""
+        """Cross-entropy (nats), weighted by class if there are class weights; the batch mean."""
         ignored = NO_CLASS if self.ignore_index is None else self.ignore_index
         if bool((targets == ignored).all()):
             return outputs.sum() * 0  # torch's mean over nothing is not a number
@@ -38,12 +37,12 @@ class SingleLabel:
         return F.cross_entropy(outputs, on_device(targets, outputs.device), weight=weights, ignore_index=ignored)
 
     def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:
-        """`accuracy` over all messages of the batches."""
+        """Returns `accuracy` over all messages of the batches."""
         right = torch.cat(list(outputs)).argmax(dim=1).cpu() == torch.cat(list(targets))
         return {"accuracy": int(right.sum()) / len(right)}
 
     def checked(self, targets: Sequence[int], classes: int, split: str) -> list[int]:
-        """The targets of a split of `classes` classes; raises LabelError if one of them, or the weights, do not fit."""
+        """Returns the targets as integers; raises LabelError if a target or the class weights do not fit `classes`."""
         if self.class_weights is not None and len(self.class_weights) != classes:
             raise LabelError(f"{len(self.class_weights)} class weights were given for {classes} labels")
         numbers = [int(target) for target in targets]

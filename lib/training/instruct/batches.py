@@ -1,8 +1,4 @@
-"""From entries as tokens to rectangular batches of what a model reads and what it should predict.
-
-Here belong the end token, the shift by one, and what does not count in the loss. Which entries make a batch is decided
-in `lib/training/batches.py`, whose orders serve here too; padding itself is `lib/text/batching.py`'s.
-"""
+"""Makes batches from tokenized entries: end token, targets shifted by one, and the mask of the loss."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ IGNORED = -100  # a target that does not count; what torch's cross_entropy ignor
 
 
 class EntryBatch(NamedTuple):
-    """Row by row what a model reads, and what it should predict at each position."""
+    """What a model reads, and what it should predict at each position."""
 
     inputs: Tensor  # (batch, width) int64, padded with END
     targets: Tensor  # (batch, width) int64, IGNORED where nothing should be predicted
@@ -42,22 +38,20 @@ def collate(
     *,
     max_length: int | None = None,
 ) -> EntryBatch:
-    """Pad token sequences to the longest of them, and shift them by one for the targets.
+    """Pads token sequences to the longest, and shifts them by one for the targets.
 
-    A row's targets are its tokens from the second on and one end token; behind that nothing is to be predicted. As
-    published (chapter 7 of "Build a Large Language Model (From Scratch)"), except that padding is known by its position
-    and not by its number: the end token in the midst of an entry is a token to be predicted like any other, and the one
-    behind the entry still counts.
+    A row's targets are its tokens from the second on and one end token; nothing is predicted after it. As published
+    (chapter 7 of "Build a Large Language Model (From Scratch)"), except that padding is recognised by position, not by
+    value: an end token within an entry is predicted like any other, and the one after the entry still counts.
 
     Args:
         sequences: tokens, without an end token; at least one each.
-        response_starts: for each the position of the first token of its response; targets before that one do not
-            count (solution 7.2 of the same book). None: all of the text is learnt.
-        max_length: rows are cut to so many positions. A sequence of more tokens keeps the one after them as its last
-            target, and has no end token.
+        response_starts: position of each response's first token; earlier targets do not count (solution 7.2 of the same
+            book). None: the whole text counts.
+        max_length: cuts rows to so many positions. A longer sequence keeps the next token as its last target and has no
+            end token.
 
-    Raises:
-        MessagesError: a sequence has no tokens.
+    Raises MessagesError if a sequence has no tokens.
     """
     inputs, lengths = pad_batch([sequence[:max_length] for sequence in sequences], pad=END)
     targets, _ = pad_batch([[*sequence[1:], END][:max_length] for sequence in sequences], pad=IGNORED)
@@ -68,7 +62,7 @@ def collate(
 
 @dataclass(frozen=True)
 class EncodedEntries:
-    """A split, ready for the model: entry i has the tokens `tokens[i]`, and its response starts at `starts[i]`."""
+    """A split ready for the model: entry i has the tokens `tokens[i]`, and its response starts at `starts[i]`."""
 
     tokens: Sequence[Sequence[int]]
     starts: Sequence[int]
@@ -76,14 +70,14 @@ class EncodedEntries:
     mask_instruction: bool  # whether only responses are learnt
 
     def lengths(self) -> list[int]:
-        """Tokens that the model reads of each entry, for `SortedOrder`."""
+        """Returns how many tokens the model reads of each entry, for `SortedOrder`."""
         return [min(len(tokens), self.max_length) for tokens in self.tokens]
 
     def prepare(self, device: torch.device) -> None:
-        """Nothing: tokens are small."""
+        """Does nothing: tokens are small."""
 
     def batch(self, rows: list[int]) -> Batch:
-        """The entries at these positions; the model is called with the targets too."""
+        """Returns the entries at these positions; the model is called with the targets too."""
         inputs, targets, lengths = collate(
             [self.tokens[row] for row in rows],
             [self.starts[row] for row in rows] if self.mask_instruction else None,
@@ -93,7 +87,7 @@ class EncodedEntries:
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:
-    """The named splits of a folder with tokens.json (max_length) and a Parquet file for each, `train.parquet`.
+    """Loads the named splits from a folder with tokens.json (max_length) and one Parquet file per split.
 
     Raises what `encoded_entries` raises.
     """
@@ -110,10 +104,10 @@ def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -
 
 
 def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_instruction: bool) -> EncodedEntries:
-    """A split from its table (id, tokens, response_start) as `lib.text.entry_tokens` makes it.
+    """Returns a split from its table (id, tokens, response_start), as `lib.text.entry_tokens` makes it.
 
-    `name` is what errors call the split. Raises `MessagesError` if it is empty, or if only responses are to be learnt
-    and one was cut off whole.
+    `name` is the split's name in errors. Raises `MessagesError` if the split is empty, or if only responses are learnt
+    and one was cut off completely.
     """
     if table.empty:
         raise MessagesError(f"There are no {name} entries: give that split a larger fraction or get more entries")

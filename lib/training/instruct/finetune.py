@@ -1,8 +1,4 @@
-"""Teaching a GPT to follow instructions: entries in, a trained GPT and its history out.
-
-This module holds the order of the batches and what a checkpoint must match. The training itself is
-`train.py`'s, the loss `next_token.py`'s.
-"""
+"""Fine-tunes a GPT on instructions: orders the batches and says what a checkpoint must match."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,21 +33,21 @@ def finetune_instructions(
     sample: Callable[[GPT], str] | None = None,
     listener: Listener = NOBODY,
 ) -> Trained:
-    """Train the parameters of `gpt` that require gradients, in place.
+    """Trains the parameters of `gpt` that require gradients, in place.
 
-    The GPT comes back on the CPU, in eval mode, and its adapters, where it has any, merged into its weights.
+    The GPT comes back on the CPU, in eval mode, with any adapters merged into its weights.
 
-    With `published_order`, batches, random draws and evaluations are those of the published procedure
-    (chapter 7 of "Build a Large Language Model (From Scratch)"), which evaluates within epochs only. How a killed
-    training goes on is told in `train`; `fingerprint` is what else a checkpoint must match.
+    With `published_order`, batches, random draws and evaluations are those of the published procedure (chapter 7 of
+    "Build a Large Language Model (From Scratch)"), which evaluates only within epochs. `train` describes how a training
+    resumes; `fingerprint` is what else a checkpoint must match.
 
     Args:
-        splits: `train` and `validation`; others are not learnt from.
-        gradient_checkpointing: keep only what enters each block, and compute the rest again for the gradients.
+        splits: `train` and `validation`.
+        gradient_checkpointing: keeps only each block's input and recomputes the rest for the gradients.
         sample: lets the GPT write something after each epoch; must not draw from torch's global generator.
 
     Raises:
-        WeightsError: the GPT knows fewer tokens than the encoding has.
+        WeightsError: the GPT's vocabulary is smaller than the encoding's.
         RecipeError: batch_size does not fit the data; no such device.
         TrainingError: the loss is not a finite number.
         StoreError: the disk is full.
@@ -103,7 +99,7 @@ def _order(train: EncodedEntries, validation: EncodedEntries, settings: Settings
 
 
 def _bytes(splits: Iterable[EncodedEntries]) -> Iterator[bytes]:
-    """What a checkpoint's data must be."""
+    """Yields the data that a checkpoint must match."""
     for split in splits:
         shape = [split.max_length, split.mask_instruction, list(split.starts), [len(tokens) for tokens in split.tokens]]
         yield json.dumps(shape).encode()

@@ -1,7 +1,4 @@
-"""Learning to write: the loss of predicting each next token of a text.
-
-Which positions count is decided in `batches.py`; what is trained, in `finetune.py`.
-"""
+"""The objective of predicting each next token of a text."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +15,13 @@ from lib.model.gpt2.gpt import GPT
 from lib.training.batches import Batches
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 
-# Positions whose logits are in memory at once where memory is short: of 50,257 tokens in float32 200 MB, and as much
-# again for their gradients.
-ROWS = 1024
+ROWS = 1024  # positions whose logits are in memory at once when it is short: 200 MB in float32, and their gradients
 
 
 class Predicting(nn.Module):
-    """A GPT with the loss of what it predicts.
+    """A GPT that returns its loss.
 
-    In one module, so that what is wrapped around a module for its training (mixed precision, several devices) is around
-    the loss too.
+    The loss is inside the module so that wrappers for training (mixed precision, several devices) cover it too.
     """
 
     def __init__(self, gpt: GPT) -> None:
@@ -35,10 +29,11 @@ class Predicting(nn.Module):
         self.gpt = gpt
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Sum of the cross-entropies (nats, a scalar) of predicting targets from inputs, both (batch, width) int64.
+        """Returns the summed cross-entropy (nats, a scalar) of predicting targets from inputs, both (batch, width)
+        int64.
 
-        Logits are computed only where a target counts (is not IGNORED): of 50,257 classes they are most of the work of
-        a small GPT.
+        Computes logits only where a target counts (is not IGNORED): over 50,257 classes they are most of a small GPT's
+        work.
         """
         counted = targets != IGNORED
         hidden, wanted = self.gpt.hidden(inputs)[counted], targets[counted]  # (counted, emb_dim), (counted,)
@@ -54,7 +49,7 @@ class Predicting(nn.Module):
 
 @dataclass(frozen=True)
 class NextToken:
-    """Outputs are those of `Predicting`, targets are the next tokens (batch, width) int64; nothing but the loss is
+    """Outputs are those of `Predicting`, targets are the next tokens (batch, width) int64; only the loss is
     measured."""
 
     @property
@@ -72,9 +67,9 @@ class NextToken:
 
 
 def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tuple[float, int]:
-    """The mean over all targets of these batches (nats a token), and how many there are.
+    """Returns the mean over all targets of these batches (nats per token), and their number.
 
-    Other than while training, a batch counts by its targets, so the figure does not depend on how batches are made.
+    Unlike in training, a batch weighs by its targets, so the figure does not depend on how batches are made.
     """
     read = [split.batch(rows) for rows in batches]
     totals = run_batches(model, (batch.inputs for batch in read))
@@ -83,5 +78,5 @@ def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tup
 
 
 def counted(targets: Tensor) -> int:
-    """How many of them are to be predicted."""
+    """Returns how many targets count in the loss."""
     return int((targets != IGNORED).sum())
