@@ -1,1 +1,2 @@
-"""What makes a function a step: key, artifact, Prefect task, and the two ways to go through a flow's steps."""
+"""Steps and how to run them: cache key, artifact, Prefect task; running a flow's steps, or explaining what would
+run."""

@@ -1,4 +1,4 @@
-"""The log of a run: Prefect's page and the terminal get what steps say."""
+"""The log of a run, on Prefect's page and in the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LOG = logging.getLogger("finetune.store")
 
 
 def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """The log of the present Prefect run, or outside of one the project's own."""
+    """Returns the current Prefect run's logger, or outside of a run the project's own."""
     from prefect.exceptions import MissingContextError
     from prefect.logging import get_run_logger
 

@@ -1,8 +1,7 @@
-"""How Prefect learns which artifacts exist, and waits for those that another run is making.
+"""Prefect's cache and locks on top of the artifact store.
 
-Prefect decides whether to run a task by asking `ArtifactRecords`, which answers from the artifact store alone: the
-store is the only record of what exists, so moving it keeps its hits and damaging it loses them. Prefect's own copies
-of results, below `.results/`, are made from the store whenever they are read.
+Prefect asks `ArtifactRecords` whether to run a task. The artifact store is the only record of what exists: moving it
+keeps its cache hits, damaging it loses them. Prefect's result files, in `.results/`, are made from it at every read.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from tasks.environment import store_folder
 
 
 def results_folder() -> Path:
-    """Where Prefect keeps its copies of task results."""
+    """Returns the folder of Prefect's copies of task results."""
     return store_folder() / ".results"
 
 
 @dataclass
 class ArtifactPolicy(CachePolicy):
-    """Prefect's key for a task run: `<step>/<key>`, the artifact's place in the store."""
+    """Prefect's cache key of a task run: `<step>/<key>`, the artifact's place in the store."""
 
     def compute_key(
         self,
@@ -43,18 +42,19 @@ class ArtifactPolicy(CachePolicy):
         flow_parameters: dict[str, Any],  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> str:
-        """From the task's parameter `ingredients`."""
+        """Computes the key from the task's parameter `ingredients`."""
         return f"{inputs['ingredients']['step']}/{key_of(inputs['ingredients'])}"
 
 
 class ArtifactRecords(WritableFileSystem):
-    """Prefect's records of task results, answered from the artifact store: one exists if its artifact is whole."""
+    """Prefect's records of task results: a record exists if the artifact store has the complete artifact."""
 
     _block_type_name = "Finetune artifact records"
 
     # Prefect's engine calls these with `_sync=True`; without that parameter it would silently cache nothing.
     def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
-        """A record for the artifact `<step>/<key>`; raises FileNotFoundError, a miss, if none is there and whole."""
+        """Returns the record of artifact `<step>/<key>`; raises FileNotFoundError, a miss, if it is missing or
+        damaged."""
         step_name, key = path.split("/")
         artifact = Store(store_folder(), warn=run_log().warning).find(step_name, key)
         if artifact is None:
@@ -73,14 +73,14 @@ class ArtifactRecords(WritableFileSystem):
         return await asyncio.to_thread(self.read_path, path)
 
     def write_path(self, path: str, content: bytes, _sync: bool | None = None) -> None:  # type: ignore[override]
-        """Nothing to do: the task itself published the artifact, which is the record."""
+        """Does nothing: the task has published the artifact, which is the record."""
 
     async def awrite_path(self, path: str, content: bytes) -> None:
-        """Nothing to do, as in `write_path`."""
+        """Does nothing, like `write_path`."""
 
 
 class StoreLocks:
-    """Prefect's lock manager on the store's file locks, which die with their process."""
+    """Prefect's lock manager on the store's file locks, which end with their process."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], FileLock] = {}
@@ -100,7 +100,7 @@ class StoreLocks:
         acquire_timeout: float | None = None,
         hold_timeout: float | None = None,  # noqa: ARG002 - a lock that expires could be held twice
     ) -> bool:
-        """Waits until nobody else works on `key`; False after `acquire_timeout` seconds."""
+        """Waits for the lock of `key`; returns False after `acquire_timeout` seconds."""
         if self.is_lock_holder(key, holder):
             return True
         lock = self._lock(key)
@@ -117,7 +117,7 @@ class StoreLocks:
         return True
 
     def release_lock(self, key: str, holder: str) -> None:
-        """Lets the next one in; raises ValueError if `holder` does not hold the lock."""
+        """Releases the lock; raises ValueError if `holder` does not hold it."""
         with self._guard:
             lock = self._held.pop((key, holder), None)
         if lock is None:
@@ -125,7 +125,7 @@ class StoreLocks:
         lock.release()
 
     def is_locked(self, key: str) -> bool:
-        """Whether anybody, in this process or another, holds the lock."""
+        """Whether any process holds the lock."""
         lock = self._lock(key)
         try:
             lock.acquire(timeout=0)
@@ -135,12 +135,12 @@ class StoreLocks:
         return False
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
-        """Whether this holder has the lock."""
+        """Whether this holder holds the lock."""
         with self._guard:
             return (key, holder) in self._held
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
-        """Waits until the lock is free; False after `timeout` seconds."""
+        """Waits until the lock is free; returns False after `timeout` seconds."""
         lock = self._lock(key)
         try:
             lock.acquire(timeout=-1 if timeout is None else timeout)

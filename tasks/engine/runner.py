@@ -1,7 +1,6 @@
-"""The two ways to go through a use case's steps: doing them, and explaining what doing them would mean.
+"""Goes through a use case's steps in order: `Performer` runs them, `Explainer` says what would run and why.
 
-`Performer` and `Explainer` are called with one step after the other, in order. A step's inputs are the artifacts of the
-steps that its function's parameters name.
+A step's inputs are the artifacts of the steps that its function's parameters name.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ StepState = Literal["ran", "cached", "failed"]
 
 
 class Outcome(BaseModel):
-    """What became of one step."""
+    """The outcome of one step."""
 
     step: str
     state: StepState
@@ -39,7 +38,7 @@ class Outcome(BaseModel):
 
 @dataclass
 class Timed:
-    """Work under way that is no step with an artifact. Whoever does it may set `state` and `reason`."""
+    """Timed work that is not a step. The block may set `state` and `reason`."""
 
     state: StepState = "ran"
     reason: str = ""
@@ -47,7 +46,7 @@ class Timed:
 
 @dataclass
 class Performer:
-    """Runs each step as a Prefect task and keeps what became of it, in order."""
+    """Runs each step as a Prefect task and records the outcomes in order."""
 
     run: Run
     progress_of: Callable[[str], Progress] = lambda step: silent
@@ -55,7 +54,7 @@ class Performer:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __call__(self, step: Step) -> Artifact:
-        """The step's artifact, made now or found in the store; raises what the step raised."""
+        """Returns the step's artifact, made now or found in the store; raises what the step raised."""
         started = time.monotonic()
         inputs = {name: self.made[name] for name in step.inputs}
         run = replace(self.run, progress=self.progress_of(step.name))
@@ -74,13 +73,13 @@ class Performer:
 
     @contextmanager
     def timing(self, name: str) -> Iterator[Timed]:
-        """Notes the block as an outcome, unless it raises."""
+        """Records the block as an outcome, unless it raises."""
         started, timed = time.monotonic(), Timed()
         yield timed
         self._note(name, timed.state, started, reason=timed.reason)
 
     def state_of(self, step: Step) -> StepState:
-        """What became of a step that was performed."""
+        """Returns the state of a step that was performed."""
         return next(outcome.state for outcome in self.outcomes if outcome.step == step.name)
 
     def _note(
@@ -92,7 +91,7 @@ class Performer:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What would become of one step, and why."""
+    """What would happen to one step, and why."""
 
     step: str
     would: Literal["run", "be reused", "depend"]
@@ -109,7 +108,7 @@ class Explainer:
         self.forecasts: list[Forecast] = []
 
     def __call__(self, step: Step) -> None:
-        """Finds the step's artifact if it would be reused, which it is not if it depends on a step that would run."""
+        """Finds the artifact if the step would be reused: it exists and no input would have to be made first."""
         waiting = [name for name in step.inputs if name not in self.found]
         known = {name: self.found[name] for name in step.inputs if name in self.found}
         ingredients = step.ingredients(self._run.recipe, known)
@@ -132,10 +131,9 @@ class Explainer:
         self.forecasts.append(Forecast(step.name, would, reasons))
 
     def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
-        """What differs from the most similar artifact of the step; the newest of equally similar ones.
+        """Returns the differences from the step's most similar artifact, the newest of equally similar ones.
 
-        `unknown` inputs do not count as a difference, since nobody can say yet; neither does an identity that is empty
-        for now, because it is made of them.
+        `unknown` inputs do not count as differences, nor does an identity that is empty because it is made of them.
         """
         ignored = {("inputs", name) for name in unknown}
         skip_identity = bool(unknown) and not ingredients.get("identity")
@@ -175,6 +173,6 @@ def _in_words(ingredient: tuple[str, str], before: Any, now: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a recipe would write it, hashes shortened."""
+    """Formats a value as in a recipe, hashes shortened."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
     return f"{text[:12]}…" if len(text) == 64 else text

@@ -1,9 +1,8 @@
-"""What makes a function a step: its cache key, its artifact, its Prefect task.
+"""Turns a function into a step, with a cache key, an artifact and a Prefect task.
 
-A step's function gets a `Work` (the recipe's fields that it declared, the folder to fill) and its input artifacts. The
-key is made of the step's name, the digests of its inputs, the fields it `reads`, what `identity` says about things
-outside the store, and the code it reaches. Reading a field that was not declared raises: a forgotten one would
-otherwise mean stale results. How Prefect is told which artifacts exist is in `prefect_cache.py`.
+The key covers the step's name, the digests of its inputs, the fields it `reads`, its `identity` (things outside the
+store) and the code it imports. The function gets a `Work` and its input artifacts. Reading an undeclared field raises,
+because a forgotten field would mean stale results.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ Identity = Callable[[Any, Inputs], dict[str, str]]
 
 
 class UndeclaredFieldError(Exception):
-    """A step read a field of the recipe that it had not declared: a mistake in the step, not of the user."""
+    """A step read an undeclared field of the recipe: a bug in the step, not a user error."""
 
 
 class DeclaredFields:
-    """A recipe that shows only the fields that a step declared."""
+    """A recipe of which only declared fields can be read."""
 
     def __init__(self, values: Any, declared: Sequence[str], step: str, prefix: str = "") -> None:
         self._values, self._declared, self._step, self._prefix = values, declared, step, prefix
@@ -71,7 +70,7 @@ class Work(Generic[Recipe]):
 
 @dataclass(frozen=True)
 class Run:
-    """What every step of one flow run shares; none of it enters a key."""
+    """What the steps of one flow run share; none of it enters a key."""
 
     recipe: AnyRecipe
     tracking_run: str = ""
@@ -94,11 +93,11 @@ class Step:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of the steps whose artifacts it works with: its function's parameters behind the first."""
+        """The names of the steps whose artifacts it takes: its function's parameters after the first."""
         return tuple(inspect.signature(self.compute).parameters)[1:]
 
     def ingredients(self, recipe: AnyRecipe, inputs: Inputs) -> dict[str, Any]:
-        """All that the artifact depends on, readable and as JSON; nothing in it names a place or a time."""
+        """Returns all that the artifact depends on, as readable JSON without places or times."""
         ingredients: dict[str, Any] = {
             "step": self.name,
             "inputs": {name: artifact.digest for name, artifact in inputs.items()},
@@ -110,10 +109,10 @@ class Step:
         return ingredients
 
     def task(self, *, reused: bool = False) -> Task[..., Artifact]:
-        """The Prefect task, called with a Run, the ingredients and the input artifacts by name.
+        """Returns the Prefect task, called with a Run, the ingredients and the input artifacts by name.
 
-        What will be `reused` carries no tags: Prefect takes a slot of a tag's concurrency limit before it looks into
-        the cache, so a hit would wait until the run that trains lets go of the card.
+        A step to be `reused` carries no tags: Prefect takes a tag's concurrency slot before it looks into the cache, so
+        a cache hit would wait for the run that trains.
         """
         from prefect import Task  # here, because who only plans needs no Prefect
         from prefect.serializers import JSONSerializer
@@ -135,7 +134,7 @@ class Step:
         )
 
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
-        """Fills a new artifact. Prefect calls this only when the store has none for the key, and holds its lock."""
+        """Makes the artifact. Prefect calls this only on a cache miss, and holds the key's lock."""
         self._load_code()
         key = key_of(ingredients)
         log = run_log()
@@ -160,9 +159,9 @@ class Step:
         return artifact
 
     def _load_code(self) -> None:
-        """Imports all that the step reaches; from then on edits cannot touch this process.
+        """Imports the step's code, so that later edits cannot affect this process.
 
-        Raises StoreError if that code is not the one that the key says any more.
+        Raises StoreError if the code no longer matches the key.
         """
         for module in self.code:
             importlib.import_module(module)
@@ -181,11 +180,11 @@ def step(
     noted: Sequence[str] = (),
     **task_options: Any,
 ) -> Callable[[Callable[..., None]], Step]:
-    """Makes a function `(work, **artifacts) -> None` a Step.
+    """Turns a function `(work, **artifacts) -> None` into a Step.
 
-    `reads`: recipe fields that enter the key, or whole sections; `unkeyed`: fields that the function may read although
-    they cannot change its result (addresses); `identity`: what else the key says, such as what identifies files outside
-    the store; `noted`: files of the artifact that stay out of its digest; `task_options` go to Prefect (retries, tags).
+    `reads`: recipe fields or whole sections that enter the key. `unkeyed`: readable fields that cannot change the
+    result (addresses). `identity`: what else enters the key, such as what identifies files outside the store. `noted`:
+    files of the artifact outside its digest. `task_options` go to Prefect (retries, tags).
     """
 
     def make(compute: Callable[..., None]) -> Step:
@@ -196,7 +195,7 @@ def step(
 
 
 def _leaves(recipe: AnyRecipe, paths: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """The fields at these paths with their values, those of a section one by one."""
+    """Yields the fields at these paths with their values, those of a section one by one."""
     whole = recipe.model_dump(mode="json")
     for path in paths:
         value: Any = whole

@@ -1,1 +1,1 @@
-"""The MLflow run around a flow run, and what its pages show."""
+"""Recording a flow run: its MLflow run, and its pages in MLflow and Prefect."""

@@ -1,4 +1,4 @@
-"""What the pages of a run show of a classifier."""
+"""What a run's pages show of a classifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "log_loss")
 
 
 def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], features: str) -> Pages:
-    """Everything that the steps of `made`, by name, produced. `features`: whether they are kept, and why."""
+    """Returns what the steps of `made`, by name, produced. `features`: whether they are cached, and why."""
     evaluated, trained = made["evaluate"], made["finetune"]
     metrics = flatten_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(trained)
     return Pages(
@@ -39,7 +39,7 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
 
 
 def headline(recipe: ClassifyRecipe, metrics: Mapping[str, float]) -> str:
-    """The run in one sentence."""
+    """Returns the run in one sentence."""
     low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
     return (
         f"{recipe.name}: test accuracy {metrics['test_accuracy']:.2%}"

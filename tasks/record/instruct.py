@@ -1,4 +1,4 @@
-"""What the pages of a run show of a model that follows instructions, and of the judge of its answers."""
+"""What a run's pages show of a model that follows instructions, and of its judge."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAILED = "failed: "
 
 
 def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Pages:
-    """Everything that the steps of `made`, by name, produced before the judge."""
+    """Returns what the steps of `made`, by name, produced before the judge."""
     evaluated, trained = made["evaluate_answers"], made["finetune_instructions"]
     metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(trained)
     answers = answer_table(made["respond"], evaluated)
@@ -86,7 +86,7 @@ def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Art
 
 
 def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
-    """The newest MLflow run of the experiment that has these answers and no scores by another model than `judge`.
+    """Returns the experiment's newest run that has these answers and no scores by another model than `judge`.
 
     Raises ServiceError if there is none.
     """
@@ -104,7 +104,7 @@ def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
 
 
 def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:
-    """The run in one sentence."""
+    """Returns the run in one sentence."""
     return (
         f"{recipe.name}: test loss {metrics['test_loss']:.3f}, chrF {metrics['chrf']:.1f},"
         f" {metrics['exact_match']:.1%} of the answers exact"
@@ -112,7 +112,7 @@ def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:
 
 
 def answer_table(respond: Artifact, evaluated: Artifact) -> pd.DataFrame:
-    """All answers beside their references, with what was measured of each."""
+    """Returns all answers with their references and metrics."""
     answers = load_table(respond.file("answers.parquet"), ANSWERS).drop(columns=["tokens", "stopped"])
     measured = load_table(evaluated.file("measured.parquet"), MEASURED_ANSWERS)
     return answers.rename(columns={"output": "reference"}).merge(measured, on="id", validate="one_to_one")
@@ -138,7 +138,7 @@ def _shortened(text: str) -> str:
 
 
 def _samples(samples: list[dict[str, str | int]]) -> str:
-    """What the model answered after each epoch, as Markdown; a fence that no answer can close."""
+    """Returns the answers after each epoch as Markdown, in a fence that no answer can close."""
     return "\n\n".join(
         f"After epoch {sample['epoch']}:\n\n~~~~~~~~\n{sample['answer']}\n~~~~~~~~" for sample in samples
     )

@@ -1,4 +1,4 @@
-"""A training as it happens: its curve in MLflow, its progress on Prefect's page and in the terminal."""
+"""Follows a training live: its curve in MLflow, its progress on Prefect's page and in the terminal."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last 
 
 @contextmanager
 def watched(work: Work[Any], key: str) -> Iterator[Listener]:
-    """The run's listener, with MLflow and Prefect's page beside it.
+    """Yields the run's listener, extended with MLflow and Prefect's page; all rows are sent when the block ends
+    normally.
 
-    All rows have been sent when the block ends without an exception.
-
-    `key` is what the progress bar is called on Prefect's page. Raises ServiceError if MLflow does not take the rows.
+    `key` names the progress bar on Prefect's page. Raises ServiceError if MLflow does not take the rows.
     """
     from tasks.record.mlflow_run import HistoryLog, client
 
@@ -40,7 +39,7 @@ def watched(work: Work[Any], key: str) -> Iterator[Listener]:
 
 
 def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapping[str, float]], None]:
-    """A callback that hands each row to all of them."""
+    """Returns a callback that passes each row to all of them."""
 
     def tell(row: Mapping[str, float]) -> None:
         for listener in listeners:
@@ -50,9 +49,9 @@ def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapp
 
 
 class PrefectProgress:
-    """Shows the progress of long work, `of`, on Prefect's page too, as often as a person looks.
+    """Shows the progress of long work, `of`, on Prefect's page too, at a readable rate.
 
-    A request that is lost does not end the work: `warn` hears of it once.
+    A lost request does not end the work; `warn` is called once.
     """
 
     def __init__(self, key: str, terminal: Progress, warn: Callable[[str], None], *, of: str = "fine-tuning") -> None:

@@ -1,8 +1,4 @@
-"""One MLflow run for each flow run: opened before the first step, closed as what the flow became.
-
-Here is what all of a flow's tasks share about that run: finding the server, the run itself, sending history rows. What
-is logged at the end is the `track` step's business.
-"""
+"""The MLflow run of a flow run: finding the server, opening and closing the run, sending history rows."""
 
 from __future__ import annotations
 
@@ -55,10 +51,10 @@ POSTGRES = ("postgresql://", "postgresql+psycopg2://")  # addresses that SQLAlch
 
 
 def client() -> MlflowClient:
-    """A client of the tracking server; the first use of a new local file creates its tables.
+    """Returns a client of the tracking server; the first use of a new local file creates its tables.
 
-    Raises ServiceError if a server is named and does not answer as MLflow does, or if the local file cannot be used,
-    and ExtraError if the driver for its database is not installed.
+    Raises ServiceError if the named server does not answer as MLflow does, or if the local file cannot be used, and
+    ExtraError if the driver for its database is not installed.
     """
     uri = tracking_uri()
     if uri == local_tracking_uri():
@@ -91,14 +87,14 @@ def _local_client(uri: str) -> MlflowClient:
 
 
 def _connected(uri: str) -> MlflowClient:
-    """A client that has had an answer."""
+    """Returns a client whose server has answered."""
     tracking = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
     tracking.search_experiments(max_results=1)
     return tracking
 
 
 def _ask_once(uri: str) -> None:
-    """Raises if nobody answers; MLflow itself would go on asking for minutes."""
+    """Raises if the server does not answer; MLflow itself would retry for minutes."""
     kind = uri.partition(":")[0].partition("+")[0]
     if kind in ("http", "https"):
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
@@ -108,8 +104,10 @@ def _ask_once(uri: str) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a server cannot be reached, in one line: the system's own words, such as `[Errno 111] Connection refused`, or
-    else those of the exception that `error` was raised from, or its own."""
+    """Returns in one line why a server is unreachable.
+
+    Prefers the system's words, such as `[Errno 111] Connection refused`, then those of the error's cause, then its own.
+    """
     reason = error.__cause__ or error
     link: BaseException | None = error
     while link:
@@ -121,7 +119,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def experiment_id(tracking: MlflowClient, name: str) -> str:
-    """The experiment's id; it is created when it is new, and restored when it was deleted in the page."""
+    """Returns the experiment's id, creating a new experiment and restoring a deleted one."""
     found = tracking.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == LifecycleStage.DELETED:
@@ -142,8 +140,8 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
 def tracked_run(
     tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[str]:
-    """An MLflow run, yielded as its id: FINISHED after the block, FAILED after an exception, KILLED after Ctrl-C or
-    when Prefect cancels it."""
+    """Yields an MLflow run's id; the run ends as FINISHED, FAILED after an exception, or KILLED after Ctrl-C or a
+    cancellation."""
     experiment_number = experiment_id(tracking, experiment)
     close_abandoned_runs(tracking, experiment_number)
     run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
@@ -160,7 +158,7 @@ def tracked_run(
 
 
 def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
-    """Tells MLflow how a run ended; where that fails, a warning says so, because `error` is what the user must see."""
+    """Sets the run's final status; a failure is only a warning, because the user must see `error`."""
     ended_from_outside = isinstance(error, (KeyboardInterrupt, TerminationSignal))  # Ctrl-C, or cancelled on the page
     status = RunStatus.KILLED if ended_from_outside else RunStatus.FAILED
     try:
@@ -178,7 +176,7 @@ def _this_process() -> dict[str, str]:
 
 
 def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
-    """Marks FAILED what still says RUNNING although its process, on this machine, is gone (`kill -9`, power cut)."""
+    """Marks FAILED the RUNNING runs whose process on this machine is gone (`kill -9`, power cut)."""
     mine = f"attributes.status = 'RUNNING' and tags.`finetune.host` = '{socket.gethostname()}'"
     for run in tracking.search_runs([experiment], filter_string=mine):
         pid, _, created = run.data.tags["finetune.process"].partition("@")
@@ -192,9 +190,9 @@ def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
 
 
 class HistoryLog:
-    """Sends history rows to an MLflow run, many in one request.
+    """Sends history rows to an MLflow run in batches.
 
-    A request that is lost while rows still come ends nothing: they wait for the next one, and `warn` hears of it once.
+    Rows of a lost request wait for the next one; `warn` is called once.
     """
 
     def __init__(
@@ -206,7 +204,7 @@ class HistoryLog:
         self._warned = False
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Takes one row of the history: `step` is the metrics' step, what was not measured is left out."""
+        """Adds one row of the history: `step` is the metrics' step, NaN is left out."""
         now = int(time.time() * 1000)
         self._waiting += [
             Metric(name, float(value), now, int(row["step"]))
@@ -226,7 +224,7 @@ class HistoryLog:
         self._next = time.monotonic() + pause
 
     def send(self) -> None:
-        """Sends all that is waiting, when no more rows come; raises ServiceError if MLflow does not take it."""
+        """Sends the remaining rows; raises ServiceError if MLflow does not take them."""
         try:
             self._send()
         except FAILURES as error:
@@ -242,8 +240,10 @@ class HistoryLog:
 
 
 def artifacts_of_runs() -> set[tuple[str, str]]:
-    """Step and digest of every artifact that a run in MLflow is made of, or a registered version's run, even a deleted
-    one. Creates no database; raises ServiceError if MLflow does not answer."""
+    """Returns step and digest of the artifacts behind all runs, including deleted runs of registered versions.
+
+    Creates no database; raises ServiceError if MLflow does not answer.
+    """
     if tracking_uri() == local_tracking_uri() and not (home() / "mlflow.db").exists():
         return set()
     tracking = client()
@@ -262,7 +262,7 @@ def artifacts_of_runs() -> set[tuple[str, str]]:
 
 
 def _all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
-    """Everything that MLflow tells a page at a time."""
+    """Yields the results of all pages of a search."""
     token: str | None = None
     while True:
         page = search(token)
@@ -273,12 +273,12 @@ def _all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
 
 
 def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-    """Logs final metrics, all in one request."""
+    """Logs final metrics in one request."""
     now = int(time.time() * 1000)
     entries = [Metric(name, float(value), now, step) for name, value in metrics.items()]
     tracking.log_batch(run_id, metrics=entries)
 
 
 def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
-    """Sets tags, all in one request."""
+    """Sets tags in one request."""
     tracking.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

@@ -1,8 +1,4 @@
-"""What both flows put on a run's pages: its datasets and curves in MLflow, its tables and pictures in Prefect.
-
-Here belongs what is the same whatever was trained. What a classifier's run shows is `track`'s, what the other flow's
-runs show is `track_answers`'.
-"""
+"""What the pages of every run show: datasets and curves in MLflow, tables and figures in Prefect."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ MLFLOW_DIGEST_LENGTH = 36  # characters that MLflow keeps of a dataset's digest
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested groups as one mapping with dotted names."""
+    """Flattens nested groups to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -45,7 +41,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def git_commit() -> dict[str, str]:
-    """MLflow's tag for the commit of this project, if it is a git checkout."""
+    """Returns MLflow's tag for the project's commit, if it is a git checkout."""
     try:
         out = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
@@ -62,7 +58,7 @@ def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
 
 
 def published_metrics(finetuned: Artifact) -> dict[str, float]:
-    """What the published procedure prints, if it was measured: before_train_loss, after_test_accuracy and so on."""
+    """Returns the published procedure's figures, if measured: before_train_loss, after_test_accuracy and so on."""
     published = load_json(finetuned.file("training.json"))["published"]
     return {f"{part}_{name}": value for part, figures in published.items() for name, value in figures.items()}
 
@@ -70,9 +66,9 @@ def published_metrics(finetuned: Artifact) -> dict[str, float]:
 def log_curves(
     tracking: MlflowClient, run_id: str, finetuned: Artifact, *, cached: bool
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The training's history, and MLflow's tag with the run that measured it.
+    """Returns the training's history, and MLflow's tag with the run that measured it.
 
-    If the training was reused, its curves are logged to this run too, so that it can be compared.
+    Curves of a reused training are logged to this run too, for comparison.
     """
     from lib.training.history import read_history
 
@@ -89,8 +85,8 @@ def log_curves(
 def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], history: pd.DataFrame) -> None:
     """Logs the final metrics.
 
-    MLflow draws a bar for what has step 0 alone. Some share their names with curves; there the run's value is what has
-    the highest step and was logged last.
+    MLflow draws a bar for a metric with step 0 alone. Where a curve has the same name, the run's value is the one with
+    the highest step, logged last.
     """
     on_curves = {name: value for name, value in metrics.items() if name in history}
     log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
@@ -98,7 +94,7 @@ def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str,
 
 
 def datasets(source: str, split: Artifact) -> list[DatasetInput]:
-    """The three splits of an artifact as MLflow datasets, with the digests of their bytes."""
+    """Returns an artifact's three splits as MLflow datasets, with the digests of their bytes."""
     manifest = Store(store_folder()).manifest(split.step, split.key)
     digest_of = {file.name: file.sha256 for file in manifest.files}
     return [
@@ -116,8 +112,8 @@ def datasets(source: str, split: Artifact) -> list[DatasetInput]:
 
 
 def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]) -> None:
-    """Logs a run's datasets. Another run may add the same ones to MLflow's database at the same moment, which refuses
-    one of the two; the second time they are there."""
+    """Logs a run's datasets, with one retry: if two runs add the same dataset at once, MLflow's database refuses
+    one."""
     try:
         tracking.log_inputs(run_id, datasets=splits)
     except MlflowException:
@@ -125,20 +121,20 @@ def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]
 
 
 def digest_tags(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """MLflow's tags that say which artifacts a run is made of."""
+    """Returns MLflow's tags that name the artifacts behind a run."""
     return {f"{ARTIFACT_TAG}{step}": artifact.digest for step, artifact in artifacts.items()}
 
 
 def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:
-    """Where MLflow shows the run."""
+    """Returns the address of the run's page in MLflow."""
     experiment = tracking.get_run(run_id).info.experiment_id
     return f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}?{IN_MLFLOW}"
 
 
 def show_in_prefect(page: str, *, headline: str, recipe: str, pictures: Mapping[str, Artifact], more: str = "") -> None:
-    """The link to the run's page in MLflow and the report, as Prefect's artifacts.
+    """Shows the link to the run in MLflow and the report as Prefect artifacts.
 
-    pictures: names of figures, each with the artifact that has it; more: Markdown behind them.
+    pictures: names of figures, each with the artifact that has it; more: Markdown to append.
     """
     create_link_artifact(
         page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
@@ -151,6 +147,6 @@ def show_in_prefect(page: str, *, headline: str, recipe: str, pictures: Mapping[
 
 
 def _picture(evaluated: Artifact, name: str) -> str:
-    """A figure inside Markdown, so that Prefect's page needs no file of ours."""
+    """Embeds a figure in Markdown, so that Prefect's page needs no file of ours."""
     content = base64.b64encode(evaluated.file(f"figures/{name}.png").read_bytes()).decode()
     return f"![{name}](data:image/png;base64,{content})"

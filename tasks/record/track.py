@@ -1,4 +1,4 @@
-"""What a finished run looks like in MLflow and on Prefect's page, whatever was trained."""
+"""Logs a finished run to MLflow and Prefect, whatever was trained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Pages:
-    """What the pages of a run show, taken from its artifacts."""
+    """What a run's pages show, taken from its artifacts."""
 
     headline: str  # the run in one sentence
     metrics: Mapping[str, float]  # the final ones, by MLflow's names
@@ -89,10 +89,10 @@ def track(
 
 
 def by_split(names: Sequence[str], metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
-    """A row for each of these metrics, with its value on each split."""
+    """Returns a row for each of these metrics, with its value on each split."""
     return [{"metric": name, **{split: rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}} for name in names]
 
 
 def rounded(value: float | None) -> float | None:
-    """For a table that people read."""
+    """Rounds for tables that people read."""
     return None if value is None else round(value, 4)

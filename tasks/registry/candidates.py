@@ -1,8 +1,4 @@
-"""What each flow registers: which files, under which name, and what makes one model another.
-
-Here belongs all that tells a classifier from a GPT that follows instructions. How a candidate becomes a version is the
-same for both, and is in `register`.
-"""
+"""Describes what each flow registers: files, name, and what makes two models different."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest 
 
 
 def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
-    """The classifier of a run. `made`: the run's artifacts by step; `headline`: the run in one sentence."""
+    """Returns a run's classifier. `made`: the run's artifacts by step; `headline`: the run in one sentence."""
     finetuned = made["finetune"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
     labels = load_json(finetuned.file("labels.json"))
@@ -53,9 +49,9 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
 
 
 def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
-    """The GPT that follows instructions of a run. `made`: the run's artifacts by step; `headline`: in one sentence.
+    """Returns a run's GPT that follows instructions; the arguments are those of `classifier_candidate`.
 
-    Its settings for writing are part of it: the same weights with another temperature are another version.
+    Its generation settings are part of it: the same weights with another temperature are another version.
     """
     finetuned = made["finetune_instructions"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
@@ -75,7 +71,7 @@ def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact],
 
 
 def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
-    """This run's recipe, with the length that was found while tokenizing."""
+    """Returns the recipe with the length found while tokenizing."""
     found = load_json(finetuned.file("recipe.json"))["encoding"]["max_length"]
     return {**recipe, "encoding": {**recipe["encoding"], "max_length": found}}
 

@@ -1,4 +1,4 @@
-"""What classifiers say to the frozen test set: looked up where an evaluation has it, asked of them otherwise."""
+"""The labels that classifiers predict for the frozen test set, from an evaluation or by asking them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tasks.registry.register import Candidate
 
 
 class Answers(BaseModel):
-    """The labels that classifiers give, by text."""
+    """The labels that classifiers predict, by text."""
 
     challenger: dict[str, str]
     champion: dict[str, str] | None = None
     problem: str | None = None  # why the champion could not be asked
 
     def plus(self, asked: Answers) -> Answers:
-        """These answers and those of classifiers that were asked for more."""
+        """Merges these answers with newly predicted ones."""
         champion = self.champion if asked.champion is None else {**(self.champion or {}), **asked.champion}
         if asked.problem is not None:
             champion = None
@@ -39,7 +39,7 @@ class Answers(BaseModel):
 
 
 def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequence[str]) -> dict[str, str]:
-    """The labels that an evaluation has for these texts; none if it is not of the classifier with this digest."""
+    """Returns the labels in an evaluation for these texts; none if it is not of the classifier with this digest."""
     made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
     if made_from["finetune"] != classifier:
         return {}
@@ -51,13 +51,13 @@ def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequenc
 
 
 def labels_of(evaluated: Artifact) -> set[str]:
-    """The labels of the classifier that was evaluated."""
+    """Returns the labels of the evaluated classifier."""
     names = pq.read_schema(evaluated.file("predictions.parquet")).names
     return {name.removeprefix("probability_") for name in names if name.startswith("probability_")}
 
 
 def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
-    """The evaluation of an MLflow run, if the store still has it."""
+    """Returns the evaluation of an MLflow run, if the store still has it."""
     store, digest = Store(store_folder()), tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
     keys = (manifest.key for manifest in store.manifests("evaluate") if manifest.digest == digest)
     return next((found for key in keys if (found := store.find("evaluate", key))), None)
@@ -73,9 +73,9 @@ def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
 def challenge(
     candidate: Candidate, texts: list[str], device: str, champion: str | None = None, champion_texts: Sequence[str] = ()
 ) -> Answers:
-    """The labels that each gives to its texts, each loaded from its files as they are served, one after the other.
+    """Predicts the labels of each classifier's texts, loading one classifier after the other as it is served.
 
-    `champion`: the version under the candidate's name; what prevents asking it is said in `problem`.
+    `champion`: the version under the candidate's name; `problem` says why it could not be asked.
     """
     with tempfile.TemporaryDirectory(prefix="finetune-challenge-") as folder:
         answers = Answers(challenger={})
@@ -102,7 +102,7 @@ def _ask(folder: Path, texts: Sequence[str], device: str) -> dict[str, str]:
 
 
 def _download(candidate: Candidate, version: str, folder: Path) -> Path:
-    """The files of a registered version, below `folder`."""
+    """Downloads the files of a registered version into a folder below `folder`."""
     import mlflow
 
     mlflow.set_tracking_uri(client().tracking_uri)

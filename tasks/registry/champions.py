@@ -1,7 +1,7 @@
-"""Who is champion under a registered name, who was, and how that is changed.
+"""Present and former champions of a registered name, and changing the champion by hand.
 
-The present one is MLflow's alias; the record of all of them is a tag of the registered model, so that it follows a
-shared server. It serves every kind of model. The decision that a challenger is better is not made here.
+MLflow's alias names the present champion; a tag of the registered model records all of them, so it follows a shared
+server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reign(BaseModel):
 
 
 class Change(BaseModel):
-    """What a change by hand did."""
+    """The result of a change by hand."""
 
     name: str
     before: str | None  # the version that was champion
@@ -43,13 +43,13 @@ class Change(BaseModel):
 
 
 def champion_of(model: RegisteredModel) -> str | None:
-    """The version that is champion now."""
+    """Returns the present champion's version."""
     version = model.aliases.get(CHAMPION)
     return None if version is None else str(version)
 
 
 def record_of(model: RegisteredModel) -> list[Reign]:
-    """Who became champion when, oldest first, the present one last; also if its alias was set in MLflow's pages."""
+    """Returns who became champion when, oldest first, ending with the present one, even if set in MLflow's pages."""
     record = [Reign.model_validate(entry) for entry in json.loads(model.tags.get(CHAMPIONS_TAG, "[]"))]
     champion = champion_of(model)
     if champion is not None and (not record or record[-1].version != champion):
@@ -58,7 +58,7 @@ def record_of(model: RegisteredModel) -> list[Reign]:
 
 
 def crown(tracking: MlflowClient, name: str, version: str, why: str) -> None:
-    """Makes a version the champion and records it; the caller puts things right if this fails half way."""
+    """Makes a version the champion and records it; the caller cleans up after a failure halfway."""
     record = record_of(tracking.get_registered_model(name))
     record.append(Reign(version=version, since=datetime.now(UTC).isoformat(timespec="seconds"), why=why))
     tracking.set_registered_model_alias(name, CHAMPION, version)
@@ -66,7 +66,7 @@ def crown(tracking: MlflowClient, name: str, version: str, why: str) -> None:
 
 
 def restore(tracking: MlflowClient, before: RegisteredModel, aliases: Sequence[str], tags: Sequence[str]) -> None:
-    """Gives these aliases and tags of a registered model the values that they had before."""
+    """Restores these aliases and tags of a registered model to their values in `before`."""
     for alias in aliases:
         if alias in before.aliases:
             tracking.set_registered_model_alias(before.name, alias, before.aliases[alias])
@@ -95,9 +95,9 @@ def promote_by_hand(version: str, *, kind: Kind, name: str | None = None) -> Cha
 
 
 def rollback(*, kind: Kind, name: str | None = None) -> Change:
-    """Makes the champion before the present one champion again; called again, the one before that.
+    """Makes the previous champion champion again; called again, the one before that.
 
-    Versions that were deleted are passed over. Raises ServiceError if there is nothing to go back to.
+    Skips deleted versions. Raises ServiceError if there is nothing to go back to.
     """
 
     def chosen(tracking: MlflowClient, model: RegisteredModel) -> str:
@@ -117,9 +117,9 @@ def rollback(*, kind: Kind, name: str | None = None) -> Change:
 
 
 def line_of(record: Sequence[Reign]) -> list[str]:
-    """The present champion, last, and those that a rollback goes back to, one after the other.
+    """Returns the champions that rollbacks go back to, oldest first, ending with the present one.
 
-    What was rolled back is not in the line any more, so that two rollbacks go back two champions.
+    A champion that was rolled back is left out, so that two rollbacks go back two champions.
     """
     line: list[str] = []
     for reign in record:
@@ -148,7 +148,8 @@ def _change(kind: Kind, name: str | None, chosen: Callable[[MlflowClient, Regist
 
 
 def _model(tracking: MlflowClient, name: str | None, kind: Kind) -> RegisteredModel:
-    """The registered model of this name, or the only one of this kind. Raises ServiceError if it is not clear."""
+    """Returns the registered model of this name, or the only one of this kind. Raises ServiceError if it is not
+    clear."""
     found = [model for model in all_registered(tracking) if _is_a(tracking, model, kind)]
     for model in found:
         if name == model.name or (name is None and len(found) == 1):
@@ -161,13 +162,13 @@ def _model(tracking: MlflowClient, name: str | None, kind: Kind) -> RegisteredMo
 
 
 def _is_a(tracking: MlflowClient, model: RegisteredModel, kind: Kind) -> bool:
-    """Whether its versions are of this kind; a name that has none left is of no kind."""
+    """Whether the model's versions are of this kind; without versions it is of none."""
     versions = versions_of(tracking, model.name)
     return bool(versions) and kind_of(tracking, model, str(versions[-1].version)) == kind
 
 
 def as_tag(record: Sequence[Reign]) -> str:
-    """The newest entries of the record that fit into a tag."""
+    """Returns the newest entries of the record that fit into a tag."""
     entries = [reign.model_dump() for reign in record]
     while len(text := json.dumps(entries)) > TAG_LENGTH:
         entries = entries[1:]

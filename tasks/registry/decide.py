@@ -1,6 +1,6 @@
-"""Whether a new classifier takes the champion's place: both are measured on the name's frozen test set.
+"""Decides on the frozen test set whether a new classifier becomes champion; `promote` carries it out.
 
-The rule is in `lib.evaluation.promotion`; `promote` writes down what was decided. No alias or tag is changed here.
+The rule is in `lib.evaluation.promotion`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tasks.registry.register import DIGEST_TAG, Candidate, Registered
 
 @dataclass(frozen=True)
 class _Case:
-    """What a decision is made from."""
+    """What a decision is based on."""
 
     registered: Registered
     candidate: Candidate
@@ -54,17 +54,17 @@ class _Case:
         return positive_class(self.labels, self.recipe.evaluation.positive_label)
 
     def in_order(self, answers: Mapping[str, str]) -> list[str]:
-        """The answer to each message."""
+        """Returns the answer to each message."""
         return [answers[text] for text in self.texts]
 
 
 def decide(
     registered: Registered, candidate: Candidate, recipe: ClassifyRecipe, made: Mapping[str, Artifact], run_id: str
 ) -> Decided | None:
-    """What becomes of a registered classifier; None if that was decided before.
+    """Decides about a registered classifier; returns None if that was done before.
 
-    A version that was only registered, because its recipe said `registry.promote: never`, is decided about when the
-    recipe says otherwise. `run_id`: the MLflow run that keeps the frozen test set if the name has none yet.
+    A version that was only registered, by `registry.promote: never`, is decided about when the recipe says otherwise.
+    `run_id`: the MLflow run that stores the frozen test set if the name has none yet.
     """
     tracking = client()
     name = registered.name
@@ -94,13 +94,13 @@ def decide(
 def _freeze(
     tracking: MlflowClient, run_id: str, splits: Mapping[str, pd.DataFrame], labels: Sequence[str]
 ) -> FrozenTest | None:
-    """A frozen test set made of the run's own test split; None if it would lack a label."""
+    """Stores the run's own test split as frozen test set; returns None if a label is missing."""
     messages = freezable(splits)
     return store_frozen(tracking, run_id, messages) if set(messages["label"]) == set(labels) else None
 
 
 def _learned_from(splits: Mapping[str, pd.DataFrame], messages: pd.DataFrame) -> int:
-    """Messages of train and validation that are in the frozen test set: another run may have made it meanwhile."""
+    """Counts training and validation messages in the frozen test set, which another run may have made meanwhile."""
     return len(ids_to_hold_out({part: splits[part] for part in LEARNED_FROM}, messages["text"]))
 
 
@@ -141,7 +141,7 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
 
 
 def _first(case: _Case) -> Decision:
-    """The decision where nobody is champion yet: the version against what is simple."""
+    """Decides without a champion: compares the version with simple rivals."""
     given = case.in_order(_answers(case).challenger)
     simple = {MAJORITY: _majority(case), BASELINE: _baseline(case)}
     rivals = {
@@ -154,16 +154,16 @@ def _first(case: _Case) -> Decision:
 
 
 def _not_comparable(why: str, champion: str | None) -> Decision:
-    """With a champion it stays; without one the version takes the place all the same."""
+    """With a champion the version stays challenger; without one it becomes champion all the same."""
     if champion is None:
         return Decision(outcome="first", why=f"the name had no champion; it was not measured: {why}")
     return Decision(outcome="not comparable", why=why, champion=champion)
 
 
 def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artifact | None = None) -> Answers:
-    """Both classifiers' labels of the frozen test set. What an evaluation of theirs has is not predicted again.
+    """Returns both classifiers' labels of the frozen test set, predicting only what no evaluation has.
 
-    evaluated: the evaluation of the champion's run, where the store still has it.
+    evaluated: the evaluation of the champion's run, if the store still has it.
     """
     known = Answers(challenger=predicted_before(case.evaluated, case.candidate.artifact.digest, case.texts))
     left = [text for text in case.texts if text not in known.challenger]
@@ -179,12 +179,12 @@ def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artif
 
 
 def _majority(case: _Case) -> list[str]:
-    """To each message of the frozen test set the label that most training messages have."""
+    """Gives each message of the frozen test set the most frequent training label."""
     return [str(case.splits["train"]["label"].mode().iloc[0])] * len(case.targets)
 
 
 def _baseline(case: _Case) -> list[str] | None:
-    """What TF-IDF answers, fitted on what the challenger learned from; None if it is switched off."""
+    """Returns the labels by TF-IDF, fitted on the challenger's training messages; None if switched off."""
     if not case.recipe.evaluation.baseline:
         return None
     from lib.evaluation.classify.baseline import baseline_probabilities

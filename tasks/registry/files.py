@@ -1,7 +1,7 @@
-"""A registered model's own folder on this machine, for what reads it without MLflow: scoring by the million.
+"""Finds or fetches a registered model's folder, for scoring without MLflow.
 
-Beside it on the same disk MLflow's folder is used as it is. From a server the files are fetched once, into
-`$FINETUNE_HOME/models/<name>/`, and become visible all at once.
+A folder of MLflow on the same disk is used in place. From a server the files are fetched once, into
+`$FINETUNE_HOME/models/<name>/`, where they appear atomically.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.registry.models import Kind, Version, unloadable
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A version's folder. `identity` is no other version's, whatever is deleted and registered again.
+    """A version's folder. `identity` is unique to the version, even if versions are deleted and registered again.
 
     run: the MLflow run that registered it.
     """
@@ -37,7 +37,7 @@ class ModelFiles:
 
 
 def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFiles:
-    """The folder of a version, fetched if need be; raises ServiceError if its files are missing."""
+    """Returns the folder of a version, fetched if necessary; raises ServiceError if its files are missing."""
     try:
         registered = tracking.get_model_version(version.name, version.version)
         place = str(tracking.get_model_version_download_uri(version.name, version.version))
@@ -60,7 +60,7 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
 
 
 def _fetched(tracking: MlflowClient, version: Version, place: Path, identity: str) -> Path:
-    """A version's files, as a folder in `place`; one process at a time fetches them."""
+    """Fetches a version's files into `place`, one process at a time."""
     import mlflow
 
     final = place / f"{version.version}-{identity}"

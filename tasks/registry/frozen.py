@@ -1,8 +1,7 @@
-"""The frozen test set of a registered name: where MLflow keeps it, and how it is had.
+"""The frozen test set of a registered name: where MLflow stores it and how to fetch it.
 
-It belongs to the name, not to a run: all versions are compared on it, and none learns from it. Its file is an artifact
-of the run that registered the first version; a tag of the registered model says which, so that it follows a shared
-server. Which messages it holds is `lib.data.messages.holdout`'s business.
+All versions of the name are compared on it, and none learns from it. The file is an artifact of the run that registered
+the first version; a tag of the registered model points to it, so it follows a shared server.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ FOLDER = "frozen"
 
 
 class FrozenTest(BaseModel):
-    """Where a frozen test set lies in MLflow, and how it is known."""
+    """Where MLflow stores a frozen test set, and its checksum."""
 
     run: str
     path: str
@@ -38,7 +37,7 @@ class FrozenTest(BaseModel):
 
 
 def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
-    """The frozen test set of a registered name; None if it has none yet."""
+    """Returns the frozen test set of a registered name; None if it has none yet."""
     try:
         model = tracking.get_registered_model(name)
     except MlflowException as error:
@@ -50,9 +49,9 @@ def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
 
 
 def frozen_texts(name: str) -> list[str]:
-    """The texts of a registered name's frozen test set; none if it has none yet. Creates no database.
+    """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database.
 
-    Raises ServiceError if MLflow does not answer, or does not have the file any more.
+    Raises ServiceError if MLflow does not answer or has lost the file.
     """
     local = tracking_uri() == local_tracking_uri() and not os.environ.get("MLFLOW_REGISTRY_URI")
     if local and not (home() / "mlflow.db").exists():
@@ -63,9 +62,9 @@ def frozen_texts(name: str) -> list[str]:
 
 
 def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.DataFrame:
-    """Its messages (id int64, text, label), from the copy on this machine or from MLflow.
+    """Loads the messages (id int64, text, label) from the copy on this machine or from MLflow.
 
-    Raises ServiceError if MLflow does not have it any more.
+    Raises ServiceError if MLflow has lost them.
     """
     copy = _copy(frozen.sha256)
     if not _is_whole(copy, frozen.sha256):
@@ -81,7 +80,7 @@ def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.Dat
 
 
 def store_frozen(tracking: MlflowClient, run_id: str, messages: pd.DataFrame) -> FrozenTest:
-    """Logs messages (id, text, label) as an artifact of the run; it is nobody's frozen test set before it is tagged."""
+    """Logs messages (id, text, label) as an artifact of the run; a tag makes it the frozen test set later."""
     with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:
         file = Path(folder) / "test.parquet"
         save_table(messages, file, MESSAGES)
@@ -92,7 +91,7 @@ def store_frozen(tracking: MlflowClient, run_id: str, messages: pd.DataFrame) ->
 
 
 def _copy(sha256: str) -> Path:
-    """Where this machine keeps its copy."""
+    """Returns the path of this machine's copy."""
     return home() / FOLDER / f"{sha256}.parquet"
 
 
@@ -101,7 +100,7 @@ def _is_whole(file: Path, sha256: str) -> bool:
 
 
 def _keep_copy(file: Path, copy: Path) -> None:
-    """All of it or nothing: another run may read it at the same time."""
+    """Copies atomically: another run may be reading the copy."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
         partial = Path(stream.name)

@@ -1,8 +1,4 @@
-"""Models in MLflow's registry, as who uses one needs them: found by name or by run, and loaded.
-
-Here belongs telling one kind of model from the other, so that a question is never put to a classifier. How a model gets
-into the registry is in `tasks.registry.register`.
-"""
+"""Finds registered models by name or by run, tells their kinds apart, and loads them."""
 
 from __future__ import annotations
 
@@ -25,11 +21,10 @@ KIND_TAG = "finetune.kind"  # of a registered model: what its versions are
 
 @dataclass(frozen=True)
 class Kind:
-    """What a registered model can be.
+    """A kind of registered model.
 
-    tag: the value of `KIND_TAG`.
-    logged_as: what MLflow's logged model is called (`ARTIFACT` of the file that serves it).
-    noun: what errors call it.
+    tag: the value of `KIND_TAG`. noun: its name in errors.
+    logged_as: the name of MLflow's logged model (`ARTIFACT` of the file that serves it).
     """
 
     tag: str
@@ -51,22 +46,22 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """Its address for MLflow."""
+        """Its address in MLflow."""
         return f"models:/{self.name}/{self.version}"
 
 
 def find_model(tracking: MlflowClient, kind: Kind, *, name: str | None = None, run: str | None = None) -> Version:
-    """The registered version to use.
+    """Returns the registered version to use.
 
-    `name`: a registered model, whose champion it is (None: of those of this kind that have a champion, the one that was
-    registered last); `run`: an MLflow run, whose own model it is. Raises ServiceError if there is no such model or run,
-    or none of this kind.
+    `name`: a registered model, whose champion is returned (None: among the champions of this kind, that of the model
+    registered last). `run`: an MLflow run, whose own model is returned. Raises ServiceError if there is no such model
+    or run, or none of this kind.
     """
     return _of_run(tracking, kind, run) if run else _champion(tracking, kind, name)
 
 
 def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
-    """MLflow's `PyFuncModel` of a version; raises ServiceError if its files are missing or damaged."""
+    """Loads a version as MLflow's `PyFuncModel`; raises ServiceError if its files are missing or damaged."""
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri)
@@ -87,9 +82,9 @@ def unloadable(kind: Kind, version: Version, reason: str) -> ServiceError:
 
 
 def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -> Kind | None:
-    """What a registered model's version is; None: nothing that this project made.
+    """Returns the kind of a registered model's version; None if this project did not make it.
 
-    The tag says it. What was registered without one, earlier or by hand in MLflow's pages, is told by its logged model.
+    Uses the tag, or without one (registered earlier, or by hand in MLflow's pages) the logged model.
     """
     tag = registered.tags.get(KIND_TAG)
     logged_as = None if tag else _logged_name(tracking, registered.name, version)
@@ -97,7 +92,7 @@ def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -
 
 
 def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
-    """What the logged model behind a version is called; None: there is none."""
+    """Returns the name of the logged model behind a version; None if there is none."""
     try:
         # "models:/<a logged model's id>", or of a copy "models:/<name>/<version>"; databases do not keep `model_id`.
         scheme, _, place = str(tracking.get_model_version(name, version).source).partition(":/")
@@ -133,17 +128,17 @@ def _champion(tracking: MlflowClient, kind: Kind, name: str | None) -> Version:
 
 
 def _registered_at(tracking: MlflowClient, name: str) -> int:
-    """When the newest version of a registered model was registered, in milliseconds since 1970."""
+    """Returns when the newest version was registered, in milliseconds since 1970."""
     return max(int(version.creation_timestamp) for version in tracking.search_model_versions(f"name = '{name}'"))
 
 
 def nearest_first(name: str, names: Sequence[str]) -> list[str]:
-    """Names in order of how much they resemble one that is wrong."""
+    """Returns names by their similarity to a wrong one."""
     return sorted(names, key=lambda each: -SequenceMatcher(None, name, each).ratio())
 
 
 def all_registered(tracking: MlflowClient) -> Iterator[RegisteredModel]:
-    """Every registered model; MLflow tells them a page at a time."""
+    """Yields every registered model, page by page."""
     token: str | None = None
     while True:
         page = tracking.search_registered_models(page_token=token)

@@ -1,8 +1,4 @@
-"""What becomes of a registered version: its aliases, and the decision with its numbers where people look.
-
-Here belongs writing a decision down, for every kind of model. How one is come to is in `decide`; who was champion when,
-and changes by hand, are in `champions`.
-"""
+"""Carries out a promotion decision: aliases, and tags with the decision and its numbers."""
 
 from __future__ import annotations
 
@@ -41,10 +37,10 @@ class Decided(BaseModel):
     cache_policy=NO_CACHE,
 )
 def promote(registered: Registered, decided: Decided | None = None) -> Registered:
-    """The version with the aliases that it has now and what was decided; when a part fails, all is as before.
+    """Writes the decision and returns the version with its new aliases; restores everything if a part fails.
 
-    Without a decision a version that was decided about keeps what it has, and another one becomes champion if the name
-    has none: there is nothing to compare it on, so later ones are promoted by hand.
+    Without a decision, a version decided about before stays as it is; a new one becomes champion if the name has none,
+    since there is nothing to compare it with. Later ones are promoted by hand.
     """
     tracking = client()
     before = tracking.get_registered_model(registered.name)
@@ -75,14 +71,14 @@ def promote(registered: Registered, decided: Decided | None = None) -> Registere
 
 @promote.on_rollback
 def unpromote(transaction: Transaction) -> None:
-    """Takes a promotion back that was complete when the run ended all the same: cancelled, or lost by Prefect."""
+    """Undoes a complete promotion if the run is cancelled or crashes afterwards."""
     before: tuple[RegisteredModel, ModelVersion] | None = transaction.get("before", None)
     if before is not None:
         _take_back(client(), *before)
 
 
 def _take_back(tracking: MlflowClient, model: RegisteredModel, version: ModelVersion) -> None:
-    """Gives aliases and tags of a registered model and of its version the values that they had."""
+    """Restores aliases and tags of a registered model and of its version."""
     restore(tracking, model, [CHAMPION, CHALLENGER], [CHAMPIONS_TAG, FROZEN_TAG])
     written = tracking.get_model_version(version.name, version.version).tags
     for tag in written.keys() - version.tags.keys():
@@ -100,7 +96,7 @@ def _without_comparison(champion: str | None) -> Decided:
 
 
 def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> None:
-    """Puts a decision into the registry. The outcome comes last: a version that has it is done with."""
+    """Writes a decision to the registry, its outcome last: a version with an outcome is done."""
     name, version, decision = registered.name, registered.version, decided.decision
     for tag, value in _tags(decided).items():
         tracking.set_model_version_tag(name, version, tag, value)

@@ -1,8 +1,6 @@
-"""A trained model in MLflow's registry: one version for each model that answers differently.
+"""Registers a candidate in MLflow: one version for each model that answers differently.
 
-Here belongs how a candidate becomes a version, whatever kind of model it is, and how it is taken back. What is
-registered, a classifier or a GPT that follows instructions, is described by `candidates`; who becomes champion is
-`promote`'s business. Both run inside one Prefect transaction: when the second fails, the first is rolled back.
+`register` and `promote` run inside one Prefect transaction: if the second fails, the first is rolled back.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for it
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model, and all that the registry is told of it."""
+    """A trained model and what to register with it."""
 
     name: str  # the registered model's
     kind: Kind
@@ -54,7 +52,7 @@ class Candidate:
     beside: tuple[Path, ...] = ()  # more files that are served with it
 
     def collect(self, folder: Path) -> Path:
-        """Fills a new folder with the model's files as they are served, and returns it."""
+        """Copies the model's files, as they are served, into a new folder; returns it."""
         folder.mkdir()
         for name in self.files:
             shutil.copyfile(self.artifact.file(name), folder / name)
@@ -78,7 +76,7 @@ class Registered(BaseModel):
 
 
 def publishing(name: str) -> FileLock:
-    """A lock on publishing under a name: two runs at once must not both find that a model is new, or fight the same
+    """Locks publishing under a name: two runs at once must not both find a model new, or challenge the same
     champion."""
     return Store(store_folder()).lock("register", key_of({"name": name}))
 
@@ -90,7 +88,7 @@ def publishing(name: str) -> FileLock:
     cache_policy=NO_CACHE,
 )
 def register(run_id: str, candidate: Candidate) -> Registered:
-    """A new version, or the one that this very model has already.
+    """Registers a new version, or returns the existing version of the same model.
 
     Raises ServiceError if the name belongs to another kind of model.
     """
@@ -125,7 +123,7 @@ def register(run_id: str, candidate: Candidate) -> Registered:
 
 @register.on_rollback
 def unregister(transaction: Transaction) -> None:
-    """Takes a new version back when what follows fails; one that was there before stays."""
+    """Deletes a new version if what follows fails; an existing one stays."""
     registered: Registered | None = transaction.get("registered", None)
     if registered is not None and registered.model_id is not None:
         tracking = client()
@@ -134,12 +132,12 @@ def unregister(transaction: Transaction) -> None:
 
 
 def versions_of(tracking: MlflowClient, name: str) -> list[ModelVersion]:
-    """All versions under a name, oldest first."""
+    """Returns all versions under a name, oldest first."""
     return sorted(tracking.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
 
 
 def _version_of(tracking: MlflowClient, name: str, identity: str) -> ModelVersion | None:
-    """The newest version of `name` that holds this model."""
+    """Returns the newest version of `name` with this model."""
     found = tracking.search_model_versions(f"name = '{name}' and tags.`{IDENTITY_TAG}` = '{identity}'")
     return max(found, key=lambda version: int(version.version), default=None)
 

@@ -1,1 +1,1 @@
-"""One step a file; those of both flows are here, those of one in `classify` and `instruct`."""
+"""The steps, one a file; those of a single flow are in `classify` and `instruct`."""

@@ -1,4 +1,4 @@
-"""The GPT before the classifier's head."""
+"""The pretrained or random weights of the GPT."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """What the weights are: a seed, the files' hashes or a commit; never the folder where they lie."""
+    """Identifies the weights by a seed, the files' hashes or a commit, never by their folder."""
     if recipe.model.weights == SCRATCH:
         return {"seed": str(recipe.model.seed)}
     return weights_identity(recipe.model.weights, recipe.model.revision)
@@ -29,7 +29,7 @@ def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG
     **RETRIES,
 )
 def backbone(work: Work[AnyRecipe]) -> None:
-    """Weights from scratch or fetched from where they are, checked against their shape: in Hugging Face layout."""
+    """Loads weights or draws random ones, checks their shapes, and saves them in Hugging Face layout."""
     from lib.model.gpt2.gpt import new_gpt
     from lib.model.gpt2.pretrained import load_pretrained
     from lib.model.gpt2.sanity import sanity_report

@@ -1,4 +1,4 @@
-"""How much text the model of a recipe can see: what the steps that cut texts into tokens must know of it."""
+"""The context length of a recipe's model, for the steps that truncate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MODEL = ("model.size", "model.weights", "model.revision")  # the fields that say
 
 
 def context_length(recipe: AnyRecipe) -> int:
-    """Tokens that the recipe's model can see."""
+    """Returns how many tokens the recipe's model can read."""
     model = recipe.model
     return model_config(model.size, model.weights, model.revision).context_length
 
 
 def context_identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """Of the model only the context length counts, and that it has the shape that the recipe says."""
+    """Of the model only the context length counts, and that it has the recipe's shape."""
     return {"context_length": str(context_length(recipe))}

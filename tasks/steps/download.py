@@ -1,4 +1,4 @@
-"""The source file, fetched, checked and unpacked; the same step in every use case."""
+"""Fetches, checks and unpacks the source file, for every use case."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def _addresses(data: Any) -> list[str]:
-    """Of a recipe's section `data`; only a bundled sample has none of its own, which the recipe itself checks."""
+    """Returns the addresses in a recipe's section `data`; only a bundled sample has none."""
     if data.url is None:
         return [str(FILES[data.bundled])]
     return [data.url] if isinstance(data.url, str) else list(data.url)
 
 
 def _ending_counts(data: Any) -> bool:
-    """Whether the ending of the file's name is to say the format; of instructions their contents do."""
+    """Whether the file name's ending determines the format; for instructions the contents do."""
     return getattr(data, "format", "json") is None
 
 
 def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """What stands for the file in the key: its checksum where one is known, never its place."""
+    """Identifies the file by its checksum where one is known, never by its place."""
     data = recipe.data
     return source_identity(_addresses(data), member=data.member, sha256=data.sha256, ending_counts=_ending_counts(data))
 
@@ -43,8 +43,8 @@ def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG
     **RETRIES,
 )
 def download(work: Work[AnyRecipe]) -> None:
-    """Fetches the source file: `data/source`, with an ending only where that says the format; its own name and address
-    are in `source.json`."""
+    """Fetches the source file: `data/source`, with an ending only where that determines the format, and `source.json`
+    with its own name and address."""
     data = work.recipe.data
     addresses = _addresses(data)
     folder = work.folder / "data"

@@ -1,4 +1,4 @@
-"""What the steps that run a network have in common: their device, a training's settings, what a training leaves."""
+"""What the steps that run a network share: device, training settings, and the files of a training."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NOTED = ("recipe.json", "history.parquet")
 
 
 def device_identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
-    """What the recipe's device comes to here: other devices, other roundings.
+    """Returns the device to compute on: other devices round differently.
 
-    It is asked in the process that computes, so a planner without a GPU does not choose for a worker with one. The step
-    then runs on what the key says, `work.identity["device"]`, and keeps `training.device` itself out of the key.
+    The process that computes resolves it, so a planner without a GPU does not choose for a worker with one. The step
+    runs on `work.identity["device"]` and keeps `training.device` itself out of the key.
     """
     return {"device": device_here(recipe.training.device)}
 
 
 def training_settings(section: Optimisation, device: str) -> Settings:
-    """The fields of a recipe's `training` that every training has, as plain values, for this device."""
+    """Returns a recipe's `training` section as plain values, for this device."""
     from lib.training.settings import Settings
 
     plain = {each.name: getattr(section, each.name) for each in fields(Settings)}
@@ -37,8 +37,8 @@ def training_settings(section: Optimisation, device: str) -> Settings:
 
 
 def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts: Any) -> None:
-    """Write what a training leaves beside its model: `history.parquet`, `training.json` with more `facts`, and as a
-    record `recipe.json`, with the `max_length` that was found while tokenizing."""
+    """Writes `history.parquet`, `training.json` with more `facts`, and as a record `recipe.json`, with the `max_length`
+    found while tokenizing."""
     from lib.training.history import history_checksum, write_history
 
     if trained.resumed_at is not None:

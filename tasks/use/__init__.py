@@ -1,1 +1,1 @@
-"""Registered models at work: single texts, whole files, drift."""
+"""Using registered models: single texts, whole files, drift."""

@@ -1,7 +1,7 @@
-"""Whether what was scored is still like what the classifier was measured on: figures, a table, and an event.
+"""Reports drift of scored messages: metrics, a table, and a Prefect event.
 
-The event is what an automation of the Prefect server can start something from (`deploy/automations.yaml`). It is
-emitted by every run that finds drift, also if an earlier one did: whoever listens decides how often to act.
+Every run that finds drift emits the event (`deploy/automations.yaml` can react to it); the receiver decides how often
+to act.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TAG = "finetune.drift"  # of the MLflow run: the report in words
 
 
 class DriftReport(BaseModel):
-    """What drift came to. `measured`: there were messages, and a profile; `why`: in a sentence."""
+    """The result of a drift check. `measured`: whether there were messages and a profile; `why`: in a sentence."""
 
     measured: bool
     drifted: bool

@@ -1,4 +1,4 @@
-"""Answers to single texts, from a registered champion or from the model of a run."""
+"""Answers single texts with a registered champion or the model of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Told = Callable[[Version], None]  # hears which model answers
 def predict(
     texts: Sequence[str], *, name: str | None = None, run: str | None = None, tell: Told = lambda version: None
 ) -> list[dict[str, Any]]:
-    """For each text its label, of two labels the `threshold` it was given at, and `probability_<class>` of each class.
+    """Returns for each text its label, of two labels the `threshold` applied, and `probability_<class>` of each class.
 
     `name`, `run`: which classifier, as in `find_model`. Raises ServiceError if there is no such classifier or run.
     """
@@ -29,10 +29,10 @@ def answer(
     run: str | None = None,
     tell: Told = lambda version: None,
 ) -> list[str]:
-    """The response to each question, which is an instruction and its input ("" where it has none).
+    """Returns the response to each question: an instruction and its input ("" for none).
 
-    `name`, `run`: which instruction follower, as in `find_model`. Raises ServiceError if there is no such model or run,
-    MessagesError if an instruction is empty.
+    `name`, `run`: which model, as in `find_model`. Raises ServiceError if there is no such model or run, MessagesError
+    if an instruction is empty.
     """
     model = _model(INSTRUCTIONS, name, run, tell)
     asked = [{"instruction": instruction, "input": input_} for instruction, input_ in questions]

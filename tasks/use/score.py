@@ -1,4 +1,4 @@
-"""Scoring files with a registered classifier: which one, the work itself, and what the run's pages show of it."""
+"""Scores files with a registered classifier, and shows the results on the run's pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The classifier that scores: how answers name it, where it lies, the run that made it, and its profile."""
+    """The classifier that scores: its name in answers, its folder, the run that made it, and its profile."""
 
     model: Model
     folder: Path
@@ -47,14 +47,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of a job, and how long this run was at it."""
+    """The result of a job, and how long this run took."""
 
     result: Result
     seconds: float
 
 
 def choose(tracking: MlflowClient, *, name: str | None, run: str | None) -> Chosen:
-    """The champion of a name, or the classifier of an MLflow run; raises ServiceError if there is none."""
+    """Returns the champion of a name, or the classifier of an MLflow run; raises ServiceError if there is none."""
     version = find_model(tracking, CLASSIFIER, name=name, run=run)
     files = model_files(tracking, CLASSIFIER, version)
     labels = tuple(load_json(files.folder / "labels.json"))
@@ -71,7 +71,7 @@ def choose(tracking: MlflowClient, *, name: str | None, run: str | None) -> Chos
     persist_result=False,
 )
 def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
-    """All parts of the job. Raises FinetuneError if files cannot be read; parts that were finished stay."""
+    """Scores the job's files. Raises FinetuneError if files cannot be read; finished parts stay."""
     began = time.monotonic()
 
     def load() -> Predictor:
@@ -94,7 +94,7 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
 
 
 def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scored) -> dict[str, float]:
-    """The counts as metrics of the MLflow run, which are returned, and as tables on Prefect's page."""
+    """Logs and returns the counts as metrics of the MLflow run, and shows them as tables on Prefect's page."""
     result = scored.result
     metrics = {
         "rows_scored": result.scored,
@@ -122,7 +122,7 @@ def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scor
 
 
 def tag_model(tracking: MlflowClient, run_id: str, chosen: Chosen) -> None:
-    """MLflow's tags that say which classifier answers, and which run made it."""
+    """Tags the MLflow run with the classifier that answers and the run that made it."""
     model = chosen.model
     tags = {"model.name": model.name, "model.version": model.version, "finetune.source_run": chosen.run}
     set_tags(tracking, run_id, tags)
@@ -139,5 +139,5 @@ def _counts(result: Result) -> list[dict[str, str | int | float]]:
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow accepts: letters, digits and _ - . only, and not too long; labels may be otherwise."""
+    """Returns a name that MLflow accepts: only letters, digits and _ - . and not too long."""
     return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]

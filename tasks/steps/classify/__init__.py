@@ -1,1 +1,1 @@
-"""The steps of the flow that fine-tunes a classifier."""
+"""The steps of fine-tuning a classifier."""

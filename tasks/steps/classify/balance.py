@@ -1,4 +1,4 @@
-"""Classes of unequal size, evened out."""
+"""Balances classes of unequal size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @step("balance", reads=["balance.method", "balance.seed"])
 def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
-    """Draws from or repeats classes as the recipe says: `balanced.parquet`, and the rest in `reserve.parquet`."""
+    """Undersamples or oversamples as the recipe says: `balanced.parquet`, and the rest in `reserve.parquet`."""
     balanced = balance_messages(
         load_table(messages.file("messages.parquet"), MESSAGES),
         method=work.recipe.balance.method,

@@ -1,4 +1,4 @@
-"""How good the classifier is, in figures and pictures."""
+"""Evaluates the classifier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "repo
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """The report's page is made of a template, which is no code that a fingerprint sees."""
+    """Returns the hash of the report's template, which the code fingerprint does not cover."""
     return {"report_template": file_sha256(REPORT_TEMPLATE), **device_identity(recipe, inputs)}
 
 
@@ -48,8 +48,8 @@ def evaluate(
     features: Artifact,
     finetune: Artifact,
 ) -> None:
-    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and what
-    later messages are compared with, `drift_profile.json`."""
+    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and
+    `drift_profile.json`, to compare later messages with."""
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.drift.profile import write_profile
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
-    """What the report says was trained. Only what the key covers may stand here."""
+    """Describes the training for the report, only by what the key covers."""
     config = read_config(finetune.folder)
     facts = load_json(finetune.file("training.json"))
     training, classifier = work.recipe.training, work.recipe.classifier
@@ -105,5 +105,5 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
 
 
 def _threshold(threshold: float) -> dict[str, str]:
-    """The threshold where it is not the usual one."""
+    """Returns the threshold unless it is the default."""
     return {} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}

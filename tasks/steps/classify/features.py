@@ -1,4 +1,4 @@
-"""The activations that leave the frozen part of the backbone, computed once."""
+"""Computes the frozen part's activations once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
-    """Whether this run's features are kept, and why."""
+    """Decides whether to cache this run's features, and says why."""
     config = read_config(inputs["backbone"].folder)
     lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
     training = recipe.training
@@ -35,7 +35,7 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
 
 
 def _splits(recipe: ClassifyRecipe) -> tuple[str, ...]:
-    """All that training and evaluation will run; the reserve, which is the longest, only if it will be evaluated."""
+    """Returns all splits that training and evaluation run; the reserve, the longest, only if it is evaluated."""
     return (*SPLITS, "reserve") if recipe.evaluation.natural_prevalence else SPLITS
 
 
@@ -50,11 +50,10 @@ def _dtype(recipe: ClassifyRecipe) -> str:
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """Where the frozen part ends, counted from the end, and how and on what its activations are computed; or that they
-    are not kept.
+    """Identifies the frozen part, counted from its end, and the arithmetic and device; or says that features are not
+    cached.
 
-    Together with the weights and the tokens that is all they depend on: whatever else differs between two recipes, they
-    share them.
+    Together with weights and tokens that is all features depend on: recipes that differ in anything else share them.
     """
     if not {"backbone", "tokenize"} <= inputs.keys():
         return {}  # only explaining, and nobody can say yet
@@ -83,8 +82,8 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     tags=["gpu"],
 )
 def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact) -> None:
-    """Runs the frozen part once over every message: a file of features for each split, and `features.json`, which says
-    whether they are kept."""
+    """Runs the frozen part once over every message: a features file for each split, and `features.json`, which says
+    whether they are cached."""
     from lib.model.features.file import write_features
     from lib.model.gpt2.weights import load_gpt
     from lib.model.machine.device import device_name

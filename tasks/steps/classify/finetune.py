@@ -1,4 +1,4 @@
-"""The classifier, trained."""
+"""Fine-tunes the classifier."""
 
 from __future__ import annotations
 

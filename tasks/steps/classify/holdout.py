@@ -1,4 +1,4 @@
-"""The split without what later versions must not learn from: the frozen test set of the registered name."""
+"""Keeps the registered name's frozen test set out of training and validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORT = "split.json"
 
 
 def _held_out(recipe: ClassifyRecipe, split: Artifact) -> list[int]:
-    """The ids of the messages that this run must not learn from."""
+    """Returns the ids of the messages that this run must not learn from."""
     frozen = frozen_texts(recipe.registry.name)
     if not frozen:
         return []
@@ -30,8 +30,8 @@ def _held_out(recipe: ClassifyRecipe, split: Artifact) -> list[int]:
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """What is really taken out, rather than the frozen test set: the run that froze its own test split finds, when it
-    is done again, that it needs nothing taken out, and all of it is reused."""
+    """Identifies the removed messages, not the frozen test set: rerunning the run that froze its own test split removes
+    nothing, so all its artifacts are reused."""
     if "split" not in inputs:
         return {}  # only explaining, and nobody can say yet
     return {"held_out": exclusion_digest(_held_out(recipe, inputs["split"]))}
@@ -39,8 +39,8 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
 
 @step("holdout", unkeyed=["registry.name"], identity=_identity)
 def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
-    """Takes what is in the registered name's frozen test set out of train and validation; with nothing to take out, the
-    files are the split's, byte by byte."""
+    """Removes the frozen test set's messages from train and validation; without any, the split's files stay
+    byte-identical."""
     name = work.recipe.registry.name
     ids = _held_out(work.recipe, split)
     if exclusion_digest(ids) != work.identity["held_out"]:

@@ -1,4 +1,4 @@
-"""The messages of the source file, parsed and profiled."""
+"""Parses the messages of the source file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train, validation and test."""
+"""Splits messages into train, validation and test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ],
 )
 def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
-    """Divides the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
+    """Splits the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
     fractions = work.recipe.split
     splits = split_messages(
         load_table(balance.file("balanced.parquet"), MESSAGES),

@@ -1,4 +1,4 @@
-"""Texts as tokens."""
+"""Tokenizes messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     identity=context_identity,
 )
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -> None:
-    """Encodes and cuts: a Parquet file for each split and the reserve, `tokens.json` with lengths and cuts."""
+    """Tokenizes and truncates: a Parquet file for each split and the reserve, `tokens.json` with lengths and truncation
+    counts."""
     labels = load_labels(holdout.file("train.parquet"))
     tables = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)

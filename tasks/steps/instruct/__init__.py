@@ -1,1 +1,1 @@
-"""The steps of the flow that teaches a GPT to follow instructions."""
+"""The steps of teaching a GPT to follow instructions."""

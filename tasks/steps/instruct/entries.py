@@ -1,4 +1,4 @@
-"""The entries of the source file, parsed and profiled."""
+"""Parses the entries of the source file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good the answers are, as far as it can be told without a judge."""
+"""Evaluates answers without a judge."""
 
 from __future__ import annotations
 

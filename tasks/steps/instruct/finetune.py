@@ -1,4 +1,4 @@
-"""The GPT, taught to follow instructions."""
+"""Fine-tunes the GPT to follow instructions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def finetune_instructions(
 
 
 def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:
-    """The backbone with its output matrix and adapters, frozen but for the part that learns."""
+    """Builds the backbone with its output matrix and adapters, frozen except for the trainable part."""
     import torch
 
     from lib.model.gpt2.adapters import add_adapters
@@ -95,6 +95,6 @@ def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:
 
 
 def _samples(style: Style, question: tuple[str, str], answers: list[str]) -> list[dict[str, int | str]]:
-    """What the GPT answered to one validation entry after each epoch."""
+    """Returns the GPT's answer to one validation entry after each epoch."""
     prompt = style.prompt(*question)
     return [{"epoch": epoch, "prompt": prompt, "answer": answer} for epoch, answer in enumerate(answers, start=1)]

@@ -1,4 +1,4 @@
-"""A judge's scores of the answers."""
+"""Lets a judge score the answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RETRY_SECONDS = (1.0, 5.0, 25.0)  # before each further try; the last one again 
     unkeyed=["judge.url", "judge.key_variable", "judge.parallel", "judge.retries", "judge.timeout"],
 )
 def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
-    """Lets another model score every answer: `summary.json`, `verdicts.parquet`. Without a judge only the first, saying
-    so.
+    """Lets another model score every answer: `summary.json`, `verdicts.parquet`; without a judge only a summary that
+    says so.
 
-    Replies are kept in `$FINETUNE_HOME/judge`, so that a later run asks only what is new. Raises JudgeError if an
-    answer could not be asked about: a summary of some answers is none of the run.
+    Replies are cached in `$FINETUNE_HOME/judge`, so that a later run asks only new questions. Raises JudgeError if any
+    answer could not be asked about: a summary of some would be misleading.
     """
     settings = work.recipe.judge
     if settings.provider == "off":

@@ -1,4 +1,4 @@
-"""Answers to the test entries."""
+"""Generates answers to the test entries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PUBLISHED_FORM = "instruction-data-with-response.json"
     tags=["gpu"],
 )
 def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instructions: Artifact) -> None:
-    """Lets the GPT answer every test entry: `answers.parquet`, and the same in the published form,
+    """Lets the GPT answer every test entry: `answers.parquet`, and in the published form
     `instruction-data-with-response.json`."""
     from lib.inference.answerer import Answerer, Writing
 
@@ -45,7 +45,7 @@ def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instru
 
 
 def published_form(answers: pd.DataFrame) -> str:
-    """The entries with their answers as `model_response`, as chapter 7 of "Build a Large Language Model (From Scratch)"
-    saves them."""
+    """Returns the entries with their answers as `model_response`, as chapter 7 of "Build a Large Language Model (From
+    Scratch)" saves them."""
     columns = answers[["instruction", "input", "output", "response"]].rename(columns={"response": "model_response"})
     return json.dumps(columns.to_dict("records"), indent=4) + "\n"

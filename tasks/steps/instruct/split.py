@@ -1,4 +1,4 @@
-"""Train, test and validation entries."""
+"""Splits entries into train, test and validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @step("split_entries", reads=["split"])
 def split_entries(work: Work[InstructRecipe], entries: Artifact) -> None:
-    """Divides the entries: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
+    """Splits the entries: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
     settings = work.recipe.split
     splits = divide(
         load_table(entries.file("entries.parquet"), ENTRIES),

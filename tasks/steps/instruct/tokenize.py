@@ -1,4 +1,4 @@
-"""Entries as tokens."""
+"""Tokenizes entries."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     identity=context_identity,
 )
 def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact) -> None:
-    """Puts the prompt's words around each entry, encodes and cuts: a Parquet file for each split with the position
-    where the response starts, `tokens.json` with lengths and cuts."""
+    """Formats each entry as a prompt, tokenizes and truncates: a Parquet file for each split with the position where
+    the response starts, `tokens.json` with lengths and truncation counts."""
     tokenized = encode(
         {name: load_table(split_entries.file(f"{name}.parquet"), ENTRIES) for name in SPLITS},
         style=named_style(work.recipe.prompt.style),
