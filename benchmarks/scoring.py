@@ -28,8 +28,9 @@ from lib.inference.predictor import Predictor
 from lib.model.gpt2.sizes import SIZES
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.result import Model
 from lib.scoring.rows import Columns
-from lib.scoring.score import Model, score
+from lib.scoring.score import score
 
 GROUP = "scoring"
 UNITS = 2000  # of `growth_unit`: a million messages where that is 500

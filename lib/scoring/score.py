@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lib.evaluation.drift.comparison import Tallier, Tally
+from lib.errors import MessagesError
+from lib.evaluation.drift.comparison import Tallier
 from lib.progress import Progress, silent
 from lib.scoring.inputs import Identity, InputFile
+from lib.scoring.parquet_rows import columns_to_read, parquet_rows
 from lib.scoring.parts import SCORED, UNSCORABLE, Output, Part, PartWriter
-from lib.scoring.reading import check_file, count_rows, read_rows
+from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns, Row
+from lib.scoring.text_rows import check_json_columns, delimited_rows, json_rows
 from lib.store.artifacts import key_of
 
 if TYPE_CHECKING:
@@ -29,49 +34,6 @@ Floats = NDArray[np.float64]
 LAYOUT = 1  # of the parts; a higher one makes what earlier versions of this project scored to be scored again
 WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
 WINDOW_CHARACTERS = 8 * 2**20  # or so many characters: rows may be long
-
-
-@dataclass(frozen=True)
-class Model:
-    """The classifier as answers name it. `identity` is unique to it, also among classifiers of the same name."""
-
-    name: str
-    version: str
-    identity: str
-    labels: tuple[str, ...]
-
-
-@dataclass
-class Result:
-    """The result of a job: rows by label and by reason, parts written and parts kept.
-
-    rows_written: rows of the parts written now.
-    """
-
-    files: int = 0
-    scored: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
-    unscorable: Counter[str] = field(default_factory=Counter)
-    parts_written: int = 0
-    parts_kept: int = 0
-    rows_written: int = 0
-    tally: Tally | None = None
-
-    def add(self, part: Part, *, kept: bool) -> None:
-        """Counts a part."""
-        self.scored += part.scored
-        self.labels.update(part.labels)
-        self.unscorable.update(part.unscorable)
-        self.parts_kept += kept
-        self.parts_written += not kept
-        self.rows_written += 0 if kept else part.rows
-        if part.tally is not None:
-            self.tally = part.tally if self.tally is None else self.tally.plus(part.tally)
-
-    @property
-    def rows(self) -> int:
-        """All rows, scored or not."""
-        return self.scored + self.unscorable.total()
 
 
 def score(
@@ -296,3 +258,55 @@ class _Rows:
 
     def any_left(self) -> bool:
         return self._next is not None
+
+
+# -- reading --------------------------------------------------------------------------------------------------
+
+
+def count_rows(file: InputFile) -> int | None:
+    """Returns the number of rows if it is known without reading the file, otherwise None."""
+    if file.format != "parquet":
+        return None
+    with _errors_are_clear(file), pq.ParquetFile(file.path) as source:
+        return int(source.metadata.num_rows)
+
+
+def check_file(file: InputFile, columns: Columns) -> None:
+    """Reads the beginning of a file; raises MessagesError if it is unreadable or lacks a column."""
+    with _errors_are_clear(file):
+        if file.format == "parquet":
+            with pq.ParquetFile(file.path) as source:
+                columns_to_read(file.name, source.schema_arrow, columns)
+        elif file.format == "jsonl":
+            check_json_columns(file, columns)
+        else:
+            next(delimited_rows(file, columns, 0), None)
+
+
+def read_rows(file: InputFile, columns: Columns, *, start: int = 0) -> Iterator[Row]:
+    """Yields the rows from number `start` on.
+
+    Raises MessagesError if the file is damaged, a quote is never closed or a line is too long.
+    """
+    readers: dict[str, Callable[[InputFile, Columns, int], Iterator[Row]]] = {
+        "parquet": parquet_rows,
+        "jsonl": json_rows,
+        "csv": delimited_rows,
+        "tsv": delimited_rows,
+    }
+    with _errors_are_clear(file):
+        yield from readers[file.format](file, columns, start)
+
+
+@contextmanager
+def _errors_are_clear(file: InputFile) -> Iterator[None]:
+    """Turns what readers raise for a damaged file into one sentence."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        kind = {"parquet": "Parquet", "jsonl": "JSON Lines"}.get(file.format, file.format.upper())
+        kind = f"gzipped {kind}" if file.gzipped else kind
+        raise MessagesError(
+            f"{file.name} cannot be read as {kind} ({' '.join(str(error).split())}): write it again, or say what else"
+            " it is with --format; finished parts are kept"
+        ) from error

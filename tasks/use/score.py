@@ -19,8 +19,8 @@ from lib.evaluation.drift.profile import DriftProfile, read_profile
 from lib.files.jsonfile import load_json
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
-from lib.scoring.score import Model, Result
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress

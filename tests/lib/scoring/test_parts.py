@@ -21,8 +21,9 @@ from lib.inference.predictor import Predictor
 from lib.scoring import score as scoring
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
-from lib.scoring.score import Model, Result, score
+from lib.scoring.score import score
 
 PROJECT = Path(__file__).resolve().parents[3]
 LABELS = ("ham", "spam & <scam>")

@@ -13,8 +13,8 @@ import pytest
 from lib.errors import MessagesError, SourceError
 from lib.scoring import text_rows
 from lib.scoring.inputs import InputFile, find_inputs
-from lib.scoring.reading import check_file, count_rows, read_rows
 from lib.scoring.rows import Columns, Row
+from lib.scoring.score import check_file, count_rows, read_rows
 from lib.text.encoding import LONGEST_TEXT
 
 WITH_ID = Columns("text", "id")
