@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRunPolicy
 from prefect.states import Completed
 
-from flows import score
+from flows.run import scored
 from flows.run.form import Changes, form_of_recipe, form_of_scoring, recipe_name
 from flows.run.names import name_of_run
 from flows.run.recorded import perform
@@ -106,7 +106,7 @@ def _name_of_scoring_run() -> str:
     return name_of_run("score", *filter(None, [named]))
 
 
-@flow(name=score.NAME, description=score.score_messages.description, flow_run_name=_name_of_scoring_run)
+@flow(name=scored.NAME, description=scored.score_messages.description, flow_run_name=_name_of_scoring_run)
 def score_messages(
     inputs: tuple[str, ...],
     output: str,
@@ -126,7 +126,7 @@ def score_messages(
     given: Mapping[str, Any] = {"inputs": waiting, "output": str(_in_home(output))}
     with retried_if_that_can_help():
         job = build_recipe(given, changes.fields(), origin="the job", model=ScoringJob)
-        return score.score_messages.fn(job)
+        return scored.score_messages.fn(job)
 
 
 def _in_home(place: str) -> Path:

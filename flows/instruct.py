@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.terminal.champion import promote_follower_command, rollback_follower_command
-from flows.terminal.command_line import main, parse
+from flows.terminal.command_line import main as run_program
+from flows.terminal.command_line import parse, with_fields
+from flows.terminal.exits import announce
 from flows.terminal.predict import answer_command
-from flows.terminal.program import Program
+from flows.terminal.program import Parser, Program
 from lib.recipes.instruct import InstructRecipe
+from tasks.environment import home
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
@@ -25,9 +28,11 @@ def use_case() -> UseCase:
 
 def judge_command(argv: Sequence[str]) -> int:
     """Score the answers of an earlier run; takes the flags of that run."""
+    options, recipe = parse(argv, PROGRAM)
+    announce(f"finetune instruct judge: the answers of recipe {recipe.name} that lie in {home()}")
     from flows.terminal.judge import judge
 
-    return judge(*parse(argv, PROGRAM))
+    return judge(options, recipe)
 
 
 PROGRAM = Program(
@@ -43,5 +48,16 @@ PROGRAM = Program(
     },
 )
 
+
+def parser() -> Parser:
+    """All flags, with the default recipe's values."""
+    return with_fields(PROGRAM, PROGRAM.recipe(PROGRAM.default_recipe))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the arguments ask for; returns the exit status."""
+    return run_program(argv, PROGRAM)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], PROGRAM))
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
 """The artifact store in a terminal. Reading arguments and printing only: `lib/store/housekeeping.py` does the work.
 
-python -m flows.store list   [--json]
-python -m flows.store verify [--json]
-python -m flows.store prune  [--older-than 30d] [--to-size 5GB] [--unreferenced] [--damaged] [--dry-run] [--json]
+finetune store list   [--json]
+finetune store verify [--json]
+finetune store prune  [--older-than 30d] [--to-size 5GB] [--unreferenced] [--damaged] [--dry-run] [--json]
 """
 
 from __future__ import annotations
@@ -13,50 +13,42 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NoReturn
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from lib.errors import FinetuneError, StoreError
+from flows.terminal.exits import announce, exit_status_of
+from flows.terminal.program import Parser
 from lib.store.artifacts import Store
 from lib.store.housekeeping import Damage, Entry, Pruned, Reference, list_artifacts, prune, verify
-from tasks.environment import store_folder, unusable_home_is_clear
+from tasks.environment import store_folder
 
 EXIT_DAMAGED = 1
-EXIT_USER_ERROR = 2
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise StoreError(f"{message}; see --help")
-
-
 def main(argv: Sequence[str]) -> int:
     """Does what the arguments ask for; returns the exit status: 1 if `verify` found damage, 2 for a mistake."""
-    try:
-        options = _parser().parse_args(argv)
-        store = Store(store_folder())
-        with unusable_home_is_clear():
-            match options.command:
-                case "list":
-                    return _list(store, options.json)
-                case "verify":
-                    return _verify(store, options.json)
-                case _:
-                    return _prune(store, options)
-    except FinetuneError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - this is the program's output
-        return EXIT_USER_ERROR
+    return exit_status_of(lambda: _do(parser().parse_args(argv)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m flows.store", description="The artifact store: see docs/store.md", allow_abbrev=False
-    )
+def _do(options: argparse.Namespace) -> int:
+    store = Store(store_folder())
+    announce(f"finetune store {options.command}: {store.root}")
+    match options.command:
+        case "list":
+            return _list(store, options.json)
+        case "verify":
+            return _verify(store, options.json)
+        case _:
+            return _prune(store, options)
+
+
+def parser() -> Parser:
+    """The flags of the three commands."""
+    parser = Parser(prog="finetune store", description="The artifact store: see docs/store.md", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="list | verify | prune")
     about = {
         "list": "all artifacts, oldest first",

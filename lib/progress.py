@@ -32,7 +32,7 @@ def part_of(progress: Progress, before: int, total: int) -> Progress:
 
 @dataclass(frozen=True)
 class Listener:
-    """Hears of a training while it goes on; what is not given is heard by nobody."""
+    """Hears of a run and its training while they go on; what is not given is heard by nobody."""
 
     # Each evaluation, as a row of `lib.training.history`.
     on_row: Callable[[Mapping[str, float]], None] = lambda row: None
@@ -42,6 +42,9 @@ class Listener:
     on_sample: Callable[[int, str], None] = lambda epoch, text: None
     progress: Progress = silent
     warn: Callable[[str], None] = lambda sentence: None
+    # A step, by name, when it begins; and with what became of it, after so many seconds.
+    on_begin: Callable[[str], None] = lambda step: None
+    on_end: Callable[[str, str, float], None] = lambda step, state, seconds: None
 
 
 NOBODY = Listener()

@@ -1,6 +1,7 @@
 """Where this process keeps its things and finds Prefect and MLflow.
 
-Everything lies under `$FINETUNE_HOME` (default: `.finetune` in the project) unless `PREFECT_API_URL` or
+Everything lies under `$FINETUNE_HOME` (default: `.finetune` in a checkout of the project, `~/.finetune` where the
+program is installed) unless `PREFECT_API_URL` or
 `MLFLOW_TRACKING_URI` name a server. `configure` must run before Prefect or MLflow are imported, because both read the
 environment then; `flows/__init__.py` and `tasks/__init__.py` see to that.
 """
@@ -11,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from lib.errors import StoreError
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
 PROJECT = Path(__file__).resolve().parents[1]
+IN_A_CHECKOUT = (PROJECT / "pyproject.toml").is_file()  # rather than installed from a wheel
 # No permission, a read-only file system, a file where a folder must be (or a folder where a file must be).
 UNUSABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
@@ -27,7 +30,16 @@ UNUSABLE = frozenset(
 
 def home() -> Path:
     """The folder for everything that a run keeps."""
-    return Path(os.environ.get("FINETUNE_HOME") or PROJECT / ".finetune").expanduser().absolute()
+    default = PROJECT / ".finetune" if IN_A_CHECKOUT else "~/.finetune"
+    return Path(os.environ.get("FINETUNE_HOME") or default).expanduser().absolute()
+
+
+def shipped(file: str) -> Path:
+    """A file of the project's that is no part of a package: where the checkout has it, or where the wheel put it."""
+    if IN_A_CHECKOUT:
+        return PROJECT / file
+    installed = metadata.files("finetune-flows") or ()
+    return Path(str(next(path for path in installed if path.match(f"share/finetune-flows/{file}")).locate())).resolve()
 
 
 def make_home() -> None:
@@ -80,13 +92,6 @@ def artifact_folder() -> Path:
 def tracking_is_served() -> bool:
     """Whether MLFLOW_TRACKING_URI names a server: a database has no pages of its own until `make ui` serves it."""
     return tracking_uri().startswith(("http://", "https://"))
-
-
-def tracking_page() -> str:
-    """Where MLflow's pages are, or will be once `make ui` runs; without a password, because it is shown."""
-    if tracking_is_served():
-        return without_password(tracking_uri()).rstrip("/")
-    return f"http://127.0.0.1:{MLFLOW_PORT}"
 
 
 def without_password(address: str) -> str:

@@ -31,7 +31,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib.model": (("labels", "trainable"), ("machine",), ("weights",), ("gpt2",), ("features",), ("*",)),
     "lib.training": (("*",), ("classify", "instruct")),
     "lib.evaluation": (("*",), ("classify", "instruct", "judge", "drift")),
-    "tasks": (("environment",), ("engine",), ("record",), ("registry",), ("steps",), ("use",)),
+    "tasks": (("environment",), ("running",), ("engine",), ("record",), ("registry",), ("steps",), ("use",)),
     "tasks.steps": (("*",), ("classify", "instruct")),
     "flows": (("use_cases",), ("run",), ("terminal",), ("servers", "http"), ("*",)),
 }
@@ -152,7 +152,7 @@ def test_the_root_of_flows_holds_doors_only() -> None:
     folders = {"flows.http", "flows.run", "flows.servers", "flows.terminal", "flows.use_cases"}
     assert doors - folders == {
         *("flows.classify", "flows.instruct", "flows.score", "flows.deployments", "flows.serve", "flows.store"),
-        *("flows.up", "flows.ui", "flows.deploy", "flows.database"),
+        *("flows.up", "flows.ui", "flows.deploy", "flows.database", "flows.__main__", "flows.completion"),
     }
 
 

@@ -7,7 +7,8 @@
     GET  /                        a page to try it
 
 Here belong the paths, the bounds and the form of answers. Reading a request's texts is `lib.inference.requests`'s,
-weighing words is `lib.inference.explanation`'s; sockets and processes are `flows.serve`'s.
+weighing words is `lib.inference.explanation`'s; sockets and processes are
+`flows.http.server`'s.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from flows.http.limits import Limits
 from lib.errors import MessagesError
 from lib.inference.explanation import explain
 from lib.inference.requests import TEXT, text_of, texts_of
@@ -50,14 +52,6 @@ LONGEST_EXPLAINED = 10_000  # characters of a text: it is classified once for ea
 CLIENT_IS_GONE = 499  # nginx's number for it; nobody reads the answer
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may bring."""
-
-    body_bytes: int = 2**20
-    texts: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -126,7 +120,7 @@ class _Endpoints:
         if len(texts) > self.limits.texts:
             raise _too_large(
                 f"the request has {len(texts):,} texts, and {self.limits.texts:,} are the most: send several requests,"
-                " or score files with python -m flows.score"
+                " or score files with finetune score"
             )
         rows: list[dict[str, Any]] = []
         for start in range(0, len(texts), TOGETHER):

@@ -13,6 +13,7 @@ from prefect import runtime
 
 from tasks.environment import PREFECT_PORT, without_password
 from tasks.record.pages import git_commit
+from tasks.running import page_here
 
 # Prefect's server calls a run "witty-beluga"; its page proposes names such as "kappa3-draconis-nebula".
 WORD_LISTS: Any = coolname.data.config
@@ -44,10 +45,10 @@ def is_generated(name: str) -> bool:
 
 
 def run_page() -> str:
-    """Where Prefect shows the present run, or will once `make ui` runs."""
+    """Where Prefect shows the present run, or will once `finetune ui` runs."""
     if os.environ.get("PREFECT_API_URL"):
         return without_password(str(runtime.flow_run.ui_url))
-    return f"http://127.0.0.1:{PREFECT_PORT}/runs/flow-run/{runtime.flow_run.id}"
+    return f"{page_here('prefect') or f'http://127.0.0.1:{PREFECT_PORT}'}/runs/flow-run/{runtime.flow_run.id}"
 
 
 def run_tags(recipe: str, source: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ worker is in `flows.servers.worker`. Servers listen on this machine only.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -224,10 +223,3 @@ def watch(servers: Sequence[Server], stop: threading.Event) -> None:
     while servers and not stop.wait(1):
         for server in servers:
             server.check_alive()
-
-
-def port(text: str) -> int:
-    """A port as typed on a command line."""
-    if not 0 < (number := int(text)) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is no port: choose one from 1 to {2**16 - 1}")
-    return number

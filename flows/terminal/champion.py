@@ -9,7 +9,9 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flows.terminal.exits import announce
 from flows.terminal.program import Parser
+from tasks.environment import tracking_uri, without_password
 
 if TYPE_CHECKING:
     from tasks.registry.champions import Change
@@ -36,9 +38,7 @@ def rollback_follower_command(argv: Sequence[str]) -> int:
 
 
 def _promote(argv: Sequence[str], prog: str, kind: str) -> int:
-    parser = _parser(prog)
-    parser.add_argument("version", metavar="VERSION", help="the number of a registered version")
-    options = parser.parse_args(argv)
+    options = _parsed(promote_parser(prog), argv)
     from tasks.registry.champions import promote_by_hand
     from tasks.registry.models import KINDS
 
@@ -47,7 +47,7 @@ def _promote(argv: Sequence[str], prog: str, kind: str) -> int:
 
 
 def _rollback(argv: Sequence[str], prog: str, kind: str) -> int:
-    options = _parser(prog).parse_args(argv)
+    options = _parsed(rollback_parser(prog), argv)
     from tasks.registry.champions import rollback
     from tasks.registry.models import KINDS
 
@@ -55,7 +55,21 @@ def _rollback(argv: Sequence[str], prog: str, kind: str) -> int:
     return 0
 
 
-def _parser(prog: str) -> Parser:
+def _parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    options = parser.parse_args(argv)
+    announce(f"{parser.prog}: who is champion, as registered in {without_password(tracking_uri())}")
+    return options
+
+
+def promote_parser(prog: str = "finetune promote") -> Parser:
+    """The flags of `promote`."""
+    parser = rollback_parser(prog)
+    parser.add_argument("version", metavar="VERSION", help="the number of a registered version")
+    return parser
+
+
+def rollback_parser(prog: str = "finetune rollback") -> Parser:
+    """The flags of `rollback`."""
     parser = Parser(prog=prog, allow_abbrev=False)
     parser.add_argument("--name", help="the registered model (default: the only one of this kind)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

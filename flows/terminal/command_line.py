@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.terminal.exits import exit_status_of
+from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
 from lib.recipes.fields import RecipeField, recipe_fields
 from lib.recipes.mistakes import unknown_field
+from tasks.environment import home
 
 OPTIONS = ("recipe", "explain", "json", "log-format", "help")  # the flags that are no fields
 FLAGS = "[--recipe NAME] [--FIELD VALUE ...] [--explain] [--json] [--log-format book]"
@@ -26,6 +27,7 @@ def _do(argv: Sequence[str], program: Program[Recipe]) -> int:
     if argv and argv[0] in program.commands:
         return program.commands[argv[0]](argv[1:])
     options, recipe = parse(argv, program)
+    announce(f"finetune {program.name}: recipe {recipe.name}; everything lies in {home()}")
     from flows.terminal.runs import explain, run  # here, because a mistake shows before what a run needs is imported
 
     if options.explain:
@@ -33,11 +35,8 @@ def _do(argv: Sequence[str], program: Program[Recipe]) -> int:
     return run(recipe, program, as_json=options.json, log_format=options.log_format)
 
 
-def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Namespace, Recipe]:
-    """The options (`explain`, `json`, `log_format`) and the recipe with the fields that the flags set.
-
-    Prints the help and raises SystemExit if that is asked for; raises RecipeError with one sentence for a mistake.
-    """
+def parser(program: Program[Recipe]) -> Parser:
+    """Reads the flags that are no fields; a `Parser` of all is `with_fields`."""
     parser = Parser(usage=_usage(program), description=program.description, allow_abbrev=False, add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this, with the values of the recipe")
     about_recipe = f"a recipe's name in recipes/{program.name}, or a YAML file (default: {program.default_recipe})"
@@ -52,14 +51,29 @@ def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Names
         help="what a run shows of its training: progress bars, or the published procedure's lines (book), which go to"
         " standard output, with --json to standard error",
     )
-    options, rest = parser.parse_known_args(argv)
+    return parser
+
+
+def with_fields(program: Program[Recipe], recipe: Recipe) -> Parser:
+    """Lists everything that the command line takes, with the values of a recipe: for --help and completion."""
+    whole = parser(program)
+    if program.commands:
+        _add_commands(whole, program.commands)
+    _add_fields(whole, recipe)
+    return whole
+
+
+def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Namespace, Recipe]:
+    """The options (`explain`, `json`, `log_format`) and the recipe with the fields that the flags set.
+
+    Prints the help and raises SystemExit if that is asked for; raises RecipeError with one sentence for a mistake.
+    """
+    options, rest = parser(program).parse_known_args(argv)
     recipe = program.recipe(options.recipe, _overrides(rest, program))
     if options.help:
-        if program.commands:
-            _add_commands(parser, program.commands)
-        _add_fields(parser, recipe)
-        parser.print_help()
-        parser.exit()
+        whole = with_fields(program, recipe)
+        whole.print_help()
+        whole.exit()
     return options, recipe
 
 
@@ -87,7 +101,7 @@ def _overrides(arguments: Sequence[str], program: Program[Recipe]) -> dict[str, 
 
 def _usage(program: Program[Recipe]) -> str:
     ways = [FLAGS, f"{' | '.join(program.commands)} ..."] if program.commands else [FLAGS]
-    return "\n       ".join(f"python -m flows.{program.name} {way}" for way in ways)  # as far in as behind "usage: "
+    return "\n       ".join(f"finetune {program.name} {way}" for way in ways)  # as far in as behind "usage: "
 
 
 def _add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, Command]) -> None:

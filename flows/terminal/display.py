@@ -5,8 +5,9 @@ Everything here goes to standard error or, at the end of a run, to standard outp
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prefect.settings import PREFECT_UI_URL
@@ -15,17 +16,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from flows.run.result import PROGRESS, Result
+from flows.run.result import PROGRESS, Result, listening
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import comparison
+from lib.progress import Listener
 from lib.progress import Progress as ProgressCallback
 from tasks.engine.runner import Forecast
-from tasks.environment import PREFECT_PORT, tracking_is_served, tracking_page, without_password
+from tasks.environment import PREFECT_PORT, tracking_is_served, without_password
+from tasks.running import page_here, tracking_page
 
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[None]:
-    """Shows a bar for each step that reports progress, while the block runs."""
+    """Shows a bar for each step that reports progress, while the block runs; without a terminal, lines."""
+    if not console.is_terminal:
+        with listening(in_lines(lambda line: print(line, file=console.file, flush=True))):
+            yield
+        return
     columns = [
         TextColumn("{task.description:>10}"),
         BarColumn(),
@@ -33,7 +40,7 @@ def progress_bars(console: Console) -> Iterator[None]:
         TextColumn("{task.fields[unit]}"),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
 
         def progress_of(step: str) -> ProgressCallback:
             bar: TaskID | None = None
@@ -51,6 +58,24 @@ def progress_bars(console: Console) -> Iterator[None]:
             yield
         finally:
             PROGRESS.reset(token)
+
+
+def in_lines(say: Callable[[str], None]) -> Listener:
+    """Says of each step that it begins and how it ends, and what each evaluation of a training measures."""
+    return Listener(
+        on_begin=lambda step: say(f"{step} begins"),
+        on_end=lambda step, state, seconds: say(f"{step} {state} ({seconds:.2f} s)"),
+        on_row=lambda row: say(_evaluation(row)),
+    )
+
+
+def _evaluation(row: Mapping[str, float]) -> str:
+    measured = (
+        f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else f'{value:.3f}'}"
+        for name, value in row.items()
+        if name.endswith(("loss", "accuracy")) and not math.isnan(value)
+    )
+    return f"step {int(row['step'])}, epoch {row['epoch']:.2f}: {', '.join(measured)}"
 
 
 def show_result(console: Console, result: Result, recipe: Recipe, program: Program[Recipe]) -> None:
@@ -79,12 +104,14 @@ def show_result(console: Console, result: Result, recipe: Recipe, program: Progr
 
 def where_to_look() -> Iterator[str]:
     """Where to look further, and whether the page is there already."""
-    later = " (once `make ui` runs)"
-    yield f"curves and models in MLflow: {tracking_page()}{'' if tracking_is_served() else later}"
+    later = " (once `finetune ui` runs)"
+    shown = tracking_is_served() or page_here("mlflow")
+    yield f"curves and models in MLflow: {tracking_page()}{'' if shown else later}"
     if os.environ.get("PREFECT_API_URL"):
         yield f"runs and steps in Prefect: {without_password(PREFECT_UI_URL.value())}"
     else:
-        yield f"runs and steps in Prefect: http://127.0.0.1:{PREFECT_PORT}{later}"
+        here = page_here("prefect")
+        yield f"runs and steps in Prefect: {here or f'http://127.0.0.1:{PREFECT_PORT}{later}'}"
 
 
 def show_forecasts(console: Console, forecasts: Sequence[Forecast]) -> None:

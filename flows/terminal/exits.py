@@ -14,7 +14,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
-def exit_status_of(work: Callable[[], int], *, kept: str) -> int:
+def exit_status_of(work: Callable[[], int], *, kept: str = "nothing was left half done") -> int:
     """What `work` returns, or the exit status of how it failed: one sentence on standard error, and no traceback.
 
     `kept`: what is told after Ctrl-C.
@@ -40,6 +40,11 @@ def exit_status_of(work: Callable[[], int], *, kept: str) -> int:
             raise
         say_error(sentence)
         return EXIT_USER_ERROR
+
+
+def announce(sentence: str) -> None:
+    """Says on standard error what is about to happen, before the imports that take seconds."""
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
 
 
 def say_error(what: object) -> None:

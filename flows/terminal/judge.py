@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.run.names import named_by_recipe
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
-from flows.run.result import PROGRESS
+from flows.run.result import LISTENER, PROGRESS
 from flows.terminal.display import progress_bars
 from flows.terminal.runs import keep_errors_off_the_terminal
 from flows.use_cases.facts import judged_in_words
@@ -34,7 +34,7 @@ def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]
 
     Raises JudgeError if the judge cannot be asked.
     """
-    perform = Performer(Run(recipe, run_id), PROGRESS.get(), made)
+    perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get(), made)
     metrics = judged(perform)
     steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
     return {"mlflow_run": run_id, "steps": steps, "metrics": metrics}

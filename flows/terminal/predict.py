@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from flows.terminal.exits import announce
 from flows.terminal.program import Parser, standard_input_lines
+from tasks.environment import tracking_uri, without_password
 
 if TYPE_CHECKING:
     from tasks.registry.models import Version
@@ -19,7 +21,7 @@ def predict_command(argv: Sequence[str]) -> int:
 
     Prints a line for each text; returns the exit status. Raises FinetuneError with one sentence.
     """
-    options, texts = _asked(_parser("finetune predict", "TEXT", "what to classify"), argv)
+    options, texts = _asked(predict_parser(), argv)
     from tasks.use.predict import predict
 
     for text, given in zip(texts, predict(texts, **_which(options)), strict=True):
@@ -40,9 +42,7 @@ def answer_command(argv: Sequence[str]) -> int:
 
     Prints each response; returns the exit status. Raises FinetuneError with one sentence.
     """
-    parser = _parser("finetune answer", "INSTRUCTION", "what to do")
-    parser.add_argument("--input", default="", metavar="TEXT", help="what to do it with, for every instruction")
-    options, instructions = _asked(parser, argv)
+    options, instructions = _asked(answer_parser(), argv)
     from tasks.use.predict import answer
 
     questions = [(instruction, options.input) for instruction in instructions]
@@ -52,6 +52,18 @@ def answer_command(argv: Sequence[str]) -> int:
         else:
             print(response if len(questions) == 1 else f"> {instruction}\n{response}\n")  # noqa: T201
     return 0
+
+
+def predict_parser() -> Parser:
+    """The flags of `predict`."""
+    return _parser("finetune predict", "TEXT", "what to classify")
+
+
+def answer_parser() -> Parser:
+    """The flags of `answer`."""
+    parser = _parser("finetune answer", "INSTRUCTION", "what to do")
+    parser.add_argument("--input", default="", metavar="TEXT", help="what to do it with, for every instruction")
+    return parser
 
 
 def _parser(prog: str, metavar: str, about: str) -> Parser:
@@ -66,6 +78,8 @@ def _parser(prog: str, metavar: str, about: str) -> Parser:
 
 def _asked(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     options = parser.parse_args(argv)
+    which = options.name or options.run or "the model registered last"
+    announce(f"{parser.prog}: {which} of those registered in {without_password(tracking_uri())}")
     return options, standard_input_lines() if options.texts == ["-"] else options.texts
 
 

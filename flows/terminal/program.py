@@ -16,6 +16,7 @@ from lib.errors import MessagesError, RecipeError
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
+from tasks.environment import MLFLOW_PORT, PREFECT_PORT
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
@@ -54,6 +55,20 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises RecipeError."""
         raise RecipeError(f"{message}; --help shows what there is")
+
+
+def port(text: str) -> int:
+    """A port as typed on a command line."""
+    if not text.isdecimal() or not 0 < (number := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: choose one from 1 to {2**16 - 1}")
+    return number
+
+
+def add_ports(parser: Parser) -> Parser:
+    """Adds the flags for where servers that are started listen; returns the parser."""
+    parser.add_argument("--prefect-port", type=port, default=PREFECT_PORT, help=f"default: {PREFECT_PORT}")
+    parser.add_argument("--mlflow-port", type=port, default=MLFLOW_PORT, help=f"default: {MLFLOW_PORT}")
+    return parser
 
 
 def standard_input_lines() -> list[str]:

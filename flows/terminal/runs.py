@@ -21,6 +21,9 @@ from flows.use_cases.use_case import UseCase
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 
+# Prefect's own threads, which send logs and events to its server, and what they are called as loggers.
+INTERNAL = ("prefect._internal", "prefect.events", "EventsWorker", "APILogWorker")
+
 
 def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: str) -> int:
     """Runs the recipe and shows what came of it; returns the exit status."""
@@ -75,12 +78,21 @@ def explain(recipe: Recipe, program: Program[Recipe], *, as_json: bool) -> int:
 
 
 def keep_errors_off_the_terminal() -> None:
-    """Prefect's logs of a failure repeat, with a traceback, what `main` says in one sentence. Its pages keep them."""
+    """Keeps what nobody at a terminal can act upon out of it.
 
-    def is_not_said_already(record: logging.LogRecord) -> bool:
+    Prefect's logs of a failure repeat, with a traceback, what `main` says in one sentence; its pages keep them. Its
+    services say by themselves that they lost their server. MLflow says of every long parameter that it is cut.
+    """
+
+    def is_for_people(record: logging.LogRecord) -> bool:
         of_a_run = record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
-        return not (of_a_run and record.levelno >= logging.ERROR)
+        if of_a_run and record.levelno >= logging.ERROR:
+            return False
+        return not record.name.startswith(INTERNAL)
 
     setup_logging()  # later calls of Prefect's keep the handlers, and so the filter
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(is_not_said_already)
+    for name in (None, "prefect", "prefect._internal"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(is_for_people)
+    logging.raiseExceptions = False  # otherwise Prefect writes that a log was not sent past all handlers
+    logging.getLogger("mlflow.utils.validation").addFilter(lambda record: "is truncated to" not in record.getMessage())

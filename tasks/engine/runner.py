@@ -55,7 +55,7 @@ class Performer:
 
     def __call__(self, step: Step) -> Artifact:
         """Returns the step's artifact, made now or found in the store; raises what the step raised."""
-        started = time.monotonic()
+        started = self._begin(step.name)
         inputs = {name: self.made[name] for name in step.inputs}
         run = replace(self.run, progress=self.progress_of(step.name))
         # Once, for the key that Prefect locks and the one that is written: an identity may ask a server, whose answers
@@ -74,7 +74,7 @@ class Performer:
     @contextmanager
     def timing(self, name: str) -> Iterator[Timed]:
         """Records the block as an outcome, unless it raises."""
-        started, timed = time.monotonic(), Timed()
+        started, timed = self._begin(name), Timed()
         yield timed
         self._note(name, timed.state, started, reason=timed.reason)
 
@@ -82,11 +82,17 @@ class Performer:
         """Returns the state of a step that was performed."""
         return next(outcome.state for outcome in self.outcomes if outcome.step == step.name)
 
+    def _begin(self, step: str) -> float:
+        """Tells that a step begins; returns when that was."""
+        self.run.listener.on_begin(step)
+        return time.monotonic()
+
     def _note(
         self, step: str, state: StepState, started: float, artifact: Artifact | None = None, reason: str = ""
     ) -> None:
         seconds = round(time.monotonic() - started, 3)
         self.outcomes.append(Outcome(step=step, state=state, seconds=seconds, artifact=artifact, reason=reason))
+        self.run.listener.on_end(step, state, seconds)
 
 
 @dataclass(frozen=True)

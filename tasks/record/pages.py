@@ -16,8 +16,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from lib.data.tables import SPLITS
 from lib.files.jsonfile import load_json
 from lib.store.artifacts import Artifact, Store
-from tasks.environment import PROJECT, shareable, store_folder, tracking_page
+from tasks.environment import IN_A_CHECKOUT, PROJECT, shareable, store_folder
 from tasks.record.mlflow_run import ARTIFACT_TAG, HistoryLog, log_metrics
+from tasks.running import tracking_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def git_commit() -> dict[str, str]:
     """Returns MLflow's tag for the project's commit, if it is a git checkout."""
+    if not IN_A_CHECKOUT:  # what git finds above an installed copy is another project
+        return {}
     try:
         out = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True

@@ -22,6 +22,7 @@ from lib.data.samples.entries import FILE as SAMPLE
 from lib.text.prompts import STYLES
 from tests.support.e2e import Home, copy_of, free_port, wait_until
 from tests.support.ollama_server import Chat, OllamaServer
+from tests.support.said import after_the_first_line
 
 pytestmark = pytest.mark.e2e
 
@@ -289,11 +290,15 @@ def test_a_judge_of_answers_that_are_not_there_says_what_to_do(place: Instructin
     away = ["--judge.provider=ollama", f"--judge.url=http://127.0.0.1:{free_port()}"]
     done = place.call(*away, "--training.seed=9", command=["judge"])
     assert done.returncode == 2
-    assert done.stderr.startswith("error: there are no answers of this recipe to judge (finetune_instructions, respond")
+    assert after_the_first_line(done.stderr).startswith(
+        "error: there are no answers of this recipe to judge (finetune_instructions, respond"
+    )
     done = place.call(command=["judge"])
-    assert done.stderr.startswith("error: judge.provider is 'off': say who judges")
+    assert after_the_first_line(done.stderr).startswith("error: judge.provider is 'off': say who judges")
     done = place.call(*away, "--explain", command=["judge"])
-    assert done.stderr == "error: judge only asks the judge: leave --explain and --log-format out\n"
+    assert (
+        after_the_first_line(done.stderr) == "error: judge only asks the judge: leave --explain and --log-format out\n"
+    )
 
 
 def test_a_judge_that_fails_on_some_answers_keeps_the_other_verdicts(

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, text
 from flows.servers.processes import is_over
 from tests.support.e2e import PROJECT, Home, free_port, wait_until
 from tests.support.postgres import PASSWORD, postgres
+from tests.support.said import after_the_first_line
 from tests.support.up import up
 
 pytestmark = pytest.mark.e2e
@@ -105,7 +106,9 @@ def test_a_taken_port_is_one_sentence_and_nothing_is_left(tmp_path: Path, small_
         ports = {"prefect": free_port(), "mlflow": free_port(), taken: other.getsockname()[1]}
         done = home.call(*(f"--{name}-port={port}" for name, port in ports.items()), module="flows.up")
     assert done.returncode == 2
-    assert re.fullmatch(rf"error: port {ports[taken]} for \w+ is taken: .*--{taken}-port\)\n", done.stderr)
+    assert re.fullmatch(
+        rf"error: port {ports[taken]} for \w+ is taken: .*--{taken}-port\)\n", after_the_first_line(done.stderr)
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,12 +124,14 @@ def test_a_wrong_database_is_one_sentence_without_the_password(
 ) -> None:
     done = Home(tmp_path / "home", small_data, {"DATABASE": address}).call(module="flows.up")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {sentence}")
+    error = after_the_first_line(done.stderr)
+    assert error.startswith(f"error: {sentence}")
     assert "geheim" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert len(error.splitlines()) == 1
 
 
 def test_without_a_server_there_is_nothing_to_register_with(tmp_path: Path, small_data: Path) -> None:
     done = Home(tmp_path / "home", small_data).call(module="flows.deploy")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no server of this project is running here: start it with `make up`")
+    error = after_the_first_line(done.stderr)
+    assert error.startswith("error: no server of this project is running here: start it with `finetune up`")

@@ -14,6 +14,7 @@ from flows.terminal.exits import exit_status_of
 from flows.terminal.predict import answer_command
 from lib.errors import FinetuneError
 from lib.serving.follower import InputError
+from tests.support.said import after_the_first_line
 
 
 @pytest.fixture
@@ -83,4 +84,4 @@ def test_what_the_model_refuses_is_told_in_its_own_sentence(
 
     monkeypatch.setattr(tasks.use.predict, "answer", refuse)
     assert exit_status_of(lambda: answer_command([""]), kept="nothing") == 2
-    assert capsys.readouterr().err == "error: the instruction of question 1 is empty\n"
+    assert after_the_first_line(capsys.readouterr().err) == "error: the instruction of question 1 is empty\n"

@@ -27,10 +27,12 @@ from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
+from tasks.environment import home
 from tasks.record.mlflow_run import client, reason_of
 from tests.support.e2e import free_port
 from tests.support.http_server import HttpServer, Reply
 from tests.support.recipes import load_recipe
+from tests.support.said import after_the_first_line
 
 PROJECT = Path(__file__).resolve().parents[3]
 RESULT: dict[str, Any] = {
@@ -81,14 +83,18 @@ def classify(argv: Sequence[str], flow: Callable[[UseCase, ClassifyRecipe], dict
     return main(argv, replace(PROGRAM, run=flow))
 
 
-def refused(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any] = IDLE) -> str:
-    """The one line on standard error with which the command line refuses; nothing runs."""
+def refused(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any] = IDLE, begun: bool = False) -> str:
+    """The one line on standard error with which the command line refuses; nothing runs.
+
+    begun: the arguments are right, so another line says before what is about to happen.
+    """
     assert main(argv, program) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("error: ")
-    assert said.err.count("\n") == 1
-    return said.err.removeprefix("error: ").rstrip("\n")
+    error = after_the_first_line(said.err) if begun else said.err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error.removeprefix("error: ").rstrip("\n")
 
 
 # -- flags ------------------------------------------------------------------------------------------------------
@@ -182,7 +188,8 @@ def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[s
         raise SourceError("there is no file x.csv: correct data.url")
 
     assert classify([], fail) == 2
-    assert capsys.readouterr() == ("", "error: there is no file x.csv: correct data.url\n")
+    said = capsys.readouterr()
+    assert (said.out, after_the_first_line(said.err)) == ("", "error: there is no file x.csv: correct data.url\n")
 
 
 def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
@@ -193,7 +200,7 @@ def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
         raise MlflowException("no space\nleft at http://me:secret@mlflow.org/api")
 
     assert classify([], fail) == 2
-    assert capsys.readouterr().err == (
+    assert after_the_first_line(capsys.readouterr().err) == (
         "error: MLflow at http://mlflow.org failed (no space left at http://mlflow.org/api): see that it works and run"
         " again, which goes on from what is in the store\n"
     )
@@ -249,7 +256,7 @@ def test_json_is_one_object_in_the_last_line(flow: IdleFlow, capsys: pytest.Capt
     assert classify(["--json"], flow) == 0
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1]) == RESULT
-    assert said.err == ""
+    assert said.err == f"finetune classify: recipe quickstart; everything lies in {home()}\n"
 
 
 def test_explain_goes_through_the_real_steps_and_runs_nothing(
@@ -277,7 +284,7 @@ def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.Captu
     assert classify(["--json"], lambda use_case, recipe: result) == 2
     said = capsys.readouterr()
     assert json.loads(said.out) == result
-    assert said.err == f"error: {reason}\n"
+    assert after_the_first_line(said.err) == f"error: {reason}\n"
 
 
 # -- another flow -----------------------------------------------------------------------------------------------
@@ -338,8 +345,8 @@ def test_help_describes_the_flow_its_fields_and_its_commands(
     program: Program[ClassifyRecipe] | Program[InstructRecipe], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = " ".join(help_of(capsys, "--help", program=program).split())
-    assert text.startswith(f"usage: python -m flows.{program.name} [--recipe NAME]")
-    assert f"python -m flows.{program.name} {' | '.join(program.commands)} ... {program.description} " in text
+    assert text.startswith(f"usage: finetune {program.name} [--recipe NAME]")
+    assert f"finetune {program.name} {' | '.join(program.commands)} ... {program.description} " in text
     assert f"a recipe's name in recipes/{program.name}, or a YAML file (default: quickstart)" in text
     for name, command in program.commands.items():
         first, *_ = str(command.__doc__).splitlines()
@@ -416,7 +423,7 @@ def test_predict_refuses_unreadable_lines(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
-    assert refused(capsys, "predict", "-") == sentence
+    assert refused(capsys, "predict", "-", begun=True) == sentence
     assert asked == []
 
 
@@ -514,7 +521,7 @@ def test_a_prefect_server_that_is_not_there(
 ) -> None:
     api = f"{closed()}/api"
     monkeypatch.setenv("PREFECT_API_URL", api)
-    assert refused(capsys, "--recipe", "quickstart") == (
+    assert refused(capsys, "--recipe", "quickstart", begun=True) == (
         f"Prefect does not answer at {api} ([Errno 111] Connection refused): start that server, or correct"
         " PREFECT_API_URL, or unset it to run without a server"
     )
@@ -530,8 +537,9 @@ def test_a_whole_run_without_its_prefect_server_ends_without_a_traceback(tmp_pat
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: Prefect does not answer at http://127.0.0.1:")
-    assert done.stderr.count("\n") == 1
+    error = after_the_first_line(done.stderr)
+    assert error.startswith("error: Prefect does not answer at http://127.0.0.1:")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -550,7 +558,7 @@ def test_a_server_that_is_not_this_prefect(
     with HttpServer() as server:
         server.serve("/api/admin/version", reply)
         monkeypatch.setenv("PREFECT_API_URL", server.url("/api"))
-        sentence = refused(capsys)
+        sentence = refused(capsys, begun=True)
         assert len(server.requests) == 1
     assert sentence.startswith(f"Prefect does not answer at {server.url('/api')} (")
     assert reason in sentence
@@ -560,7 +568,7 @@ def test_an_address_that_prefect_cannot_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "127.0.0.1:4200/api")
-    assert "missing an 'http://' or 'https://' protocol" in refused(capsys)
+    assert "missing an 'http://' or 'https://' protocol" in refused(capsys, begun=True)
 
 
 def test_a_prefect_server_that_answers_lets_the_flow_run(flow: IdleFlow, monkeypatch: pytest.MonkeyPatch) -> None:

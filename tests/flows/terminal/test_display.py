@@ -23,6 +23,7 @@ from flows.terminal import command_line, runs
 from flows.terminal.display import where_to_look
 from flows.use_cases.classify import CLASSIFY
 from tests.support.e2e import PROJECT, Home, experiment_id, wait_until
+from tests.support.said import after_the_first_line
 
 
 @pytest.mark.e2e
@@ -39,7 +40,7 @@ def test_a_terminal_shows_a_bar_while_training(copied: Home) -> None:
     assert "\x1b[?25h" in shown  # the cursor is back
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert plain.splitlines()[-2:] == [
-        "curves and models in MLflow: http://127.0.0.1:5000 (once `make ui` runs)",
+        "curves and models in MLflow: http://127.0.0.1:5000 (once `finetune ui` runs)",
         f"runs and steps in Prefect: {copied.environment['PREFECT_API_URL'].removesuffix('/api')}",
     ]
 
@@ -81,7 +82,10 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home
     finally:
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
-    assert (run.returncode, out, err) == (130, "", "interrupted: the next run goes on from what is in the store\n")
+    *lines, last = after_the_first_line(err).splitlines()
+    assert (run.returncode, out, last) == (130, "", "interrupted: the next run goes on from what is in the store")
+    assert lines[-1].startswith("step ")  # the last evaluation; before it, what each step came to
+    assert all(re.match(r"step \d+, epoch |\w+ begins$|\w+ (ran|cached) \(", line) for line in lines), err
     client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
     newest, _ = client.search_runs(
         [experiment_id(client, "finetune-classifier")], order_by=["attributes.start_time DESC"]
@@ -117,7 +121,7 @@ def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(
         ["judge", "failed", "0.25", ""],
     ]
     assert "registered" not in said.out
-    assert said.err == "error: no judge answers: start it\n"
+    assert after_the_first_line(said.err) == "error: no judge answers: start it\n"
 
 
 @pytest.mark.parametrize("arguments", [["--explain", "--json"], ["--explain"]])
@@ -129,7 +133,7 @@ def test_a_reader_who_has_enough_sees_no_traceback(tmp_path: Path, arguments: li
         done = subprocess.run(
             home.command(*arguments), cwd=PROJECT, env=home.env(), stdout=nobody, stderr=subprocess.PIPE, check=False
         )
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, after_the_first_line(done.stderr.decode())) == (1, "")
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGHUP], ids=lambda kind: kind.name)
@@ -151,7 +155,7 @@ signal.raise_signal({name})  # ignored here still
     assert done.stdout.splitlines() == [f"{kind.name} True", f"{kind.name} False"]
 
 
-LATER = " (once `make ui` runs)"
+LATER = " (once `finetune ui` runs)"
 
 
 @pytest.mark.parametrize(

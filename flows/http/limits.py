@@ -1,0 +1,13 @@
+"""How much one request to the scoring server may bring: what its flags set and its answers name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may bring."""
+
+    body_bytes: int = 2**20
+    texts: int = 10_000

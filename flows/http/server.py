@@ -1,0 +1,86 @@
+"""The server of a champion: a socket that is its own before the model is loaded, and the process that answers.
+
+It serves the version that is champion when it starts: a new champion is served from the next start on. What it answers
+is in `flows.http.app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+
+import uvicorn
+
+from flows.http.app import Served, application
+from flows.http.limits import Limits
+from lib.errors import ServiceError
+from tasks.record.mlflow_run import client
+from tasks.registry.models import CLASSIFIER, find_model, load_model
+
+THREADS = 1  # that classify; docs/serving.md says why
+WAITING = 2048  # connections that may wait to be accepted
+CONNECTIONS = 1000  # at once; what is more is answered with 503
+LAST_SECONDS = 10  # for requests that are being answered when the server is to stop
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal.
+
+    Raises ServiceError if there is no such model, or the address is not to be had.
+    """
+    with listener(options.host, options.port) as place:
+        tracking = client()
+        version = find_model(tracking, CLASSIFIER, name=options.name)
+        model = load_model(tracking, CLASSIFIER, version)
+        served = Served(version.name, version.version, model)
+        limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
+        config = uvicorn.Config(
+            application(served, limits, threads=THREADS),
+            log_level="warning",
+            server_header=False,
+            lifespan="off",
+            backlog=WAITING,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=LAST_SECONDS,
+        )
+        # From here on a request is accepted, and answered as soon as the loop below runs.
+        _listen(place, options.host, options.port)
+        shown = f"[{options.host}]" if ":" in options.host else options.host
+        print(  # noqa: T201
+            f"{served.name} version {served.version} answers at http://{shown}:{options.port};"
+            " a new champion is served after a restart; Ctrl-C stops it",
+            flush=True,
+        )
+        uvicorn.Server(config).run(sockets=[place])
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket with that address that does not accept anything yet; raises ServiceError if it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        place = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:  # a name that nobody knows, or one that cannot be a name
+        reason = error.strerror if isinstance(error, OSError) else "not a host's name"
+        raise ServiceError(f"{host!r} is no address of this machine ({reason}): choose another --host") from None
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind(address)
+    except OSError as error:
+        place.close()
+        raise _unusable(host, port, error) from None
+    return place
+
+
+def _listen(place: socket.socket, host: str, port: int) -> None:
+    try:
+        place.listen(WAITING)
+    except OSError as error:  # somebody else was faster
+        raise _unusable(host, port, error) from None
+
+
+def _unusable(host: str, port: int, error: OSError) -> ServiceError:
+    return ServiceError(
+        f"port {port} of {host} cannot be used ({os.strerror(error.errno or 0)}): stop what listens there, or choose"
+        " another (--port, --host)"
+    )

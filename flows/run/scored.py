@@ -1,0 +1,78 @@
+"""A flow run of scoring: the files scored, its MLflow run around them, and whether the texts have drifted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+from pydantic import BaseModel
+
+from flows.run.names import link_tags, name_of_run
+from flows.run.result import PROGRESS
+from lib.recipes.scoring import ScoringJob
+from tasks.environment import shareable
+from tasks.record.mlflow_run import client, tracked_run
+from tasks.record.pages import flatten
+from tasks.use.drift import DriftReport, drift
+from tasks.use.score import choose, log_scores, score, tag_model
+
+NAME = "score-messages"
+
+
+class Summary(BaseModel):
+    """What a finished run says of itself; `--json` prints it."""
+
+    flow_run: str
+    mlflow_run: str
+    model: str
+    version: str
+    output: str
+    files: int
+    scored: int
+    labels: dict[str, int]
+    unscorable: dict[str, int]  # rows by reason
+    parts_written: int
+    parts_kept: int
+    drift: DriftReport
+    metrics: dict[str, float]
+    seconds: float
+
+
+def run_name() -> str:
+    """The name of the present run: the model, where one is named, and when it began."""
+    return name_of_run("score", *filter(None, [runtime.flow_run.parameters["job"].name]))
+
+
+@flow(name=NAME, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
+def score_messages(job: ScoringJob) -> dict[str, Any]:
+    """Scores the job's files; finished parts of an earlier run are kept. Returns what `--json` prints."""
+    started = time.monotonic()
+    tracking = client()
+    params = flatten(shareable(job.model_dump(mode="json")))
+    tags = link_tags("flows/score.py")
+    with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
+        chosen = choose(tracking, name=job.name, run=job.run)
+        tag_model(tracking, run_id, chosen)
+        scored = score(job, chosen, PROGRESS.get()("score"))
+        metrics = log_scores(tracking, run_id, chosen, scored)
+        report = drift(run_id, job.drift, chosen, scored)
+    result = scored.result
+    summary = Summary(
+        flow_run=str(runtime.flow_run.id),
+        mlflow_run=run_id,
+        model=chosen.model.name,
+        version=chosen.model.version,
+        output=str(Path(job.output).expanduser().absolute()),
+        files=result.files,
+        scored=result.scored,
+        labels={label: result.labels[label] for label in chosen.model.labels},
+        unscorable=dict(sorted(result.unscorable.items())),
+        parts_written=result.parts_written,
+        parts_kept=result.parts_kept,
+        drift=report,
+        metrics=metrics | report.metrics,
+        seconds=round(time.monotonic() - started, 2),
+    )
+    return summary.model_dump(mode="json")

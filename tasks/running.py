@@ -1,0 +1,68 @@
+"""Which servers run on this machine over this home, and where their pages are.
+
+`finetune up` and `finetune ui` leave a note of what they have started, with the processes, because one that was killed
+cannot take its note away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Literal
+
+import psutil
+from pydantic import BaseModel, ValidationError
+
+from tasks.environment import MLFLOW_PORT, home, tracking_is_served, tracking_uri, without_password
+
+UP, UI = ".up.json", ".ui.json"  # the notes' files, in the home
+SAME_START = 0.1  # seconds between two readings of when one process began
+
+
+class Process(BaseModel):
+    """A process, to be told from a later one that has got its number."""
+
+    pid: int
+    created: float  # seconds since 1970
+
+
+class Note(BaseModel):
+    """What is running. No password is in it."""
+
+    prefect: str  # the address of Prefect's API, as PREFECT_API_URL has it
+    mlflow: str  # the server's address, as MLFLOW_TRACKING_URI has it
+    pages: dict[str, str]  # to be opened, by name
+    over_files: bool = False  # whether runs that are told of no server are on these pages, too
+    processes: list[Process] = []
+
+
+def read_note(name: str) -> Note | None:
+    """The last note, whether what it says is still running or not."""
+    try:
+        return Note.model_validate_json((home() / name).read_bytes())
+    except (OSError, ValidationError):  # half of one, because the disk was full
+        return None
+
+
+def still_running(note: Note) -> Iterator[psutil.Process]:
+    """The note's processes that have not ended, in its order."""
+    for noted in note.processes:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(noted.pid)
+            if abs(process.create_time() - noted.created) < SAME_START:
+                yield process
+
+
+def page_here(server: Literal["prefect", "mlflow"]) -> str | None:
+    """Where a server that runs here shows the runs that are told of no server; None if there is none."""
+    for note in filter(None, map(read_note, (UP, UI))):
+        if note.over_files and len(list(still_running(note))) == len(note.processes):
+            return (note.prefect if server == "prefect" else note.mlflow).removesuffix("/api")
+    return None
+
+
+def tracking_page() -> str:
+    """Where MLflow's pages are, or will be once `finetune ui` runs; without a password, because it is shown."""
+    if tracking_is_served():
+        return without_password(tracking_uri()).rstrip("/")
+    return page_here("mlflow") or f"http://127.0.0.1:{MLFLOW_PORT}"
