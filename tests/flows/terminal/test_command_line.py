@@ -453,7 +453,7 @@ def test_an_mlflow_server_that_is_not_there(
         " MLFLOW_TRACKING_URI, or unset it to use a local file"
     )
     assert refusal_of(client) == sentence
-    assert refused(capsys, "predict", "hi") == sentence
+    assert refused(capsys, "predict", "hi", begun=True) == sentence
 
 
 def test_an_mlflow_server_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
