@@ -74,8 +74,8 @@ def started(home: Home, *arguments: str, ended_by: signal.Signals = signal.SIGTE
     finally:
         process.send_signal(ended_by)
         status = process.wait(60)
-        left = process.communicate()
-    assert (status, *left) == (0, "", "")
+        out, said = process.communicate()
+    assert (status, out, after_the_first_line(said)) == (0, "", "")
 
 
 @pytest.fixture(scope="module")
