@@ -1,7 +1,6 @@
 """Figures of an evaluation: the style, the files, and the curves that every training has.
 
-Equal numbers give equal bytes: files carry no date, the font is matplotlib's own, and pyplot's global state is not
-used.
+Equal numbers give equal bytes: files have no date, the font is matplotlib's own, pyplot's global state is not used.
 """
 
 import warnings
@@ -18,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 DPI = 150
-# M. Okabe and K. Ito, "Color Universal Design" (2008): told apart by readers with any colour vision.
+# M. Okabe and K. Ito, "Color Universal Design" (2008): distinguishable with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#B8A800"  # the palette's yellow, darkened to be seen on white
+ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#B8A800"  # the palette's yellow, darkened for white paper
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 
@@ -45,7 +44,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
-# Without these, files would carry the time of writing and the version of the program.
+# Without these, files would contain the time and the program's version.
 METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
@@ -59,7 +58,7 @@ def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[st
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type] # typed for literal keys only
-        # A label in a script that the font lacks is drawn as boxes; the report beside it has it in full.
+        # A label in a script that the font lacks is drawn as boxes; the report shows it in full.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         drawn = draw()
         for name, figure in drawn.items():
@@ -69,10 +68,8 @@ def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[st
 
 
 def draw_loss(history: pd.DataFrame, above: str = "examples_seen") -> Figure:
-    """Draws training and validation loss over epochs and marks the lowest validation loss.
-
-    `above`: the history's column that the upper axis counts.
-    """
+    """Draws training and validation loss over epochs and marks the lowest validation loss. `above`: the history's
+    column that the upper axis counts."""
     figure, axes = draw_curves(history, "loss", title="Loss", unit="cross-entropy (nats)", above=above)
     axes.set_ylim(bottom=0)
     best = best_row(history)

@@ -11,10 +11,8 @@ PREFIXES = {"baseline": "baseline_test", "natural_prevalence": "natural"}
 
 
 def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the single numbers of a metrics.json: `test_accuracy`, `test_accuracy_low`, `natural_precision`.
-
-    Null figures, tables and the metrics per class (MLflow may refuse labels as names) are left out.
-    """
+    """Returns the single numbers of a metrics.json: `test_accuracy`, `test_accuracy_low`, `natural_precision`. Null
+    figures, tables and the metrics per class (MLflow may refuse labels as names) are left out."""
     flat: dict[str, float] = {}
     for part, figures in metrics.items():
         prefix = PREFIXES.get(part, part)
@@ -45,9 +43,7 @@ def flatten_answer_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def flatten_verdicts(summary: Mapping[str, Any]) -> dict[str, float]:
     """Returns the single numbers of a judge's summary.json, without null figures; nothing if there was no judge.
-
-    `judge_mean`, `judge_mean_low`, `judge_unparsed`, `judge_anchor_gap`, `judge_anchor_reference` and the like.
-    """
+    `judge_mean`, `judge_mean_low`, `judge_unparsed`, `judge_anchor_gap`, `judge_anchor_reference` and the like."""
     if not summary["judged"]:
         return {}
     names = ("mean", "median", "standard_deviation", "scored", "unparsed", "reminded")

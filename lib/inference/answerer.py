@@ -23,8 +23,8 @@ from lib.text.prompts import Style
 if TYPE_CHECKING:
     import tiktoken
 
-END = PAD  # the token that a model was taught to end its answer with
-WINDOW = 256  # questions in memory at once: enough to write answers to prompts of similar length together
+END = PAD  # the token that ends an answer
+WINDOW = 256  # questions in memory at once: enough to batch prompts of similar length
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _saved_writing(saved: SavedFields) -> Writing:
 def _text(tokens: Sequence[int], encoding: "tiktoken.Encoding") -> str:
     """Decodes tokens without an incomplete character at the end."""
     known = [token for token in tokens if token < encoding.n_vocab]
-    # Not told that this is the end, the decoder waits for the rest of a character.
+    # Without `final`, the decoder holds back an incomplete character.
     return codecs.getincrementaldecoder("utf-8")("replace").decode(encoding.decode_bytes(known))
 
 

@@ -35,11 +35,8 @@ class Explanation:
 
 
 def explain(text: str, probability: Callable[[list[str]], Sequence[float]]) -> Explanation:
-    """Weighs each word of `text`.
-
-    `probability` returns the probability of the label in question for each text of a list; it is called once, with
-    `text` and one text without each word, at most 1 + `MOST_WORDS`.
-    """
+    """Weighs each word of `text`. `probability` returns the probability of the label in question for each text of a
+    list; it is called once, with `text` and one text without each word, at most 1 + `MOST_WORDS`."""
     words = list(WORD.finditer(text))
     weighed = words[:MOST_WORDS] if len(words) > 1 else []
     if not weighed:

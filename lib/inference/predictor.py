@@ -15,7 +15,7 @@ from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.encoding import LONGEST_TEXT, load_encoding
 from lib.text.tokens import tokenize
 
-WINDOW = 4096  # texts in memory at once: enough to batch those of similar length, however many there are
+WINDOW = 4096  # texts in memory at once: enough to batch those of similar length
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,8 @@ class Predictor:
         return self.classifier.labels
 
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Yields a prediction for each text, in order, reading `WINDOW` texts at a time.
-
-        Raises MessagesError, naming the position (from 1), if a text is empty or not a string.
-        """
+        """Yields a prediction for each text, in order, reading `WINDOW` texts at a time. Raises MessagesError, naming
+        the position (from 1), if a text is empty or not a string."""
         waiting = iter(texts)
         before = 0
         while window := list(islice(waiting, WINDOW)):

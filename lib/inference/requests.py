@@ -11,16 +11,14 @@ from typing import Any
 from lib.errors import MessagesError
 from lib.inference.predictor import require_text
 
-TEXT = "text"  # the column, where there are names
-LONGEST_QUOTE = 80  # characters of a wrong value that a sentence repeats
+TEXT = "text"  # the column's name, where columns have names
+LONGEST_QUOTE = 80  # characters of a wrong value quoted in an error
 EXAMPLE = '{"inputs": ["first text", "second text"]}'
 
 
 def texts_of(body: bytes) -> list[str]:
-    """Returns the texts of a request, in order.
-
-    Raises MessagesError if `body` is not JSON in one of the forms, has no texts, or if one is empty or not a string.
-    """
+    """Returns the texts of a request, in order. Raises MessagesError if `body` is not JSON in one of the forms, has no
+    texts, or if one is empty or not a string."""
     content = read_object(body, EXAMPLE)
     forms = [form for form in FORMS if form in content]
     if len(forms) != 1:
@@ -90,10 +88,8 @@ def _field(row: dict[str, Any], where: str) -> Any:
 
 
 def _whole(text: object, position: int) -> str:
-    """Replaces lone surrogates, which JSON can hold and neither MLflow nor UTF-8 can.
-
-    Uses tiktoken's own replacement character, so that the prediction is the same as for the original text.
-    """
+    """Replaces lone surrogates, which JSON can hold and neither MLflow nor UTF-8 can. Uses tiktoken's own replacement
+    character, so that the prediction is the same as for the original text."""
     if not isinstance(text, str):
         raise MessagesError(f"text {position} is {_quoted(text)}: give each text as a string")
     require_text(text, position)

@@ -30,8 +30,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Identity:
-    """A file's contents when scoring began; `stamp` (inode, size, nanoseconds) is a quick check that they are
-    unchanged."""
+    """A file's contents when scoring began; `stamp` (inode, size, nanoseconds) is for a quick check."""
 
     size: int
     sha256: str

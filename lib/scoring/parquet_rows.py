@@ -12,8 +12,8 @@ from lib.errors import MessagesError
 from lib.scoring.inputs import InputFile
 from lib.scoring.rows import NULL, Columns, Row, column_names, scorable
 
-READ_ROWS = 4096  # at once
-READ_BYTES = 2**20  # of a column, at once; otherwise a whole row group's column is read
+READ_ROWS = 4096  # read at once
+READ_BYTES = 2**20  # of a column read at once, instead of a whole row group
 
 
 def columns_to_read(name: str, schema: pa.Schema, columns: Columns) -> list[str]:

@@ -27,8 +27,8 @@ from lib.files.disk import disk_full_is_clear, sync
 
 SCORED, UNSCORABLE = "scored", "unscorable"
 RECORD = b"finetune.part"  # of the Parquet file's metadata
-LONGEST_STEM = 40  # characters of an input's name in the names of its parts
-HASH_LENGTH = 10  # digits that tell inputs of the same name in different folders apart
+LONGEST_STEM = 40  # characters of an input's name in its parts' names
+HASH_LENGTH = 10  # digits that distinguish inputs of the same name in different folders
 ROWS = re.compile(r"\d+-\d+\.parquet$")  # what the name of a part ends with
 
 
@@ -73,10 +73,8 @@ class Output:
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """Creates and locks the folder, and deletes unfinished parts of a killed run.
-
-        Raises StoreError if the folder cannot be used, is locked by another run, or the disk is full.
-        """
+        """Creates and locks the folder, and deletes unfinished parts of a killed run. Raises StoreError if the folder
+        cannot be used, is locked by another run, or the disk is full."""
         try:
             for name in (SCORED, UNSCORABLE):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -139,8 +137,7 @@ class Output:
 
     @contextmanager
     def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
-        """Opens a part for writing with the schemas of `SCORED` and `UNSCORABLE`; discards it unless it was
-        published."""
+        """Opens a part for writing with the schemas of `SCORED` and `UNSCORABLE`; discards it if unpublished."""
         writer = PartWriter(self.folder, schemas)
         try:
             yield writer
@@ -165,7 +162,7 @@ class PartWriter:
 
     def publish(self, part: Part) -> None:
         """Publishes the part, replacing an earlier one of the same rows."""
-        for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows are there
+        for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows exist
             writer = self._writers.pop(kind)
             writer.add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
             writer.close()

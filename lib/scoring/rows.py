@@ -9,7 +9,7 @@ from lib.data.source.formats import Column
 from lib.errors import MessagesError
 from lib.text.encoding import LONGEST_TEXT
 
-# Why a row cannot be scored; each a value of the column `reason`.
+# The values of the column `reason`: why a row cannot be scored.
 EMPTY, NULL, NOT_TEXT, NOT_UTF8, TOO_LONG = "empty", "null", "not text", "not UTF-8", "too long"
 NOT_JSON, NO_FIELD, WRONG_FIELDS = "not a JSON object", "no such field", "wrong number of fields"
 

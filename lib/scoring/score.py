@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-LAYOUT = 1  # of the parts; a higher one makes what earlier versions of this project scored to be scored again
+LAYOUT = 1  # of the parts; increase it to invalidate parts of earlier versions of this project
 WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
-WINDOW_CHARACTERS = 8 * 2**20  # or so many characters: rows may be long
+WINDOW_CHARACTERS = 8 * 2**20  # the limit for long rows
 
 
 def score(

@@ -31,8 +31,8 @@ from lib.scoring.rows import (
     scorable,
 )
 
-LONGEST_LINE = 16 * 2**20  # characters: beyond it a file is not what it is taken for, and memory would not be bounded
-LOOKED_AT = 100  # JSON lines that are asked whether they have the columns
+LONGEST_LINE = 16 * 2**20  # characters: a longer line is no text format, and would fill the memory
+LOOKED_AT = 100  # JSON lines checked for the columns
 
 
 @contextmanager
@@ -61,8 +61,7 @@ def _lines(source: TextIO, name: str) -> Iterator[str]:
 
 
 def delimited_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Row]:
-    """Yields the rows from number `start` on; MessagesError if a column is missing, a quote never closed, a line too
-    long."""
+    """Yields the rows from number `start` on; MessagesError for a missing column, an open quote or a too long line."""
     with _opened(file) as source:
         records = delimited_records(
             _lines(source, file.name),
@@ -137,8 +136,7 @@ def _json_row(number: int, line: int, record: dict[str, Any] | None, columns: Co
 
 
 def check_json_columns(file: InputFile, columns: Columns) -> None:
-    """Raises MessagesError if no object among the first lines has the columns; null columns may be missing in
-    others."""
+    """Raises MessagesError if no object among the first lines has the columns; null ones may be missing."""
     names = column_names(file.name, columns)
     seen: dict[str, None] = {}
     looked = 0

@@ -20,7 +20,7 @@ from lib.errors import MessagesError
 if TYPE_CHECKING:
     from lib.inference.predictor import Predictor
 
-ARTIFACT = "classifier"  # what a logged model is called, and the name under which it holds the folder
+ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
 REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "torch")
 EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "are we still on for lunch at 12?"]
@@ -61,7 +61,7 @@ class TextClassifier(PythonModel):
 
 def _texts(table: pd.DataFrame) -> "pd.Series[str]":
     (column,) = table.columns
-    # MLflow passes on the first column of a table, whatever it is: labels must not be taken for texts.
+    # MLflow passes on a table's first column, whatever it is: labels must not be classified.
     if isinstance(column, str) and column != TEXT_COLUMN:
         raise MessagesError(
             f"the first column of the input is {column!r}: give the texts as the only column, called"
@@ -95,7 +95,7 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
 
 def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
     """Logs the classifier in `folder`, which `Predictor.load` reads, as a model of the MLflow run: see `log_model`."""
-    from lib.serving.logged_model import log_model  # not needed, and not copied, where a model is served
+    from lib.serving.logged_model import log_model  # neither needed nor copied where a model is served
 
     labels = tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
     return log_model(

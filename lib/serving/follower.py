@@ -19,8 +19,8 @@ from lib.errors import MessagesError
 if TYPE_CHECKING:
     from lib.inference.answerer import Answerer
 
-ARTIFACT = "instruction-follower"  # what a logged model is called, and the name under which it holds the folder
-INSTRUCTION, INPUT, RESPONSE = "instruction", "input", "response"  # columns; an input need not be there
+ARTIFACT = "instruction-follower"  # the name of a logged model and of its folder
+INSTRUCTION, INPUT, RESPONSE = "instruction", "input", "response"  # columns; the input is optional
 REQUIRED = ("mlflow", "pandas", "safetensors", "tiktoken", "torch")
 EXAMPLE = pd.DataFrame(
     {
@@ -64,14 +64,14 @@ class InstructionFollower(PythonModel):
 
 def questions(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Returns each row's instruction and input; a missing or null input is the empty text."""
-    # Rows of which only some have an input arrive from JSON with NaN in the others.
+    # From JSON, rows without an input have NaN if others have one.
     inputs = table[INPUT].fillna("") if INPUT in table else [""] * len(table)
     return list(zip(table[INSTRUCTION], inputs, strict=True))
 
 
 def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
     """Logs the model in `folder`, which `Answerer.load` reads, as a model of the MLflow run: see `log_model`."""
-    from lib.serving.logged_model import log_model  # not needed, and not copied, where a model is served
+    from lib.serving.logged_model import log_model  # neither needed nor copied where a model is served
 
     return log_model(
         folder,

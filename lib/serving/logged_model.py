@@ -40,7 +40,7 @@ def log_model(
         example: an input, shown in MLflow's pages.
         packages: what file and code import, pinned to the installed versions.
     """
-    # Parts of MLflow's own, such as the registry in a local file, look the model up at the process's address.
+    # Parts of MLflow, such as the registry in a local file, use the process's tracking URI.
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     run = client.get_run(run_id)
@@ -67,8 +67,7 @@ def log_model(
 
 
 def copy_code(module: str, folder: Path) -> Path:
-    """Copies `module` and every module of `lib` that it imports, directly or not, into `folder`/lib; returns that
-    folder."""
+    """Copies `module` and all modules of `lib` that it imports, at any depth, into `folder`/lib; returns that."""
     for name in code_fingerprint(module):
         source = PROJECT.joinpath(*name.split("."))
         file = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")

@@ -78,10 +78,8 @@ class PublishedOrder:
 
 
 class SortedOrder:
-    """Batches of messages of similar length, which keeps padding low; no message is left out.
-
-    Evaluations use randomly drawn messages, so that a few batches represent the split.
-    """
+    """Batches of messages of similar length, which keeps padding low; no message is left out. Evaluations use randomly
+    drawn messages, so that a few batches represent the split."""
 
     def __init__(
         self, train_lengths: Sequence[int], validation_lengths: Sequence[int], batch_size: int, *, seed: int

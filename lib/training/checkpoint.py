@@ -58,10 +58,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
 
 
 def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Returns the checkpoint in `folder`, its tensors on the CPU; None if there is none.
-
-    Warns and returns None if it is damaged or has another fingerprint.
-    """
+    """Returns the checkpoint in `folder`, its tensors on the CPU; None if there is none. Warns and returns None if it
+    is damaged or has another fingerprint."""
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if content["fingerprint"] != fingerprint:

@@ -119,8 +119,7 @@ class Loop:
         return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Resumes from `checkpoint` and replays its rows and samples to the listener, which may never have stored
-        them."""
+        """Resumes from `checkpoint`; replays its rows and samples, which may never have been stored."""
         tensors = checkpoint.tensors
         messages, sizes = tensors["order.messages"], tensors["order.sizes"].tolist()
         self.state = State(**checkpoint.state)
@@ -139,11 +138,8 @@ class Loop:
         retell(self.state.rows, self.state.samples, self.listener)
 
     def _train_batch(self, batches: Batches) -> bool:
-        """Learns from the next batch; returns whether an optimizer step followed.
-
-        Averages the gradients of `gradient_accumulation` batches per step, or of the batches left at the end of an
-        epoch.
-        """
+        """Learns from the next batch; returns whether an optimizer step followed. Averages the gradients of
+        `gradient_accumulation` batches per step, or of the batches left at the end of an epoch."""
         state, accumulation = self.state, self.settings.gradient_accumulation
         batch = batches[state.done]
         first = state.done - state.done % accumulation

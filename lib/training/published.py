@@ -43,20 +43,16 @@ class ClassificationFigures:
         self.figures: dict[str, dict[str, float]] = {}
 
     def measure_before(self, model: nn.Module) -> None:
-        """Measures `<split>_accuracy` of 10 batches and `<split>_loss` of 5 before training.
-
-        Seeds torch's global generator first; draws from the training loader once for accuracies and once for losses.
-        """
+        """Measures `<split>_accuracy` of 10 batches and `<split>_loss` of 5 before training. Seeds torch's global
+        generator first; draws from the training loader once for accuracies and once for losses."""
         torch.manual_seed(self._seed)
         accuracies = _accuracies(self._measured(model, ACCURACY_BATCHES))
         losses = {f"{name}_loss": each["loss"] for name, each in self._measured(model, LOSS_BATCHES).items()}
         self._keep("before", accuracies | losses)
 
     def measure_after(self, model: nn.Module) -> None:
-        """Measures `<split>_accuracy` of all batches; for training, of one shuffle's whole batches.
-
-        The generator continues from training, so the same few messages are left out as in the published procedure.
-        """
+        """Measures `<split>_accuracy` of all batches; for training, of one shuffle's whole batches. The generator
+        continues from training, so the same few messages are left out as in the published procedure."""
         self._keep("after", _accuracies(self._measured(model, None)))
 
     def _keep(self, part: str, figures: dict[str, float]) -> None:

@@ -1,2 +1,1 @@
-"""Steps and how to run them: cache key, artifact, Prefect task; running a flow's steps, or explaining what would
-run."""
+"""Steps (cache key, artifact, Prefect task), and going through a flow's steps to run or to explain them."""

@@ -53,8 +53,7 @@ class ArtifactRecords(WritableFileSystem):
 
     # Prefect's engine calls these with `_sync=True`; without that parameter it would silently cache nothing.
     def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
-        """Returns the record of artifact `<step>/<key>`; raises FileNotFoundError, a miss, if it is missing or
-        damaged."""
+        """Returns the record of artifact `<step>/<key>`; raises FileNotFoundError, a miss, if there is none."""
         step_name, key = path.split("/")
         artifact = Store(store_folder(), warn=run_log().warning).find(step_name, key)
         if artifact is None:
@@ -62,7 +61,7 @@ class ArtifactRecords(WritableFileSystem):
         serializer = JSONSerializer()
         result = results_folder() / path
         result.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed into place, because another run may be reading the same record.
+        # Written atomically: another run may be reading the same record.
         fresh = result.with_name(f".{result.name}-{os.getpid()}-{threading.get_ident()}")
         fresh.write_bytes(serializer.dumps(artifact))
         fresh.replace(result)
@@ -87,7 +86,7 @@ class StoreLocks:
         self._guard = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StoreLocks:
-        return self  # copies of a policy must agree about who holds what
+        return self  # copies of a policy must share the locks
 
     def _lock(self, key: str) -> FileLock:
         step_name, _, name = key.partition("/")
@@ -98,7 +97,7 @@ class StoreLocks:
         key: str,
         holder: str,
         acquire_timeout: float | None = None,
-        hold_timeout: float | None = None,  # noqa: ARG002 - a lock that expires could be held twice
+        hold_timeout: float | None = None,  # noqa: ARG002 - a lock that expired could be held twice
     ) -> bool:
         """Waits for the lock of `key`; returns False after `acquire_timeout` seconds."""
         if self.is_lock_holder(key, holder):
@@ -160,7 +159,7 @@ class StoreLocks:
         return await asyncio.to_thread(self.wait_for_lock, key, timeout)
 
 
-# One for all tasks of this process, so that all agree about which locks it holds.
+# One for all tasks of this process, which share its locks.
 CACHE = ArtifactPolicy().configure(
     key_storage=ArtifactRecords(), isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=StoreLocks()
 )

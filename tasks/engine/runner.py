@@ -33,7 +33,7 @@ class Outcome(BaseModel):
     state: StepState
     seconds: float
     artifact: Artifact | None
-    reason: str = ""  # why it failed, in one sentence
+    reason: str = ""  # why the step failed, in one sentence
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Performer:
 
     run: Run
     progress_of: Callable[[str], Progress] = lambda step: silent
-    made: dict[str, Artifact] = field(default_factory=dict)  # by the name of the step
+    made: dict[str, Artifact] = field(default_factory=dict)  # by step
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __call__(self, step: Step) -> Artifact:
@@ -58,8 +58,7 @@ class Performer:
         started = self._begin(step.name)
         inputs = {name: self.made[name] for name in step.inputs}
         run = replace(self.run, progress=self.progress_of(step.name))
-        # Once, for the key that Prefect locks and the one that is written: an identity may ask a server, whose answers
-        # may differ.
+        # Computed once for Prefect's lock and for the store: an identity may ask a server, whose answers may differ.
         ingredients = step.ingredients(run.recipe, inputs)
         reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
         state = cast("State[Artifact]", step.task(reused=reused)(run, ingredients, inputs, return_state=True))
@@ -110,7 +109,7 @@ class Explainer:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._store = Store(store_folder(), warn=LOG.warning)
-        self.found: dict[str, Artifact] = {}  # what would be reused, by the name of the step
+        self.found: dict[str, Artifact] = {}  # artifacts to be reused, by step
         self.forecasts: list[Forecast] = []
 
     def __call__(self, step: Step) -> None:
@@ -137,10 +136,8 @@ class Explainer:
         self.forecasts.append(Forecast(step.name, would, reasons))
 
     def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
-        """Returns the differences from the step's most similar artifact, the newest of equally similar ones.
-
-        `unknown` inputs do not count as differences, nor does an identity that is empty because it is made of them.
-        """
+        """Returns the differences from the step's most similar artifact, the newest of equally similar ones. `unknown`
+        inputs do not count as differences, nor does an identity that is empty because it is made of them."""
         ignored = {("inputs", name) for name in unknown}
         skip_identity = bool(unknown) and not ingredients.get("identity")
         now = _flatten(ingredients)

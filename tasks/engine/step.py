@@ -27,9 +27,9 @@ from tasks.environment import shareable, store_folder
 if TYPE_CHECKING:
     from prefect import Task
 
-Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the name of the step that made each
+Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the step that made each
 AnyRecipe = ClassifyRecipe | InstructRecipe
-Recipe = TypeVar("Recipe", bound=AnyRecipe)  # of the flow, or of the flows, that a step belongs to
+Recipe = TypeVar("Recipe", bound=AnyRecipe)  # of the flow or flows with the step
 Identity = Callable[[Any, Inputs], dict[str, str]]
 
 
@@ -58,14 +58,14 @@ class Work(Generic[Recipe]):
     """What a step's function works with."""
 
     recipe: Recipe  # only the declared fields can be read
-    whole_recipe: Mapping[str, Any]  # as JSON, to be kept in `noted` files; results must not depend on it
+    whole_recipe: Mapping[str, Any]  # as JSON, for `noted` files; results must not depend on it
     folder: Path  # to be filled: becomes the artifact
     scratch: Path  # survives an interruption of this step
     log: logging.Logger | logging.LoggerAdapter[Any]
     progress: Progress
     tracking_run: str  # the MLflow run that live metrics go to
-    identity: Mapping[str, str] = field(default_factory=dict)  # what the key says beside fields and inputs
-    listener: Listener = NOBODY  # hears what a training measures
+    identity: Mapping[str, str] = field(default_factory=dict)  # what enters the key besides fields and inputs
+    listener: Listener = NOBODY  # gets what a training measures
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Step:
     unkeyed: tuple[str, ...]
     identity: Identity | None
     noted: tuple[str, ...]
-    code: Mapping[str, str]  # the fingerprint of the code as it was when this process loaded it
+    code: Mapping[str, str]  # the fingerprint of the code that this process loaded
     task_options: Mapping[str, Any]
 
     @property
@@ -114,7 +114,7 @@ class Step:
         A step to be `reused` carries no tags: Prefect takes a tag's concurrency slot before it looks into the cache, so
         a cache hit would wait for the run that trains.
         """
-        from prefect import Task  # here, because who only plans needs no Prefect
+        from prefect import Task  # here, because explaining needs no Prefect
         from prefect.serializers import JSONSerializer
 
         from tasks.engine.prefect_cache import CACHE, results_folder
@@ -159,10 +159,8 @@ class Step:
         return artifact
 
     def _load_code(self) -> None:
-        """Imports the step's code, so that later edits cannot affect this process.
-
-        Raises StoreError if the code no longer matches the key.
-        """
+        """Imports the step's code, so that later edits cannot affect this process. Raises StoreError if the code no
+        longer matches the key."""
         for module in self.code:
             importlib.import_module(module)
         now = code_fingerprint(self.compute.__module__)

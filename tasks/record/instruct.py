@@ -21,12 +21,12 @@ from tasks.record.track import Cell, Pages, by_split, rounded
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN_ANSWERS = 10  # on Prefect's page; MLflow has all
-LONGEST_CELL = 300  # characters of a text there
+SHOWN_ANSWERS = 10  # on Prefect's page; MLflow shows all
+LONGEST_CELL = 300  # characters of a text on Prefect's page
 
 
 SAMPLE = ("epoch", "prompt", "answer")
-JUDGE_TAG = "finetune.judge"  # who judged the run's answers, or why nobody did
+JUDGE_TAG = "finetune.judge"  # the judge of the run's answers, or why there is none
 FAILED = "failed: "
 
 
@@ -86,10 +86,8 @@ def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Art
 
 
 def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
-    """Returns the experiment's newest run that has these answers and no scores by another model than `judge`.
-
-    Raises ServiceError if there is none.
-    """
+    """Returns the experiment's newest run that has these answers and no scores by another model than `judge`. Raises
+    ServiceError if there is none."""
     tracking = client()
     found = tracking.get_experiment_by_name(experiment)
     wanted = f"tags.`artifact.respond` = '{respond.digest}'"

@@ -15,17 +15,14 @@ from lib.progress import Listener, Progress
 if TYPE_CHECKING:
     from tasks.engine.step import Work
 
-PREFECT_SECONDS = 2.0  # between two updates of the progress bar on Prefect's page: each is a request
-AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until Prefect gives up
+PREFECT_SECONDS = 2.0  # between two updates of Prefect's progress bar, each a request
+AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take until Prefect's timeout
 
 
 @contextmanager
 def watched(work: Work[Any], key: str) -> Iterator[Listener]:
     """Yields the run's listener, extended with MLflow and Prefect's page; all rows are sent when the block ends
-    normally.
-
-    `key` names the progress bar on Prefect's page. Raises ServiceError if MLflow does not take the rows.
-    """
+    normally. `key` names the progress bar on Prefect's page. Raises ServiceError if MLflow does not take the rows."""
     from tasks.record.mlflow_run import HistoryLog, client
 
     live = HistoryLog(client(), work.tracking_run, work.log.warning)
@@ -49,16 +46,14 @@ def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapp
 
 
 class PrefectProgress:
-    """Shows the progress of long work, `of`, on Prefect's page too, at a readable rate.
-
-    A lost request does not end the work; `warn` is called once.
-    """
+    """Shows the progress of long work, `of`, on Prefect's page too, at a readable rate. A lost request does not end the
+    work; `warn` is called once."""
 
     def __init__(self, key: str, terminal: Progress, warn: Callable[[str], None], *, of: str = "fine-tuning") -> None:
         self._of = of
         self._key, self._terminal, self._warn = key.replace("_", "-"), terminal, warn  # Prefect wants dashes
         self._artifact: Any = None
-        self._next = 0.0  # when to show again (time.monotonic)
+        self._next = 0.0  # time of the next update (time.monotonic)
         self._warned = False
 
     def __call__(self, done: int, total: int | None, unit: str) -> None:

@@ -38,13 +38,13 @@ from tasks.environment import (
     without_password,
 )
 
-# What a request ends with when the server is gone, answers nonsense, or the database is damaged or full.
+# Raised when the server is gone or answers nonsense, or the database is damaged or full.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError)
-ANSWER_SECONDS = 10  # within which a server that is there answers
-LONGEST_REASON = 200  # characters of MLflow's own words in an error
-SEND_SECONDS = 2.0  # between requests while training: live to a person, and no burden on the server
-AFTER_FAILURE_SECONDS = 60.0  # the same once a request was lost: each may last until MLflow gives up
-ARTIFACT_TAG = "artifact."  # of a run: the digest of the artifact of the step whose name follows
+ANSWER_SECONDS = 10  # timeout of a server's first answer
+LONGEST_REASON = 200  # characters of MLflow's message in an error
+SEND_SECONDS = 2.0  # between requests while training: live to a person, no load for the server
+AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take until MLflow's timeout
+ARTIFACT_TAG = "artifact."  # tag of a run, followed by a step: the digest of its artifact
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
 POSTGRES = ("postgresql://", "postgresql+psycopg2://")  # addresses that SQLAlchemy opens with psycopg2
@@ -76,7 +76,7 @@ def client() -> MlflowClient:
 def _local_client(uri: str) -> MlflowClient:
     make_home()
     try:
-        # Two processes that create the tables of one new file at once would collide.
+        # Two processes must not create the tables of a new file at once.
         with FileLock(home() / ".mlflow.lock"):
             return _connected(uri)
     except FAILURES as error:
@@ -104,10 +104,8 @@ def _ask_once(uri: str) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Returns in one line why a server is unreachable.
-
-    Prefers the system's words, such as `[Errno 111] Connection refused`, then those of the error's cause, then its own.
-    """
+    """Returns in one line why a server is unreachable. Prefers the system's words, such as `[Errno 111] Connection
+    refused`, then those of the error's cause, then its own."""
     reason = error.__cause__ or error
     link: BaseException | None = error
     while link:
@@ -123,9 +121,9 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
     found = tracking.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == LifecycleStage.DELETED:
-            tracking.restore_experiment(found.experiment_id)  # its name cannot be given to another one
+            tracking.restore_experiment(found.experiment_id)  # a deleted experiment's name cannot be reused
         return str(found.experiment_id)
-    # Without a server MLflow would put files below the working directory.
+    # By default, MLflow without a server puts files into the working directory.
     place = None if tracking_is_served() else artifact_folder().as_uri()
     try:
         return str(tracking.create_experiment(name, artifact_location=place))
@@ -140,8 +138,7 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
 def tracked_run(
     tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yields an MLflow run's id; the run ends as FINISHED, FAILED after an exception, or KILLED after Ctrl-C or a
-    cancellation."""
+    """Yields a run's id; it ends as FINISHED, FAILED after an exception, or KILLED after Ctrl-C or a cancellation."""
     experiment_number = experiment_id(tracking, experiment)
     close_abandoned_runs(tracking, experiment_number)
     run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
@@ -190,17 +187,15 @@ def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
 
 
 class HistoryLog:
-    """Sends history rows to an MLflow run in batches.
-
-    Rows of a lost request wait for the next one; `warn` is called once.
-    """
+    """Sends history rows to an MLflow run in batches. Rows of a lost request wait for the next one; `warn` is called
+    once."""
 
     def __init__(
         self, tracking: MlflowClient, run_id: str, warn: Callable[[str], None] = lambda sentence: None
     ) -> None:
         self._tracking, self._run_id, self._warn = tracking, run_id, warn
         self._waiting: list[Metric] = []
-        self._next = 0.0  # when to send again (time.monotonic)
+        self._next = 0.0  # time of the next request (time.monotonic)
         self._warned = False
 
     def __call__(self, row: Mapping[str, Any]) -> None:
@@ -240,17 +235,15 @@ class HistoryLog:
 
 
 def artifacts_of_runs() -> set[tuple[str, str]]:
-    """Returns step and digest of the artifacts behind all runs, including deleted runs of registered versions.
-
-    Creates no database; raises ServiceError if MLflow does not answer.
-    """
+    """Returns step and digest of the artifacts behind all runs, including deleted runs of registered versions. Creates
+    no database; raises ServiceError if MLflow does not answer."""
     if tracking_uri() == local_tracking_uri() and not (home() / "mlflow.db").exists():
         return set()
     tracking = client()
     experiments = [each.experiment_id for each in tracking.search_experiments(view_type=ViewType.ALL)]
-    runs = _all_pages(lambda token: tracking.search_runs(experiments, page_token=token))
+    runs = all_pages(lambda token: tracking.search_runs(experiments, page_token=token))
     known = {run.info.run_id: run for run in runs}
-    for version in _all_pages(lambda token: tracking.search_model_versions(page_token=token)):
+    for version in all_pages(lambda token: tracking.search_model_versions(page_token=token)):
         if version.run_id and version.run_id not in known:
             known[version.run_id] = tracking.get_run(version.run_id)
     return {
@@ -261,7 +254,7 @@ def artifacts_of_runs() -> set[tuple[str, str]]:
     }
 
 
-def _all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
+def all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
     """Yields the results of all pages of a search."""
     token: str | None = None
     while True:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from tasks.engine.step import AnyRecipe
 
-# Without it MLflow's pages open in the form that they have for language model applications.
-IN_MLFLOW = "workflowType=machine_learning"
-MLFLOW_DIGEST_LENGTH = 36  # characters that MLflow keeps of a dataset's digest
+IN_MLFLOW = "workflowType=machine_learning"  # otherwise MLflow shows its pages for LLM applications
+MLFLOW_DIGEST_LENGTH = 36  # characters of a dataset's digest that MLflow stores
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -69,10 +68,8 @@ def published_metrics(finetuned: Artifact) -> dict[str, float]:
 def log_curves(
     tracking: MlflowClient, run_id: str, finetuned: Artifact, *, cached: bool
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Returns the training's history, and MLflow's tag with the run that measured it.
-
-    Curves of a reused training are logged to this run too, for comparison.
-    """
+    """Returns the training's history, and MLflow's tag with the run that measured it. Curves of a reused training are
+    logged to this run too, for comparison."""
     from lib.training.history import read_history
 
     history = read_history(finetuned.file("history.parquet"))
@@ -86,11 +83,8 @@ def log_curves(
 
 
 def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], history: pd.DataFrame) -> None:
-    """Logs the final metrics.
-
-    MLflow draws a bar for a metric with step 0 alone. Where a curve has the same name, the run's value is the one with
-    the highest step, logged last.
-    """
+    """Logs the final metrics. MLflow draws a bar for a metric with step 0 alone. Where a curve has the same name, the
+    run's value is the one with the highest step, logged last."""
     on_curves = {name: value for name, value in metrics.items() if name in history}
     log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
     log_metrics(tracking, run_id, {name: metrics[name] for name in metrics.keys() - on_curves.keys()}, step=0)
@@ -115,8 +109,7 @@ def datasets(source: str, split: Artifact) -> list[DatasetInput]:
 
 
 def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]) -> None:
-    """Logs a run's datasets, with one retry: if two runs add the same dataset at once, MLflow's database refuses
-    one."""
+    """Logs a run's datasets, with one retry: of two runs that add the same one at once, MLflow refuses one."""
     try:
         tracking.log_inputs(run_id, datasets=splits)
     except MlflowException:

@@ -33,16 +33,16 @@ class Pages:
     """What a run's pages show, taken from its artifacts."""
 
     headline: str  # the run in one sentence
-    metrics: Mapping[str, float]  # the final ones, by MLflow's names
-    splits: Artifact  # its three tables are the run's datasets
+    metrics: Mapping[str, float]  # final ones, by MLflow's names
+    splits: Artifact  # the run's datasets
     trained: Artifact  # with history.parquet and training.json
     evaluated: Artifact  # with figures/
-    files: Sequence[tuple[Artifact, str]]  # that MLflow keeps with the run
+    files: Sequence[tuple[Artifact, str]]  # to log to MLflow
     table: Sequence[Mapping[str, Cell]]  # of metrics, on Prefect's page
     pictures: Sequence[str]  # names of figures, on Prefect's page
     logged_tables: Mapping[str, Any] = field(default_factory=dict)  # in MLflow, by the name of the file
     shown_tables: Mapping[str, tuple[Sequence[Mapping[str, Cell]], str]] = field(default_factory=dict)  # in Prefect
-    more: str = ""  # Markdown behind the pictures
+    more: str = ""  # Markdown after the figures
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

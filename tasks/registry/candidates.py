@@ -19,9 +19,9 @@ from tasks.environment import shareable
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
 from tasks.registry.register import Candidate
 
-NAMED_LABELS = 10  # labels that a registered model's description names
+NAMED_LABELS = 10  # labels named in a registered model's description
 CLASSIFIER_FILES = ("model.safetensors", "config.json", "labels.json", "history.parquet", "training.json")
-EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation: what scored messages are compared with
+EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation, for drift
 FOLLOWER_FILES = ("model.safetensors", "config.json", "history.parquet", "training.json")
 ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
 
@@ -39,7 +39,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
         files=CLASSIFIER_FILES,
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **rule},
-        # At the usual threshold the positive label changes no answer.
+        # At the default threshold the positive label changes no prediction.
         identity=key_of({"digest": finetuned.digest, **(rule if rule["threshold"] != MOST_PROBABLE else {})}),
         description=classifier_card(_facts(recipe, made, headline, labels, resolved["encoding"]["max_length"])),
         about=f"Classifies texts as {_listed(labels)}. {ALIASES}",

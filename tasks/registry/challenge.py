@@ -28,7 +28,7 @@ class Answers(BaseModel):
 
     challenger: dict[str, str]
     champion: dict[str, str] | None = None
-    problem: str | None = None  # why the champion could not be asked
+    problem: str | None = None  # why the champion could not be loaded
 
     def plus(self, asked: Answers) -> Answers:
         """Merges these answers with newly predicted ones."""
@@ -74,9 +74,7 @@ def challenge(
     candidate: Candidate, texts: list[str], device: str, champion: str | None = None, champion_texts: Sequence[str] = ()
 ) -> Answers:
     """Predicts the labels of each classifier's texts, loading one classifier after the other as it is served.
-
-    `champion`: the version under the candidate's name; `problem` says why it could not be asked.
-    """
+    `champion`: the version under the candidate's name; `problem` says why it could not be asked."""
     with tempfile.TemporaryDirectory(prefix="finetune-challenge-") as folder:
         answers = Answers(challenger={})
         if texts:
@@ -95,7 +93,7 @@ def challenge(
 
 
 def _ask(folder: Path, texts: Sequence[str], device: str) -> dict[str, str]:
-    from lib.inference.predictor import Predictor  # here, because it needs torch, and a cached run asks nobody
+    from lib.inference.predictor import Predictor  # here, because it imports torch, which a cached run does not need
 
     predictions = Predictor.load(folder, device=device).predict(texts)
     return {text: prediction.label for text, prediction in zip(texts, predictions, strict=True)}

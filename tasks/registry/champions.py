@@ -19,8 +19,8 @@ from tasks.record.mlflow_run import client
 from tasks.registry.models import CHAMPION, Kind, all_registered, kind_of, nearest_first
 from tasks.registry.register import publishing, versions_of
 
-CHAMPIONS_TAG = "finetune.champions"  # of a registered model; its value is a list of Reign as JSON, oldest first
-TAG_LENGTH = 5000  # characters that MLflow's tables hold of a registered model's tag
+CHAMPIONS_TAG = "finetune.champions"  # of a registered model: a JSON list of Reign, oldest first
+TAG_LENGTH = 5000  # characters of a registered model's tag that MLflow's tables hold
 ROLLBACK = "rollback"
 BY_HAND = "by hand"
 UNRECORDED = "set elsewhere"
@@ -30,7 +30,7 @@ class Reign(BaseModel):
     """A version that became champion."""
 
     version: str
-    since: str | None  # UTC; None: it was made champion elsewhere, nobody knows when
+    since: str | None  # UTC; None: unknown, it was made champion elsewhere
     why: str
 
 
@@ -81,9 +81,7 @@ def restore(tracking: MlflowClient, before: RegisteredModel, aliases: Sequence[s
 
 def promote_by_hand(version: str, *, kind: Kind, name: str | None = None) -> Change:
     """Makes a version the champion, whatever was decided about it. `name`: None means the only model of the kind.
-
-    Raises ServiceError if there is no such name or version.
-    """
+    Raises ServiceError if there is no such name or version."""
 
     def chosen(tracking: MlflowClient, model: RegisteredModel) -> str:
         there = [str(found.version) for found in versions_of(tracking, model.name)]
@@ -95,10 +93,8 @@ def promote_by_hand(version: str, *, kind: Kind, name: str | None = None) -> Cha
 
 
 def rollback(*, kind: Kind, name: str | None = None) -> Change:
-    """Makes the previous champion champion again; called again, the one before that.
-
-    Skips deleted versions. Raises ServiceError if there is nothing to go back to.
-    """
+    """Makes the previous champion champion again; called again, the one before that. Skips deleted versions. Raises
+    ServiceError if there is nothing to go back to."""
 
     def chosen(tracking: MlflowClient, model: RegisteredModel) -> str:
         there = {str(found.version) for found in versions_of(tracking, model.name)}
@@ -117,10 +113,8 @@ def rollback(*, kind: Kind, name: str | None = None) -> Change:
 
 
 def line_of(record: Sequence[Reign]) -> list[str]:
-    """Returns the champions that rollbacks go back to, oldest first, ending with the present one.
-
-    A champion that was rolled back is left out, so that two rollbacks go back two champions.
-    """
+    """Returns the champions that rollbacks go back to, oldest first, ending with the present one. A champion that was
+    rolled back is left out, so that two rollbacks go back two champions."""
     line: list[str] = []
     for reign in record:
         if reign.why == ROLLBACK and reign.version in line:
@@ -135,7 +129,7 @@ def _change(kind: Kind, name: str | None, chosen: Callable[[MlflowClient, Regist
     tracking = client()
     name = _model(tracking, name, kind).name
     with publishing(name):
-        before = tracking.get_registered_model(name)  # again, now that nobody else changes it
+        before = tracking.get_registered_model(name)  # read again under the lock
         version = chosen(tracking, before)
         change = Change(name=name, before=champion_of(before), champion=version)
         if change.before != version:
@@ -148,8 +142,7 @@ def _change(kind: Kind, name: str | None, chosen: Callable[[MlflowClient, Regist
 
 
 def _model(tracking: MlflowClient, name: str | None, kind: Kind) -> RegisteredModel:
-    """Returns the registered model of this name, or the only one of this kind. Raises ServiceError if it is not
-    clear."""
+    """Returns the registered model of this name, or the kind's only one; ServiceError if that is ambiguous."""
     found = [model for model in all_registered(tracking) if _is_a(tracking, model, kind)]
     for model in found:
         if name == model.name or (name is None and len(found) == 1):

@@ -41,13 +41,13 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
     try:
         registered = tracking.get_model_version(version.name, version.version)
         place = str(tracking.get_model_version_download_uri(version.name, version.version))
-        # Names and numbers can come again; when it was registered cannot.
+        # Names and numbers can be reused; the time of registration cannot.
         identity = key_of({"source": registered.source, "registered": registered.creation_timestamp})
         if is_local_uri(place):  # type: ignore[no-untyped-call]
             root = Path(local_file_uri_to_path(place))  # type: ignore[no-untyped-call]
         else:
             root = _fetched(tracking, version, home() / "models" / version.name, identity)
-        # MLflow's own description of a model says where in it the folder is that was logged under this name.
+        # MLflow's description of the model has the path of the logged folder.
         described = yaml.safe_load((root / "MLmodel").read_text(encoding="utf-8"))
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
     except (MlflowException, OSError) as error:

@@ -23,7 +23,7 @@ from tasks.environment import home, local_tracking_uri, tracking_uri
 from tasks.record.mlflow_run import FAILURES, client, reason_of
 from tasks.registry.register import NO_SUCH_MODEL
 
-FROZEN_TAG = "finetune.frozen_test"  # of a registered model; its value is a FrozenTest as JSON
+FROZEN_TAG = "finetune.frozen_test"  # of a registered model: a FrozenTest as JSON
 FOLDER = "frozen"
 
 
@@ -49,10 +49,8 @@ def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
 
 
 def frozen_texts(name: str) -> list[str]:
-    """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database.
-
-    Raises ServiceError if MLflow does not answer or has lost the file.
-    """
+    """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database. Raises ServiceError
+    if MLflow does not answer or has lost the file."""
     local = tracking_uri() == local_tracking_uri() and not os.environ.get("MLFLOW_REGISTRY_URI")
     if local and not (home() / "mlflow.db").exists():
         return []
@@ -62,10 +60,8 @@ def frozen_texts(name: str) -> list[str]:
 
 
 def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.DataFrame:
-    """Loads the messages (id int64, text, label) from the copy on this machine or from MLflow.
-
-    Raises ServiceError if MLflow has lost them.
-    """
+    """Loads the messages (id int64, text, label) from the copy on this machine or from MLflow. Raises ServiceError if
+    MLflow has lost them."""
     copy = _copy(frozen.sha256)
     if not _is_whole(copy, frozen.sha256):
         with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:

@@ -13,10 +13,10 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError, listed
-from tasks.record.mlflow_run import reason_of
+from tasks.record.mlflow_run import all_pages, reason_of
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
-KIND_TAG = "finetune.kind"  # of a registered model: what its versions are
+KIND_TAG = "finetune.kind"  # of a registered model: the kind of its versions
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,8 @@ def unloadable(kind: Kind, version: Version, reason: str) -> ServiceError:
 
 
 def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -> Kind | None:
-    """Returns the kind of a registered model's version; None if this project did not make it.
-
-    Uses the tag, or without one (registered earlier, or by hand in MLflow's pages) the logged model.
-    """
+    """Returns the kind of a registered model's version; None if this project did not make it. Uses the tag, or without
+    one (registered earlier, or by hand in MLflow's pages) the logged model."""
     tag = registered.tags.get(KIND_TAG)
     logged_as = None if tag else _logged_name(tracking, registered.name, version)
     return next((kind for kind in KINDS.values() if tag == kind.tag or logged_as == kind.logged_as), None)
@@ -94,7 +92,7 @@ def kind_of(tracking: MlflowClient, registered: RegisteredModel, version: str) -
 def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
     """Returns the name of the logged model behind a version; None if there is none."""
     try:
-        # "models:/<a logged model's id>", or of a copy "models:/<name>/<version>"; databases do not keep `model_id`.
+        # "models:/<logged model's id>", or for a copy "models:/<name>/<version>"; databases do not store `model_id`.
         scheme, _, place = str(tracking.get_model_version(name, version).source).partition(":/")
         if scheme != "models":
             return None
@@ -107,8 +105,8 @@ def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
 
 
 def _champion(tracking: MlflowClient, kind: Kind, name: str | None) -> Version:
-    champions: dict[str, Version] = {}  # of every kind
-    names = []  # those of this one
+    champions: dict[str, Version] = {}  # of all kinds
+    names = []  # of this kind
     for registered in all_registered(tracking):
         if CHAMPION in registered.aliases:
             champion = Version(registered.name, str(registered.aliases[CHAMPION]))
@@ -138,14 +136,8 @@ def nearest_first(name: str, names: Sequence[str]) -> list[str]:
 
 
 def all_registered(tracking: MlflowClient) -> Iterator[RegisteredModel]:
-    """Yields every registered model, page by page."""
-    token: str | None = None
-    while True:
-        page = tracking.search_registered_models(page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    """Yields every registered model."""
+    return all_pages(lambda token: tracking.search_registered_models(page_token=token))
 
 
 def _of_run(tracking: MlflowClient, kind: Kind, run: str) -> Version:
@@ -153,7 +145,7 @@ def _of_run(tracking: MlflowClient, kind: Kind, run: str) -> Version:
         found = tracking.get_run(run)
     except MlflowException:
         raise ServiceError(f"MLflow has no run {run}: look its id up in the pages (`make ui`)") from None
-    # What came from the cache was registered by the run that trained it.
+    # A cached model was registered by the run that trained it.
     for source in (run, found.data.tags.get("finetune.source_run", run)):
         for version in tracking.search_model_versions(f"run_id = '{source}'"):
             if kind_of(tracking, tracking.get_registered_model(version.name), str(version.version)) == kind:

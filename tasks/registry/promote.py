@@ -17,17 +17,17 @@ from tasks.registry.frozen import FROZEN_TAG, FrozenTest
 from tasks.registry.models import CHALLENGER, CHAMPION
 from tasks.registry.register import Registered, versions_of
 
-PROMOTION_TAG = "finetune.promotion"  # of a version: what was decided; its numbers have names that begin so
+PROMOTION_TAG = "finetune.promotion"  # of a version: the decision, and the prefix of its numbers' tags
 WHY_TAG = f"{PROMOTION_TAG}.why"
-FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that it learned nothing from
+FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that the version did not learn from
 
 
 class Decided(BaseModel):
     """A decision, and what it rests on."""
 
     decision: Decision
-    frozen: FrozenTest | None = None  # the name's, which it gets now if it has none
-    unseen: bool = False  # whether the version learned nothing from it
+    frozen: FrozenTest | None = None  # to become the name's if it has none
+    unseen: bool = False  # whether the version did not learn from it
 
 
 @task(
@@ -102,7 +102,7 @@ def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> 
         tracking.set_model_version_tag(name, version, tag, value)
     if decided.frozen is not None:
         tracking.set_registered_model_tag(name, FROZEN_TAG, decided.frozen.model_dump_json())
-    # An old recipe, run again, is no challenger of newer ones.
+    # An old recipe that is run again does not challenge newer ones.
     if versions_of(tracking, name)[-1].version == tracking.get_model_version(name, version).version:
         tracking.set_registered_model_alias(name, CHALLENGER, version)
     champion = champion_of(tracking.get_registered_model(name))

@@ -30,9 +30,9 @@ from tasks.environment import store_folder
 from tasks.record.mlflow_run import client
 from tasks.registry.models import KIND_TAG, Kind
 
-IDENTITY_TAG = "finetune.identity"  # of a version: a model is registered once under a name
-DIGEST_TAG = "finetune.digest"  # of a version: the artifact whose weights it has
-NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code for it
+IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
+DIGEST_TAG = "finetune.digest"  # of a version: the artifact with its weights
+NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Candidate:
     kind: Kind
     artifact: Artifact
     files: tuple[str, ...]  # of the artifact, as the model is served
-    recipe: Mapping[str, Any]  # this run's own, as JSON, with what was found out on the way; kept as a record
-    inference: Mapping[str, Any]  # what the use of the model needs beside those files
-    identity: str  # a hash of all that an answer depends on
+    recipe: Mapping[str, Any]  # of this run, as JSON, with the values found on the way; a record only
+    inference: Mapping[str, Any]  # what inference needs besides those files
+    identity: str  # a hash of all that predictions depend on
     description: str  # of the version, in Markdown
     about: str  # the registered model's description
     log: Callable[..., LoggedModel]  # (folder, *, run_id, tracking_uri)
-    beside: tuple[Path, ...] = ()  # more files that are served with it
+    beside: tuple[Path, ...] = ()  # more files to serve
 
     def collect(self, folder: Path) -> Path:
         """Copies the model's files, as they are served, into a new folder; returns it."""
@@ -68,16 +68,15 @@ class Registered(BaseModel):
 
     name: str
     version: str
-    new: bool  # False: this very model had been registered before
+    new: bool  # False: the same model was already registered
     model_id: str | None = None  # MLflow's logged model behind a new version
     aliases: list[str] = []
-    promotion: str | None = None  # what became of it: first, promoted, kept, never, not comparable
+    promotion: str | None = None  # the outcome: first, promoted, kept, never, not comparable
     why: str | None = None
 
 
 def publishing(name: str) -> FileLock:
-    """Locks publishing under a name: two runs at once must not both find a model new, or challenge the same
-    champion."""
+    """Locks publishing under a name: two runs at once must not both find a model new or challenge a champion."""
     return Store(store_folder()).lock("register", key_of({"name": name}))
 
 
@@ -88,10 +87,8 @@ def publishing(name: str) -> FileLock:
     cache_policy=NO_CACHE,
 )
 def register(run_id: str, candidate: Candidate) -> Registered:
-    """Registers a new version, or returns the existing version of the same model.
-
-    Raises ServiceError if the name belongs to another kind of model.
-    """
+    """Registers a new version, or returns the existing version of the same model. Raises ServiceError if the name
+    belongs to another kind of model."""
     tracking = client()
     name = candidate.name
     _require_kind(tracking, name, candidate.kind)
@@ -166,4 +163,4 @@ def _ensure_registered_model(tracking: MlflowClient, candidate: Candidate) -> No
             raise
         tracking.set_registered_model_tag(
             candidate.name, KIND_TAG, candidate.kind.tag
-        )  # names of earlier days have none
+        )  # names registered earlier have none

@@ -51,5 +51,5 @@ def backbone(work: Work[AnyRecipe]) -> None:
         )
         gpt = load_pretrained(place, model_config(model.size, f"{place}"))
     save_gpt(gpt, work.folder)
-    # Noted: where two tokens are almost equally likely, another machine's rounding may write another text.
+    # Noted: another machine's rounding may choose another of two almost equally likely tokens.
     (work.folder / "sanity.txt").write_text(sanity_report(gpt, load_encoding()), encoding="utf-8")

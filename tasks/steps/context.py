@@ -9,7 +9,7 @@ from lib.model.places import model_config
 if TYPE_CHECKING:
     from tasks.engine.step import AnyRecipe, Inputs
 
-MODEL = ("model.size", "model.weights", "model.revision")  # the fields that say it, for a step's `unkeyed`
+MODEL = ("model.size", "model.weights", "model.revision")  # the fields behind it, for a step's `unkeyed`
 
 
 def context_length(recipe: AnyRecipe) -> int:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lib.training.train import Trained
     from tasks.engine.step import AnyRecipe, Inputs, Work
 
-# The recipe is noted as the first run that needed the model had it: its name and addresses, for example, may differ in
-# the next. The history has seconds in it. Neither may make a later step run again.
+# The recipe's name and addresses, for example, and the history's seconds differ between runs; neither may make a later
+# step run again.
 NOTED = ("recipe.json", "history.parquet")
 
 
@@ -37,8 +37,7 @@ def training_settings(section: Optimisation, device: str) -> Settings:
 
 
 def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts: Any) -> None:
-    """Writes `history.parquet`, `training.json` with more `facts`, and as a record `recipe.json`, with the `max_length`
-    found while tokenizing."""
+    """Writes `history.parquet`, `training.json` with more `facts`, and `recipe.json` with the `max_length` found."""
     from lib.training.history import history_checksum, write_history
 
     if trained.resumed_at is not None:
@@ -48,7 +47,7 @@ def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts
     save_json({**work.whole_recipe, "encoding": encoding}, work.folder / "recipe.json")
     told = {
         "kept_row": trained.kept,
-        # The curve without its seconds: what is drawn from it must be drawn anew when it changes.
+        # The curve without its seconds, so that figures are redrawn when it changes.
         "history_sha256": history_checksum(trained.history),
         "parameters": trained.parameters,
         "trainable_parameters": trained.trainable_parameters,

@@ -1,7 +1,6 @@
 """Reports drift of scored messages: metrics, a table, and a Prefect event.
 
-Every run that finds drift emits the event (`deploy/automations.yaml` can react to it); the receiver decides how often
-to act.
+Every run that finds drift emits the event; its receiver (`deploy/automations.yaml`) decides how often to act.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from tasks.use.score import Chosen, Scored
 
 EVENT = "finetune.drift"
-RESOURCE = "finetune.scoring"  # what the event's resource begins with; the registered model's name follows
-TAG = "finetune.drift"  # of the MLflow run: the report in words
+RESOURCE = "finetune.scoring"  # prefix of the event's resource, before the registered model's name
+TAG = "finetune.drift"  # of the MLflow run: the report's sentence
 
 
 class DriftReport(BaseModel):

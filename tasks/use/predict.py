@@ -8,16 +8,14 @@ from typing import Any
 from tasks.record.mlflow_run import client
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, load_model
 
-Told = Callable[[Version], None]  # hears which model answers
+Told = Callable[[Version], None]  # gets the version that answers
 
 
 def predict(
     texts: Sequence[str], *, name: str | None = None, run: str | None = None, tell: Told = lambda version: None
 ) -> list[dict[str, Any]]:
     """Returns for each text its label, of two labels the `threshold` applied, and `probability_<class>` of each class.
-
-    `name`, `run`: which classifier, as in `find_model`. Raises ServiceError if there is no such classifier or run.
-    """
+    `name`, `run`: which classifier, as in `find_model`. Raises ServiceError if there is no such classifier or run."""
     answers: list[dict[str, Any]] = _model(CLASSIFIER, name, run, tell).predict(list(texts)).to_dict("records")
     return answers
 

@@ -75,7 +75,7 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     began = time.monotonic()
 
     def load() -> Predictor:
-        from lib.inference.predictor import Predictor  # here, so that torch is not imported if every part is kept
+        from lib.inference.predictor import Predictor  # here, because torch is not needed if every part is kept
 
         return Predictor.load(chosen.folder, device=job.device)
 

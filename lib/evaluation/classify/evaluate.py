@@ -172,9 +172,7 @@ def _counts(
 
 def _new_to_the_classifier(splits: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Marks the rows of the test split and the reserve that have no near-duplicate among the training messages.
-
-    Undersampling ignores duplicates, so the reserve contains copies of training messages.
-    """
+    Undersampling ignores duplicates, so the reserve contains copies of training messages."""
     trained_on = set(splits["train"]["text"].map(normalise))
     return {
         name: ~splits[name]["text"].map(normalise).isin(trained_on).to_numpy(bool)

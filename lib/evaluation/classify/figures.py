@@ -15,10 +15,10 @@ from sklearn.metrics import average_precision_score, confusion_matrix, precision
 from lib.evaluation.figures import CYCLE, INK, MUTED, best_row, draw_curves, draw_loss, mark, save_figures
 from lib.model.labels import Probabilities, Targets
 
-WORDED_CELLS = 4  # classes up to which each cell also says its share, and no scale of shades is needed
-NAMED_CELLS = 12  # classes up to which each cell of the confusion matrix holds its number
+WORDED_CELLS = 4  # classes up to which each cell also shows its share, instead of a colour scale
+NAMED_CELLS = 12  # classes up to which each cell of the confusion matrix shows its count
 NAMED_CLASSES = 40  # classes up to which the axes of the confusion matrix name them
-LONGEST_LABEL = 24  # characters of a label that a picture has room for
+LONGEST_LABEL = 24  # characters of a label that a figure has room for
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,8 @@ class Outcome:
 
 
 def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majority_share: float) -> list[str]:
-    """Draws every figure into `folder`, as PNG and PDF; returns their names in display order.
-
-    `history` is the training's history table. `majority_share`: validation accuracy of always giving the most frequent
-    label.
-    """
+    """Draws every figure into `folder`, as PNG and PDF; returns their names in display order. `history` is the
+    training's history table. `majority_share`: validation accuracy of always giving the most frequent label."""
 
     def draw() -> dict[str, Figure]:
         return {
@@ -53,15 +50,14 @@ def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majo
 
 
 def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
-    """Draws training and validation accuracy over epochs, with the accuracy of always giving the most frequent
-    label."""
+    """Draws training and validation accuracy over epochs, with the accuracy of the most frequent label."""
     figure, axes = draw_curves(history, "accuracy", title="Accuracy", unit="messages classified correctly")
     axes.axhline(majority_share, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.annotate(
         f"always the most frequent label: {majority_share:.1%}",
         (1, majority_share),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, -4),  # below the line: the curves, and what is written at them, are above it
+        xytext=(-4, -4),  # below the line: the curves and their notes are above it
         textcoords="offset points",
         ha="right",
         va="top",
@@ -110,10 +106,8 @@ def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) ->
 
 
 def draw_precision_recall(outcome: Outcome) -> Figure:
-    """Draws precision against recall on the test split; with more than two classes each against the rest.
-
-    Of many classes, shows those with the lowest average precision.
-    """
+    """Draws precision against recall on the test split; with more than two classes each against the rest. Of many
+    classes, shows those with the lowest average precision."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.add_subplot()
     targets, given, probabilities, baseline = outcome.targets, outcome.given, outcome.probabilities, outcome.baseline
@@ -132,7 +126,7 @@ def draw_precision_recall(outcome: Outcome) -> Figure:
         hits = (given == index) & (targets == index)
         answers = int((given == index).sum())
         if answers:
-            # Where the classifier's own answers lie on its curve.
+            # The classifier's operating point on its curve.
             point = (hits.sum() / (targets == index).sum(), hits.sum() / answers)
             axes.plot(*point, "o", color=colour, markeredgecolor="white", markersize=8, zorder=3, clip_on=False)
     axes.set(title="Precision and recall on the test split", xlabel="recall", ylabel="precision")

@@ -58,16 +58,14 @@ def rates(
     positive: str | None,
     weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """Returns precision, recall, F1, MCC, false positive rate, confusion matrix and the metrics per class.
-
-    `weights` (rows,): how much each row counts; without them `confusion` (rows true, columns predicted) holds integers.
-    """
+    """Returns precision, recall, F1, MCC, false positive rate, confusion matrix and the metrics per class. `weights`
+    (rows,): how much each row counts; without them `confusion` (rows true, columns predicted) holds integers."""
     indices = np.arange(len(labels))
     confusion = confusion_matrix(targets, predicted, labels=indices, sample_weight=weights)
     by_class = precision_recall_fscore_support(
         targets, predicted, labels=indices, sample_weight=weights, zero_division=0
     )
-    # Those among targets or predictions, as scikit-learn's own macro average chooses them.
+    # The classes among targets or predictions, as in scikit-learn's macro average.
     occurring = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
     chosen = occurring if positive is None else [labels.index(positive)]
     precision, recall, f1 = (float(column[chosen].mean()) for column in by_class[:3])
@@ -75,7 +73,7 @@ def rates(
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        # With one class alone it is 0 by convention; scikit-learn says so with a warning.
+        # With a single class it is 0 by convention, where scikit-learn would warn.
         "mcc": float(matthews_corrcoef(targets, predicted, sample_weight=weights)) if len(occurring) > 1 else 0.0,
     }
     if positive is not None:

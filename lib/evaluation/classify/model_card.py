@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 5000  # characters that MLflow's tables hold of a version's description
-SHOWN_LABELS = 20  # rows of the table of labels; with more the commonest are shown
-LONGEST_LABEL = 40  # characters shown of a label
+LONGEST = 5000  # characters of a version's description that MLflow's tables hold
+SHOWN_LABELS = 20  # rows of the table of labels, the most frequent first
+LONGEST_LABEL = 40  # characters of a label shown
 FIGURES = ("precision", "recall", "f1", "mcc", "roc_auc", "false_positive_rate")
 
 

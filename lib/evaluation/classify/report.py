@@ -24,7 +24,7 @@ COLUMNS = {
     "baseline": "baseline, test",
     "natural_prevalence": "at source shares",
 }
-# What a row of the table of figures shows: its key, its name, and how its number is written.
+# The rows of the table of metrics: key, name and number format.
 FIGURES = (
     ("rows", "messages", "{:,}"),
     ("accuracy", "accuracy", "{:.2%}"),
@@ -51,9 +51,8 @@ class Findings:
 
     about: what was trained, by name, in display order.
     counts: messages by label, for the source and for each split.
-    straddling: messages of `validation` and `test` with a near-duplicate in training, of the actual split and of a
-    plain
-        random one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
+    straddling: test and validation messages with a near-duplicate in training, of the actual split and of a random
+        one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
     metrics, predictions: what metrics.json and predictions.parquet hold.
     figures: names of the figures, in display order.
     """

@@ -20,8 +20,8 @@ from lib.evaluation.drift.profile import Distribution, DriftProfile, scores_of
 from lib.text.encoding import load_encoding
 
 BINS = 10  # of a PSI: tenths of the profile, the usual choice
-EMPTY_BIN = 0.5  # added to each bin's count, so that an empty one does not make a PSI infinite (Jeffreys' prior)
-LEAST_PROFILE = 50  # effective messages; with fewer the formulas for chance do not hold
+EMPTY_BIN = 0.5  # added to each bin's count, so that an empty bin does not make the PSI infinite (Jeffreys' prior)
+LEAST_PROFILE = 50  # effective messages; with fewer the formulas for chance are invalid
 
 
 class Tally(BaseModel):
@@ -218,8 +218,7 @@ def _psi(name: str, what: str, expected: NDArray[Any], actual: NDArray[Any], thr
 def _binned(distribution: Distribution, cells: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns shares of the profile and counts of the tally in the same bins, which end at quantiles of the profile.
 
-    A bin excludes its lower quantile and includes its upper one; the last has no upper end. Equal quantiles make one
-    bin.
+    A bin excludes its lower quantile and includes its upper one; the last has no end. Equal quantiles make one bin.
     """
     masses = np.asarray(distribution.masses)
     ends = np.unique(np.searchsorted(np.cumsum(masses), np.arange(1, BINS) / BINS - 1e-9))

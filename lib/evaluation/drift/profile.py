@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from lib.files.jsonfile import save_json
 from lib.text.encoding import VOCABULARY, load_encoding
 
-PROFILE = "drift_profile.json"  # its name in an evaluation, and in a classifier's folder
+PROFILE = "drift_profile.json"  # the file in an evaluation and in a classifier's folder
 HELD_OUT = ("validation", "test")
-MOST_VALUES = 1000  # of a distribution; it is known to a thousandth then
-SCORE_DIGITS = 6  # beyond them scores differ by the order of additions
+MOST_VALUES = 1000  # of a distribution, which is then exact to a thousandth
+SCORE_DIGITS = 6  # beyond these, scores depend on the order of additions
 
 Floats = NDArray[np.float64]
 

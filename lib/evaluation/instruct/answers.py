@@ -68,10 +68,8 @@ def chrf(response: str, reference: str) -> float:
 
 
 def perplexity(mean_loss: float) -> float | None:
-    """Returns exp of a mean loss in nats per token; None where a float cannot hold it (a loss above 709).
-
-    JSON and MLflow have no infinity. Raises ValueError if the loss is not a number.
-    """
+    """Returns exp of a mean loss in nats per token; None where a float cannot hold it (a loss above 709). JSON and
+    MLflow have no infinity. Raises ValueError if the loss is not a number."""
     if math.isnan(mean_loss):
         raise ValueError("the mean loss is not a number, so it has no perplexity")
     try:

@@ -18,8 +18,7 @@ from lib.text.batching import batches_by_tokens
 from lib.training.instruct.batches import EncodedEntries
 from lib.training.instruct.next_token import Predicting, mean_loss
 
-# Positions of a batch: logits of 50,257 tokens in float32 for so many take 100 MB.
-TOKENS = 512
+TOKENS = 512  # positions per batch: their logits over 50,257 tokens take 100 MB in float32
 
 
 def evaluate_answers(
@@ -62,10 +61,8 @@ def split_losses(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> dict[str, dict[str, float | int | None]]:
-    """Returns for each split the mean `loss` over all targets (nats), its `perplexity` and the number of `targets`.
-
-    The GPT is moved to `device`; its mode does not change.
-    """
+    """Returns for each split the mean `loss` over all targets (nats), its `perplexity` and the number of `targets`. The
+    GPT is moved to `device`; its mode does not change."""
     place = torch.device(device_name(device))
     model = Predicting(gpt).to(place)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -21,10 +21,10 @@ from lib.evaluation.judge.summary import EMPTY, HIGHEST, OTHER, REFERENCE, asses
 from lib.progress import Progress, silent
 from lib.text.prompts import STYLES
 
-ANSWER = "answer"  # the kind of a verdict that is about an answer, not about an anchor
+ANSWER = "answer"  # the kind of a verdict on an answer rather than on an anchor
 RETRY_SECONDS = (1.0, 5.0, 25.0)
 REMINDER = "That was not an integer from 0 to 100. Respond with one such integer and no other text."
-NOTHING = "(no text)"  # stands for an empty reply in a conversation: some servers refuse empty messages
+NOTHING = "(no text)"  # replaces an empty reply in a conversation, because some servers refuse empty messages
 
 
 @dataclass(frozen=True)
@@ -196,14 +196,12 @@ class _Hearing:
     server: JudgeServer
     replies: ReplyCache
     asking: Asking
-    answered: bool = False  # the server has given a reply, so it is there
+    answered: bool = False  # the server has replied at least once
     failed_in_a_row: int = 0
 
     async def verdicts(self, questions: Sequence[Question], progress: Progress) -> list[Verdict]:
-        """Returns a verdict for each question; questions with the same wording are asked once.
-
-        One worker per concurrent request takes prompts from one list. If a worker raises, the others are cancelled.
-        """
+        """Returns a verdict for each question; questions with the same wording are asked once. One worker per
+        concurrent request takes prompts from one list. If a worker raises, the others are cancelled."""
         prompts = [judge_prompt(question) for question in questions]
         alike = Counter(prompts)
         waiting = iter(alike.items())

@@ -34,8 +34,7 @@ class ReplyCache:
             return None
 
     def keep(self, asked: Mapping[str, Any], reply: str) -> None:
-        """Stores a reply, replacing an earlier one; raises StoreError if the folder is not writable or the disk is
-        full."""
+        """Stores a reply, replacing an earlier one; raises StoreError if that fails."""
         text = json.dumps({"asked": asked, "reply": reply}, indent=2, sort_keys=True) + "\n"
         try:
             with disk_full_is_clear(self._folder):

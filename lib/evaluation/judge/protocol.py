@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 Messages = Sequence[Mapping[str, str]]  # each with `role` ("user" or "assistant") and `content`
-Ask = Callable[[Messages], Awaitable[str]]  # brings the reply's text, or raises AskError
+Ask = Callable[[Messages], Awaitable[str]]  # returns the reply's text, or raises AskError
 
 AGAIN_LATER = "run the judge step again later"
 

@@ -30,12 +30,11 @@ OLLAMA_ADDRESS = "http://127.0.0.1:11434"
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
-REPLY_LIMIT = 2_000  # characters that are read of a reply: an integer was asked for
-SAID_LIMIT = 200  # characters that are shown of a server's own words about an error
+REPLY_LIMIT = 2_000  # characters read of a reply, which should be an integer
+SAID_LIMIT = 200  # characters shown of a server's error message
 CONNECT_SECONDS = 10.0
-# As long as Ollama itself allows for loading a model (OLLAMA_LOAD_TIMEOUT); requests also queue there.
-ANSWER_SECONDS = 300.0
-LONGEST_WAIT = 120.0  # seconds; a server that wants to be left alone for longer is asked in another run
+ANSWER_SECONDS = 300.0  # Ollama's own limit for loading a model (OLLAMA_LOAD_TIMEOUT); requests also queue there
+LONGEST_WAIT = 120.0  # seconds; a server that asks for a longer wait is asked in another run
 REFUSED_ACCESS = (401, 403)
 NOT_FOUND = 404
 TEMPORARY = (408, 409, 425, 429)  # and all from 500
@@ -97,12 +96,11 @@ class OllamaServer:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             start = f"start Ollama there (`ollama serve`, then `ollama pull {self.model}`)"
             raise _unreached(self.place, error, self.timeout, start) from error
-        except (ValueError, AttributeError) as error:  # what the client meets in lines that are not the protocol's
+        except (ValueError, AttributeError) as error:  # raised by the client for lines outside the protocol
             raise _malformed(self.place) from error
 
     async def _read(self, client: ollama.AsyncClient, messages: Messages) -> str:
-        """Returns the reply's text. Closing the connection on a model that does not stop also stops it on the
-        server."""
+        """Returns the reply's text; closing the connection on an endless reply also stops the model."""
         stream = await client.chat(self.model, messages, stream=True, options=self.options)
         text = ""
         async with aclosing(cast("AsyncGenerator[ollama.ChatResponse]", stream)) as parts:
@@ -135,7 +133,7 @@ class OllamaServer:
         if status in REFUSED_ACCESS:
             check = "check its address, and the variable OLLAMA_API_KEY if it needs a key"
             return AskError(f"The Ollama server at {self.place} refuses access ({status})", check, everyone=True)
-        if status < 0:  # the client's sign for an error that came in the middle of a reply
+        if status < 0:  # the client's status for an error in the middle of a reply
             return AskError(f"The Ollama server at {self.place} broke off its reply ({said})", temporary=True)
         return _refusal(self.place, status, said)
 
@@ -179,8 +177,8 @@ class OpenAIServer:
     async def _ask(self, client: httpx.AsyncClient, key: str, messages: Messages) -> str:
         body = {"model": self.model, "messages": [dict(message) for message in messages], **self.options}
         try:
-            # Not streamed: what the reply costs does not depend on it, and every server can do it. Redirects are not
-            # followed, because the key is for this address.
+            # Not streamed: the cost is the same, and every server supports it. Redirects are not followed, because
+            # the key is for this address.
             response = await client.post("chat/completions", json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             start = "start it, or check the judge's address"
@@ -195,7 +193,7 @@ class OpenAIServer:
 
     def _refusal(self, response: httpx.Response, key: str) -> AskError:
         status = response.status_code
-        if status in REFUSED_ACCESS:  # its own words are left out: servers repeat the key
+        if status in REFUSED_ACCESS:  # without the server's message, which may repeat the key
             variable = self.key_variable
             what = f"The judge's server at {self.place} refuses " + (f"the key in {variable}" if key else "access")
             return AskError(f"{what} ({status})", f"set {variable} to a key of that server", everyone=True)
@@ -204,15 +202,14 @@ class OpenAIServer:
         if status == NOT_FOUND:
             what = f"The judge's server at {self.place} has no model {self.model!r}, or speaks another protocol"
             return AskError(f"{what} ({said})", "check the judge's model and address", everyone=True)
-        if "insufficient_quota" in response.text:  # comes as 429, and waiting does not help
+        if "insufficient_quota" in response.text:  # a 429 that waiting does not cure
             what = f"The account at {self.place} has nothing left to spend ({said})"
             return AskError(what, "top it up, then run the judge step again", everyone=True)
         return _refusal(self.place, status, said, wait=retry_after(response.headers.get("Retry-After", "")))
 
 
 def retry_after(value: str, now: datetime | None = None) -> float:
-    """Returns the seconds to wait by a Retry-After header: a number or a date (RFC 9110, 10.2.3); 0 for anything
-    else."""
+    """Returns the seconds to wait by a Retry-After header, a number or a date (RFC 9110, 10.2.3); otherwise 0."""
     if value.strip().isdecimal():
         return float(value)
     try:

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from lib.errors import RecipeError
 
-LOWEST, HIGHEST = 0, 100  # of the scale that the judge is asked to use
+LOWEST, HIGHEST = 0, 100  # of the judge's scale
 RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 100  # keeps the memory at 800 bytes for each answer
+RESAMPLES_AT_ONCE = 100  # keeps memory at 800 bytes per answer
 
 REFERENCE, EMPTY, OTHER = "reference", "empty", "other"
 ANCHORS = (REFERENCE, EMPTY, OTHER)
-# Where a judge stops being sound is our choice. A judge that draws its scores by lot puts the reference first in one
-# entry of three; of ten entries it gets nine or more right in 1 of 3,000 tries, and more than five in 1 of 13.
+# These limits are our choice. A judge with random scores puts the reference first in one entry of three; of ten
+# entries it gets nine or more right in 1 of 3,000 tries, and more than five in 1 of 13.
 SOUND_SHARE = 0.9
 BROKEN_SHARE = 0.5
-SOUND_GAP = 20  # points between the reference and the better of the wrong answers, on average
+SOUND_GAP = 20  # points between the reference and the better wrong answer, on average
 
 
 def summarise(scores: Sequence[int | None], *, confidence: float, seed: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from lib.training.published import ClassificationFigures
 from lib.training.settings import Settings
 from lib.training.train import Trained, mark_of, train
 
-IN_WORDS = {"train": "training"}  # what sentences call a split
+IN_WORDS = {"train": "training"}  # a split's name in errors
 
 
 class ClassObjective(Objective, Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.errors import LabelError
 from lib.model.classifier import on_device
 
-NO_CLASS = -100  # what torch's cross_entropy ignores unless told otherwise
+NO_CLASS = -100  # the default of torch's cross_entropy
 
 
 @dataclass(frozen=True)

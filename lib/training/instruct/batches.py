@@ -20,8 +20,8 @@ from lib.training.examples import Batch
 if TYPE_CHECKING:
     import pandas as pd
 
-END = PAD  # GPT-2 has one token for the end of a text and, for want of another, for padding
-IGNORED = -100  # a target that does not count; what torch's cross_entropy ignores unless told otherwise
+END = PAD  # GPT-2 has one token for both the end of a text and padding
+IGNORED = -100  # a target that does not count, by default of torch's cross_entropy
 
 
 class EntryBatch(NamedTuple):
@@ -87,10 +87,8 @@ class EncodedEntries:
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:
-    """Loads the named splits from a folder with tokens.json (max_length) and one Parquet file per split.
-
-    Raises what `encoded_entries` raises.
-    """
+    """Loads the named splits from a folder with tokens.json (max_length) and one Parquet file per split. Raises what
+    `encoded_entries` raises."""
     max_length = load_json(folder / "tokens.json")["max_length"]
     return {
         name: encoded_entries(

@@ -19,10 +19,8 @@ ROWS = 1024  # positions whose logits are in memory at once when it is short: 20
 
 
 class Predicting(nn.Module):
-    """A GPT that returns its loss.
-
-    The loss is inside the module so that wrappers for training (mixed precision, several devices) cover it too.
-    """
+    """A GPT that returns its loss. The loss is inside the module so that wrappers for training (mixed precision,
+    several devices) cover it too."""
 
     def __init__(self, gpt: GPT) -> None:
         super().__init__()
@@ -32,7 +30,7 @@ class Predicting(nn.Module):
         """Returns the summed cross-entropy (nats, a scalar) of predicting targets from inputs, both (batch, width)
         int64.
 
-        Computes logits only where a target counts (is not IGNORED): over 50,257 classes they are most of a small GPT's
+        Computes logits only where targets count (are not IGNORED): over 50,257 classes they dominate a small GPT's
         work.
         """
         counted = targets != IGNORED
@@ -49,8 +47,7 @@ class Predicting(nn.Module):
 
 @dataclass(frozen=True)
 class NextToken:
-    """Outputs are those of `Predicting`, targets are the next tokens (batch, width) int64; only the loss is
-    measured."""
+    """Outputs are those of `Predicting`, targets are the next tokens (batch, width) int64; measures only the loss."""
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -67,10 +64,8 @@ class NextToken:
 
 
 def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tuple[float, int]:
-    """Returns the mean over all targets of these batches (nats per token), and their number.
-
-    Unlike in training, a batch weighs by its targets, so the figure does not depend on how batches are made.
-    """
+    """Returns the mean over all targets of these batches (nats per token), and their number. Unlike in training, a
+    batch weighs by its targets, so the figure does not depend on how batches are made."""
     read = [split.batch(rows) for rows in batches]
     totals = run_batches(model, (batch.inputs for batch in read))
     targets = sum(counted(batch.targets) for batch in read)

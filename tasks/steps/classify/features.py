@@ -56,7 +56,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     Together with weights and tokens that is all features depend on: recipes that differ in anything else share them.
     """
     if not {"backbone", "tokenize"} <= inputs.keys():
-        return {}  # only explaining, and nobody can say yet
+        return {}  # when explaining, before the inputs exist
     if not choice(recipe, inputs).keep:
         return {"kept": "no"}
     return {
@@ -82,8 +82,8 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     tags=["gpu"],
 )
 def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact) -> None:
-    """Runs the frozen part once over every message: a features file for each split, and `features.json`, which says
-    whether they are cached."""
+    """Runs the frozen part once over every message; `features.json` says whether features are kept, in a file per
+    split."""
     from lib.model.features.file import write_features
     from lib.model.gpt2.weights import load_gpt
     from lib.model.machine.device import device_name
@@ -100,7 +100,7 @@ def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact)
     tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}
     done = 0
     for name, table in tables.items():
-        file = work.scratch / f"{name}.safetensors"  # what is in the artifact's folder goes if this is interrupted
+        file = work.scratch / f"{name}.safetensors"  # survives an interruption, unlike the artifact's folder
         if not file.exists():
             write_features(
                 file,

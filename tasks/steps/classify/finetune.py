@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     unkeyed=[
         "training.checkpoint_every",
         "training.device",
-        # What they come to is in the features' own key.
+        # The features' key covers these.
         "training.feature_cache",
         "training.feature_dtype",
         "training.feature_budget",
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     tags=["gpu"],
 )
 def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
-    """Trains a classifier: its weights, labels and `inference.json`; `history.parquet`, `training.json`, and as a
-    record `recipe.json`."""
+    """Trains a classifier: weights, labels, `inference.json`, `history.parquet`, `training.json`, `recipe.json`."""
     from lib.model.classifier import Usage, new_classifier, save_classifier
     from lib.model.features.inputs import split_inputs
     from lib.model.gpt2.adapters import add_adapters
@@ -49,7 +48,7 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     recipe = work.recipe
     labels = load_labels(tokenize.file("train.parquet"))
     evaluation = recipe.evaluation
-    positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refused before the training, not after it
+    positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     splits = {
         name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), list(table["target"]))

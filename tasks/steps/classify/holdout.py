@@ -33,14 +33,13 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     """Identifies the removed messages, not the frozen test set: rerunning the run that froze its own test split removes
     nothing, so all its artifacts are reused."""
     if "split" not in inputs:
-        return {}  # only explaining, and nobody can say yet
+        return {}  # when explaining, before the inputs exist
     return {"held_out": exclusion_digest(_held_out(recipe, inputs["split"]))}
 
 
 @step("holdout", unkeyed=["registry.name"], identity=_identity)
 def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
-    """Removes the frozen test set's messages from train and validation; without any, the split's files stay
-    byte-identical."""
+    """Removes the frozen test set's messages from train and validation; with none the files stay identical."""
     name = work.recipe.registry.name
     ids = _held_out(work.recipe, split)
     if exclusion_digest(ids) != work.identity["held_out"]:

@@ -32,7 +32,7 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     data = work.recipe.data
     table = read_messages(
         file,
-        name=load_json(download.file("source.json"))["name"],  # in errors: the name that its owner gave it
+        name=load_json(download.file("source.json"))["name"],  # the original name, for errors
         format=data.format,
         text_column=data.text_column,
         label_column=data.label_column,

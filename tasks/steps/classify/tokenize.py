@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     identity=context_identity,
 )
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -> None:
-    """Tokenizes and truncates: a Parquet file for each split and the reserve, `tokens.json` with lengths and truncation
-    counts."""
+    """Tokenizes and truncates: a Parquet file for each split and the reserve, `tokens.json` with lengths."""
     labels = load_labels(holdout.file("train.parquet"))
     tables = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)

@@ -33,8 +33,7 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
 def finetune_instructions(
     work: Work[InstructRecipe], backbone: Artifact, split_entries: Artifact, tokenize_entries: Artifact
 ) -> None:
-    """Trains a GPT: its weights in Hugging Face layout, `inference.json`, `history.parquet`, `training.json`, and as a
-    record `recipe.json`."""
+    """Trains a GPT: weights in Hugging Face layout, `inference.json`, `history.parquet` and JSON files."""
     from lib.inference.answerer import Answerer, Writing
     from lib.model.gpt2.weights import save_gpt
     from lib.training.instruct.batches import load_splits
@@ -42,7 +41,7 @@ def finetune_instructions(
 
     recipe = work.recipe
     style, encoding = named_style(recipe.prompt.style), recipe.encoding.name
-    # The test split too: what is wrong with it should show before a long training, not after.
+    # Including the test split, so that its errors show before a long training.
     splits = load_splits(tokenize_entries.folder, SPLITS, mask_instruction=recipe.prompt.mask_instruction)
     gpt = _gpt(recipe, backbone)
     asked = load_table(split_entries.file("validation.parquet"), ENTRIES).iloc[0]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from lib.recipes.instruct import InstructRecipe
     from lib.store.artifacts import Artifact
 
-RETRY_SECONDS = (1.0, 5.0, 25.0)  # before each further try; the last one again where there are more
+RETRY_SECONDS = (1.0, 5.0, 25.0)  # before each retry; the last one repeats
 
 
 @step(
     "judge",
     reads=["judge", "evaluation.confidence"],
-    # Where the judge is and how hard it is asked changes no verdict.
+    # The judge's address and the request rate change no verdict.
     unkeyed=["judge.url", "judge.key_variable", "judge.parallel", "judge.retries", "judge.timeout"],
 )
 def judge(work: Work[InstructRecipe], respond: Artifact) -> None:

@@ -45,7 +45,6 @@ def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instru
 
 
 def published_form(answers: pd.DataFrame) -> str:
-    """Returns the entries with their answers as `model_response`, as chapter 7 of "Build a Large Language Model (From
-    Scratch)" saves them."""
+    """Returns the entries with their answers as `model_response`, as chapter 7 of the book saves them."""
     columns = answers[["instruction", "input", "output", "response"]].rename(columns={"response": "model_response"})
     return json.dumps(columns.to_dict("records"), indent=4) + "\n"
