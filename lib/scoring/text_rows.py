@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TextIO
 
 from lib.data.messages.reading import SEPARATORS
@@ -78,7 +78,7 @@ def delimited_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Ro
         text_at = column_position(file.name, "--text_column", columns.text, header)
         id_at = None if columns.id is None else column_position(file.name, "--id_column", columns.id, header)
         if isinstance(columns.text, int):
-            records = _behind(first, records)
+            records = chain([first], records)
         for number, (line, record) in enumerate(records):
             if number < start:
                 continue
@@ -86,11 +86,6 @@ def delimited_rows(file: InputFile, columns: Columns, start: int) -> Iterator[Ro
                 yield Row(number, line, reason=WRONG_FIELDS)
                 continue
             yield scorable(number, line, None if id_at is None else as_utf8(record[id_at]), record[text_at])
-
-
-def _behind(first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    yield first
-    yield from rest
 
 
 class _Number(str):

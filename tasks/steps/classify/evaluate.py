@@ -91,6 +91,7 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
     config = read_config(finetune.folder)
     facts = load_json(finetune.file("training.json"))
     training, classifier = work.recipe.training, work.recipe.classifier
+    threshold = work.recipe.evaluation.threshold
     return {
         "backbone": f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
         f" context {config.context_length}",
@@ -98,12 +99,7 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
         "pooling": classifier.pooling,
         "padding": str(classifier.padding),
         "balance": work.recipe.balance.method,
-        **_threshold(work.recipe.evaluation.threshold),
+        **({} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}),
         "training": f"{training.epochs} epochs, batches of {training.batch_size},"
         f" learning rate {training.learning_rate:g}, {training.precision}",
     }
-
-
-def _threshold(threshold: float) -> dict[str, str]:
-    """Returns the threshold unless it is the default."""
-    return {} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}
