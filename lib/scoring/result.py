@@ -1,4 +1,4 @@
-"""Who scores, and what came of it."""
+"""The classifier that scores, and the result of a scoring job."""
 
 from __future__ import annotations
 
