@@ -1,7 +1,4 @@
-"""Print what a shell needs to complete commands, flags and recipes: `finetune completion bash` or `zsh`.
-
-The script is static: completing starts no Python.
-"""
+"""Print what a shell needs to complete commands, flags and recipes: `finetune completion bash` or `zsh`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The flows as a schedule or Prefect's form starts them: a recipe's name, and what this run changes.
 
-They run what the command line runs and have its flows' names, so that a job is one flow run, whoever started it. There
-is one for each deployment of prefect.yaml, because retries and time-outs are a flow's: a deployment of Prefect has
-neither. What a job does is in the flows themselves.
+There is one for each deployment of prefect.yaml, because retries and timeouts belong to a flow, not to a deployment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Serve a champion over HTTP, until Ctrl-C or SIGTERM.
-
-It listens on this machine only unless told otherwise, and serves the version that is champion when it starts: a new
-champion is served from the next start on.
-"""
+"""Serve a champion over HTTP, until Ctrl-C or SIGTERM; on this machine only unless told otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifact store in a terminal. Reading arguments and printing only: `lib/store/housekeeping.py` does the work.
+"""List, verify and prune the artifact store.
 
 finetune store list   [--json]
 finetune store verify [--json]

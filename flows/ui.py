@@ -1,8 +1,4 @@
-"""Show Prefect's and MLflow's pages over the local files, until Ctrl-C.
-
-Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started
-here; its address is printed.
-"""
+"""Show Prefect's and MLflow's pages over the local files, until Ctrl-C; on this machine only."""
 
 from __future__ import annotations
 

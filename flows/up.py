@@ -1,7 +1,6 @@
-"""Run everything that runs flows by itself: both servers, a worker and the deployments, until Ctrl-C.
+"""Run both servers, a worker and the deployments, until Ctrl-C.
 
-Works over local files, or over the PostgreSQL server that DATABASE names. All of it listens on this machine only. A
-server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is used instead of one started here.
+Works over local files, or over the PostgreSQL server that DATABASE names, on this machine only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""What can go wrong, in the user's words.
+"""Errors that the user can put right, one class for each kind of cause.
 
-One class for each kind of cause. The sentence stands where the error is raised, because only that place knows
-the file, the row or the field; it says what is wrong, where, and what to do. The command line prints it
-without a traceback, so a class belongs here only if the user can put its cause right.
+The sentence is written where the error is raised; the command line prints it without a traceback.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,4 @@
-"""How `lib` tells its caller how far it has come, and what a training measures on the way.
-
-Here belong the callbacks that are passed in. Nothing is drawn or printed here.
-"""
+"""Callbacks by which `lib` reports progress, and what a training measures on the way."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

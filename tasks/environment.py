@@ -1,9 +1,8 @@
 """Where this process keeps its things and finds Prefect and MLflow.
 
-Everything lies under `$FINETUNE_HOME` (default: `.finetune` in a checkout of the project, `~/.finetune` where the
-program is installed) unless `PREFECT_API_URL` or
-`MLFLOW_TRACKING_URI` name a server. `configure` must run before Prefect or MLflow are imported, because both read the
-environment then; `flows/__init__.py` and `tasks/__init__.py` see to that.
+Everything lies under `$FINETUNE_HOME` (default: `.finetune` in a checkout, `~/.finetune` where the program is
+installed) unless `PREFECT_API_URL` or `MLFLOW_TRACKING_URI` name a server. `configure` must run before Prefect or
+MLflow are imported, because both read the environment then.
 """
 
 import errno

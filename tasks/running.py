@@ -1,8 +1,4 @@
-"""Which servers run on this machine over this home, and where their pages are.
-
-`finetune up` and `finetune ui` leave a note of what they have started, with the processes, because one that was killed
-cannot take its note away.
-"""
+"""Which servers run on this machine over this home, and where their pages are."""
 
 from __future__ import annotations
 

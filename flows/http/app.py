@@ -1,14 +1,10 @@
-"""What the scoring server answers: MLflow's paths, bounded and with one sentence for what is wrong; a page to try it.
+"""The scoring server's application: MLflow's paths with limits, and a page to try a classifier.
 
-    GET  /ping /health /version   MLflow's own
-    POST /invocations             texts in one of MLflow's JSON forms; for each its label, threshold and probabilities
-    POST /explain                 {"text": "..."}; the same of one text, and how much each word weighed
-    GET  /model                   which model answers
-    GET  /                        a page to try it
-
-Here belong the paths, the bounds and the form of answers. Reading a request's texts is `lib.inference.requests`'s,
-weighing words is `lib.inference.explanation`'s; sockets and processes are
-`flows.http.server`'s.
+GET  /ping /health /version   MLflow's own
+POST /invocations             texts in one of MLflow's JSON forms; for each its label, threshold and probabilities
+POST /explain                 {"text": "..."}; the same of one text, and how much each word weighed
+GET  /model                   which model answers
+GET  /                        a page to try it
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The server of a champion: a socket that is its own before the model is loaded, and the process that answers.
-
-It serves the version that is champion when it starts: a new champion is served from the next start on. What it answers
-is in `flows.http.app`.
-"""
+"""Serves a champion: binds its socket, loads the model, and answers with the version that is champion then."""
 
 from __future__ import annotations
 

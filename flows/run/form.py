@@ -1,7 +1,7 @@
-"""Makes the forms of Prefect's page: what people change of a recipe, and a text in YAML for everything else.
+"""Makes the forms of Prefect's page: what people change of a recipe, and YAML for everything else.
 
-Prefect checks a run's parameters against a form before anything starts: every value of its own, and of the text that
-each line begins with a field or a group of fields. The rest of the text is checked when the recipe is built.
+Prefect validates its own fields, and that each line of the YAML begins with a field or a group, before a run starts;
+building the recipe validates the rest.
 """
 
 from __future__ import annotations

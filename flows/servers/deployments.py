@@ -1,7 +1,6 @@
-"""Registers what runs by itself: a work pool, its queue, prefect.yaml's deployments, deploy/automations.yaml.
+"""Registers a work pool, its queue, prefect.yaml's deployments and deploy/automations.yaml.
 
-Registering can be repeated: what differs from the files is brought up to date, and what a person may have set on the
-page stays (the queue's limit, an automation that is switched off).
+Registering is idempotent, and keeps what a person has set on the page: the queue's limit, a disabled automation.
 """
 
 from __future__ import annotations

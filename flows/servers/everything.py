@@ -1,8 +1,7 @@
-"""Everything that runs flows by itself, until Ctrl-C.
+"""Runs both servers, a worker and the deployments, until Ctrl-C.
 
-Starts Prefect's server, MLflow's server and a worker, and registers the deployments; over local files, or over the
-PostgreSQL server that DATABASE names (`flows.servers.database`). All of them listen on this machine only. A server that
-PREFECT_API_URL or MLFLOW_TRACKING_URI names is used instead of one started here.
+Uses local files, or the PostgreSQL server that DATABASE names, and any server that PREFECT_API_URL or
+MLFLOW_TRACKING_URI names in place of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Prefect's and MLflow's pages over the local files of `$FINETUNE_HOME`, until a signal.
+"""Serves Prefect's and MLflow's pages over the local files of `$FINETUNE_HOME`, until a signal.
 
-Both servers listen on this machine only. A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started
-here; its address is printed. A database that MLFLOW_TRACKING_URI names has no pages, so MLflow is started over it.
+A server that PREFECT_API_URL or MLFLOW_TRACKING_URI names is not started; a database has no pages, so MLflow is
+started over it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Prefect's server and MLflow's: started, awaited, watched and stopped.
-
-Here is what `flows.ui` and `flows.up` share. Which servers they start, and what they say about it, is theirs; the
-worker is in `flows.servers.worker`. Servers listen on this machine only.
-"""
+"""Starts, awaits, watches and stops Prefect's server and MLflow's, on this machine only."""
 
 from __future__ import annotations
 

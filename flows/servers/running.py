@@ -1,8 +1,4 @@
-"""Keeps note of the servers that this machine runs, so that a second `finetune up`, and `finetune deploy`, find them.
-
-A lock that dies with its process says that one runs; the note beside it is `tasks.running`'s. Starting and stopping is
-the business of `flows.servers.everything` and `flows.servers.pages`.
-"""
+"""Notes which servers run on this machine, so that a second `finetune up`, and `finetune deploy`, find them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The worker that runs what is due: started, stopped with its runs, and what becomes of runs whose worker has gone.
+"""Starts and stops the worker, with its runs, and settles runs whose worker is gone.
 
-Prefect's own worker, told to stop, kills its runs at once: neither server hears how they ended, and the queue waits for
-them for ever. Here runs are asked to end first, and what a killed worker has left is put right at the server.
+Prefect's own worker kills its runs when it is stopped: neither server hears how they ended, and the queue waits for
+them for ever.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""`promote` and `rollback`: who is champion, changed by hand.
-
-Which version a run makes champion by itself is decided in `tasks.registry.decide`.
-"""
+"""`promote` and `rollback`: change the champion by hand."""
 
 from __future__ import annotations
 

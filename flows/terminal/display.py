@@ -1,7 +1,4 @@
-"""What a person sees in a terminal: progress bars, the table at the end of a run, the table of an explanation.
-
-Everything here goes to standard error or, at the end of a run, to standard output; nothing here decides anything.
-"""
+"""Draws what a person sees in a terminal: progress bars, a run's table, an explanation's table."""
 
 from __future__ import annotations
 

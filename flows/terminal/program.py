@@ -1,8 +1,4 @@
-"""What the command line must know of a flow, and how a command reads its own arguments.
-
-Each flow's module fills in a `Program` and hands it to `flows.terminal.command_line.main`. What a program does with its
-arguments is not here.
-"""
+"""What the command line must know of a use case, and how a command reads its arguments."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A run beside what was published: the lines of the published procedure, and a table of its figures and ours.
+"""Prints a run as the published procedure does, and its figures beside the published ones.
 
-Here belongs the format of chapters 6 and 7 of "Build a Large Language Model (From Scratch)" and of their notebooks.
-What is measured, and on what, is `lib.training`'s business.
+The format is that of chapters 6 and 7 of "Build a Large Language Model (From Scratch)" and their notebooks.
 """
 
 from __future__ import annotations

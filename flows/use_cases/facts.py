@@ -1,9 +1,4 @@
-"""What the table at the end of a run says of it, for each kind of flow.
-
-A function for each gets the run's artifacts by step, its final metrics and its recipe, and yields names and values in
-words. Drawing the table is `flows.terminal.display`'s business; nothing is computed here that is not in an artifact
-already.
-"""
+"""States a run's facts for its table, as names and values in words; computes nothing that is not in an artifact."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""When two texts count as the same message.
-
-Here belongs the comparison alone. Who counts duplicates (`lib.data.messages.reading`) or keeps them together
-(`lib.data.messages.split`) lives with its purpose.
-"""
+"""Defines when two texts count as near-duplicates."""
 
 from __future__ import annotations
 

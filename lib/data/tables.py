@@ -1,7 +1,4 @@
-"""The Parquet contracts in one place: the columns and types of each table, and how it is written and read.
-
-Here belongs what a table's file looks like. What its rows mean stands where they are made: `messages`,
-`balance`, `split`, `instructions`, and in `lib.text`: `tokens`, `instruction_tokens`.
+"""The Parquet contracts: columns and types of each table, and how it is written and read.
 
 The same table gives the same bytes: no times, no pandas metadata, one fixed compression.
 """

@@ -1,7 +1,4 @@
-"""The classifier: a GPT backbone, one vector per message out of it, and a linear head on that.
-
-Here belong making, freezing, saving, loading and applying a classifier. How it learns is in `lib/training`.
-"""
+"""The classifier: a backbone, one pooled vector for each message, and a linear head."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

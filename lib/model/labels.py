@@ -1,9 +1,4 @@
-"""Which label a text is given, once the probability of each is known.
-
-Here belongs the one rule for it, so that the final figures and every later answer follow the same. Where probabilities
-come from is not known here; this module needs neither torch nor scikit-learn, so that a step can refuse a wrong
-setting early.
-"""
+"""Gives each text a label by the probabilities of all labels and a threshold; without torch or scikit-learn."""
 
 from typing import Any
 

@@ -1,8 +1,6 @@
-"""Where pretrained weights are: what the recipe's `model.weights` and `model.revision` mean together.
+"""Finds, identifies and fetches pretrained weights by `model.weights` and `model.revision`, without torch.
 
-Here belong finding them, what tells them from others in a cache key, the shape that they have, and getting them onto
-this machine, all without torch. A place is `scratch`, a folder or a .safetensors file here, `openai:<name>`, or a
-repository on a hub; the last two become folders here once they are fetched. Loading a GPT is in `pretrained.py`.
+A place is `scratch`, a folder or .safetensors file, `openai:<name>`, or a repository on a hub.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Which part of a classifier learns, and so where its frozen part ends.
-
-Here belong the names and what they mean in blocks, without torch: steps that only plan ask for it too. Freezing is in
-`classifier.py`, adapters are in `adapters.py`.
-"""
+"""Which part of a classifier learns, and where its frozen part ends; without torch."""
 
 from typing import Literal
 

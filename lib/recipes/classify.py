@@ -1,8 +1,4 @@
-"""Holds the recipe of a classifier: every field, with its unit, its default and what it conflicts with.
-
-What the other flow has as well is in `lib.recipes.sections`; `lib.recipes.reading` builds a recipe from YAML and a
-command line. What a field does lives with the code that does it. Functions in `lib` take plain values, never a recipe.
-"""
+"""The recipe of a classifier: every field, with its unit, its default and what it conflicts with."""
 
 from __future__ import annotations
 

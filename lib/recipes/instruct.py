@@ -1,8 +1,4 @@
-"""Holds the recipe of a GPT that follows instructions: the fields that a classifier's recipe does not have, and what is
-different about those that it has too.
-
-What both have is in `lib.recipes.sections`; `lib.recipes.reading` builds a recipe from YAML and a command line.
-"""
+"""The recipe of a model that follows instructions: the fields that differ from a classifier's."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What one batch of scoring is asked for: the fields of Prefect's form and of the command line.
-
-Here belong the fields and what contradicts what. What is done with them is in the modules beside, which take plain
-values.
-"""
+"""The fields of a batch scoring job, and what contradicts what."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Holds what the recipes of classifiers and of GPTs that follow instructions share: sections, fields, types, checks.
-
-What only one of them has is in `lib.recipes.classify` and `lib.recipes.instruct`.
-"""
+"""Sections, fields, types and checks that the recipes of both use cases share."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
 """The artifact store: immutable folders that steps produced, found again by key.
 
-An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json`. It is written beside its final place and
-renamed, so a reader sees all of it or nothing. What a key is made of is the caller's business (`tasks/engine/step.py`);
-the store keeps the ingredients in the manifest, in readable form, so that two artifacts of a step can be compared.
-
-Beside the artifacts: `.locks/` (one file for each key in work; the kernel frees a lock when its process dies) and
-`.scratch/<step>/<key>/` (what an interrupted step needs to go on: partial downloads, checkpoints).
+An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json` with the key's ingredients in readable
+form. It is written beside its final place and renamed, so a reader sees all of it or nothing. `.locks/` has a file for
+each key in work, `.scratch/<step>/<key>/` what an interrupted step resumes from: partial downloads, checkpoints.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """The part of a cache key that stands for code: a hash for every module that a step reaches.
 
-The imports are read from the source, not executed: a cached run must not import torch to find out that it need not.
-Followed are all `import`s of this project's `lib` and of other steps, at a module's top and inside functions,
-transitively. Not followed
-are `if TYPE_CHECKING:` blocks, which never run, and third-party packages, whose versions the manifest notes.
-
-A module's hash is taken over its syntax tree without docstrings, so that comments, docstrings and layout may change.
+Imports are read from the source, not executed: a cached run must not import torch. Followed are imports of `lib` and of
+other steps, also inside functions, transitively; not followed are `if TYPE_CHECKING:` blocks and third-party packages,
+whose versions the manifest notes. The hash is over the syntax tree without docstrings and comments.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Housekeeping of the artifact store: what is in it, what of it is damaged, what of it may go.
+"""Lists, verifies and prunes the artifact store.
 
-What looks over the whole store belongs here; reading and writing one artifact is `lib/store/artifacts.py`'s business.
-
-Pruning is safe beside runs: whatever is removed is removed with its key's lock held, and hidden under a dot-name before
-it is deleted, so that a reader sees all of it or nothing. What a running process makes, and all that this is made from,
-stays. What a run will need only in a later step is written nowhere, and cannot be known here.
+Pruning is safe beside runs: it holds a key's lock, and hides an artifact under a dot-name before it deletes it. What a
+running process makes, and all that it is made from, stays; what a run will need only in a later step cannot be known.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Sequences into rectangular batches: messages as tokens, or as features of each token.
-
-Here belong padding, the choice of its width, and batches filled by tokens, in which every message is run once. Which
-messages make a batch of training is decided in `lib/training/batches.py`.
-"""
+"""Makes rectangular batches of token sequences or features: padding, its width, batches filled by tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast

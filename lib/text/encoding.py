@@ -1,10 +1,6 @@
-"""The GPT-2 encoding, without a network: tiktoken's encoder over ranks that ship with the project.
+"""The GPT-2 encoding without a network: tiktoken's encoder over ranks that ship with the project.
 
-Here belongs how the encoding is built and proved undamaged. What is done with its tokens is in
-`lib.text.tokens`.
-
-`tiktoken.get_encoding("gpt2")` downloads two files when first used. The same ranks are one file,
-`assets/gpt2.tiktoken`, which tiktoken calls `r50k_base.tiktoken`; the tests prove that they are the same.
+`assets/gpt2.tiktoken` is tiktoken's `r50k_base.tiktoken`; tests prove that they are the same.
 """
 
 from __future__ import annotations

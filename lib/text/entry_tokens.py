@@ -1,8 +1,4 @@
-"""From entries to token lists: formatting, encoding, where the response starts, and what was cut.
-
-Here belongs everything between a table of entries and its table of tokens. Padding, the end token and what a model is
-to predict are the training's business (`lib.training.instruct.batches`).
-"""
+"""Tokenizes entries: formats, encodes and cuts them, and notes where each response starts."""
 
 from __future__ import annotations
 

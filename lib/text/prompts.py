@@ -1,8 +1,6 @@
 """Prompt styles: how an instruction, its input and its response become one text, and back.
 
-Here belong the words around the three, each style in one place. What an entry is stands in `lib.data.entries.reading`;
-how its text becomes tokens, in `lib.text.entry_tokens`. A new style is one entry of `STYLES`: recipes offer it,
-and a model keeps the style that it was trained with (`dataclasses.asdict`, and `Style(**saved)`).
+A new style is one entry of `STYLES`; a model keeps the style that it was trained with.
 """
 
 from __future__ import annotations

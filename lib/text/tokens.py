@@ -1,8 +1,4 @@
-"""From texts to token lists: encoding, cutting to length, and what was cut.
-
-Here belongs everything between a table of messages and its table of tokens. Padding and batches are the
-training's business, because they depend on which messages meet in a batch.
-"""
+"""Tokenizes messages: encodes and cuts them, and reports what was cut."""
 
 from __future__ import annotations
 

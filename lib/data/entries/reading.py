@@ -1,9 +1,6 @@
-"""From the source file to a table of entries, and what that table is like.
+"""Reads entries of instructions from a JSON file into a table, and profiles them.
 
-An entry is an instruction, an input that the instruction is about (often empty), and the output that is wanted; the
-first two together are its question. Here belong the two ways in which entries are written, the checks that each one
-passes, and the profile. Where the file comes from is in `lib.data.source.download`; how a question and its output
-become one text is in `lib.text.prompts`.
+An entry has an instruction, an input that may be empty, and an output; the first two are its question.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""How entries are divided into train, test and validation.
-
-Here belong their order, their shares, and which of them stay together. When two entries ask the same is in
-`lib.data.entries.reading`.
-"""
+"""Splits entries into train, test and validation."""
 
 from __future__ import annotations
 

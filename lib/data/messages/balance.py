@@ -1,8 +1,4 @@
-"""What is done about classes of unequal size.
-
-Here belong the drawing and repeating of messages, and the weights of classes. When repeated messages are
-divided into splits, `lib.data.messages.split` keeps a message's copies together.
-"""
+"""Balances classes of unequal size: draws or repeats messages, or weighs the loss."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Keeping a frozen test set out of what later runs learn from.
-
-Here belong which messages of a split are held out and what is left without them, and which test messages may be frozen
-in the first place. What makes two texts the same message is in `lib.data.duplicates`; where a frozen test set is kept
-is not known here.
-"""
+"""Holds a frozen test set out of the splits that later runs learn from."""
 
 from __future__ import annotations
 

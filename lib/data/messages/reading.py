@@ -1,8 +1,4 @@
-"""From the source file to a table of messages, and what that table is like.
-
-Here belong the checks that every message passes, whatever format it came in, and the profile. The formats
-themselves are in `lib.data.source.formats`; where the file comes from is in `lib.data.source.download`.
-"""
+"""Reads labelled messages from a source file into a table, and profiles them."""
 
 from __future__ import annotations
 

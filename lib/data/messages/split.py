@@ -1,8 +1,4 @@
-"""How messages are divided into train, validation and test.
-
-Here belong the shuffle, the shares, and who must stay together. What makes two texts near-duplicates is in
-`lib.data.duplicates`.
-"""
+"""Splits messages into train, validation and test, with near-duplicates in one split."""
 
 from __future__ import annotations
 

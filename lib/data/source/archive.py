@@ -1,7 +1,6 @@
-"""The one data file inside what was fetched: a zip archive, a gzip file, or the file itself.
+"""Finds the one data file in what was fetched: a zip archive, a gzip file, or the file itself.
 
-Here belongs reading archives that nobody vouches for: entries that would leave their folder, links, bombs,
-damage. Nothing is written here, and no header's word is taken for a size: bytes are counted as they come out.
+Archives are untrusted: paths that escape, links, bombs and damage are refused, and sizes are counted, not believed.
 """
 
 import difflib

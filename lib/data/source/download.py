@@ -1,8 +1,4 @@
-"""From a recipe's addresses to one data file in a folder: which address answers, and is it the right file.
-
-Here belong the order of the addresses, local files, the checksum, and what tells one source from another in a
-cache key. HTTP is transfer.py's, archives are archive.py's, and what the file's rows mean is messages.py's.
-"""
+"""Fetches one data file from the first address that has it, and identifies a source in a cache key."""
 
 import hashlib
 import logging

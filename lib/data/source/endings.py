@@ -1,7 +1,4 @@
-"""What the ending of a file's name says about its format.
-
-A module of its own, because fetching a file asks for this too, and must neither load nor depend on what parses it.
-"""
+"""Maps the ending of a file's name to a format, without loading any parser."""
 
 import re
 from pathlib import PurePosixPath

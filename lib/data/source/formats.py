@@ -1,11 +1,7 @@
-"""How a source file is taken apart: one reader for each format, all giving texts and labels as they stand.
+"""Parses source files: one reader for each format.
 
-Here belongs everything that depends on the format. What holds for messages whatever their format, an empty
-text for one, is checked in `lib.data.messages.reading`.
-
-Nothing is guessed: "NA", "007" and "1e5" are text, spaces at the ends are kept. Rows are counted from 0 over
-the rows with data, so neither the header nor blank lines count; lines are counted from 1, as editors do.
-Errors call the file by the `name` that is given with it.
+Nothing is guessed: "NA", "007" and "1e5" are text, spaces at the ends are kept. Rows count from 0, without header and
+blank lines; lines count from 1, as in editors.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""One file over HTTP, into a partial file that a later call goes on with.
-
-Here belong requests, redirects, ranges and time-outs, and the partial file on disk. Which addresses are
-tried, and what becomes of the bytes, is download.py's. Nothing here retries or waits: who calls knows how
-long it has.
-"""
+"""Fetches one file over HTTP into a partial file that a later call resumes; never retries or waits by itself."""
 
 import fcntl
 import hashlib

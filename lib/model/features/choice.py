@@ -1,7 +1,6 @@
-"""Whether the features of a run are computed once and kept, or in every pass: the choice, and its reason in words.
+"""Chooses whether a run's features are kept, and says why.
 
-Here belongs the choice alone, without torch, because it is made while a run is planned. It does not look at the state
-of the machine (free disk, free memory), so that a recipe makes the same choice tomorrow.
+The choice needs no torch and ignores the state of the machine, so that a recipe makes the same choice tomorrow.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,7 @@
-"""Features: what leaves the frozen part of a backbone, computed once for each message and kept in a file.
+"""Computes, writes and reads features: what leaves the frozen blocks, for every real token of every message.
 
-Here belong computing, writing and reading them. Whether it pays to keep them is decided in `feature_choice.py`.
-
-A file of features is safetensors with `features` (tokens, emb_dim), the input of the first learning block (of the last
-norm, if no block learns) for every real token, message after message; `offsets` (messages + 1,) int64, where each
-message begins and ends; and `ids` (messages,) int64.
+A safetensors file has `features` (tokens, emb_dim), the input of the first learning block (of the last norm, if no
+block learns); `offsets` (messages + 1,) int64, where each message begins and ends; and `ids` (messages,) int64.
 """
 
 import errno

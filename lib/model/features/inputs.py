@@ -1,7 +1,4 @@
-"""What a classifier takes for the messages of a split, from the artifacts that steps have left.
-
-Apart from `features.py`, because a classifier that is served needs no tables.
-"""
+"""Reads the inputs of a split for a classifier: its features where they are kept, otherwise its tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path

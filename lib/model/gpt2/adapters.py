@@ -1,9 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685): put beside a backbone's linear layers, and merged away.
-
-Here belong both, through peft. Which parameters learn is said in `classifier.py`. peft is imported where it is used: it
-takes seconds, and only recipes with `classifier.trainable` lora need it. What is saved and served has no adapters, so
-nothing that serves a classifier reaches this module.
-"""
+"""Adds low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685) to a backbone, and merges them, through peft."""
 
 from collections.abc import Iterable
 

@@ -1,8 +1,4 @@
-"""Freezing a GPT but for the part that a recipe names.
-
-Here belongs which parameters require gradients. What the names mean in blocks is in `trainable.py`; a classifier's head
-is its own business.
-"""
+"""Freezes a GPT except for the part that a recipe trains."""
 
 from torch import nn
 

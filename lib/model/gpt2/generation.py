@@ -1,8 +1,4 @@
-"""Text generation: tokens in, the tokens that a GPT puts behind them out.
-
-Here belong choosing the next token and doing so for many texts at once. Encoding and decoding are `lib/text`'s, keys
-and values of earlier positions are kept by `KeyValues` in `gpt.py`.
-"""
+"""Generates text: chooses next tokens for many prompts at once, with a key-value cache."""
 
 import itertools
 import math

@@ -1,8 +1,6 @@
-"""The GPT: tokens in, one vector per token out, or the logits of the next token.
+"""The network of GPT-2 (Radford et al. 2019): tokens in, one vector for each token out, or next-token logits.
 
-Here belong the network and its initial numbers. Its named shapes are in `sizes.py`, pretrained numbers in
-`weights.py`, and what is built on top of it in `classifier.py`. The network is GPT-2 (Radford et al. 2019):
-pre-norm blocks, learned positions, tanh-approximated GELU, and an output matrix tied to the token embedding.
+Pre-norm blocks, learned positions, tanh-approximated GELU, an output matrix tied to the token embedding.
 """
 
 import math

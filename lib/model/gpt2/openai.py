@@ -1,8 +1,4 @@
-"""OpenAI's own release of GPT-2: four folders of seven files, with TensorFlow checkpoints.
-
-Here belong what these folders contain, how their tensors are called, and fetching one. Reading TensorFlow's format is
-`tensor_bundle.py`'s; making a GPT of it is `pretrained.py`'s.
-"""
+"""OpenAI's release of GPT-2: what its folders hold, what its tensors are called, and fetching one."""
 
 from __future__ import annotations
 

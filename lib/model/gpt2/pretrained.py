@@ -1,8 +1,4 @@
-"""A GPT from pretrained weights, whatever they lie in: a folder, a single file, OpenAI's checkpoint.
-
-Here belongs only which reader takes which. Where weights are and what identifies them is in `places.py`, which needs no
-torch; the formats are in `weights.py`, `tensors.py` and `tensor_bundle.py`.
-"""
+"""Loads a GPT from a folder, a single file or OpenAI's checkpoint."""
 
 from pathlib import Path
 

@@ -1,7 +1,4 @@
-"""What weights write before any training, so that a person sees at once whether they arrived well.
-
-Here belong the prompts, what is published about them, and the report. How text is generated is in `generation.py`.
-"""
+"""Reports what weights write before any training, so that a person sees at once whether they are intact."""
 
 from __future__ import annotations
 

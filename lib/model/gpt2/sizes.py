@@ -1,8 +1,4 @@
-"""The shapes of the GPTs that this project knows by name.
-
-Here belong plain numbers only, so that steps which merely ask for a context length start without torch. The
-network that has these shapes is in `gpt.py`; reading a shape from a folder of weights is in `folder.py`.
-"""
+"""The shapes of GPTs that are known by name; plain numbers, without torch."""
 
 from dataclasses import dataclass
 

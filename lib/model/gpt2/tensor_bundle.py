@@ -1,9 +1,7 @@
-"""Reading TensorFlow's checkpoints ("tensor bundles", format V2): names, shapes, and one tensor at a time.
+"""Reads TensorFlow's checkpoints ("tensor bundles", format V2) one tensor at a time, and checks every CRC-32C.
 
-Here belongs the file format alone; what OpenAI calls its tensors is in `openai.py`. A bundle is an index,
-`<prefix>.index`, and data files, `<prefix>.data-00000-of-00001`. The index is a sorted table of the kind that LevelDB
-writes, from names to protocol buffers that say where in the data a tensor lies. Everything has a checksum, CRC-32C, and
-all of them are checked, those of tensors when they are read.
+A bundle is `<prefix>.index`, a sorted LevelDB table from names to protocol buffers that say where a tensor lies, and
+data files `<prefix>.data-00000-of-00001`.
 
 Sources: tensorflow/core/util/tensor_bundle/tensor_bundle.h and core/protobuf/tensor_bundle.proto (bundles),
 google/leveldb doc/table_format.md (tables), protobuf.dev/programming-guides/encoding (messages).

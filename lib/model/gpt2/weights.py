@@ -1,8 +1,4 @@
-"""Pretrained weights: a GPT to and from a folder in Hugging Face layout.
-
-Here belong the names that transformers gives to GPT-2's tensors. What `config.json` says is read in `folder.py`;
-weights that lie elsewhere or otherwise are loaded in `pretrained.py`.
-"""
+"""Reads and writes a GPT as a folder in Hugging Face layout, with transformers' names of tensors."""
 
 import re
 from collections.abc import Callable

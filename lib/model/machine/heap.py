@@ -1,8 +1,8 @@
-"""Memory that a CPU's tensors are made of, kept between operations.
+"""Keeps freed memory in the process.
 
-glibc gives large blocks back to the system as soon as they are freed, and the next operation of the same size then
-waits for the kernel to clear every page of it anew. A training step of a frozen GPT-2 124M allocates some 60 MB in such
-blocks; on two cores it took 63 ms that way, and 20 ms with the two thresholds below (mallopt(3), malloc.h).
+glibc returns large blocks to the system when they are freed, and the next operation waits while the kernel clears every
+page again. A training step of a frozen GPT-2 124M allocates some 60 MB in such blocks: on two cores it took 63 ms that
+way, and 20 ms with the two thresholds below (mallopt(3), malloc.h).
 """
 
 import ctypes

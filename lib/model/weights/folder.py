@@ -1,8 +1,4 @@
-"""A folder of weights in Hugging Face layout, as far as it can be understood without torch.
-
-This module knows which files such a folder has. What a GPT-2's `config.json` says is in `lib.model.gpt2.config`,
-tensors are in `tensors.py`; other places that weights come from, and what identifies each, are in `lib.model.places`.
-"""
+"""The layout of a Hugging Face folder of weights, without torch."""
 
 import json
 import shlex

@@ -1,9 +1,6 @@
-"""A repository on a Hugging Face hub: which of its commits is meant, and that commit's weights in the local cache.
+"""Resolves a repository on a Hugging Face hub to a commit, and fetches its weights into the hub's own cache.
 
-Here belongs everything that asks a hub. It is done by huggingface_hub, with its own cache and its own environment
-variables (HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN, HF_HOME and more); no other module imports it, and this one only when
-something must be asked, so that a run whose steps are all cached starts without it. Which files are wanted is
-`folder.py`'s.
+Only this module imports huggingface_hub, and only when a hub must be asked, so that a cached run starts without it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What a saved model says of its own use: `inference.json` beside its weights.
-
-This module reads such a file field by field, without the classes that wrote it: where a model is served they are not
-there. A wrong file is an error in one sentence.
-"""
+"""Reads what a saved model says of its own use, `inference.json`, without the classes that wrote it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,4 @@
-"""Files of named tensors: safetensors written and read, and tensors copied into a network that expects exact names.
-
-Here belongs what pretrained weights, classifiers and checkpoints share. What the names mean is their
-business; TensorFlow's files are read in `tensor_bundle.py`.
-"""
+"""Reads and writes named tensors as safetensors, and fills a network that expects exact names."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

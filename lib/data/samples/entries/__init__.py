@@ -1,5 +1,4 @@
-"""Where the bundled instructions are and what they must contain; assets/README.md says what they are. No work is done
-here."""
+"""Where the bundled instructions lie, and their checksum and count."""
 
 from pathlib import Path
 

@@ -1,7 +1,6 @@
-"""Draws that are the same on every machine and in every version of Python.
+"""Draws at random, with the same outcome on every machine and in every version of Python.
 
-Python promises that a seeded `random()` repeats its numbers, and promises nothing for `choice`, `sample` and
-`shuffle`; so everything here is made of `random()`.
+Python guarantees that a seeded `random()` repeats its numbers, but not that `choice`, `sample` and `shuffle` do.
 """
 
 import random

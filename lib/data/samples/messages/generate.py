@@ -1,7 +1,6 @@
-"""Writes the bundled sample: `python -m lib.data.samples.messages.generate`, the same bytes on every run.
+"""Writes the bundled sample, the same bytes on every run: `python -m lib.data.samples.messages.generate`.
 
-Hand-written messages, about twice as many from templates, and copies of some of both, in a random order.
-After a change of anything that feeds it, put the figures that it prints into lib/data/sample/__init__.py.
+After a change of its sources, put the figures that it prints into lib/data/samples/messages/__init__.py.
 """
 
 import hashlib

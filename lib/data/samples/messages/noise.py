@@ -1,7 +1,6 @@
-"""What happens to a text between the head and the screen: slang, typos, lost vowels, capitals, stray quotes.
+"""Makes a text look typed on a telephone: slang, typos, lost vowels, capitals, stray quotes.
 
-How often each happens, and the words of slang, are in assets/noise.yaml. No word that holds a digit, a full stop
-inside or a slash is touched: amounts, codes, telephone numbers and addresses stay as they are.
+Rates and slang are in assets/noise.yaml. Amounts, codes, telephone numbers and addresses stay as they are.
 """
 
 import re
