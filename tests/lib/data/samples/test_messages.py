@@ -15,11 +15,11 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from lib.data.samples.messages import ARCHIVE, MEMBER, ROWS, SHA256, SPAM
-from lib.data.samples.messages.dice import Dice
-from lib.data.samples.messages.generate import archive, handwritten, member
-from lib.data.samples.messages.noise import near_copy
-from lib.data.samples.messages.templates import fill
 from lib.evaluation.classify.baseline import baseline_probabilities
+from tools.sample.dice import Dice
+from tools.sample.generate import archive, handwritten, member
+from tools.sample.noise import near_copy
+from tools.sample.templates import fill
 
 PROJECT = Path(__file__).resolve().parents[4]
 DRAMA_NUMBERS = re.compile(r"07700900\d{3}|02079460\d{3}|09098790\d{3}|08081570\d{3}|03069990\d{3}")
@@ -48,7 +48,7 @@ def test_regenerating_gives_the_committed_archive_byte_for_byte() -> None:
 
 
 def test_generation_does_not_depend_on_the_hash_seed_or_the_working_directory(tmp_path: Path) -> None:
-    sample = "lib.data.samples.messages.generate"
+    sample = "tools.sample.generate"
     code = f"import hashlib; from {sample} import member; print(hashlib.sha256(member()).hexdigest())"
     environment = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "7", "PATH": ""}
     command = [sys.executable, "-c", code]
@@ -138,7 +138,7 @@ def test_the_baseline_is_well_above_the_majority_and_below_perfect(rows: list[tu
 
 def test_importing_the_constants_loads_neither_the_generator_nor_yaml() -> None:
     sample = "lib.data.samples.messages"
-    code = f"import sys, {sample}; print({{'yaml', '{sample}.generate'}} & set(sys.modules))"
+    code = f"import sys, {sample}; print({{'yaml', 'tools.sample.generate'}} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout == "set()\n"
 

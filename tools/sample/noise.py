@@ -1,13 +1,13 @@
 """Makes a text look typed on a telephone: slang, typos, lost vowels, capitals, stray quotes.
 
-Rates and slang are in assets/noise.yaml. Amounts, codes, telephone numbers and addresses stay as they are.
+Rates and slang are in noise.yaml. Amounts, codes, telephone numbers and addresses stay as they are.
 """
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lib.data.samples.messages.dice import Dice
+from tools.sample.dice import Dice
 
 _WORD = re.compile(r"[^\W\d_][\w'./:-]*")
 _PLAIN = re.compile(r"[^\W\d_]+('[^\W\d_]+)?")
@@ -17,7 +17,7 @@ _NEIGHBOURS = {"a": "s", "e": "w", "g": "h", "i": "o", "l": "k", "n": "m", "o": 
 
 @dataclass(frozen=True)
 class Habits:
-    """The words of assets/noise.yaml."""
+    """The words of noise.yaml."""
 
     voices: Mapping[str, Mapping[str, float]]
     styles: Mapping[str, Mapping[str, float]]

@@ -1,4 +1,4 @@
-"""Where the bundled sample is and what it must contain; assets/README.md says what it is. No work is done here."""
+"""Where the bundled sample is and what it must contain; assets/messages.md says what it is."""
 
 from pathlib import Path
 

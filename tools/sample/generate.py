@@ -1,6 +1,6 @@
-"""Writes the bundled sample, the same bytes on every run: `python -m lib.data.samples.messages.generate`.
+"""Writes the bundled sample, the same bytes on every run: `python -m tools.sample.generate`.
 
-After a change of its sources, put the figures that it prints into lib/data/samples/messages/__init__.py.
+After a change of its sources, put the figures that it prints into lib/data/samples/messages.py.
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from lib.data.samples.messages import ARCHIVE, MEMBER
-from lib.data.samples.messages.dice import Dice
-from lib.data.samples.messages.noise import Habits, near_copy, rewrite
-from lib.data.samples.messages.templates import Group, endless
+from tools.sample.dice import Dice
+from tools.sample.noise import Habits, near_copy, rewrite
+from tools.sample.templates import Group, endless
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+_ASSETS = Path(__file__).resolve().parent
 _SEED = 167  # chosen for an order in which stray quotes swallow few rows when the file is read with CSV quoting
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip archive can hold
 _UNIX = 3  # "made by" in a zip entry; otherwise it would depend on the machine

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lib.data.samples.messages.dice import Dice
+from tools.sample.dice import Dice
 
 _SLOT = re.compile(r"\{(\w+)\}")
 
