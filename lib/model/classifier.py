@@ -187,12 +187,11 @@ def class_probabilities(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Probability of each class for each sequence of tokens or features: (sequences, classes) float64; rows sum to 1.
+    """Returns the probability of each class: (sequences, classes) float64; rows sum to 1.
 
-    Sequences are cut to `max_length` tokens and may come in any order: batches are made of similar lengths, filled up
-    to `batch_tokens` (None: what suits the device), and the rows are put back in order. They are padded as `padding`
-    says only with the pooling that reads padding; for all others it would be work that changes nothing. The classifier
-    is moved to `device`; its mode is left as it was.
+    Sequences of tokens or features are cut to `max_length` and may come in any order: batches hold similar lengths, up
+    to `batch_tokens` (None: what suits the device), padded as `padding` says only with the pooling that reads padding.
+    The classifier is moved to `device`; its mode is left as it was.
 
     Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a sequence is
     empty, `ValueError` if features are not what enters the classifier's block `cut`.

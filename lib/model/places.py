@@ -92,20 +92,19 @@ def fetch_weights(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> Path:
-    """Where the weights are on this machine, fetched if they are not here yet: a folder, or a .safetensors file.
+    """Returns where the weights are on this machine, a folder or a .safetensors file; fetches them if need be.
 
     Args:
         size: the recipe's `model.size`; another shape is refused before anything large is fetched.
-        weights: the recipe's `model.weights`, not `scratch`.
-        revision: the recipe's `model.revision`.
+        weights, revision: the recipe's, not `scratch`.
         commit: what `weights_identity` said of a repository, because a branch may have moved since; None: ask the hub.
         folder: where OpenAI's releases are kept, each in a folder of its own; repositories are in their hub's cache.
         progress: of each file that is fetched, in bytes.
         warn: gets one sentence for each address that fails before another is tried.
 
     Raises:
-        SourceError: they cannot be had; `temporary` says whether trying again later may help.
-        ChecksumError: a file is another one than it should be.
+        SourceError: they cannot be fetched; `temporary` says whether trying again later may help.
+        ChecksumError: a file does not have its checksum.
         StoreError: the disk is full, or a cache cannot be written.
         RecipeError, WeightsError: as `model_config`.
     """

@@ -106,18 +106,16 @@ def prune(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Pruned:
-    """Removes artifacts that meet every given criterion, and all leftovers; also lock files that nobody holds.
+    """Removes artifacts that meet every given criterion, and all leftovers and lock files that nobody holds.
 
     Args:
-        store: what to prune; other things in its folder are left alone.
         final, named: as in `list_artifacts`.
         older_than: only artifacts that were made longer ago.
         to_size: oldest first, and only until the whole store has at most this many bytes.
         unreferenced: only artifacts that neither a final nor a named one was made from, directly or through others.
         damaged: only artifacts whose files are not as their manifest says; reads all files.
-        scratch_older_than: what an interrupted step left to go on from stays for this long.
-        dry_run: remove nothing, but say what would go.
-        now: an aware datetime; the clock's if None.
+        scratch_older_than: what an interrupted step resumes from stays for this long.
+        now: an aware datetime; None: the clock's.
 
     Raises:
         StoreError: no criterion; a manifest that is needed to know what is referenced cannot be read; no permission.

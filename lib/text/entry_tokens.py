@@ -38,15 +38,11 @@ class TokenizedEntries:
 
 
 def encode_entry(prompt: str, response: str, encoding: tiktoken.Encoding) -> tuple[list[int], int]:
-    """The tokens of `prompt + response`, encoded as one text, and the position where the response starts.
+    """Returns the tokens of `prompt + response`, encoded as one text, and the position where the response starts.
 
-    That is the first token that holds a byte of the response. Usually it is `len(encode_ordinary(prompt))`, which is
-    what the published procedure counts. It differs where the encoding joins what stands on both sides of the border, as
-    it does when a prompt ends in white space: a joint token counts as the response's, and a count over the prompt alone
-    may point elsewhere.
-
-    Whatever the texts say, the tokens are ordinary ones: "<|endoftext|>" in them is twelve characters, not the token
-    that ends a text.
+    That is the first token that holds a byte of the response. The published procedure counts `encode_ordinary(prompt)`,
+    which differs where the encoding joins both sides of the border, as when a prompt ends in white space: a joint token
+    counts as the response's. "<|endoftext|>" in a text is twelve characters, not the special token.
     """
     tokens = encoding.encode_ordinary(prompt + response)
     ends = list(accumulate(map(len, encoding.decode_tokens_bytes(tokens))))  # bytes up to and with each token

@@ -33,22 +33,20 @@ LOOKS = '{"instruction": "…", "input": "…", "output": "…"}'
 def read_entries(
     file: Path, *, name: str | None = None, empty_text: Literal["error", "drop"] = "error"
 ) -> pd.DataFrame:
-    """The entries of a file: columns id int64, instruction, input, output str, in the order of the file.
+    """Reads the entries of a file: columns id int64, instruction, input, output str, in the order of the file.
 
-    The file is UTF-8, with or without a byte order mark, and either one JSON list of objects or one JSON object a line;
-    which of the two shows in its first character. `input` may be missing, empty or null, all of which become the empty
-    text. Fields besides the three are ignored. Texts stay exactly as they are written.
-
-    `id` is the entry's position in the file, counted from 0, dropped ones included. Errors count entries from 1.
+    The file is UTF-8, with or without a byte order mark: one JSON list of objects, or one JSON object a line. `input`
+    may be missing, empty or null; other fields are ignored; texts stay exactly as written. `id` is the entry's
+    position, counted from 0, dropped ones included; errors count from 1.
 
     Args:
         name: what errors call the file; None: its own name.
-        empty_text: what to do about an entry whose instruction or output is empty, white space or null: "error", or
-            "drop" it. The table's `attrs["empty_texts_dropped"]` says how many were dropped.
+        empty_text: "error", or "drop" an entry whose instruction or output is empty, white space or null; the table's
+            `attrs["empty_texts_dropped"]` counts them.
 
     Raises:
         MessagesError: the file is not UTF-8, not JSON, empty, no list of objects, or has an entry without one of the
-            fields, with something else than text in one, or with an empty one.
+            fields, with something other than text in one, or with an empty one.
     """
     name = name or file.name
     check_utf8(file, name)

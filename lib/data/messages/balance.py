@@ -28,15 +28,14 @@ def balance_messages(
     method: Literal["undersample", "oversample", "class_weights", "none"],
     seed: int,
 ) -> Balanced:
-    """Make the classes equal in size, or leave that to the weights of the loss.
+    """Makes the classes equal in size, or leaves that to the weights of the loss.
 
-    undersample: draw as many of each class as the smallest has, without replacement. With two classes this is
-        the published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`.
-        With more, the largest comes first (names in alphabetical order where counts are equal), and each is
-        drawn with the same seed; a class that already has the smallest count keeps the order of the file.
-    oversample: repeat each class as often as it fits whole into the largest, then draw the rest without
-        replacement. Copies carry the id of their message.
-    class_weights, none: everything, as it is (see `class_weights` for the former).
+    undersample: draws as many of each class as the smallest has, without replacement. With two classes this is the
+        published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`. With more, the
+        largest comes first (by name where counts are equal), and each is drawn with the same seed.
+    oversample: repeats each class as often as it fits whole into the largest, then draws the rest without replacement;
+        copies carry the id of their message.
+    class_weights, none: everything, as it is.
     """
     if method in ("class_weights", "none"):
         return Balanced(messages.reset_index(drop=True), messages.iloc[:0].reset_index(drop=True))

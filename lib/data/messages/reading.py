@@ -32,26 +32,26 @@ def read_messages(
     quoting: Literal["none", "csv"],
     empty_text: Literal["error", "drop"],
 ) -> pd.DataFrame:
-    """The messages of a file: columns id int64, text str, label str, in the order of the file.
+    """Reads the messages of a file: columns id int64, text str, label str, in the order of the file.
 
-    `id` is the row's number in the file, counted from 0 over the rows with data, dropped ones included.
-    Labels and texts stay exactly as they are written: "NA", "007" and "1e5" are text, spaces at the ends stay.
+    `id` is the row's number in the file, counted from 0 over the rows with data, dropped ones included. Labels and
+    texts
+    stay exactly as written: "NA", "007" and "1e5" are text, spaces at the ends stay. Numbers and booleans of JSONL and
+    Parquet become text: `1` as it is written, `true`, `false`.
 
     Args:
         name: what errors call the file; None: its own name.
-        format: None goes by the ending of the file's own name (see `lib.data.source.endings`).
-        text_column: a name looks into the header row, the keys of each JSON object or the Parquet columns; a
-            position (from 0) is for TSV and CSV without a header row. `label_column` likewise.
-        quoting: of TSV and CSV. "csv": double quotes may enclose a field, which then may hold separators and
-            line ends. "none": a double quote is a character like any other.
-        empty_text: what to do about a text that is empty, white space or null: "error", or "drop" its row.
-            The table's `attrs["empty_texts_dropped"]` says how many were dropped.
-
-    Numbers and booleans of JSONL and Parquet become text: `1` as it is written, `true`, `false`.
+        format: None goes by the ending of the file's name.
+        text_column, label_column: names in the header row, keys of each JSON object or Parquet columns; positions (from
+            0) are for TSV and CSV without a header row.
+        quoting: of TSV and CSV. "csv": double quotes may enclose a field, which then may hold separators and line ends.
+            "none": a double quote is a character like any other.
+        empty_text: "error", or "drop" a row whose text is empty, white space or null; the table's
+            `attrs["empty_texts_dropped"]` counts them.
 
     Raises:
-        MessagesError: the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong
-            number of fields, an empty text or an empty label.
+        MessagesError: the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong number of
+            fields, an empty text or an empty label.
         LabelError: all messages have the same label.
     """
     name = name or file.name

@@ -53,19 +53,18 @@ def split_messages(
     stratify: bool,
     group_duplicates: bool,
 ) -> Splits:
-    """Shuffle messages (id, text, label) and divide them by the three fractions, which sum to 1.
+    """Shuffles messages (id, text, label) and splits them by the three fractions, which sum to 1.
 
-    With both options off this is the published procedure to the row: `sample(frac=1, random_state=seed)`, the
-    first `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The
-    options change which split a message goes to, and never the shuffled order within a split.
+    With both options off this is the published procedure to the row: `sample(frac=1, random_state=seed)`, the first
+    `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The options change
+    which split a message goes to, never the order within a split.
 
     stratify: each split gets its fraction of each label, to within a message or so, and at least one message.
-    group_duplicates: near-duplicates all go to one split. A group that does not fit where its turn comes goes
-        to the next split with room for all of it; sizes differ from the fractions only where none has.
+    group_duplicates: near-duplicates all go to one split. A group that does not fit where its turn comes goes to the
+        next split with room for all of it; sizes differ from the fractions only where none has.
 
-    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies. Copies
-    in validation or test would be right or wrong together: the figures would pretend to rest on more messages
-    than there are, and weigh some of them more than others.
+    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies: in validation
+    or test they would be right or wrong together.
 
     Raises:
         RecipeError: the fractions do not sum to 1.

@@ -59,25 +59,22 @@ def download(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> Download:
-    """Put the data file of the first address that has it into `folder`; each address is tried once.
+    """Puts the data file of the first address that has it into `folder`; tries each address once.
 
-    What arrives over HTTP is kept in `scratch` until it is complete, so that the next call, also by another
-    process, goes on where this one was cut off.
+    What arrives over HTTP is kept in `scratch` until it is complete, so that the next call, in any process, resumes it.
 
     Args:
         addresses: `https://`, `http://` or `file://` URLs, or paths (`~` is expanded), in the order to try.
         folder: gets exactly one file, synced, or nothing.
-        scratch: where partial transfers wait for the next call; empty of them after success.
         member: the file inside a zip archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
         size_limit: bytes of the file as it is fetched, before unpacking.
         timeout: seconds without any byte from a server.
-        progress: of the transfer, in bytes.
         warn: gets one sentence for each address that fails before another is tried.
 
     Raises:
         SourceError: no address has the file; `temporary` says whether trying again later may help.
-        ChecksumError: the data file is another one than `sha256` says.
+        ChecksumError: the data file does not have `sha256`.
         ArchiveError: what came cannot be unpacked safely.
         StoreError: the disk is full.
     """
@@ -108,22 +105,17 @@ def identity(
     ending_counts: bool,
     timeout: float = IDENTITY_SECONDS,
 ) -> dict[str, str]:
-    """What tells this source from every other in a cache key.
+    """Identifies this source in a cache key.
 
-    - With a checksum the contents are known, so nothing else matters: the same file from a mirror, a disk or
-      another machine is the same source.
-    - A local file is identified by its bytes as they lie there. Its folder is left out: a project can be moved,
-      or copied to another machine, without computing anything again.
-    - Of a remote file without a checksum nothing is certain. The addresses stand for it, with what the server
-      says of its state now (ETag, Last-Modified, length), so that a file that changes there is fetched again.
-      Without an answer only the addresses remain.
+    With a checksum nothing else matters: a mirror, a disk or another machine has the same source. A local file is its
+    bytes, without its folder, so that a project can be moved. A remote file without a checksum is its addresses and
+    what the server says of its state now (ETag, Last-Modified, length); without an answer the addresses alone.
 
-    Where `ending_counts`, because `data_ending` is to decide the format, the key also tells endings apart: the
-    ending itself where the names in the recipe have one, and else these names, because what an archive's only
-    file is called shows only when it is there.
+    Where `ending_counts`, because `data_ending` is to decide the format, the key has the ending too, or the names in
+    the
+    recipe where they have none: what an archive's only file is called shows only when it is there.
 
-    Addresses are looked at in the order in which `download` tries them, and the first that is there counts.
-    What is wrong with others is not said here: `download` will say it.
+    Addresses are tried in the order of `download`, and the first that is there counts.
     """
 
     def naming(addresses: Sequence[str]) -> dict[str, str]:

@@ -64,15 +64,12 @@ class FeatureSize:
 def choose_features(
     setting: str, part: FrozenPart, size: FeatureSize, *, epochs: int, budget_gib: float
 ) -> FeatureChoice:
-    """What the recipe's `training.feature_cache` (auto, on or off) comes to.
+    """Resolves the recipe's `training.feature_cache` (auto, on or off).
 
     budget_gib: what a run's features may take of the disk, in GiB; `on` exceeds it.
 
-    Training passes its split in each epoch, and the evaluation passes every split once more; so even one epoch runs the
-    frozen part more often than once, and features pay wherever they can be used at all.
-
-    Raises `RecipeError` if the setting is `on` and the model has no block that is frozen; what else stands against it
-    is refused where the recipe is read.
+    Even one epoch runs the frozen part more than once, because the evaluation passes every split again: features pay
+    wherever they can be used. Raises `RecipeError` if the setting is `on` and the model has no frozen block.
     """
     if setting == "off":
         return FeatureChoice(False, "training.feature_cache is off")

@@ -81,13 +81,12 @@ def write_features(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> None:
-    """Run the embeddings and the first `blocks` blocks over every message, at its real length, and write `file`.
+    """Runs the embeddings and the first `blocks` blocks over every message, at its real length, and writes `file`.
 
-    `dtype`, "float32" or "bfloat16", is what is kept and what matrix products are computed in. Work in progress lies in
-    `scratch`, on the file system of `file`, and is gone on with when the same call is made again; batches do not depend
-    on where it was interrupted, so neither do the bytes. What is left of a call with other messages, blocks, dtype or
-    batches (a GPU's are larger) is not used; weights are not compared. The backbone is moved to `device`, a name of
-    torch's, and left in eval mode, its linear layers in `dtype`. `progress` counts tokens.
+    `dtype`, "float32" or "bfloat16", is the type of the products and of what is kept. Work in progress lies in
+    `scratch`, on the file system of `file`; the same call resumes it, with the same bytes wherever it was interrupted.
+    Left-overs of a call with other messages, blocks, dtype or batches are ignored; weights are not compared. The
+    backbone is moved to `device` and left in eval mode, its linear layers in `dtype`. `progress` counts tokens.
 
     Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
     """

@@ -113,25 +113,23 @@ def generate(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> list[list[int]]:
-    """The tokens that follow each prompt, without the prompt, on the device where `gpt` is.
+    """Returns the tokens that follow each prompt, without the prompt, on the device of `gpt`.
 
-    A text is finished after `max_new_tokens`, or at `end_token`, which is not among its tokens: a shorter text met it.
-    `temperature`, `top_k` and `top_p` are explained in `Choice`. Where a text is longer than the context, its last part
-    is what the GPT sees, with positions counted from 0 again, as in the published code.
+    A text ends after `max_new_tokens`, or at `end_token`, which is not among its tokens. A text longer than the context
+    is continued from its last part, with positions counted from 0 again, as in the published code.
 
-    Prompts may have any lengths. A text does not depend on what else is in the batch: every prompt draws from its own
-    generator, seeded with `seed` (None: from the system), and nobody sees the padding. So equal prompts are
-    continued equally; several answers to one prompt take several seeds. (The last bits of a sum of floats depend on the
-    batch's shape. That shows where two tokens are equally likely to within them: hardly ever in float32, now and then
-    in bfloat16.)
+    A text does not depend on its batch: every prompt draws from its own generator, seeded with `seed` (None: from the
+    system), and padding is masked. Equal prompts are continued equally; several answers to one prompt take several
+    seeds. (The last bits of a sum of floats depend on the batch's shape, which shows where two tokens are equally
+    likely to within
+    them: hardly ever in float32, now and then in bfloat16.)
 
-    Memory is that of `batch_size` texts: keys and values of each, and logits of its last position. Without `cache`
-    every token costs the whole text again; the logits are the same to within 1e-5. It is not used for what leaves the
-    context, nor by a GPT without causal mask, because earlier values change there with every new token.
+    Memory is that of `batch_size` texts: their keys and values, and the logits of their last positions. Without `cache`
+    every token costs the whole text again, with the same logits within 1e-5; past the context, and without causal mask,
+    it is not used.
 
-    `progress` counts tokens; a finished text counts as `max_new_tokens`. The GPT's mode is left as it was. Raises
-    `RecipeError` for a setting out of its range, `MessagesError` for an empty prompt, `WeightsError` for a token that
-    is not in the vocabulary.
+    `progress` counts tokens; a finished text counts as `max_new_tokens`. Raises `RecipeError` for a setting out of its
+    range, `MessagesError` for an empty prompt, `WeightsError` for a token that is not in the vocabulary.
     """
     choice = Choice(temperature, top_k, top_p)
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):

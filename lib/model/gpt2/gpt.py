@@ -80,13 +80,12 @@ class Attention(nn.Module):
         return cast(Tensor, self.dropout(self.projection(mixed.transpose(1, 2).flatten(2))))
 
     def at(self, x: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """The row of `forward` at one position of each sequence: (batch, length, emb_dim) -> (batch, emb_dim).
+        """Returns the row of `forward` at one position of each sequence: (batch, length, emb_dim) -> (batch, emb_dim).
 
         positions: (batch,) int64. visible: (batch, length) bool, what that position sees.
 
-        One query a sequence makes keys and values unnecessary: q (W x + b) = (q W) x + q b, so the query is multiplied
-        by the keys' weights once instead of every position, and q b, the same at every position, drops out of the
-        softmax. Values likewise: positions are mixed first and multiplied by the values' weights after that.
+        With one query a sequence, keys and values are unnecessary: q (W x + b) = (q W) x + q b, so the query meets the
+        keys' weights once, and q b, equal at every position, drops out of the softmax; values likewise.
         """
         rows = torch.arange(len(x), device=x.device)
         linear: nn.Module = self.qkv

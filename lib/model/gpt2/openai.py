@@ -125,22 +125,19 @@ def fetch_release(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> None:
-    """Put the seven files into `folder`; those that are there already stay, if they are pinned and right or not pinned.
+    """Puts the seven files of a release into `folder`, except those that are there and intact.
 
-    A transfer that broke off is gone on with by the next call, also of another process. Files that are not pinned are
-    checked against the server's Content-MD5 where it sends one; what they hold besides has checksums of its own, which
-    `tensor_bundle.py` checks.
+    The next call, in any process, resumes a broken transfer. Files without a pinned checksum are checked against the
+    server's Content-MD5 where it sends one, and by the checksums inside them.
 
     Args:
-        release: which one; its addresses are tried in order, each once.
-        folder: is made if it is not there.
         timeout: seconds without any byte from a server.
         progress: of each file, in bytes.
         warn: gets one sentence for each address that fails before another is tried.
 
     Raises:
         SourceError: no address has one of the files; `temporary` says whether trying again later may help.
-        ChecksumError: a file is another one than it should be.
+        ChecksumError: a file does not have its checksum.
         StoreError: the disk is full.
     """
     with disk_full_is_clear(folder):
