@@ -49,10 +49,8 @@ def make_home() -> None:
 
 @contextmanager
 def unusable_home_is_clear() -> Iterator[None]:
-    """Turns a home that cannot be created, read or written into one sentence; other `OSError`s pass unchanged.
-
-    Raises StoreError, naming the file or folder in the way and FINETUNE_HOME.
-    """
+    """Turns a home that cannot be created, read or written into one sentence; other `OSError`s pass unchanged. Raises
+    StoreError, naming the file or folder in the way and FINETUNE_HOME."""
     try:
         yield
     except OSError as error:
@@ -108,10 +106,8 @@ def shareable(values: Any) -> Any:
 
 
 def configure() -> None:
-    """Sets what Prefect, MLflow and Arrow read from the environment; what the user has set wins.
-
-    Creates nothing, so that what needs no folder works without one: `--help`, or listing an empty store.
-    """
+    """Sets what Prefect, MLflow and Arrow read from the environment; what the user has set wins. Creates nothing, so
+    that what needs no folder works without one: `--help`, or listing an empty store."""
     defaults = {
         "PREFECT_HOME": str(home() / "prefect"),
         # Nothing phones home.

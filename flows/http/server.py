@@ -21,10 +21,8 @@ LAST_SECONDS = 10  # for requests that are being answered when the server is to 
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal.
-
-    Raises ServiceError if there is no such model, or the address is not to be had.
-    """
+    """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
+    is no such model, or the address is not to be had."""
     with listener(options.host, options.port) as place:
         tracking = client()
         version = find_model(tracking, CLASSIFIER, name=options.name)

@@ -67,10 +67,8 @@ class Changes(BaseModel):
         return {name: value for name, value in whole(self).items() if name in self.model_fields_set}
 
     def fields(self) -> dict[str, Any]:
-        """What was given, by dotted field, as `lib.recipes.reading` takes it.
-
-        Raises RecipeError with one sentence if the text of overrides is no YAML or repeats a field of the form.
-        """
+        """What was given, by dotted field, as `lib.recipes.reading` takes it. Raises RecipeError with one sentence if
+        the text of overrides is no YAML or repeats a field of the form."""
         given = self.model_dump()
         free = dict(_leaves(read_yaml(given.pop("overrides", ""), "overrides")))
         fields = {self.sets[name]: value for name, value in given.items()}

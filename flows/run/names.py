@@ -31,9 +31,7 @@ def named_by_recipe(kind: str) -> Callable[[], str]:
 
 def name_of_run(*words: str) -> str:
     """What the present run is called: as a person called it, or these words and when it began, by this machine's clock.
-
-    Without the year, which the pages say elsewhere, it fits into their columns.
-    """
+    Without the year, which the pages say elsewhere, it fits into their columns."""
     given = str(runtime.flow_run.name)
     return " ".join((*words, f"{datetime.now():%m-%d %H:%M:%S}")) if is_generated(given) else given
 

@@ -51,10 +51,8 @@ def find_prefect(address: str) -> None:
 
 
 def _start() -> None:
-    """Starts the temporary server that this process's flow will use, one process at a time.
-
-    Two servers that create the tables of one new database at once would collide.
-    """
+    """Starts the temporary server that this process's flow will use, one process at a time. Two servers that create the
+    tables of one new database at once would collide."""
     try:
         with FileLock(home() / ".prefect.lock"), _interrupts_kept_from_children():
             get_client(sync_client=True)

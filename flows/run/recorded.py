@@ -34,10 +34,8 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
 
 
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
-    """Runs the recipe inside the present flow run; steps whose artifacts exist are reused.
-
-    Returns what `--json` prints. How the MLflow run ends is said in `tracked_run`.
-    """
+    """Runs the recipe inside the present flow run; steps whose artifacts exist are reused. Returns what `--json`
+    prints. How the MLflow run ends is said in `tracked_run`."""
     started = time.monotonic()
     params = flatten(shareable(recipe.model_dump(mode="json")))
     tags, name = run_tags(recipe.name, f"flows/{use_case.name}.py"), str(runtime.flow_run.name)

@@ -70,10 +70,8 @@ class Databases:
 
 
 def databases(address: str) -> Databases:
-    """The databases that an address means; raises ServiceError if it is none of a PostgreSQL server.
-
-    Raises ExtraError if the driver for one is not installed.
-    """
+    """The databases that an address means; raises ServiceError if it is none of a PostgreSQL server. Raises ExtraError
+    if the driver for one is not installed."""
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):

@@ -36,10 +36,8 @@ LINES_OF_FAILURE = 3  # of Prefect's own output, in an error
 
 
 def register(api: str) -> list[str]:
-    """Registers everything with the server at this address; the deployments' names, `flow/deployment`.
-
-    Raises ServiceError with one sentence if the server does not answer or refuses something.
-    """
+    """Registers everything with the server at this address; the deployments' names, `flow/deployment`. Raises
+    ServiceError with one sentence if the server does not answer or refuses something."""
     find_prefect(api)
     with connected(api) as prefect:
         _limit(prefect)

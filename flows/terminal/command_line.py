@@ -64,10 +64,8 @@ def with_fields(program: Program[Recipe], recipe: Recipe) -> Parser:
 
 
 def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Namespace, Recipe]:
-    """The options (`explain`, `json`, `log_format`) and the recipe with the fields that the flags set.
-
-    Prints the help and raises SystemExit if that is asked for; raises RecipeError with one sentence for a mistake.
-    """
+    """The options (`explain`, `json`, `log_format`) and the recipe with the fields that the flags set. Prints the help
+    and raises SystemExit if that is asked for; raises RecipeError with one sentence for a mistake."""
     options, rest = parser(program).parse_known_args(argv)
     recipe = program.recipe(options.recipe, _overrides(rest, program))
     if options.help:

@@ -24,16 +24,10 @@ from tasks.engine.step import Run
 from tasks.record.instruct import run_to_judge
 
 
-@flow(
-    name="judge-answers",
-    description="Scores the answers of an earlier run",
-    flow_run_name=named_by_recipe("judge"),
-)
+@flow(name="judge-answers", description="Scores the answers of an earlier run", flow_run_name=named_by_recipe("judge"))
 def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]) -> dict[str, Any]:
     """Lets the recipe's judge score the answers that are among the artifacts `made`, and logs that to the MLflow run.
-
-    Raises JudgeError if the judge cannot be asked.
-    """
+    Raises JudgeError if the judge cannot be asked."""
     perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get(), made)
     metrics = judged(perform)
     steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
@@ -41,10 +35,8 @@ def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]
 
 
 def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
-    """Scores the answers of the run that the command line describes; returns the exit status.
-
-    Raises RecipeError if nobody is to judge or there is no such run.
-    """
+    """Scores the answers of the run that the command line describes; returns the exit status. Raises RecipeError if
+    nobody is to judge or there is no such run."""
     if options.explain or options.log_format != "bars":
         raise RecipeError("judge only asks the judge: leave --explain and --log-format out")
     if recipe.judge.provider == "off":

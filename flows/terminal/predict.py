@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 def predict_command(argv: Sequence[str]) -> int:
-    """Label texts with a registered classifier, or with the one of a run.
-
-    Prints a line for each text; returns the exit status. Raises FinetuneError with one sentence.
-    """
+    """Label texts with a registered classifier, or with the one of a run. Prints a line for each text; returns the exit
+    status. Raises FinetuneError with one sentence."""
     options, texts = _asked(predict_parser(), argv)
     from tasks.use.predict import predict
 
@@ -38,10 +36,8 @@ def predict_command(argv: Sequence[str]) -> int:
 
 
 def answer_command(argv: Sequence[str]) -> int:
-    """Answer questions with a registered model that follows instructions, or with the one of a run.
-
-    Prints each response; returns the exit status. Raises FinetuneError with one sentence.
-    """
+    """Answer questions with a registered model that follows instructions, or with the one of a run. Prints each
+    response; returns the exit status. Raises FinetuneError with one sentence."""
     options, instructions = _asked(answer_parser(), argv)
     from tasks.use.predict import answer
 

@@ -24,10 +24,8 @@ ASK_AGAIN = "`finetune instruct judge` with the same flags asks again"
 
 
 def judged(perform: Performer) -> dict[str, float]:
-    """Performs the judge's step and logs its figures to the MLflow run; none if nobody is to judge.
-
-    Raises JudgeError if the judge cannot be asked.
-    """
+    """Performs the judge's step and logs its figures to the MLflow run; none if nobody is to judge. Raises JudgeError
+    if the judge cannot be asked."""
     verdicts = perform(judge)
     if not load_json(verdicts.file("summary.json"))["judged"]:
         return {}

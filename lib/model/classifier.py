@@ -220,10 +220,7 @@ def class_probabilities(
 
 @torch.inference_mode()
 def run_batches(
-    model: nn.Module,
-    batches: Iterable[tuple[Tensor, ...]],
-    *,
-    on_batch: Callable[[int], None] = lambda _: None,
+    model: nn.Module, batches: Iterable[tuple[Tensor, ...]], *, on_batch: Callable[[int], None] = lambda _: None
 ) -> list[Tensor]:
     """What `model` returns for each batch of inputs, on its device, without dropout or gradients; its mode is put back.
 

@@ -37,11 +37,7 @@ def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float
 
 
 def given_labels(
-    probabilities: Probabilities,
-    *,
-    labels: tuple[str, ...],
-    positive: str | None,
-    threshold: float = MOST_PROBABLE,
+    probabilities: Probabilities, *, labels: tuple[str, ...], positive: str | None, threshold: float = MOST_PROBABLE
 ) -> NDArray[np.intp]:
     """Indices into `labels` (rows,) of the labels that `probabilities` (rows, classes) come to.
 

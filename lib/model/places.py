@@ -122,10 +122,8 @@ def fetch_weights(
 
 
 def find_weights(weights: str, revision: str | None = None) -> Path | Release | Repository:
-    """What `model.weights` names: what is there on this machine comes first, then what can be fetched.
-
-    Raises `WeightsError` if it can be none of them, `RecipeError` if a revision is given for what has none.
-    """
+    """What `model.weights` names: what is there on this machine comes first, then what can be fetched. Raises
+    `WeightsError` if it can be none of them, `RecipeError` if a revision is given for what has none."""
     place = _place(weights, revision)
     if revision is not None and not isinstance(place, Repository):
         raise RecipeError(

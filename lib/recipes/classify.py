@@ -74,8 +74,7 @@ class Data(Source):
     )
     quoting: Quoting = "csv"
     empty_text: Literal["error", "drop"] = Field(
-        default="error",
-        description="what to do with a row whose text is empty: refuse the file, or leave the row out",
+        default="error", description="what to do with a row whose text is empty: refuse the file, or leave the row out"
     )
 
     @model_validator(mode="after")
@@ -196,10 +195,8 @@ class Evaluation(Section):
 
 
 class ClassifierRegistry(Registry):
-    """Where the classifier goes in MLflow's registry, and when it becomes the champion there.
-
-    Every version of a name is measured on the same frozen test set: that of the first run under the name.
-    """
+    """Where the classifier goes in MLflow's registry, and when it becomes the champion there. Every version of a name
+    is measured on the same frozen test set: that of the first run under the name."""
 
     promote: Literal["better", "never"] = Field(
         default="better",
@@ -236,10 +233,8 @@ ThreeLosses = tuple[Loss, Loss, Loss]
 
 
 class Published(Section):
-    """What was published for a recipe, of train, validation and test each; a run prints its own figures beside it.
-
-    No step reads it.
-    """
+    """What was published for a recipe, of train, validation and test each; a run prints its own figures beside it. No
+    step reads it."""
 
     weights: PublishedWeights = None
     before_accuracy: ThreeShares | None = Field(default=None, description="before the first step, from 0 to 1")

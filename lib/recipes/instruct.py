@@ -53,8 +53,7 @@ class InstructData(Source):
     bundled: ClassVar = "entries"
 
     source: Literal["sample", "published", "file"] = Field(
-        default="file",
-        description="the bundled entries, the published 1,100, or your own file at `data.url`",
+        default="file", description="the bundled entries, the published 1,100, or your own file at `data.url`"
     )
     empty_text: Literal["error", "drop"] = Field(
         default="error",
@@ -177,8 +176,7 @@ class Judge(Section):
     """Who scores the answers to the test entries, from 0 to 100."""
 
     provider: Literal["off", "ollama", "openai"] = Field(
-        default="off",
-        description="nobody; an Ollama server; or any address that speaks OpenAI's protocol",
+        default="off", description="nobody; an Ollama server; or any address that speaks OpenAI's protocol"
     )
     url: Text | None = Field(
         default=None,
@@ -216,10 +214,7 @@ class InstructEvaluation(Section):
 
 
 class InstructPublished(Section):
-    """What was published for a recipe; a run prints its own figures beside it.
-
-    No step reads it.
-    """
+    """What was published for a recipe; a run prints its own figures beside it. No step reads it."""
 
     weights: PublishedWeights = None
     before_loss: tuple[Loss, Loss] | None = Field(

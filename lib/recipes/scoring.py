@@ -13,10 +13,8 @@ MOST_IN_A_PART = 1_000_000
 
 
 class Drift(Section):
-    """When the scored messages count as drifted from those that the classifier was measured on.
-
-    A measure has to exceed its threshold, and also what chance alone would give.
-    """
+    """When the scored messages count as drifted from those that the classifier was measured on. A measure has to exceed
+    its threshold, and also what chance alone would give."""
 
     minimum: int = Field(default=200, ge=1, description="messages below which drift is measured, but never declared")
     significance: float = Field(

@@ -66,8 +66,7 @@ def _position(column: Any) -> Any:
 
 Column = Annotated[str | Annotated[int, Field(ge=0)], BeforeValidator(_position)]
 TextColumn = Annotated[
-    Column,
-    Field(description="the column with the texts: its name, or its position (from 0) in a file without header"),
+    Column, Field(description="the column with the texts: its name, or its position (from 0) in a file without header")
 ]
 Quoting = Annotated[
     Literal["none", "csv"],

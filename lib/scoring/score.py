@@ -260,9 +260,6 @@ class _Rows:
         return self._next is not None
 
 
-# -- reading --------------------------------------------------------------------------------------------------
-
-
 def count_rows(file: InputFile) -> int | None:
     """Returns the number of rows if it is known without reading the file, otherwise None."""
     if file.format != "parquet":

@@ -30,16 +30,7 @@ from lib.files.disk import disk_full_is_clear, sync
 MANIFEST = "manifest.json"
 SETTLED_NANOSECONDS = 10**9
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256, beyond any chance of a collision
-NOTED_PACKAGES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "tiktoken",
-    "scikit-learn",
-    "accelerate",
-    "matplotlib",
-)
+NOTED_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "tiktoken", "scikit-learn", "accelerate", "matplotlib")
 
 
 class Artifact(BaseModel):
@@ -106,10 +97,8 @@ class Store:
     # -- reading --
 
     def find(self, step: str, key: str) -> Artifact | None:
-        """The artifact with this key, whole and undamaged; None if there is none.
-
-        A damaged one is reported through `warn`, naming the file, and counts as none.
-        """
+        """The artifact with this key, whole and undamaged; None if there is none. A damaged one is reported through
+        `warn`, naming the file, and counts as none."""
         folder = self.root / step / key
         if not folder.exists():
             return None

@@ -17,10 +17,8 @@ FOLLOWED = ("lib.", "tasks.steps.")  # what a step computes with; the rest of `t
 
 
 def code_fingerprint(module: str, *, project: Path = PROJECT) -> dict[str, str]:
-    """Hashes of `module` and of every module of `lib` that it reaches, by dotted name.
-
-    Raises ModuleNotFoundError if `module` has no source file below `project`.
-    """
+    """Hashes of `module` and of every module of `lib` that it reaches, by dotted name. Raises ModuleNotFoundError if
+    `module` has no source file below `project`."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
@@ -93,10 +91,8 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _normalise(node: object) -> str:
-    """The syntax tree as text, without docstrings and positions.
-
-    Written out here because `ast.dump` shows fields that newer Pythons add, and a store may outlive a Python.
-    """
+    """The syntax tree as text, without docstrings and positions. Written out here because `ast.dump` shows fields that
+    newer Pythons add, and a store may outlive a Python."""
     if isinstance(node, ast.AST):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node = _without_docstring(node)

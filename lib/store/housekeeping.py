@@ -180,10 +180,8 @@ def _entry(store: Store, folder: Path) -> Entry | None:
 
 
 def _ancestors(entries: Iterable[Entry], references: Iterable[Reference]) -> set[Reference]:
-    """These references and all that the artifacts which they name were made from.
-
-    Artifacts of one step with one digest cannot be told apart by a reference: all of them count.
-    """
+    """These references and all that the artifacts which they name were made from. Artifacts of one step with one digest
+    cannot be told apart by a reference: all of them count."""
     inputs: dict[Reference, set[Reference]] = {}
     for entry in entries:
         if entry.digest is not None:

@@ -46,9 +46,7 @@ def padding_width(padding: Padding, *, max_length: int, context_length: int) -> 
 
 def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None = None) -> list[list[int]]:
     """Positions of all sequences in batches of similar length, shortest first, each filled up to `budget` tokens.
-
-    Padding counts (`width` as in `pad_batch`). A sequence that is longer than the budget is a batch of its own.
-    """
+    Padding counts (`width` as in `pad_batch`). A sequence that is longer than the budget is a batch of its own."""
     batches: list[list[int]] = []
     for position in np.argsort(np.asarray(lengths), kind="stable").tolist():
         wide = lengths[position] if width is None else width

@@ -57,11 +57,7 @@ STYLES: dict[str, Style] = {
     ),
     # Abdin et al. 2024, "Phi-3 Technical Report", as solution 7.1 of that book has it: with a colon before the response
     # and without the <|end|> tokens. To GPT-2's encoding these marks are ordinary text, five tokens and more each.
-    "phi3": Style(
-        before_instruction="<|user|>\n",
-        before_input="\n",
-        before_response="\n<|assistant|>:\n",
-    ),
+    "phi3": Style(before_instruction="<|user|>\n", before_input="\n", before_response="\n<|assistant|>:\n"),
 }
 
 if TYPE_CHECKING:

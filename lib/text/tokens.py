@@ -32,10 +32,8 @@ class TokenizedSplits:
 
 
 def tokenize(texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None) -> list[list[int]]:
-    """The tokens of each text, at most `max_length` of them (None: all).
-
-    A plain loop: on texts as short as messages tiktoken's own thread pool costs more than it saves.
-    """
+    """The tokens of each text, at most `max_length` of them (None: all). A plain loop: on texts as short as messages
+    tiktoken's own thread pool costs more than it saves."""
     return [encoding.encode_ordinary(text)[:max_length] for text in texts]
 
 

@@ -75,10 +75,7 @@ def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Art
     tracking.log_table(run_id, scored, "judge/answers.json")
     tracking.log_table(run_id, verdicts[verdicts["kind"] != "answer"], "judge/anchors.json")
     anchors = summary["anchors"]
-    told = {
-        JUDGE_TAG: summary["judge"]["model"],
-        f"{JUDGE_TAG}.anchors": f"{anchors['verdict']}: {anchors['why']}",
-    }
+    told = {JUDGE_TAG: summary["judge"]["model"], f"{JUDGE_TAG}.anchors": f"{anchors['verdict']}: {anchors['why']}"}
     set_tags(tracking, run_id, told | digest_tags({"judge": judged}))
     rows = [{"figure": name, "value": round(value, 2)} for name, value in metrics.items()]
     create_table_artifact(rows, key="judge", description=f"Scores by {summary['judge']['model']}, from 0 to 100")

@@ -23,10 +23,7 @@ class Balanced:
 
 
 def balance_messages(
-    messages: pd.DataFrame,
-    *,
-    method: Literal["undersample", "oversample", "class_weights", "none"],
-    seed: int,
+    messages: pd.DataFrame, *, method: Literal["undersample", "oversample", "class_weights", "none"], seed: int
 ) -> Balanced:
     """Makes the classes equal in size, or leaves that to the weights of the loss.
 

@@ -108,7 +108,4 @@ def _straddling(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]
     """Messages of validation and of test that still have a near-duplicate, or a copy, in train."""
     texts = pd.concat([tables[split]["text"] for split in SPLITS], ignore_index=True)
     split_of = np.repeat(np.arange(len(SPLITS)), [len(tables[split]) for split in SPLITS])
-    return {
-        "near_duplicates": straddling(texts.map(normalise), split_of),
-        "copies": straddling(texts, split_of),
-    }
+    return {"near_duplicates": straddling(texts.map(normalise), split_of), "copies": straddling(texts, split_of)}

@@ -170,10 +170,8 @@ def _is_remote(address: str) -> bool:
 
 
 def _local_path(address: str) -> Path | None:
-    """The path that a `file://` URL (RFC 8089) or a plain path means; None for anything else.
-
-    After `file://` only percent-encoding is undone: "+", "?" and "#" stand for themselves, as people write them.
-    """
+    """The path that a `file://` URL (RFC 8089) or a plain path means; None for anything else. After `file://` only
+    percent-encoding is undone: "+", "?" and "#" stand for themselves, as people write them."""
     if not address.lower().startswith("file:"):
         if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
             return None

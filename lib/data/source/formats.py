@@ -227,10 +227,8 @@ def _as_text(where: str, column: str, value: object) -> str:
 
 
 def whole_characters(text: str, where: str, *, whole: str) -> str:
-    """The text, if it can be written as UTF-8; `whole` is what it is part of.
-
-    Raises MessagesError: JSON can say "\\ud83d" without the other half of the pair.
-    """
+    """The text, if it can be written as UTF-8; `whole` is what it is part of. Raises MessagesError: JSON can say
+    "\\ud83d" without the other half of the pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

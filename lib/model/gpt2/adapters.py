@@ -30,9 +30,7 @@ def add_adapters(
 
 def merge_adapters(backbone: GPT) -> None:
     """Add each adapter's product to the weights of its layer and take it away, in place: the same function as before.
-
-    Nothing happens to a backbone without adapters. No parameter that had an adapter requires gradients afterwards.
-    """
+    Nothing happens to a backbone without adapters. No parameter that had an adapter requires gradients afterwards."""
     if not adapters(backbone):
         return
     from peft.tuners.lora import LoraLayer

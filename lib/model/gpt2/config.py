@@ -70,9 +70,7 @@ _SIZE_FIELDS = {
 
 def write_config(config: GPTConfig, folder: Path) -> None:
     """Write `folder`/config.json with the fields of transformers' GPT2Config, so that it can be read there.
-
-    transformers knows no GPT-2 without a causal mask; that one field of ours is written only where it is false.
-    """
+    transformers knows no GPT-2 without a causal mask; that one field of ours is written only where it is false."""
     fields = FIXED_FIELDS | {
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": TANH_GELU[0],

@@ -250,10 +250,8 @@ def next_logits(
 
 
 def _mask(places: Tensor, new: Tensor, padding: Tensor, *, causal: bool) -> Tensor:
-    """Which places each new one sees, (batch, 1, new, places) bool: text, and itself.
-
-    Itself even where it is padding: not every attention kernel gives numbers to a row that sees nothing.
-    """
+    """Which places each new one sees, (batch, 1, new, places) bool: text, and itself. Itself even where it is padding:
+    not every attention kernel gives numbers to a row that sees nothing."""
     itself = places == new[:, None]  # (new, places)
     earlier = places <= new[:, None] if causal else torch.ones_like(itself)
     text = places >= padding[:, None, None, None]  # (batch, 1, 1, places)

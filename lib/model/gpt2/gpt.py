@@ -19,9 +19,7 @@ INITIAL_STD = 0.02  # GPT-2's; positions too, as in transformers and nanoGPT
 
 class KeyValues:
     """The keys and values that one block has computed for the positions so far: each (batch, heads, length, head size).
-
-    Room for `capacity` positions is taken at once, so that a new position copies none of the others.
-    """
+    Room for `capacity` positions is taken at once, so that a new position copies none of the others."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -156,9 +154,7 @@ class Block(nn.Module):
 
     def at(self, x: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         """The row of `forward` at one position of each sequence, for a fraction of its work; see `Attention.at`.
-
-        (batch, length, emb_dim), positions (batch,) int64, visible (batch, length) bool -> (batch, emb_dim).
-        """
+        (batch, length, emb_dim), positions (batch,) int64, visible (batch, length) bool -> (batch, emb_dim)."""
         row = x[torch.arange(len(x), device=x.device), positions]
         row = row + self.attention.at(self.attention_norm(x), positions, visible)
         return cast(Tensor, row + self.mlp(self.mlp_norm(row)))

@@ -97,10 +97,8 @@ def read_hparams(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
 
 
 def hugging_face_name(variable: str) -> str:
-    """What transformers calls one of OpenAI's variables: model/h0/attn/c_attn/w -> h.0.attn.c_attn.weight.
-
-    Anything else stays as it is, to be listed as unexpected.
-    """
+    """What transformers calls one of OpenAI's variables: model/h0/attn/c_attn/w -> h.0.attn.c_attn.weight. Anything
+    else stays as it is, to be listed as unexpected."""
     found = re.fullmatch(r"model/(?:h(?P<block>\d+)/)?(?P<part>[a-z0-9_/]+?)(?:/(?P<kind>[gbw]))?", variable)
     if found is None or (found["kind"] is None) != (found["part"] in ("wte", "wpe")):
         return variable
@@ -110,9 +108,7 @@ def hugging_face_name(variable: str) -> str:
 
 def release_identity(release: Release) -> dict[str, str]:
     """What tells a release from every other in a cache key; where its files are pinned, the same as for a local copy.
-
-    Otherwise the name of the release, because nothing more is known of its files before they are here.
-    """
+    Otherwise the name of the release, because nothing more is known of its files before they are here."""
     pinned = {name: release.sha256[name] for name in WEIGHTS_FILES if name in release.sha256}
     return pinned if len(pinned) == len(WEIGHTS_FILES) else {"openai": release.name}
 
@@ -159,12 +155,7 @@ def _is_there(file: Path, sha256: str | None, warn: Callable[[str], None]) -> bo
 
 
 def _fetch_file(
-    name: str,
-    release: Release,
-    folder: Path,
-    timeout: float,
-    progress: Progress,
-    warn: Callable[[str], None],
+    name: str, release: Release, folder: Path, timeout: float, progress: Progress, warn: Callable[[str], None]
 ) -> None:
     """From the first address that has it; each is tried once."""
     failures: list[str] = []
@@ -192,10 +183,8 @@ def _fetch_file(
 
 
 def _check(partial: Partial, address: str, sha256: str | None) -> None:
-    """Compare the whole file with what is known of it; a wrong one is removed, so that no call goes on from it.
-
-    Raises ChecksumError.
-    """
+    """Compare the whole file with what is known of it; a wrong one is removed, so that no call goes on from it. Raises
+    ChecksumError."""
     told = partial.validators().get("content_md5")
     try:
         md5 = None if told is None else base64.b64decode(told, validate=True).hex()

@@ -35,10 +35,8 @@ def load_pretrained(place: Path, config: GPTConfig) -> GPT:
 
 
 class OpenAITensors:
-    """The variables of a checkpoint, shaped as transformers has them.
-
-    OpenAI's code applies its matrices as convolutions of width 1, which is their first axis.
-    """
+    """The variables of a checkpoint, shaped as transformers has them. OpenAI's code applies its matrices as
+    convolutions of width 1, which is their first axis."""
 
     def __init__(self, bundle: TensorBundle) -> None:
         self._bundle = bundle

@@ -74,10 +74,8 @@ def sanity_report(gpt: GPT, encoding: tiktoken.Encoding) -> str:
 
 
 def sanity_texts(gpt: GPT, encoding: tiktoken.Encoding) -> list[str]:
-    """What `gpt` puts behind the prompt of each of `SAMPLES`, in float32; bytes that are no UTF-8 as U+FFFD.
-
-    Tokens that the encoding does not have appear by number, such as <|50300|>.
-    """
+    """What `gpt` puts behind the prompt of each of `SAMPLES`, in float32; bytes that are no UTF-8 as U+FFFD. Tokens
+    that the encoding does not have appear by number, such as <|50300|>."""
     prompts = [encoding.encode_ordinary(sample.prompt) for sample in SAMPLES]
     # Greedy text does not depend on where it stops, so the samples share a batch.
     longest = max(sample.new_tokens for sample in SAMPLES)

@@ -67,9 +67,7 @@ class TensorBundle:
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """The tensor, in the type and shape that its entry says; raises `WeightsError` if its bytes are not as written.
-
-        A second copy is never made: the checksum is computed piece by piece while the array fills.
-        """
+        A second copy is never made: the checksum is computed piece by piece while the array fills."""
         entry = self.entries[name]
         file = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
         expected = math.prod(entry.shape) * np.dtype(entry.type).itemsize
@@ -109,9 +107,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     """The keys and values of one block; each key is given as the part that it shares with the one before, and the rest.
-
-    At the block's end are the positions where nothing is shared, for searching; their number is the last word.
-    """
+    At the block's end are the positions where nothing is shared, for searching; their number is the last word."""
     end = offset + size
     compression, checksum = data[end], int.from_bytes(data[end + 1 : end + TRAILER], "little")
     if _masked(google_crc32c.value(data[offset : end + 1])) != checksum:

@@ -22,10 +22,8 @@ COMPARED_ROWS = 4096  # of two large matrices at once
 
 
 def save_gpt(gpt: GPT, folder: Path) -> None:
-    """Write `folder`/config.json and model.safetensors, which transformers' GPT2LMHeadModel can read too.
-
-    The folder exists already. A tied output matrix is left out, because it is the token embedding.
-    """
+    """Write `folder`/config.json and model.safetensors, which transformers' GPT2LMHeadModel can read too. The folder
+    exists already. A tied output matrix is left out, because it is the token embedding."""
     write_config(gpt.config, folder)
     tensors = {name if name == OUTPUT else PREFIX + name: tensor for name, tensor in named_tensors(gpt).items()}
     write_tensors(folder / WEIGHTS, tensors)

@@ -27,20 +27,16 @@ def device_here(setting: str) -> str:
 
 
 def feature_dtype(setting: str, *, precision: str, device: str) -> str:
-    """What the recipe's `training.feature_dtype` comes to: `auto` is bfloat16 on a GPU or with that precision.
-
-    device: as `device_here` tells it.
-    """
+    """What the recipe's `training.feature_dtype` comes to: `auto` is bfloat16 on a GPU or with that precision. device:
+    as `device_here` tells it."""
     if setting != "auto":
         return setting
     return "bfloat16" if device == "cuda" or precision == "bfloat16" else "float32"
 
 
 def device_name(device: str) -> str:
-    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one.
-
-    Raises `RecipeError` if a CUDA device is asked for and there is none.
-    """
+    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one. Raises `RecipeError`
+    if a CUDA device is asked for and there is none."""
     import torch  # not where a run is only planned
 
     if device == "cuda" and not torch.cuda.is_available():

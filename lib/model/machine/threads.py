@@ -15,9 +15,7 @@ WORTH_SHARING = 256
 @contextmanager
 def sensible_threads(width: int) -> Iterator[None]:
     """One thread inside the block for models narrower than WORTH_SHARING; torch's own choice, as before, for others.
-
-    From the first block on the process also keeps the memory that it frees (`heap.py`).
-    """
+    From the first block on the process also keeps the memory that it frees (`heap.py`)."""
     keep_freed_memory()
     before = torch.get_num_threads()
     if width < WORTH_SHARING:

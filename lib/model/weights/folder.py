@@ -20,10 +20,8 @@ def weights_file(folder: Path) -> Path:
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The file with the tensors, or the files that share them out, in the order of their names.
-
-    Raises `WeightsError` if one of them is missing, and says what is there instead.
-    """
+    """The file with the tensors, or the files that share them out, in the order of their names. Raises `WeightsError`
+    if one of them is missing, and says what is there instead."""
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [existing(folder, WEIGHTS)]
     return [existing(folder, name) for name in shards(folder / INDEX)]

@@ -94,10 +94,8 @@ def commit_of(repository: Repository) -> str:
 
 
 def fetch_config(repository: Repository, commit: str) -> Path:
-    """The folder in the hub's cache that has the commit's config.json; fetches it if it is not there.
-
-    Raises `SourceError` (`temporary` if trying again later may help) or, for a full disk, `StoreError`.
-    """
+    """The folder in the hub's cache that has the commit's config.json; fetches it if it is not there. Raises
+    `SourceError` (`temporary` if trying again later may help) or, for a full disk, `StoreError`."""
     folder = _fetched(repository, commit, CONFIG, silent).parent
     if not repository.pinned:  # for `commit_of` without a network; huggingface_hub does the same for names it is given
         reference = _cache(repository) / "refs" / repository.wanted
@@ -228,10 +226,8 @@ def _check(file: Path, sha256: str | None) -> None:
 
 
 def _bar(progress: Progress) -> Any:
-    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`.
-
-    That it has `update_transfer` says that one bar is enough where Xet, if the environment asks for it, would make two.
-    """
+    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`. That it has
+    `update_transfer` says that one bar is enough where Xet, if the environment asks for it, would make two."""
 
     class Bar:
         def __init__(self, *, total: int | None = None, initial: int = 0, **words: object) -> None:  # noqa: ARG002

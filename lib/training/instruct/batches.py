@@ -33,10 +33,7 @@ class EntryBatch(NamedTuple):
 
 
 def collate(
-    sequences: Sequence[Sequence[int]],
-    response_starts: Sequence[int] | None = None,
-    *,
-    max_length: int | None = None,
+    sequences: Sequence[Sequence[int]], response_starts: Sequence[int] | None = None, *, max_length: int | None = None
 ) -> EntryBatch:
     """Pads token sequences to the longest, and shifts them by one for the targets.
 

@@ -79,10 +79,7 @@ def evaluate(
         progress=work.progress,
     )
     write_profile(
-        work.folder,
-        labels=load_json(finetune.file("labels.json")),
-        class_counts=class_counts,
-        encoding=usage.encoding,
+        work.folder, labels=load_json(finetune.file("labels.json")), class_counts=class_counts, encoding=usage.encoding
     )
 
 

@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 @step(
     "messages",
-    reads=[
-        "data.format",
-        "data.text_column",
-        "data.label_column",
-        "data.quoting",
-        "data.empty_text",
-        "encoding.name",
-    ],
+    reads=["data.format", "data.text_column", "data.label_column", "data.quoting", "data.empty_text", "encoding.name"],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source file: `messages.parquet`, and `profile.json` with counts and lengths."""

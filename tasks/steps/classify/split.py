@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 
 @step(
     "split",
-    reads=[
-        "split.train",
-        "split.validation",
-        "split.test",
-        "split.seed",
-        "split.stratify",
-        "split.group_duplicates",
-    ],
+    reads=["split.train", "split.validation", "split.test", "split.seed", "split.stratify", "split.group_duplicates"],
 )
 def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
     """Splits the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""

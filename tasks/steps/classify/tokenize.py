@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
 
 
-@step(
-    "tokenize",
-    reads=["encoding.name", "encoding.max_length"],
-    unkeyed=MODEL,
-    identity=context_identity,
-)
+@step("tokenize", reads=["encoding.name", "encoding.max_length"], unkeyed=MODEL, identity=context_identity)
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -> None:
     """Tokenizes and truncates: a Parquet file for each split and the reserve, `tokens.json` with lengths."""
     labels = load_labels(holdout.file("train.parquet"))

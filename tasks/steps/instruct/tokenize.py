@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
 
 
-@step(
-    "tokenize_entries",
-    reads=["encoding", "prompt.style"],
-    unkeyed=MODEL,
-    identity=context_identity,
-)
+@step("tokenize_entries", reads=["encoding", "prompt.style"], unkeyed=MODEL, identity=context_identity)
 def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact) -> None:
     """Formats each entry as a prompt, tokenizes and truncates: a Parquet file for each split with the position where
     the response starts, `tokens.json` with lengths and truncation counts."""
