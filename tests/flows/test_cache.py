@@ -139,7 +139,12 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
             ["backbone", "features", "finetune", "evaluate"],
         ),
         ("lib/data/source/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
-        ("lib/evaluation/figures.py", "def write_figures(", "EDITED = 1\n\n\ndef write_figures(", ["evaluate"]),
+        (
+            "lib/evaluation/classify/figures.py",
+            "def write_figures(",
+            "EDITED = 1\n\n\ndef write_figures(",
+            ["evaluate"],
+        ),
         ("tasks/steps/classify/balance.py", "@step(", "EDITED = 1\n\n\n@step(", ["balance"]),
     ],
 )
