@@ -1,22 +1,19 @@
-"""Errors that the user can put right, one class for each kind of cause.
-
-The sentence is written where the error is raised; the command line prints it without a traceback.
-"""
+"""Errors that the user can correct, one class for each kind of cause; the command line prints their one sentence."""
 
 from collections.abc import Iterable
 
-MOST_NAMES = 10  # that one sentence lists
+MOST_NAMES = 10  # in one sentence
 
 
 def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
-    """Names for a sentence, in their order: the first `most`, and how many more there are."""
+    """Joins names for a sentence: the first `most`, and the number of others."""
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 class FinetuneError(Exception):
-    """Anything that the user can put right; `str(error)` is one sentence."""
+    """An error that the user can correct; `str(error)` is one sentence."""
 
 
 class RecipeError(FinetuneError):
@@ -28,15 +25,15 @@ class ExtraError(FinetuneError):
 
 
 class SourceError(FinetuneError):
-    """The source file cannot be had: no such file, 404, a server that hangs or cuts the connection."""
+    """The source file cannot be fetched: no such file, 404, a server that hangs or cuts the connection."""
 
     def __init__(self, message: str, *, temporary: bool = False) -> None:
         super().__init__(message)
-        self.temporary = temporary  # asking again later may help
+        self.temporary = temporary  # a retry may help
 
 
 class ChecksumError(FinetuneError):
-    """The bytes arrived, and are not the ones that the recipe names."""
+    """The fetched bytes are not the expected ones."""
 
 
 class ArchiveError(FinetuneError):
@@ -56,7 +53,7 @@ class WeightsError(FinetuneError):
 
 
 class TrainingError(FinetuneError):
-    """Training that cannot go on: a loss that is not a finite number."""
+    """Training cannot continue: a loss that is not a finite number."""
 
 
 class StoreError(FinetuneError):

@@ -1,4 +1,4 @@
-"""Callbacks by which `lib` reports progress, and what a training measures on the way."""
+"""Callbacks through which `lib` reports progress, and what a training measures on the way."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called now and then by long work."""
+    """Called repeatedly during long work."""
 
     def __call__(self, done: int, total: int | None, unit: str) -> None:
-        """`done` of `total` (None: not known), counted in `unit`: "bytes", "messages", "tokens", "steps"."""
+        """`done` of `total` (None: unknown), counted in `unit`: "bytes", "messages", "tokens", "steps"."""
 
 
 def silent(done: int, total: int | None, unit: str) -> None:
@@ -17,7 +17,7 @@ def silent(done: int, total: int | None, unit: str) -> None:
 
 
 def part_of(progress: Progress, before: int, total: int) -> Progress:
-    """A callback for one piece of work of several: counts on, to `total`, from `before`, where the last piece ended."""
+    """Returns a callback for one of several pieces of work, which adds `before` and reports `total` for all of them."""
 
     whole = total
 
@@ -29,17 +29,17 @@ def part_of(progress: Progress, before: int, total: int) -> Progress:
 
 @dataclass(frozen=True)
 class Listener:
-    """Hears of a run and its training while they go on; what is not given is heard by nobody."""
+    """Callbacks for a run and its training; each does nothing by default."""
 
     # Each evaluation, as a row of `lib.training.history`.
     on_row: Callable[[Mapping[str, float]], None] = lambda row: None
-    # What the published procedure prints `before` or `after`: see `lib.training.published`.
+    # The published procedure's figures `before` or `after`: see `lib.training.published`.
     on_figures: Callable[[str, Mapping[str, float]], None] = lambda part, figures: None
-    # After each epoch its number, from 1, and what a model that learns to follow instructions wrote.
+    # Each epoch's number, from 1, and a text that a model which follows instructions generated.
     on_sample: Callable[[int, str], None] = lambda epoch, text: None
     progress: Progress = silent
     warn: Callable[[str], None] = lambda sentence: None
-    # A step, by name, when it begins; and with what became of it, after so many seconds.
+    # A step's name when it begins; and its name, final state and seconds when it ends.
     on_begin: Callable[[str], None] = lambda step: None
     on_end: Callable[[str, str, float], None] = lambda step, state, seconds: None
 

@@ -1,18 +1,17 @@
-"""Defines when two texts count as near-duplicates."""
+"""Defines when two texts are near-duplicates."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Digits, everything that Unicode calls punctuation, separator or control, invisible joiners (Cf), and the
-# symbols that stand among punctuation on a keyboard: currency, mathematics and bare accents (Sc, Sm, Sk).
-# Other symbols (So) are kept, because emoji are among them.
+# Unicode categories of digits, punctuation, separators, controls, invisible joiners (Cf), and a keyboard's symbols:
+# currency, mathematics and bare accents (Sc, Sm, Sk). Other symbols (So) are kept, because they include emoji.
 LEVELLED = {"Nd", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp", "Cc", "Cf", "Sc", "Sm", "Sk"}
-VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # they choose between the looks of one emoji
+VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # choose between renderings of an emoji
 
 
 class _Levels(dict[int, int | None]):
-    """The table for `str.translate`: code point to itself or None (dropped), looked up once for each."""
+    """A table for `str.translate` that looks up each code point once and maps it to itself or None (dropped)."""
 
     def __missing__(self, code: int) -> int | None:
         dropped = unicodedata.category(chr(code)) in LEVELLED or code in VARIATION_SELECTORS
@@ -24,11 +23,10 @@ _LEVELS = _Levels()
 
 
 def normalise(text: str) -> str:
-    """What is left of a text when case, digits, punctuation and space are levelled.
+    """Removes differences of case, digits, punctuation, space, width and composition (NFKC) from a text.
 
-    Two texts are near-duplicates when this is the same for both: "Call 0800-123 NOW!" and "call 0900 99 now".
-    Width and composition of characters are levelled too (NFKC). A text of which nothing would be left stays
-    as it is, so that "!!!" and "???" are different.
+    Near-duplicates give the same result: "Call 0800-123 NOW!" and "call 0900 99 now". A text of which nothing would be
+    left is returned unchanged, so that "!!!" and "???" differ.
     """
     levelled = unicodedata.normalize("NFKC", text).casefold().translate(_LEVELS)
     return levelled or text

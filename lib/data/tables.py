@@ -1,7 +1,5 @@
-"""The Parquet contracts: columns and types of each table, and how it is written and read.
-
-The same table gives the same bytes: no times, no pandas metadata, one fixed compression.
-"""
+"""The Parquet contracts: columns and types of each table, and how to write and read it. Equal tables give equal bytes:
+no times, no pandas metadata, one fixed compression."""
 
 from __future__ import annotations
 
@@ -28,11 +26,10 @@ MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
 
-# id: the entry's position in the source file, from 0; response_start: the position in `tokens` of the first one that
-# belongs to the response.
+# id: the entry's position in the source file, from 0; response_start: the response's first position in `tokens`.
 ENTRIES = _schema(id=pa.int64(), instruction=pa.string(), input=pa.string(), output=pa.string())
 ENTRY_TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), response_start=pa.int64())
-# An entry with a model's response: `tokens` it wrote without the end token, `stopped` by itself before the limit.
+# An entry with a model's response; `tokens`: generated without the end token; `stopped`: ended before the limit.
 ANSWERS = _schema(
     id=pa.int64(),
     instruction=pa.string(),
@@ -42,7 +39,7 @@ ANSWERS = _schema(
     tokens=pa.int64(),
     stopped=pa.bool_(),
 )
-# What is measured of one answer: see `lib.evaluation.instruct.answers`.
+# Measurements of one answer: see `lib.evaluation.instruct.answers`.
 MEASURED_ANSWERS = _schema(
     id=pa.int64(),
     exact_match=pa.bool_(),
@@ -51,7 +48,7 @@ MEASURED_ANSWERS = _schema(
     tokens=pa.int64(),
     stopped=pa.bool_(),
 )
-# A judge's verdict: see `lib.evaluation.judge.asking.Verdict`. Without a score, null.
+# A judge's verdict: see `lib.evaluation.judge.asking.Verdict`; a missing score is null.
 VERDICTS = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -65,11 +62,8 @@ VERDICTS = pa.schema(
 
 
 def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
-    """Write the schema's columns of `frame`, rows in order; other columns and the index are left out.
-
-    labels: the label names in the order of their targets, kept in the file's schema (see `load_labels`).
-        Split and token tables have them.
-    """
+    """Writes the schema's columns of `frame`, rows in order, without its index. labels: the label names in the order of
+    their targets, kept in the schema of split and token tables."""
     if labels is not None:
         schema = schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
     columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
@@ -77,11 +71,8 @@ def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Se
 
 
 def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:
-    """The schema's columns of the table in `file`: numbers as int64, texts as str, tokens as int32 arrays.
-
-    Raises:
-        StoreError: the file is missing, damaged, or lacks a column.
-    """
+    """Reads the schema's columns: numbers as int64, texts as str, tokens as int32 arrays. Raises StoreError if the file
+    is missing or damaged, or lacks a column."""
     try:
         with pq.ParquetFile(file) as source:
             missing = [name for name in schema.names if name not in source.schema_arrow.names]
@@ -95,11 +86,8 @@ def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:
 
 
 def load_labels(file: Path) -> tuple[str, ...]:
-    """The label names that `save_table` put into the schema, in the order of their targets.
-
-    Raises:
-        StoreError: the file is missing, damaged, or has no label names.
-    """
+    """Reads the label names that `save_table` put into the schema, in the order of their targets. Raises StoreError if
+    the file is missing or damaged, or has no label names."""
     try:
         metadata = pq.read_schema(file).metadata or {}
         return tuple(json.loads(metadata[b"labels"]))

@@ -1,4 +1,4 @@
-"""What writing to a disk needs that Python does not do: a full one said clearly, and what is written really there."""
+"""Writes reliably: a clear error for a full disk, and syncing."""
 
 import errno
 import os
@@ -14,13 +14,8 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no space on the device; the us
 
 @contextmanager
 def disk_full_is_clear(folder: Path) -> Iterator[None]:
-    """Turn "no space left" while writing into `folder` into one sentence; other `OSError`s pass unchanged.
-
-    Put it around the opening *and* the closing of the file: what is still buffered is written when it closes.
-
-    Raises:
-        StoreError: the disk or the quota is full; names `folder` and what is free there.
-    """
+    """Turns "no space left" while writing into `folder` into one StoreError; other `OSError`s pass unchanged. Put it
+    around the opening *and* the closing of the file: buffered data is written when it closes."""
     try:
         yield
     except OSError as error:
@@ -33,13 +28,13 @@ def disk_full_is_clear(folder: Path) -> Iterator[None]:
 
 
 def _free(folder: Path) -> str:
-    """What is free where `folder` is, or will be once it is made."""
+    """Describes the free space where `folder` is, or will be once it is made."""
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return f"{shutil.disk_usage(existing).free / 2**20:,.1f} MiB free"
 
 
 def sync(path: Path) -> None:
-    """Waits until what was written to a file, or the names in a folder, would survive a power cut."""
+    """Waits until a file's contents, or a folder's names, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

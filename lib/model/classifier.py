@@ -1,4 +1,4 @@
-"""The classifier: a backbone, one pooled vector for each message, and a linear head."""
+"""A classifier: a GPT backbone, one pooled vector per message and a linear head on it."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -33,10 +33,10 @@ LABELS = "labels.json"
 
 @dataclass(frozen=True)
 class Usage:
-    """How texts become what a classifier reads, and how it computes, so that it does what it was trained to.
+    """How a saved classifier is used: its inputs and its arithmetic are those of training.
 
-    encoding: the name of the encoding. max_length: tokens kept of each text. padding: as in `padding_width`.
-    precision: arithmetic of the matrix products, "float32" or "bfloat16".
+    encoding: the encoding's name. max_length: tokens kept of each text. padding: as in `padding_width`.
+    precision: "float32" or "bfloat16", for the matrix products.
     """
 
     encoding: str
@@ -46,7 +46,7 @@ class Usage:
 
 
 class Classifier(nn.Module):
-    """`labels[i]` is what column i of the logits stands for; `pooling` says which position feeds the head."""
+    """A backbone and a head; column i of the logits belongs to `labels[i]`, and `pooling` chooses the head's input."""
 
     def __init__(self, backbone: GPT, labels: Sequence[str], *, pooling: Pooling) -> None:
         super().__init__()
@@ -60,13 +60,11 @@ class Classifier(nn.Module):
         self.cut = 0  # blocks below the first trainable parameter: features are what leaves them
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Logits (batch, classes) float32 of padded messages; lengths (batch,) int64 of the real ones in them.
+        """Returns logits (batch, classes) float32 of padded messages whose real lengths are `lengths` (batch,) int64.
 
-        inputs: tokens (batch, length) int64, padded at the right; or features (batch, length, emb_dim) floating point:
-        the input of block `cut`, whatever it is at the padding.
-
-        With `padded_last` the logits depend on the padding, which counts as text there. Otherwise they do not: no real
-        position sees the padding.
+        inputs: tokens (batch, length) int64, padded on the right; or features (batch, length, emb_dim) floating point,
+        the input of block `cut`, with any values at the padding. Logits depend on the padding only with `padded_last`,
+        which treats it as text.
         """
         rows = torch.arange(len(inputs), device=inputs.device)
         places = torch.arange(inputs.shape[1], device=inputs.device)
@@ -89,7 +87,7 @@ class Classifier(nn.Module):
         return cast(Tensor, self.head(self.backbone.final_norm(pooled))).float()
 
     def _position(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Which position of each message feeds the head: (batch,) int64."""
+        """The position of each message that feeds the head: (batch,) int64."""
         if self.pooling == "last_token":
             return lengths - 1
         return torch.full_like(lengths, inputs.shape[1] - 1 if self.pooling == "padded_last" else 0)
@@ -104,11 +102,11 @@ def new_classifier(
     seed: int,
     adapt: Callable[[GPT], None] | None = None,
 ) -> Classifier:
-    """A classifier with a head from scratch, frozen but for the part that `trainable` names.
+    """Returns a classifier with a new head, frozen except for the part that `trainable` names.
 
-    The head is made as the published procedure makes it: `torch.manual_seed(seed)`, then `nn.Linear` with
-    torch's default initialisation. `adapt` comes after that; with `lora` it adds the adapters. Torch's global generator
-    is put back afterwards; training seeds it again anyway.
+    The head is made as in the published procedure: `torch.manual_seed(seed)`, then `nn.Linear` with torch's default
+    initialisation. `adapt` runs after that; with `lora` it adds the adapters. Torch's global generator is left as it
+    was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -120,11 +118,10 @@ def new_classifier(
 
 
 def freeze(classifier: Classifier, trainable: Trainable) -> None:
-    """Let only the named part learn: the head; with the final norm and the last block or two; everything; or the head
-    and the adapters that the backbone has.
+    """Makes only the named part trainable: the head, and with it nothing else, the final norm and the last block or
+    two, everything, or the backbone's adapters; raises `ValueError` if `lora` finds no adapters.
 
-    With `all`, the token embedding learns as an input. As an output matrix it is not used any more, and one of its own
-    never learns. Raises `ValueError` if there are no adapters to learn.
+    With `all`, the token embedding learns as an input; an untied output matrix is unused and never learns.
     """
     backbone = classifier.backbone
     classifier.cut = freeze_gpt(backbone, trainable)
@@ -134,11 +131,8 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
 
 
 def save_classifier(folder: Path, classifier: Classifier, usage: Usage) -> None:
-    """Write model.safetensors (`backbone.*`, `head.*`), config.json (the shape), labels.json and inference.json
-    (pooling, frozen blocks and `usage`) to `folder`.
-
-    Raises `ValueError` if there are adapters that are not merged.
-    """
+    """Writes model.safetensors (`backbone.*`, `head.*`), config.json (the shape), labels.json and inference.json
+    (pooling, frozen blocks and `usage`); raises `ValueError` if adapters are not merged."""
     if adapters(classifier.backbone):
         raise ValueError("the classifier has adapters: merge them into its weights first")
     write_config(classifier.backbone.config, folder)
@@ -148,16 +142,13 @@ def save_classifier(folder: Path, classifier: Classifier, usage: Usage) -> None:
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Read what `save_classifier` wrote, but for its `Usage`.
-
-    It comes in float32, on the CPU, in eval mode. Raises `WeightsError` if a file is missing, damaged or does
-    not fit the others.
-    """
+    """Reads what `save_classifier` wrote, without its `Usage`: float32, on the CPU, in eval mode. Raises `WeightsError`
+    if a file is missing or damaged, or does not fit the others."""
     saved = SavedFields(folder / INFERENCE)
     pooling, labels = saved.get("pooling", str), _read_labels(folder / LABELS)
     if pooling not in get_args(Pooling):
         raise saved.wrong("pooling", pooling)
-    # The head's first numbers are drawn and overwritten at once; the global generator should not notice.
+    # The head's initial numbers are drawn and overwritten at once; keep the global generator out of it.
     with torch.random.fork_rng(devices=[]):
         classifier = Classifier(empty_gpt(read_config(folder)), labels, pooling=cast(Pooling, pooling))
     classifier.cut = saved.get("cut", int)
@@ -166,7 +157,7 @@ def load_classifier(folder: Path) -> Classifier:
 
 
 def load_usage(folder: Path) -> Usage:
-    """The `Usage` that `save_classifier` wrote; raises `WeightsError` if it is missing or damaged."""
+    """Reads the `Usage` that `save_classifier` wrote; raises `WeightsError` if it is missing or damaged."""
     saved = SavedFields(folder / INFERENCE)
     return Usage(
         encoding=saved.get("encoding", str),
@@ -187,14 +178,14 @@ def class_probabilities(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Returns the probability of each class: (sequences, classes) float64; rows sum to 1.
+    """Returns the class probabilities (sequences, classes) float64 of sequences of tokens or features.
 
-    Sequences of tokens or features are cut to `max_length` and may come in any order: batches hold similar lengths, up
-    to `batch_tokens` (None: what suits the device), padded as `padding` says only with the pooling that reads padding.
-    The classifier is moved to `device`; its mode is left as it was.
+    Sequences are cut to `max_length` tokens, batched with others of similar length up to `batch_tokens` (None: what
+    suits the device), and returned in their order. Only the pooling that reads padding pads them as `padding` says.
+    Moves the classifier to `device`; its mode is left as it was.
 
-    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` if a sequence is
-    empty, `ValueError` if features are not what enters the classifier's block `cut`.
+    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` for an empty
+    sequence, `ValueError` for features that do not enter the classifier's block `cut`.
     """
     context_length = classifier.backbone.config.context_length
     width = padding_width(padding, max_length=max_length, context_length=context_length)
@@ -222,10 +213,10 @@ def class_probabilities(
 def run_batches(
     model: nn.Module, batches: Iterable[tuple[Tensor, ...]], *, on_batch: Callable[[int], None] = lambda _: None
 ) -> list[Tensor]:
-    """What `model` returns for each batch of inputs, on its device, without dropout or gradients; its mode is put back.
+    """Returns the model's output for each batch of inputs, without dropout or gradients; its mode is left as it was.
 
-    For a classifier, as it is or wrapped for training, batches are `pad_batch`'s and come out as logits (batch,
-    classes). `on_batch` hears how many rows are done.
+    A classifier, plain or wrapped for training, takes `pad_batch`'s batches and returns logits (batch, classes).
+    `on_batch` receives the number of rows done.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -242,14 +233,13 @@ def run_batches(
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`. Towards a GPU it goes through pinned memory: from ordinary memory the host would wait."""
+    """Returns the tensor on `device`; a copy to a GPU uses pinned memory, so that the host does not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def _read_labels(file: Path) -> list[str]:
-    """The file's JSON list; `WeightsError` if it has none."""
     try:
         labels = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -14,11 +14,8 @@ MOST_PROBABLE = 0.5  # the threshold at which the more probable of two labels is
 
 
 def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float = MOST_PROBABLE) -> str | None:
-    """Of two classes, the one that precision, recall and `threshold` are about: `wanted`, or the last one; None for
-    more classes.
-
-    Raises LabelError where `wanted` is not a label, or where there are more than two classes to be positive among.
-    """
+    """Returns the positive class of two (`wanted`, or else the last), for precision, recall and `threshold`; else None.
+    Raises LabelError if `wanted` is not a label, or is set with more than two classes."""
     if len(labels) > 2 and threshold != MOST_PROBABLE:
         raise LabelError(
             f"evaluation.threshold is {threshold:g}, but with {len(labels)} classes the most probable label is given:"
@@ -39,10 +36,10 @@ def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float
 def given_labels(
     probabilities: Probabilities, *, labels: tuple[str, ...], positive: str | None, threshold: float = MOST_PROBABLE
 ) -> NDArray[np.intp]:
-    """Indices into `labels` (rows,) of the labels that `probabilities` (rows, classes) come to.
+    """Returns the label given to each row of `probabilities` (rows, classes) as indices into `labels` (rows,).
 
-    With a `positive` label, which `positive_class` tells, it is given from the probability `threshold` on, and the
-    other one below. At `MOST_PROBABLE`, and with more classes, it is the most probable one, of equals the first.
+    A `positive` label is given from the probability `threshold` on, the other label below it. At `MOST_PROBABLE`, and
+    with more classes, the most probable label is given, the first of equals.
     """
     given: NDArray[np.intp] = probabilities.argmax(axis=1)
     if positive is not None and threshold != MOST_PROBABLE:

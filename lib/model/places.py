@@ -1,7 +1,5 @@
-"""Finds, identifies and fetches pretrained weights by `model.weights` and `model.revision`, without torch.
-
-A place is `scratch`, a folder or .safetensors file, `openai:<name>`, or a repository on a hub.
-"""
+"""Resolves `model.weights` and `model.revision` to a place, its shape and its cache key, and fetches it, without torch.
+A place is `scratch`, a local folder or .safetensors file, `openai:<name>`, or a repository on a hub."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from lib.model.weights.folder import CONFIG, WEIGHTS, pickle_refusal, weights_fi
 from lib.model.weights.hub import Repository
 from lib.progress import Progress, silent
 
-SCRATCH = "scratch"  # numbers drawn from a seed
-FROM_WEIGHTS = "from-weights"  # in place of a size: the one that the weights have
+SCRATCH = "scratch"  # random numbers from a seed
+FROM_WEIGHTS = "from-weights"  # as `model.size`: the size of the weights
 OPENAI = "openai:"
 SUFFIX = ".safetensors"
 
@@ -32,15 +30,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 def model_config(size: str, weights: str, revision: str | None = None, *, dropout: float = 0.0) -> GPTConfig:
-    """The shape that the recipe's fields `model.size`, `model.weights` and `model.revision` mean together.
+    """Returns the shape that `model.size`, `model.weights` and `model.revision` mean together.
 
-    Of a repository only its config.json is fetched, and only if nothing else says the shape: with a size it has that
-    one, which is checked when its files are here.
+    For a repository it fetches only config.json, and only if `size` does not say the shape.
 
-    Raises:
-        RecipeError: the weights have another shape than `size`, or there is nothing that says it.
-        WeightsError: there are no weights there, or none of a GPT-2.
-        SourceError: the hub has to be asked, and does not answer as it should.
+    Raises RecipeError if the weights have another shape than `size` or nothing says the shape, WeightsError if there
+    are no weights of a GPT-2, SourceError if the hub does not answer as it should.
     """
     if weights == SCRATCH:
         return replace(SIZES[size], dropout=dropout)
@@ -60,10 +55,10 @@ def model_config(size: str, weights: str, revision: str | None = None, *, dropou
 
 
 def weights_identity(weights: str, revision: str | None = None) -> dict[str, str]:
-    """What tells the weights from all others in a cache key: equal for equal weights anywhere.
+    """Returns the cache key ingredient of the weights, equal for equal weights on every machine.
 
-    SHA-256 of local files, in hexadecimal, under the names that they have in a folder; of a repository its name and the
-    commit, for which a hub is asked only if a branch or a tag is meant. Raises what `model_config` does.
+    Local files count by SHA-256 under their names in a folder, a repository by its name and commit; only a branch or
+    tag needs the hub. Raises as `model_config` does.
     """
     place = find_weights(weights, revision)
     if isinstance(place, Release):
@@ -92,21 +87,17 @@ def fetch_weights(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> Path:
-    """Returns where the weights are on this machine, a folder or a .safetensors file; fetches them if need be.
+    """Returns the local folder or .safetensors file of the weights, fetching them if necessary.
 
     Args:
-        size: the recipe's `model.size`; another shape is refused before anything large is fetched.
-        weights, revision: the recipe's, not `scratch`.
-        commit: what `weights_identity` said of a repository, because a branch may have moved since; None: ask the hub.
-        folder: where OpenAI's releases are kept, each in a folder of its own; repositories are in their hub's cache.
-        progress: of each file that is fetched, in bytes.
-        warn: gets one sentence for each address that fails before another is tried.
+        size: `model.size`; another shape is refused before anything large is fetched.
+        commit: the repository's commit from `weights_identity`, since a branch may move; None asks the hub.
+        folder: holds a folder for each of OpenAI's releases; repositories use their hub's cache.
+        progress: counts the bytes of each file.
+        warn: gets one sentence for each failed address before another is tried.
 
-    Raises:
-        SourceError: they cannot be fetched; `temporary` says whether trying again later may help.
-        ChecksumError: a file does not have its checksum.
-        StoreError: the disk is full, or a cache cannot be written.
-        RecipeError, WeightsError: as `model_config`.
+    Raises `model_config`'s errors, SourceError (`temporary` if a retry may help), ChecksumError for a wrong file, and
+    StoreError if the disk is full or a cache cannot be written.
     """
     place = find_weights(weights, revision)
     if isinstance(place, Release):
@@ -122,8 +113,8 @@ def fetch_weights(
 
 
 def find_weights(weights: str, revision: str | None = None) -> Path | Release | Repository:
-    """What `model.weights` names: what is there on this machine comes first, then what can be fetched. Raises
-    `WeightsError` if it can be none of them, `RecipeError` if a revision is given for what has none."""
+    """Returns the place that `model.weights` names; a local one wins. Raises `WeightsError` if there is no such place,
+    `RecipeError` for a revision of anything but a repository."""
     place = _place(weights, revision)
     if revision is not None and not isinstance(place, Repository):
         raise RecipeError(
@@ -138,7 +129,7 @@ def _place(weights: str, revision: str | None) -> Path | Release | Repository:
         if release is None:
             raise RecipeError(f"model.weights is {weights!r}: OpenAI's are {', '.join(map(_quoted, openai.RELEASES))}")
         return release
-    # os.path's leave the "~" of an unknown user as it is, and call a name that is too long no folder; pathlib's raise.
+    # pathlib raises for the "~" of an unknown user and for a name that is too long; os.path does not.
     local = os.path.expanduser(weights)  # noqa: PTH111
     if os.path.isdir(local):  # noqa: PTH112
         return Path(local)
@@ -166,7 +157,7 @@ def _single_file(file: Path) -> Path:
 
 
 def _local_config(place: Path, size: str) -> GPTConfig:
-    """What stands beside the tensors; for a single file without that, the size."""
+    """Reads the shape from the file beside the tensors; without one, a single file has the shape of `size`."""
     if place.is_dir():
         return openai.read_hparams(place) if openai.is_openai_folder(place) else read_config(place)
     if (place.parent / CONFIG).is_file():
@@ -180,7 +171,7 @@ def _local_config(place: Path, size: str) -> GPTConfig:
 
 
 def _require_size(config: GPTConfig, size: str, weights: str) -> None:
-    """Refuse weights of another shape; whether the output is tied, and what positions see, is theirs to say."""
+    """Refuses weights of another shape; a tied output and the causal mask are the weights' choice."""
     if size == FROM_WEIGHTS:
         return
     expected = replace(SIZES[size], causal_mask=config.causal_mask, tied_output=config.tied_output)

@@ -1,4 +1,4 @@
-"""Which part of a classifier learns, and where its frozen part ends; without torch."""
+"""Names the trainable parts of a classifier and counts their blocks, without torch."""
 
 from typing import Literal
 
@@ -8,14 +8,11 @@ LEARNING_BLOCKS: dict[Trainable, int | None] = {"head": 0, "last_block": 1, "las
 
 
 def learning_blocks(trainable: Trainable, *, lora_blocks: int | None = None) -> int | None:
-    """How many of the last blocks learn; None: all of them.
-
-    `lora_blocks` is how many of the last blocks get adapters with `lora` (None: all).
-    """
+    """Returns how many last blocks learn (None: all); with `lora`, the `lora_blocks` that have adapters."""
     return lora_blocks if trainable == "lora" else LEARNING_BLOCKS[trainable]
 
 
 def frozen_blocks(trainable: Trainable, n_layers: int, *, lora_blocks: int | None = None) -> int:
-    """How many of the first blocks never learn, with the embeddings before them."""
+    """Returns how many of the first blocks, and the embeddings before them, never learn."""
     learning = learning_blocks(trainable, lora_blocks=lora_blocks)
     return 0 if learning is None else max(0, n_layers - learning)

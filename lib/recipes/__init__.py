@@ -1,1 +1,1 @@
-"""Recipes: every field of a run, their files, and the sentences about wrong ones."""
+"""Recipes: their fields, files and errors."""

@@ -1,4 +1,4 @@
-"""The recipe of a classifier: every field, with its unit, its default and what it conflicts with."""
+"""The recipe of a classifier: every field with its unit, default and conflicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lib.recipes.sections import (
 
 SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
 
-# What each source is, so that a recipe need only name it; what a recipe says itself wins.
+# Defaults of each source; a recipe's own values win.
 PRESETS: dict[str, dict[str, Any]] = {
     "sample": {
         "member": "SMSSpamSample",

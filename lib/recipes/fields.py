@@ -1,4 +1,4 @@
-"""The fields of a recipe in words, as errors, the command line and the docs show them."""
+"""Describes a recipe's fields in words for errors, the command line and the docs."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class RecipeField:
 
 @cache
 def recipe_fields(model: type[BaseModel], prefix: str = "") -> tuple[RecipeField, ...]:
-    """Every leaf field of `model`, in the order in which it is written."""
+    """Returns every leaf field of `model`, in order."""
     return tuple(_fields(model, prefix))
 
 
 def section_names(model: type[BaseModel]) -> list[str]:
-    """The groups of fields that `model` has, in the order in which they are written."""
+    """Returns the groups of fields that `model` has, in order."""
     return list(dict.fromkeys(field.path.partition(".")[0] for field in recipe_fields(model) if "." in field.path))
 
 
 def either(alternatives: Sequence[str]) -> str:
-    """Alternatives in words: "a, b or c"."""
+    """Joins alternatives in words: "a, b or c"."""
     *others, last = alternatives
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -57,7 +57,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[RecipeField]:
 
 
 def _kinds(annotation: Any, limits: Mapping[str, Any]) -> list[str]:
-    """The alternatives that a type allows, each in words."""
+    """Describes each alternative that a type allows."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return [str(choice) for choice in parts]
@@ -77,7 +77,7 @@ def _kinds(annotation: Any, limits: Mapping[str, Any]) -> list[str]:
 
 
 def _kind_of_list(parts: tuple[Any, ...]) -> str:
-    """A list of any length (the type's second part is an ellipsis), or with a type for each place."""
+    """Describes a list of any length (the type's second part is an ellipsis), or with a type for each place."""
     if parts[1] is not ...:
         return f"{LIST}{len(parts)}, each {either(_kinds(parts[0], {}))}"
     choices = get_origin(parts[0]) is Literal

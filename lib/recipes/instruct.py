@@ -30,7 +30,7 @@ from lib.recipes.sections import (
 )
 from lib.text.prompts import StyleName
 
-# What each source is, so that a recipe need only name it; what a recipe says itself wins.
+# Defaults of each source; a recipe's own values win.
 PRESETS: dict[str, dict[str, Any]] = {
     "sample": {"sha256": "f4116d65c2dcc7d873e9ac21964fe30a8db370f254d71736afd66c6e69b65d2c"},
     # The 1,100 entries of chapter 7 of "Build a Large Language Model (From Scratch)", Apache 2.0
@@ -46,8 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class InstructData(Source):
-    """Where the instructions come from: a JSON list of objects with `instruction`, `input` and `output`, or one such
-    object a line."""
+    """The instructions: JSON objects with `instruction`, `input` and `output`, in one list or one per line."""
 
     presets: ClassVar = PRESETS
     bundled: ClassVar = "entries"

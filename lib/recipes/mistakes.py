@@ -1,4 +1,4 @@
-"""Sentences about what is wrong with a recipe: its name, a field that does not exist, a value that does not fit."""
+"""Writes errors about recipes: unknown names, unknown fields, wrong values."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from pydantic import BaseModel, ValidationError
 from lib.errors import listed
 from lib.recipes.fields import either, recipe_fields, section_names
 
-LONGEST_SHOWN = 60  # characters of a value or a name that an error shows
-MOST_FINDINGS = 5  # that one error tells
+LONGEST_SHOWN = 60  # characters of a value or a name
+MOST_FINDINGS = 5  # in one error
 
 
 def unknown_recipe(name: str, known: Sequence[str]) -> str:
-    """The sentence for a name that is no bundled recipe and no file, with the nearest of the `known` ones."""
+    """Returns the error for a name that is no bundled recipe and no file, with the nearest of the `known` names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f"did you mean {near[0]}?" if near else f"name one of {listed(known)}, or give the path of a YAML file"
     return f"there is no recipe {shown(name)}: {hint}"
 
 
 def unknown_field(path: str, *, flag: bool = False, also: Sequence[str] = (), model: type[BaseModel]) -> str:
-    """The sentence for a field, or a command line's flag, that `model` does not have, with the nearest that it has.
-
-    `also`: the command line's flags that are no fields.
-    """
+    """Returns the error for a field or command-line flag that `model` does not have, with the nearest one. `also`: the
+    command line's flags that are not fields."""
     kind, dashes = ("flag", "--") if flag else ("field", "")
     sections = section_names(model)
     if path in sections:
@@ -38,7 +36,7 @@ def unknown_field(path: str, *, flag: bool = False, also: Sequence[str] = (), mo
 
 
 def _nearest(path: str, known: Sequence[str]) -> list[str]:
-    """What was meant: the path with a slip, or its last part in another section, or that with a slip."""
+    """Guesses the intended field: the path with a typo, or its last part, perhaps with a typo, in another section."""
     near = difflib.get_close_matches(path, known, n=1, cutoff=0.75)
     if near:
         return near
@@ -52,10 +50,8 @@ def _nearest(path: str, known: Sequence[str]) -> list[str]:
 def refusal(
     error: ValidationError, values: Mapping[str, Any], overridden: Iterable[str], origin: str, model: type[BaseModel]
 ) -> str:
-    """pydantic's findings as one sentence: each field once, with what was given and what it must be.
-
-    `overridden`: the fields that a command line gave; `origin` is what the sentence calls the other `values`.
-    """
+    """Turns pydantic's findings into one sentence: each field once, its value, and what it must be. `overridden`: the
+    fields that a command line set; `origin` names the source of the others."""
     flags = {path: f"--{path}" for path in overridden}
     kinds = {field.path: field.kind for field in recipe_fields(model)}
     findings: dict[str, str] = {}
@@ -76,8 +72,7 @@ def refusal(
 
 
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """The field or section at a place in the values ("": the recipe as a whole); a union's members add parts of their
-    own behind it."""
+    """Returns the field or section at a location ("": the whole recipe), without parts that union members append."""
     parts = [str(part) for part in location]
     return ".".join(parts[:2] if parts[:1] and parts[0] in section_names(model) else parts[:1])
 
@@ -90,7 +85,7 @@ def _value(path: str, values: Mapping[str, Any]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as a recipe would write it, in one line."""
+    """Formats a value on one line, as in a recipe."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -99,5 +94,5 @@ def shown(value: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """The text, or as much of its beginning as an error shows."""
+    """Returns the text, or as much of its beginning as an error shows."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

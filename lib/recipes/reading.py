@@ -1,4 +1,4 @@
-"""Reads recipes: a bundled one by its name or a YAML file by its path, with overrides from a command line."""
+"""Reads recipes: a bundled one by name or a YAML file by path, with overrides from a command line."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 def bundled_recipes(folder: str) -> dict[str, Path]:
-    """The files in `recipes/<folder>`, by the names of their recipes."""
+    """Returns the files in `recipes/<folder>` by recipe name."""
     return {file.stem: file for file in sorted((RECIPES / folder).glob("*.yaml"))}
 
 
 def load_recipe(
     name: str, overrides: Mapping[str, Any] | None = None, *, folder: str, model: type[AnyRecipe]
 ) -> AnyRecipe:
-    """The recipe called `name` in `recipes/<folder>`, or in the YAML file at that path, with overrides.
+    """Loads the recipe `name` from `recipes/<folder>`, or from the YAML file at that path, with overrides.
 
-    `overrides` maps dotted fields to values; a text is one as typed on a command line: `null`, `[a, b]` or plain text.
-    `model` says which fields there are. A file that has no `name` is called after its stem. Raises RecipeError with one
-    sentence that names the file and the field.
+    `overrides` maps dotted fields to values; a string is parsed as on a command line: `null`, `[a, b]` or plain text.
+    `model` defines the fields. A file without `name` is named after its stem. Raises RecipeError with one sentence that
+    names the file and the field.
     """
     file = _find(name, folder)
     origin = f"recipe {name}" if file.stem == name else str(file)
@@ -47,10 +47,10 @@ def build_recipe(
     origin: str = "the recipe",
     model: type[AnyRecipe],
 ) -> AnyRecipe:
-    """A checked recipe from nested values and dotted overrides; `origin` is what an error calls the values."""
+    """Returns a checked recipe from nested values and dotted overrides; `origin` names the values in errors."""
     merged = {str(name): _section(value) for name, value in values.items()}
     for section in section_names(model):
-        if merged.get(section) is None:  # not there, or all of its lines are commented out
+        if merged.get(section) is None:  # missing, or all of its lines are commented out
             merged[section] = {}
     fields = {field.path: field for field in recipe_fields(model)}
     overrides = overrides or {}
@@ -59,7 +59,7 @@ def build_recipe(
             raise RecipeError(unknown_field(path, flag=True, model=model))
         section, _, name = path.rpartition(".")
         target = merged[section] if section else merged
-        if isinstance(target, dict):  # what is no section is refused below
+        if isinstance(target, dict):  # anything else is refused below
             target[name] = _typed(text, fields[path])
     try:
         return model.model_validate(merged)
@@ -72,7 +72,7 @@ def _section(value: Any) -> Any:
 
 
 def _typed(text: Any, field: RecipeField) -> Any:
-    """A value as typed on a command line. Numbers stay text: the field's own type reads them."""
+    """Parses a value from a command line. Numbers stay text for the field's own type."""
     if not isinstance(text, str):
         return text
     if text == "null":
@@ -87,7 +87,7 @@ def _find(name: str, folder: str) -> Path:
     bundled = bundled_recipes(folder)
     if name in bundled:
         return bundled[name]
-    with suppress(OSError, RuntimeError):  # longer than a name can be; ~somebody who is not there
+    with suppress(OSError, RuntimeError):  # a name that is too long; an unknown ~user
         path = Path(name).expanduser()
         if path.is_file():
             return path
@@ -95,10 +95,9 @@ def _find(name: str, folder: str) -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as it is specified: a key that stands twice in a mapping is a mistake."""
+    """A YAML loader that refuses duplicate keys and invalid scalars."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The node, if its keys differ."""
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
@@ -111,10 +110,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """The node's value, if it has one: `2020-13-45` looks like a date, and is none."""
+        """Returns the node's value; refuses `2020-13-45`, which looks like a date but is none."""
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:  # whatever made it stumble
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
                 problem=f"{shortened(str(node.value))} is no {kind}: correct it, or put it in quotes",
@@ -122,7 +121,7 @@ class _Loader(yaml.SafeLoader):
             ) from error
 
 
-# YAML 1.1, which PyYAML reads, has yes, no, on and off for switches as well; to a recipe `off` is a word.
+# In YAML 1.1, PyYAML's version, yes, no, on and off are booleans; in a recipe `off` is a word.
 _SWITCH = "tag:yaml.org,2002:bool"
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _SWITCH]
@@ -143,7 +142,7 @@ def _read_file(file: Path) -> Mapping[Any, Any]:
 
 
 def read_yaml(text: str, origin: str) -> Mapping[Any, Any]:
-    """The fields in a text; raises RecipeError with one sentence, in which `origin` stands for the text."""
+    """Parses a text's fields; raises RecipeError with one sentence that names `origin`."""
     try:
         values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""The fields of a batch scoring job, and what contradicts what."""
+"""The fields of a batch scoring job and their conflicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from lib.recipes.sections import Column, Quoting, RegisteredName, Section, Text, TextColumn
 
-PARTS = 50_000  # messages: a minute or so of the smallest model, and a file of a megabyte
+PARTS = 50_000  # messages: about a minute with the smallest model, and a file of a megabyte
 MOST_IN_A_PART = 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""Sections, fields, types and checks that the recipes of both use cases share."""
+"""Sections, fields, types and checks shared by the recipes of both use cases."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-# The sizes of OpenAI's own files, by what model.weights calls them.
-OPENAI_SIZES = {
+OPENAI_SIZES = {  # by `model.weights`
     "openai:124M": "gpt2-small",
     "openai:355M": "gpt2-medium",
     "openai:774M": "gpt2-large",
@@ -18,7 +17,7 @@ OPENAI_SIZES = {
 }
 
 SHA256 = r"^[0-9a-f]{64}$"
-# What MLflow accepts as a name, and in the filters that look for it.
+# The names that MLflow accepts, also in search filters.
 REGISTERED_NAME = r"^[^/:'\"\\]+$"
 PATTERNS = {  # in words
     SHA256: "64 digits from 0-9 and a-f",
@@ -26,11 +25,11 @@ PATTERNS = {  # in words
 }
 
 Text = Annotated[str, Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's and torch's generators both accept
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by numpy's and torch's generators
 Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Annotated[float, Field(ge=0)]
 
-# Fields whose default is another in each kind of recipe.
+# Fields whose default depends on the kind of recipe.
 Size = Annotated[
     Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"],
     Field(description="the shape of the GPT; from-weights: whatever `model.weights` has"),
@@ -60,7 +59,7 @@ POSITION = re.compile(r"[0-9]{1,9}")
 
 
 def _position(column: Any) -> Any:
-    """Digits as the number of a column: on a command line everything is text, so 0 and "0" must mean the same."""
+    """Converts digits to a column number: a command line gives text, so 0 and "0" must mean the same."""
     return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
 
 
@@ -91,8 +90,8 @@ class Section(BaseModel):
 class Source(Section):
     """Where a run's file comes from."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # the fields that a source fills in, by its name
-    bundled: ClassVar[str]  # which of the bundled samples the source `sample` is
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # each source's default fields
+    bundled: ClassVar[str]  # the bundled sample of the source `sample`
 
     source: str = Field(default="file", description="a known source, or your own file at `data.url`")
     url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
@@ -112,7 +111,7 @@ class Source(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_source(cls, given: Any) -> Any:
-        """What the recipe leaves out, or says null for, comes from its source."""
+        """Fills missing and null fields from the source's preset."""
         if not isinstance(given, Mapping):
             return given
         preset = cls.presets.get(str(given.get("source", "file")), {})
@@ -181,8 +180,7 @@ LinearLayer = Literal["attention.qkv", "attention.projection", "mlp.expansion", 
 
 
 class Lora(Section):
-    """Low-rank adapters (Hu et al. 2021), with `trainable` lora. They are merged into the weights at the
-    end."""
+    """Low-rank adapters (Hu et al. 2021) for `trainable` lora, merged into the weights at the end."""
 
     rank: int = Field(default=8, ge=1, description="inner width of an adapter: each is a product of two matrices")
     alpha: float = Field(default=8.0, gt=0, description="an adapter's output is multiplied by alpha / rank")
@@ -195,7 +193,7 @@ class Lora(Section):
 
 
 def check_adapters(lora: Lora, field: str, trainable: str) -> None:
-    """Raises ValueError if a recipe describes adapters and its `field` says that something else is trained."""
+    """Raises ValueError if a recipe describes adapters but its `field` trains something else."""
     if lora != Lora() and trainable != "lora":
         raise ValueError(
             f"lora describes adapters, but {field} is {trainable!r}, which has none: set it to 'lora', or leave the"
@@ -259,12 +257,12 @@ class Recipe(Section):
     name: Text = Field(default="custom", description="what runs of this recipe are called (left out: the file's name)")
 
     def require_extras(self) -> None:
-        """Raise ExtraError if a package is missing that only some recipes need; a run asks before it begins."""
+        """Raises ExtraError if this recipe needs a package that is not installed; a run calls it first."""
 
     @model_validator(mode="before")
     @classmethod
     def _registered_by_its_own_name(cls, given: Any) -> Any:
-        """Two recipes never meet under one registered name, unless both say so."""
+        """Defaults `registry.name` to the recipe's name, so that recipes share a registered name only on purpose."""
         if not isinstance(given, Mapping):
             return given
         name, registry = given.get("name", cls.model_fields["name"].default), given.get("registry", {})

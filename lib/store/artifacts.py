@@ -1,8 +1,8 @@
-"""The artifact store: immutable folders that steps produced, found again by key.
+"""The artifact store: immutable folders that steps produce, found by key.
 
-An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json` with the key's ingredients in readable
-form. It is written beside its final place and renamed, so a reader sees all of it or nothing. `.locks/` has a file for
-each key in work, `.scratch/<step>/<key>/` what an interrupted step resumes from: partial downloads, checkpoints.
+An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json` with the key's ingredients. It is written
+to a hidden folder and renamed, so that a reader sees all of it or nothing. `.locks/` has a file for each key in use;
+`.scratch/<step>/<key>/` holds what an interrupted step resumes from, such as partial downloads and checkpoints.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lib.files.disk import disk_full_is_clear, sync
 
 MANIFEST = "manifest.json"
 SETTLED_NANOSECONDS = 10**9
-KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256, beyond any chance of a collision
+KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256
 NOTED_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "tiktoken", "scikit-learn", "accelerate", "matplotlib")
 
 
 class Artifact(BaseModel):
-    """A finished artifact: where it lies and what its bytes hash to."""
+    """A finished artifact: its folder and the digest of its files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,13 +44,12 @@ class Artifact(BaseModel):
     folder: Path
 
     def file(self, name: str) -> Path:
-        """The path of one of its files."""
         return self.folder / name
 
 
 class File(BaseModel):
-    """One file of an artifact. `noted` files are kept and checked, but say nothing that a later step builds on
-    (seconds, addresses), so they stay out of the digest."""
+    """One file of an artifact. The digest leaves out `noted` files, which are kept and checked but which no later step
+    depends on (seconds, addresses)."""
 
     name: str
     size: int
@@ -59,7 +58,7 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What `manifest.json` holds."""
+    """The contents of `manifest.json`."""
 
     step: str
     key: str
@@ -73,21 +72,20 @@ class Manifest(BaseModel):
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
         return sum(file.size for file in self.files)
 
 
 def key_of(ingredients: Mapping[str, Any]) -> str:
-    """The key that stands for these ingredients; equal ingredients give equal keys on every machine."""
+    """Returns the key of these ingredients; equal ingredients give equal keys on every machine."""
     text = json.dumps(ingredients, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 class Store:
-    """A folder of artifacts. `warn` hears, in one sentence each, about damage that was found."""
+    """A folder of artifacts; `warn` gets one sentence for each damaged artifact."""
 
-    # Files whose checksum this process has seen to be right, by path, inode, time and size: a hit is looked at several
-    # times in a run, and large weights should be hashed once.
+    # Files whose checksum this process has verified, by path, inode, time and size: a run checks a cached artifact
+    # several times, and large weights should be hashed once.
     _verified: ClassVar[set[tuple[str, int, int, int]]] = set()
 
     def __init__(self, root: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
@@ -97,8 +95,7 @@ class Store:
     # -- reading --
 
     def find(self, step: str, key: str) -> Artifact | None:
-        """The artifact with this key, whole and undamaged; None if there is none. A damaged one is reported through
-        `warn`, naming the file, and counts as none."""
+        """Returns the undamaged artifact with this key, or None; a damaged one is reported through `warn`."""
         folder = self.root / step / key
         if not folder.exists():
             return None
@@ -110,7 +107,7 @@ class Store:
         return Artifact(step=step, key=key, digest=manifest.digest, folder=folder)
 
     def manifest(self, step: str, key: str) -> Manifest:
-        """Raises StoreError if the manifest is missing or does not parse."""
+        """Reads a manifest; raises StoreError if it is missing or damaged."""
         file = self.root / step / key / MANIFEST
         try:
             return Manifest.model_validate_json(file.read_bytes())
@@ -120,7 +117,7 @@ class Store:
             raise StoreError(f"{file} is damaged: the artifact must be made again") from None
 
     def manifests(self, step: str | None = None) -> Iterator[Manifest]:
-        """The manifests of all readable artifacts (of one step), oldest first."""
+        """Yields the manifests of all readable artifacts (of one step), oldest first."""
         folders = [self.root / step] if step else sorted(self.root.glob("[!.]*"))
         found = []
         for file in (file for folder in folders for file in folder.glob(f"[!.]*/{MANIFEST}")):
@@ -131,7 +128,7 @@ class Store:
         yield from sorted(found, key=lambda manifest: (manifest.created, manifest.step, manifest.key))
 
     def problems(self, step: str, key: str) -> list[str]:
-        """What is wrong with an artifact's bytes, a phrase for each file; empty when nothing is."""
+        """Returns a phrase for each problem with an artifact's files."""
         try:
             manifest = self.manifest(step, key)
         except StoreError:
@@ -150,7 +147,7 @@ class Store:
             if seen not in self._verified:
                 if file_sha256(path) != file.sha256:
                     return f"{file.name} does not have its checksum"
-                # Not while the file is so young that a change within the clock's grain could look the same.
+                # A younger file could change again within the clock's resolution.
                 if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
                     self._verified.add(seen)
         except FileNotFoundError:
@@ -162,16 +159,13 @@ class Store:
     # -- writing --
 
     def lock(self, step: str, key: str) -> FileLock:
-        """A lock that one process at a time holds on a key; not acquired yet.
-
-        `flock` underneath: it vanishes with its process, so a killed one blocks nobody.
-        """
+        """Returns the lock of a key, not acquired yet; as a `flock` it ends with its process."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{step}-{key}", thread_local=False)
 
     def scratch(self, step: str, key: str) -> Path:
-        """A folder for what an interrupted step needs to go on; it goes when the artifact is published."""
+        """Returns a folder for what an interrupted step resumes from; publishing the artifact removes it."""
         folder = self.root / ".scratch" / step / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -186,21 +180,23 @@ class Store:
         noted: tuple[str, ...] = (),
         notes: Mapping[str, str] | None = None,
     ) -> Iterator[Path]:
-        """A folder to fill; on leaving the block it becomes the artifact, on an exception it vanishes.
+        """Yields a folder to fill, which becomes the artifact at the end of the block and is removed after an
+        exception.
 
-        The caller holds the key's lock, so that nobody else computes the same thing at the same time.
-        `noted` files stay out of the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
+        The caller holds the key's lock, so that no other process computes the same artifact. `noted` files stay out of
+        the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
         """
         started = time.monotonic()
         home = self.root / step
         with disk_full_is_clear(self.root):
             home.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers(home, key)
+        for leftover in home.glob(f".{key}-*"):  # of a killed process: the caller holds the key's lock
+            shutil.rmtree(leftover, ignore_errors=True)
         folder = home / f".{key}-{uuid.uuid4().hex[:8]}"
         try:
             with disk_full_is_clear(self.root):
                 folder.mkdir()
-                # Until the real one replaces it: so that housekeeping can see what is being made from what.
+                # Until the real manifest replaces it, this tells housekeeping which inputs are in use.
                 (folder / MANIFEST).write_text(json.dumps({"ingredients": dict(ingredients)}), encoding="utf-8")
                 yield folder
                 files = _inventory(folder, noted)
@@ -221,11 +217,6 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(self.root / ".scratch" / step / key, ignore_errors=True)
 
-    def _remove_leftovers(self, home: Path, key: str) -> None:
-        """Folders of this key that a killed process left; the key's lock says that nobody is at work in them."""
-        for folder in home.glob(f".{key}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
     def _publish(self, folder: Path, step: str, key: str) -> None:
         for path in folder.rglob("*"):
             sync(path)
@@ -234,7 +225,7 @@ class Store:
         if final.exists():
             if not self.problems(step, key):
                 return
-            # Renamed before it is removed, so that a crash in between leaves no artifact rather than half of one.
+            # Renamed before it is removed, so that a crash leaves no artifact rather than half of one.
             final.rename(folder.with_name(f"{folder.name}-damaged"))
             shutil.rmtree(folder.with_name(f"{folder.name}-damaged"), ignore_errors=True)
         folder.rename(final)

@@ -1,8 +1,8 @@
 """The part of a cache key that stands for code: a hash for every module that a step reaches.
 
-Imports are read from the source, not executed: a cached run must not import torch. Followed are imports of `lib` and of
-other steps, also inside functions, transitively; not followed are `if TYPE_CHECKING:` blocks and third-party packages,
-whose versions the manifest notes. The hash is over the syntax tree without docstrings and comments.
+Imports are read from the source, because executing them would load torch for a cached run. Imports of `lib` and of
+other steps are followed transitively, also inside functions; `if TYPE_CHECKING:` blocks and third-party packages, whose
+versions the manifest notes, are not. The hash covers the syntax tree without docstrings and comments.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-FOLLOWED = ("lib.", "tasks.steps.")  # what a step computes with; the rest of `tasks` only carries it
+FOLLOWED = ("lib.", "tasks.steps.")  # the rest of `tasks` does not affect a step's results
 
 
 def code_fingerprint(module: str, *, project: Path = PROJECT) -> dict[str, str]:
-    """Hashes of `module` and of every module of `lib` that it reaches, by dotted name. Raises ModuleNotFoundError if
-    `module` has no source file below `project`."""
+    """Returns the hashes of `module` and of every followed module that it reaches, by dotted name. Raises
+    ModuleNotFoundError if `module` has no source file below `project`."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
@@ -44,7 +44,7 @@ def _source_file(module: str, project: Path) -> Path | None:
 
 
 def _resolve(imports: tuple[str, ...], project: Path) -> set[str]:
-    """The modules behind imported names that are followed, with the packages that importing them executes."""
+    """Returns the followed modules behind imported names, with the packages that importing them executes."""
     modules: set[str] = set()
     for name in imports:
         if not f"{name}.".startswith(FOLLOWED):
@@ -58,7 +58,7 @@ def _resolve(imports: tuple[str, ...], project: Path) -> set[str]:
 
 @cache
 def _read(file: Path, module: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:  # noqa: ARG001
-    """The hash and the imported names of one source file; time and size only key the cache."""
+    """Returns the hash and the imported names of a source file; time and size only key the cache."""
     tree = ast.parse(file.read_bytes(), filename=str(file))
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     imports = tuple(_imports(tree, package))
@@ -77,7 +77,7 @@ def _imports(node: ast.AST, package: str) -> list[str]:
                 base = ".".join([*parents, base] if base else parents)
             names += [f"{base}.{alias.name}" for alias in child.names]
         elif isinstance(child, ast.If) and _is_type_checking(child.test):
-            # Wrapped, because `_imports` looks at the children of what it is given.
+            # Wrapped, because `_imports` visits only the children of its argument.
             names += _imports(ast.Module(body=child.orelse, type_ignores=[]), package)
         else:
             names += _imports(child, package)
@@ -91,8 +91,8 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _normalise(node: object) -> str:
-    """The syntax tree as text, without docstrings and positions. Written out here because `ast.dump` shows fields that
-    newer Pythons add, and a store may outlive a Python."""
+    """Returns the syntax tree as text, without docstrings and positions. `ast.dump` would include fields that newer
+    Pythons add, and a store may outlive a Python."""
     if isinstance(node, ast.AST):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node = _without_docstring(node)
@@ -110,10 +110,7 @@ def _normalise(node: object) -> str:
 def _without_docstring(
     node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
 ) -> ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef:
-    first = node.body[0] if node.body else None
-    if not (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    ):
+    if ast.get_docstring(node, clean=False) is None:
         return node
     copy = type(node)(**dict(ast.iter_fields(node)))
     copy.body = node.body[1:]

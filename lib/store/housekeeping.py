@@ -1,7 +1,7 @@
 """Lists, verifies and prunes the artifact store.
 
-Pruning is safe beside runs: it holds a key's lock, and hides an artifact under a dot-name before it deletes it. What a
-running process makes, and all that it is made from, stays; what a run will need only in a later step cannot be known.
+Pruning is safe beside runs: it holds a key's lock, and hides an artifact under a dot-name before deleting it. It keeps
+what a running process makes and all inputs of that, but not what the run needs only in a later step.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from lib.errors import StoreError
 from lib.progress import Progress, silent
 from lib.store.artifacts import KEY_LENGTH, MANIFEST, Store
 
-SCRATCH_AGE = timedelta(days=7)  # long enough to come back to a training that was interrupted before a holiday
+SCRATCH_AGE = timedelta(days=7)  # long enough to resume an interrupted training after a holiday
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
-UNFINISHED = re.compile(rf"\.?({KEY.pattern})(-.+)?")  # with a dot: a writer fills it, or it is being removed
+UNFINISHED = re.compile(rf"\.?({KEY.pattern})(-.+)?")  # with a dot: being written or removed
 
-Key = tuple[str, str]  # an artifact's place: its step and its key
-Reference = tuple[str, str]  # an artifact as later ones name it: the step that made it, and its digest
+Key = tuple[str, str]  # step and key
+Reference = tuple[str, str]  # step and digest, as later artifacts refer to it
 
 
 class Entry(BaseModel):
@@ -40,16 +40,16 @@ class Entry(BaseModel):
 
     step: str
     key: str
-    digest: str | None  # None if the manifest cannot be read; then `seconds` and `inputs` are not known either
-    size: int  # bytes on the disk, the manifest's among them
-    created: datetime  # UTC; without a manifest, when something in it changed last
-    seconds: float | None  # how long it took to make
-    inputs: dict[str, str]  # step name -> digest of what it was made from
-    referenced: bool  # an artifact that is final, or that a run in MLflow names, was made from it, or it is one
+    digest: str | None  # None if the manifest cannot be read; `seconds` and `inputs` are then unknown too
+    size: int  # bytes on the disk, including the manifest
+    created: datetime  # UTC; without a manifest, the last change in the folder
+    seconds: float | None  # time to compute it
+    inputs: dict[str, str]  # step name -> digest of each input
+    referenced: bool  # it is, or was used for, a final artifact or one that a run in MLflow names
 
 
 class Damage(BaseModel):
-    """A damaged artifact, with a phrase for each of its problems; each names the file."""
+    """A damaged artifact, with a phrase for each of its problems that names the file."""
 
     step: str
     key: str
@@ -61,18 +61,15 @@ class Pruned(BaseModel):
 
     dry_run: bool
     artifacts: list[Entry] = []
-    leftovers: list[str] = []  # paths in the store: dead writers' folders, old scratch, records of what is gone
-    in_use: list[Entry] = []  # met the criteria, but a running process makes them or something from them
+    leftovers: list[str] = []  # paths in the store: dead writers' folders, old scratch, records without artifact
+    in_use: list[Entry] = []  # met the criteria, but a running process makes or uses them
     freed: int = 0  # bytes
     remaining: int  # bytes of the whole store afterwards
 
 
 def list_artifacts(store: Store, final: Collection[str], named: Collection[Reference] = ()) -> list[Entry]:
-    """All artifacts, oldest first.
-
-    final: the steps whose artifacts are what runs are made for. named: artifacts that something outside the store
-    refers to, such as a run in MLflow.
-    """
+    """Returns all artifacts, oldest first. final: the steps that runs are made for. named: artifacts that something
+    outside the store refers to, such as a run in MLflow."""
     found = [entry for folder in _folders(store) if (entry := _entry(store, folder))]
     finals = {(e.step, e.digest) for e in found if e.step in final and e.digest is not None}
     needed = _ancestors(found, {*finals, *named})
@@ -81,13 +78,13 @@ def list_artifacts(store: Store, final: Collection[str], named: Collection[Refer
 
 
 def verify(store: Store, progress: Progress = silent) -> list[Damage]:
-    """Reads every file of every artifact; the damaged ones, by step and key."""
+    """Reads every file of every artifact; returns the damaged artifacts by step and key."""
     folders = _folders(store)
     damaged = []
     for done, folder in enumerate(folders, start=1):
         step, key = folder.parent.name, folder.name
         problems = store.problems(step, key)
-        if problems and folder.exists():  # a folder that was pruned meanwhile is not damaged
+        if problems and folder.exists():  # it may have been pruned meanwhile
             damaged.append(Damage(step=step, key=key, problems=problems))
         progress(done, len(folders), "artifacts")
     return damaged
@@ -106,19 +103,20 @@ def prune(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Pruned:
-    """Removes artifacts that meet every given criterion, and all leftovers and lock files that nobody holds.
+    """Removes artifacts that meet every given criterion, all leftovers, and lock files that nobody holds.
 
     Args:
         final, named: as in `list_artifacts`.
-        older_than: only artifacts that were made longer ago.
-        to_size: oldest first, and only until the whole store has at most this many bytes.
-        unreferenced: only artifacts that neither a final nor a named one was made from, directly or through others.
-        damaged: only artifacts whose files are not as their manifest says; reads all files.
-        scratch_older_than: what an interrupted step resumes from stays for this long.
-        now: an aware datetime; None: the clock's.
+        older_than: only artifacts of a greater age.
+        to_size: oldest first, until the whole store has at most this many bytes.
+        unreferenced: only artifacts that no final or named artifact depends on, directly or not.
+        damaged: only artifacts whose files differ from their manifest; reads all files.
+        scratch_older_than: the age from which an interrupted step's scratch is removed.
+        dry_run: removes nothing, and reports what would be removed.
+        now: an aware datetime (None: the present time).
 
-    Raises:
-        StoreError: no criterion; a manifest that is needed to know what is referenced cannot be read; no permission.
+    Raises StoreError without a criterion, if a manifest that decides what is referenced cannot be read, or if
+    permission is missing.
     """
     if older_than is None and to_size is None and not unreferenced and not damaged:
         raise StoreError(
@@ -153,12 +151,12 @@ def prune(
 
 
 def _folders(store: Store) -> list[Path]:
-    """The folders of all artifacts. What is not named as the store names things is not the store's."""
+    """Returns the folders of all artifacts, ignoring names that are not the store's."""
     return [folder for folder in sorted(store.root.glob("[!.]*/*")) if KEY.fullmatch(folder.name) and folder.is_dir()]
 
 
 def _entry(store: Store, folder: Path) -> Entry | None:
-    """An artifact, not yet known to be referenced; None if it was removed meanwhile."""
+    """Returns an artifact, not yet known to be referenced; None if it was removed meanwhile."""
     step, key = folder.parent.name, folder.name
     size, changed = _size(folder), _last_change(folder)
     try:
@@ -180,8 +178,8 @@ def _entry(store: Store, folder: Path) -> Entry | None:
 
 
 def _ancestors(entries: Iterable[Entry], references: Iterable[Reference]) -> set[Reference]:
-    """These references and all that the artifacts which they name were made from. Artifacts of one step with one digest
-    cannot be told apart by a reference: all of them count."""
+    """Returns these references and everything that their artifacts depend on. A reference stands for all artifacts of
+    one step with one digest."""
     inputs: dict[Reference, set[Reference]] = {}
     for entry in entries:
         if entry.digest is not None:
@@ -197,7 +195,7 @@ def _ancestors(entries: Iterable[Entry], references: Iterable[Reference]) -> set
 
 
 def _require_manifests(entries: Iterable[Entry]) -> None:
-    """An unreadable manifest breaks the chain: all before it would look unreferenced, however dear."""
+    """Refuses an unreadable manifest, because everything before it would look unreferenced."""
     unknown = next((entry for entry in entries if entry.digest is None), None)
     if unknown is not None:
         raise StoreError(
@@ -207,13 +205,13 @@ def _require_manifests(entries: Iterable[Entry]) -> None:
 
 
 def _locks(store: Store) -> list[Key]:
-    """Whose lock files there are, held or not."""
+    """Returns the keys of all lock files, held or not."""
     names = [file.name.rpartition("-") for file in sorted((store.root / ".locks").glob("*-*"))]
     return [(step, key) for step, _, key in names if KEY.fullmatch(key)]
 
 
 def _held(store: Store) -> set[Key]:
-    """What running processes have locked."""
+    """Returns the keys that running processes have locked."""
     held = set()
     for step, key in _locks(store):
         with _lock(store, step, key) as ours:
@@ -224,7 +222,7 @@ def _held(store: Store) -> set[Key]:
 
 @contextmanager
 def _lock(store: Store, step: str, key: str) -> Iterator[bool]:
-    """Holds a key's lock meanwhile, if nobody else does; whether it is held."""
+    """Holds a key's lock if it is free; yields whether it is held."""
     lock = store.lock(step, key)
     try:
         lock.acquire(timeout=0)
@@ -238,19 +236,19 @@ def _lock(store: Store, step: str, key: str) -> Iterator[bool]:
 
 
 def _inputs_in_work(store: Store, held: set[Key]) -> Iterator[Reference]:
-    """What the artifacts that running processes make at present are made from."""
+    """Yields the inputs of the artifacts that running processes are making."""
     for folder in store.root.glob("[!.]*/.*"):
         name = UNFINISHED.fullmatch(folder.name)
         if name and (folder.parent.name, name[1]) in held:
             try:
                 written = json.loads((folder / MANIFEST).read_bytes())
             except (OSError, ValueError):
-                continue  # begun or finished in this moment
+                continue  # just begun or finished
             yield from written["ingredients"].get("inputs", {}).items()
 
 
 def _walk(path: Path) -> Iterator[os.stat_result]:
-    """The state of `path` and of everything below; what vanishes meanwhile is left out."""
+    """Yields the stat of `path` and of everything below, leaving out what vanishes meanwhile."""
     below = (Path(folder) / name for folder, folders, files in os.walk(path) for name in (*folders, *files))
     for place in (path, *below):
         try:
@@ -260,12 +258,10 @@ def _walk(path: Path) -> Iterator[os.stat_result]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of all files."""
     return sum(state.st_size for state in _walk(path) if stat.S_ISREG(state.st_mode))
 
 
 def _last_change(path: Path) -> datetime:
-    """When something in there changed last."""
     return datetime.fromtimestamp(max((state.st_mtime for state in _walk(path)), default=0), UTC)
 
 
@@ -274,19 +270,19 @@ def _last_change(path: Path) -> datetime:
 
 @dataclass
 class _Sweep:
-    """One walk through the store that removes, or in a dry run only notes, what may go; always under the key's lock."""
+    """A walk through the store that removes, or in a dry run only lists, artifacts, always under the key's lock."""
 
     store: Store
     held: set[Key]  # what running processes had locked at the start
     report: Pruned
 
     def take(self, entry: Entry, *, needed: bool, only_damaged: bool) -> None:
-        """Removes an artifact unless a running process holds its key or (`needed`) makes something from it."""
+        """Removes an artifact unless a running process holds its key or (`needed`) uses it."""
         folder = self.store.root / entry.step / entry.key
         with self._holding(entry.step, entry.key) as ours:
             present = _entry(self.store, folder)
             if present is None or present.created != entry.created:
-                return  # gone, or made anew, since it was listed
+                return  # removed or made again since it was listed
             if only_damaged and not self.store.problems(entry.step, entry.key):
                 return
             if needed or not ours:
@@ -297,7 +293,7 @@ class _Sweep:
                 self._remove(place)
 
     def clear_folders(self, cutoff: datetime) -> None:
-        """Removes what dead writers left, and the scratch of steps that nobody has worked on since `cutoff`."""
+        """Removes folders of dead writers, and scratch unchanged since `cutoff`."""
         for step, key in self._unfinished():
             with self._holding(step, key) as ours:
                 if ours:
@@ -305,7 +301,7 @@ class _Sweep:
                         self._remove_leftover(folder)
 
     def _unfinished(self) -> list[Key]:
-        """What has a hidden folder or a scratch folder."""
+        """Returns the keys that have a hidden folder or a scratch folder."""
         places = (*self.store.root.glob("[!.]*/.*"), *self.store.root.glob(".scratch/*/*"))
         names = ((place.parent.name, UNFINISHED.fullmatch(place.name)) for place in places)
         return sorted({(step, name[1]) for step, name in names if name})
@@ -317,7 +313,7 @@ class _Sweep:
         return [folder for home in homes for folder in sorted(home.glob(f".{key}-*"))] + aged
 
     def clear_records(self) -> None:
-        """Removes the records of artifacts that are not there any more."""
+        """Removes the records of artifacts that no longer exist."""
         for record in sorted(self.store.root.glob(".results/*/*")):
             step, key = record.parent.name, record.name
             artifact = self.store.root / step / key
@@ -327,11 +323,8 @@ class _Sweep:
                         self._remove_leftover(record)
 
     def clear_locks(self) -> None:
-        """Removes lock files that nobody holds.
-
-        A process may have opened one already and be about to lock it. `filelock` sees that the file has lost its name
-        (it has since 3.21) and makes another, so that two never hold the same key through different files.
-        """
+        """Removes lock files that nobody holds. If a process has opened one and is about to lock it, `filelock` (since
+        3.21) notices that the file was removed and makes another, so that two processes never hold the same key."""
         for step, key in [] if self.report.dry_run else _locks(self.store):
             with _lock(self.store, step, key) as ours:
                 if ours:
@@ -339,7 +332,7 @@ class _Sweep:
 
     @contextmanager
     def _holding(self, step: str, key: str) -> Iterator[bool]:
-        """Holds the key's lock meanwhile; False if a running process does. A dry run only looks at the locks."""
+        """Holds the key's lock; yields False if a running process does. A dry run only checks the locks."""
         if self.report.dry_run:
             yield (step, key) not in self.held
         else:
@@ -351,7 +344,7 @@ class _Sweep:
         self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        """Hides a folder before it deletes it, so that nobody ever sees a part of it under its name."""
+        """Hides a folder before deleting it, so that no reader sees a part of it under its name."""
         size = _size(path)
         self.report.freed += size
         self.report.remaining -= size

@@ -1,4 +1,4 @@
-"""Makes rectangular batches of token sequences or features: padding, its width, batches filled by tokens."""
+"""Pads sequences of tokens or features into batches, sorted by length and filled up to a number of tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -11,18 +11,16 @@ from torch import Tensor
 from lib.errors import MessagesError, RecipeError
 from lib.text.encoding import PAD
 
-# Tokens of a batch that is run but not learnt from, measured on two cores with GPT-2 124M: smaller ones read the
-# weights too often, larger ones pad more and leave the caches. A GPU wants enough work for each launch.
+# Tokens in an inference batch, measured on two cores with GPT-2 124M: smaller ones read the weights too often, larger
+# ones pad more and exceed the caches. A GPU needs enough work for each launch.
 RUN_TOKENS = {"cpu": 1024, "cuda": 65_536}
 
 Padding = Literal["batch", "longest", "context"] | int  # the recipe's `classifier.padding`
 
 
 def padding_width(padding: Padding, *, max_length: int, context_length: int) -> int | None:
-    """Tokens that every batch is padded to; None: the longest sequence of each batch decides.
-
-    `max_length` is where messages are cut, in tokens. Raises `RecipeError` if messages or padding do not fit.
-    """
+    """Returns the tokens that every batch is padded to; None: the longest sequence of each batch. `max_length` is the
+    tokens that messages are cut to. Raises `RecipeError` if messages or padding do not fit."""
     if max_length > context_length:
         raise RecipeError(
             f"encoding.max_length is {max_length} tokens, more than the model's context of {context_length}:"
@@ -45,8 +43,8 @@ def padding_width(padding: Padding, *, max_length: int, context_length: int) -> 
 
 
 def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None = None) -> list[list[int]]:
-    """Positions of all sequences in batches of similar length, shortest first, each filled up to `budget` tokens.
-    Padding counts (`width` as in `pad_batch`). A sequence that is longer than the budget is a batch of its own."""
+    """Groups the positions of all sequences into batches of similar length, shortest first, of up to `budget` tokens.
+    Padding counts (`width` as in `pad_batch`). A sequence longer than the budget is a batch of its own."""
     batches: list[list[int]] = []
     for position in np.argsort(np.asarray(lengths), kind="stable").tolist():
         wide = lengths[position] if width is None else width
@@ -59,12 +57,11 @@ def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None 
 def pad_batch(
     sequences: Sequence[Sequence[int] | Tensor | npt.NDArray[np.integer[Any]]], width: int | None = None, pad: int = PAD
 ) -> tuple[Tensor, Tensor]:
-    """Pad at the right: a batch, and each row's real length (batch,) int64.
+    """Pads on the right; returns the batch and each row's real length (batch,) int64.
 
-    Of tokens (lists or integer arrays, already cut) the batch is (batch, width) int64; of features, tensors (length,
-    emb_dim) of one floating type, it is (batch, width, emb_dim) of that type, padded with zeros. `width` None is the
-    longest sequence. Raises `ValueError` if one is longer than `width` or there is none, `MessagesError` if one has no
-    tokens.
+    Tokens (lists or integer arrays, already cut) give (batch, width) int64; features, tensors (length, emb_dim) of one
+    floating type, give (batch, width, emb_dim) of that type, padded with zeros. `width` None is the longest sequence.
+    Raises `ValueError` if a sequence is longer than `width` or there is none, `MessagesError` if one is empty.
     """
     lengths = [len(sequence) for sequence in sequences]
     longest = max(lengths)

@@ -1,7 +1,5 @@
-"""The GPT-2 encoding without a network: tiktoken's encoder over ranks that ship with the project.
-
-`assets/gpt2.tiktoken` is tiktoken's `r50k_base.tiktoken`; tests prove that they are the same.
-"""
+"""The GPT-2 encoding without a network: tiktoken's encoder with bundled ranks. `assets/gpt2.tiktoken` is tiktoken's
+`r50k_base.tiktoken`; tests prove that they are the same."""
 
 from __future__ import annotations
 
@@ -15,26 +13,21 @@ import tiktoken
 from lib.errors import RecipeError, StoreError
 
 RANKS = Path(__file__).parent / "assets" / "gpt2.tiktoken"
-# The checksum that tiktoken publishes for r50k_base.tiktoken. Standing in the code, it also makes the ranks a
-# part of every cache key that a step using them has.
+# tiktoken's published checksum of r50k_base.tiktoken; as code, it makes the ranks a part of cache keys.
 RANKS_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 
-# How GPT-2 cuts a text before pairing bytes, in tiktoken's wording of the pattern of the original release.
+# GPT-2's split of a text before pairing bytes, in tiktoken's version of the original pattern.
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 VOCABULARY = 50257  # 256 bytes, 50,000 merges and <|endoftext|>
-LONGEST_TEXT = 900_000  # characters; tiktoken's regular expression overflows at a million of white space in a row
-PAD = 50256  # <|endoftext|>: GPT-2 has no padding token of its own
+LONGEST_TEXT = 900_000  # characters; tiktoken's regular expression overflows at a million consecutive spaces
+PAD = 50256  # <|endoftext|>: GPT-2 has no padding token
 
 
 def load_encoding(name: str = "gpt2") -> tiktoken.Encoding:
-    """The encoding called `name`, built once in a process.
+    """Returns the encoding called `name`, built once per process.
 
-    Texts are meant to go through its `encode_ordinary`, for which "<|endoftext|>" in a message is ordinary
-    text and not the special token.
-
-    Raises:
-        RecipeError: there is no such encoding.
-        StoreError: the file with the ranks is missing or damaged.
+    Use its `encode_ordinary`, which treats "<|endoftext|>" in a message as text. Raises RecipeError for an unknown
+    name, StoreError if the ranks are missing or damaged.
     """
     if name != "gpt2":
         raise RecipeError(f"encoding.name {name!r} is not known: choose 'gpt2'")
@@ -53,11 +46,8 @@ def _gpt2() -> tiktoken.Encoding:
 
 
 def read_ranks(file: Path, *, sha256: str = RANKS_SHA256) -> dict[bytes, int]:
-    """Token bytes to rank, from a file with one `base64 rank` pair a line.
-
-    Raises:
-        StoreError: the file is missing, or its bytes are not those of the checksum.
-    """
+    """Reads token bytes and ranks from a file with one `base64 rank` pair per line. Raises StoreError if the file is
+    missing or does not have the checksum."""
     try:
         content = file.read_bytes()
     except OSError as error:

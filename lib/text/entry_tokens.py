@@ -1,4 +1,4 @@
-"""Tokenizes entries: formats, encodes and cuts them, and notes where each response starts."""
+"""Tokenizes and cuts entries, and records where each response starts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 class TokenizedEntries:
     """The tokens of each split.
 
-    tokens: for each split a table with id int64, tokens (a list of int) and response_start int64; rows in the order
-        of the entries. There are at most `max_length` + 1 tokens: of an entry that is cut the model reads
-        `max_length`, and the one more is what it should predict last. `response_start` is not cut: where it is over
-        `max_length`, nothing of the response is left to predict.
-    max_length: tokens that a model reads of an entry, at most.
-    report: JSON-able; max_length, and for each split `rows`, `tokens` (that are read, in all), `response_tokens`
-        (those of them that belong to a response), `truncated` (entries that were cut), `without_response` (entries of
-        whose response nothing is left) and `longest` (tokens before cutting).
+    tokens: for each split a table with id int64, tokens (a list of int) and response_start int64, in the order of the
+    entries. There are at most `max_length` + 1 tokens: the model reads `max_length`, and the next one is its last
+    target. `response_start` is not cut: above `max_length`, nothing of the response is left to predict.
+    max_length: the most tokens of an entry that a model reads.
+    report: JSON-able; max_length, and for each split `rows`, `tokens` (read, in all), `response_tokens` (those of a
+    response), `truncated` (entries that were cut), `without_response` (entries with nothing left of the response) and
+    `longest` (tokens before cutting).
     """
 
     tokens: dict[str, pd.DataFrame]
@@ -40,9 +39,9 @@ class TokenizedEntries:
 def encode_entry(prompt: str, response: str, encoding: tiktoken.Encoding) -> tuple[list[int], int]:
     """Returns the tokens of `prompt + response`, encoded as one text, and the position where the response starts.
 
-    That is the first token that holds a byte of the response. The published procedure counts `encode_ordinary(prompt)`,
-    which differs where the encoding joins both sides of the border, as when a prompt ends in white space: a joint token
-    counts as the response's. "<|endoftext|>" in a text is twelve characters, not the special token.
+    That is the first token with a byte of the response. Usually it is `len(encode_ordinary(prompt))`, as in the
+    published procedure. It differs where one token spans the border, as after a prompt that ends in white space: a
+    joint token belongs to the response. "<|endoftext|>" in a text is ordinary text, not the token that ends one.
     """
     tokens = encoding.encode_ordinary(prompt + response)
     ends = list(accumulate(map(len, encoding.decode_tokens_bytes(tokens))))  # bytes up to and with each token
@@ -57,15 +56,12 @@ def tokenize_entries(
     max_length: int | None,
     context_length: int,
 ) -> TokenizedEntries:
-    """Format and tokenize every split.
+    """Formats and tokenizes every split.
 
-    Args:
-        splits: tables with at least id, instruction, input and output, by name.
-        max_length: tokens that a model reads of an entry; None: as many as its context holds.
-        context_length: tokens that the model can see.
+    splits: tables with at least id, instruction, input and output, by name.
+    max_length: tokens that a model reads of an entry (None: its `context_length`).
 
-    Raises:
-        RecipeError: `max_length` is over the model's context.
+    Raises RecipeError if `max_length` exceeds the context.
     """
     require_within_context(max_length, context_length, null_means="all of it")
     limit = context_length if max_length is None else max_length
@@ -87,7 +83,7 @@ def tokenize_entries(
 
 
 def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, int]:
-    """Of one split, from each entry's length in tokens before cutting and where its response starts."""
+    """Summarises a split from each entry's length in tokens before cutting and its response's start."""
     return {
         "rows": len(entries),
         "tokens": sum(min(length, limit) for length, _ in entries),

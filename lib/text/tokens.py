@@ -1,4 +1,4 @@
-"""Tokenizes messages: encodes and cuts them, and reports what was cut."""
+"""Tokenizes and cuts messages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 class TokenizedSplits:
     """The tokens of each split.
 
-    tokens: for each split a table with id int64, tokens (a list of int, 1 to `max_length` of them), target
-        int64; rows in the order of the messages.
-    max_length: tokens that the longest message may have, after cutting.
-    report: JSON-able; max_length, longest_training_message (tokens before cutting), and for each split
-        `rows`, `tokens` (kept, in all), `truncated` (messages that were cut) and `longest` (tokens before
-        cutting).
+    tokens: for each split a table with id int64, tokens (a list of 1 to `max_length` int) and target int64, in the
+    order of the messages.
+    max_length: the most tokens of a message, after cutting.
+    report: JSON-able; max_length, longest_training_message (tokens before cutting), and for each split `rows`, `tokens`
+    (kept, in all), `truncated` (messages that were cut) and `longest` (tokens before cutting).
     """
 
     tokens: dict[str, pd.DataFrame]
@@ -32,13 +31,13 @@ class TokenizedSplits:
 
 
 def tokenize(texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None) -> list[list[int]]:
-    """The tokens of each text, at most `max_length` of them (None: all). A plain loop: on texts as short as messages
-    tiktoken's own thread pool costs more than it saves."""
+    """Returns the tokens of each text, at most `max_length` of them (None: all). On texts as short as messages,
+    tiktoken's thread pool costs more than it saves."""
     return [encoding.encode_ordinary(text)[:max_length] for text in texts]
 
 
 def require_within_context(max_length: int | None, context_length: int, *, null_means: str) -> None:
-    """Raises RecipeError if `max_length` is over the model's context, in tokens both."""
+    """Raises RecipeError if `max_length` exceeds the model's context, both in tokens."""
     if max_length is not None and max_length > context_length:
         raise RecipeError(
             f"encoding.max_length {max_length} is over the model's context of {context_length}: choose"
@@ -54,18 +53,13 @@ def tokenize_splits(
     max_length: int | None,
     context_length: int,
 ) -> TokenizedSplits:
-    """Tokenize every split, and the reserve where `splits` has one.
+    """Tokenizes every split, and the reserve where `splits` has one.
 
-    Args:
-        splits: tables with at least id, text and label, by name; "train" must be among them. Texts are not
-            empty.
-        labels: the label names; a row's target is the position of its label.
-        max_length: tokens kept of a message; None: as many as the longest training message has, and never
-            more than the context.
-        context_length: tokens that the model can see.
+    splits: tables with at least id, text (not empty) and label, by name; "train" must be among them.
+    labels: the label names; a row's target is its label's position.
+    max_length: tokens kept of a message (None: as many as the longest training message has, at most the context).
 
-    Raises:
-        RecipeError: `max_length` is over the model's context.
+    Raises RecipeError if `max_length` exceeds `context_length`, the tokens that the model can see.
     """
     require_within_context(max_length, context_length, null_means="the longest training message")
     whole = {name: tokenize(split["text"], encoding) for name, split in splits.items()}
@@ -89,7 +83,7 @@ def tokenize_splits(
 
 
 def _report(lengths: Sequence[int], limit: int) -> dict[str, int]:
-    """Of one split, from its messages' lengths in tokens before cutting."""
+    """Summarises a split from its messages' lengths in tokens before cutting."""
     return {
         "rows": len(lengths),
         "tokens": sum(min(length, limit) for length in lengths),

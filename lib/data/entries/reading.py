@@ -1,7 +1,5 @@
-"""Reads entries of instructions from a JSON file into a table, and profiles them.
-
-An entry has an instruction, an input that may be empty, and an output; the first two are its question.
-"""
+"""Reads entries of instructions from a JSON file into a table, and profiles them. An entry has an instruction, an input
+that may be empty, and an output; the first two are its question."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
 FIELDS = ("instruction", "input", "output")
 NEEDED = ("instruction", "output")
 DROPPED = "empty_texts_dropped"
-MOST_NAMES = 5  # that an error lists
-LONGEST_NAME = 40  # characters of one that an error shows
+MOST_NAMES = 5  # listed in an error
+LONGEST_NAME = 40  # characters of a name in an error
 LOOKS = '{"instruction": "…", "input": "…", "output": "…"}'
 
 
@@ -35,18 +33,16 @@ def read_entries(
 ) -> pd.DataFrame:
     """Reads the entries of a file: columns id int64, instruction, input, output str, in the order of the file.
 
-    The file is UTF-8, with or without a byte order mark: one JSON list of objects, or one JSON object a line. `input`
-    may be missing, empty or null; other fields are ignored; texts stay exactly as written. `id` is the entry's
-    position, counted from 0, dropped ones included; errors count from 1.
+    The file is UTF-8, with or without a byte order mark, and either one JSON list of objects or one JSON object per
+    line. A missing or null `input` becomes the empty text; other fields are ignored; texts are kept as written. `id` is
+    the entry's position in the file, from 0, dropped entries included. Errors count entries from 1.
 
-    Args:
-        name: what errors call the file; None: its own name.
-        empty_text: "error", or "drop" an entry whose instruction or output is empty, white space or null; the table's
-            `attrs["empty_texts_dropped"]` counts them.
+    name: what errors call the file (None: its own name).
+    empty_text: whether an empty, blank or null instruction or output is an error or drops the entry; the table's
+    `attrs["empty_texts_dropped"]` counts those.
 
-    Raises:
-        MessagesError: the file is not UTF-8, not JSON, empty, no list of objects, or has an entry without one of the
-            fields, with something other than text in one, or with an empty one.
+    Raises MessagesError if the file is not UTF-8, not JSON, empty or no list of objects, or if an entry lacks a field,
+    has something other than text in one, or has an empty one.
     """
     name = name or file.name
     check_utf8(file, name)
@@ -62,24 +58,21 @@ def read_entries(
 
 
 def questions(entries: pd.DataFrame) -> pd.Series:
-    """What two entries have in common that are near-duplicates: instruction and input, levelled by `normalise`.
-
-    The output does not count: an entry of the test split is given away by an entry that asks the same, whatever it
-    answers.
-    """
+    """Returns the keys of near-duplicate entries: instruction and input, normalised. The output does not count: an
+    entry that asks the same gives a test entry away, whatever it answers."""
     pairs = zip(entries["instruction"], entries["input"], strict=True)
     return pd.Series([normalise(f"{instruction}\n{input_}") for instruction, input_ in pairs], index=entries.index)
 
 
 def profile_entries(entries: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
-    """What a table of entries is like, JSON-able.
+    """Describes a table of entries, JSON-able.
 
     rows: entries in the table; with_input: those whose input is not empty.
-    tokens, characters: for each of instruction, input and output min, median, p95 and max; total of all.
+    tokens, characters: min, median, p95, max and total for each of instruction, input and output.
     duplicate_questions: rows beyond the first of each instruction with input.
-    near_duplicate_questions: the same where case, digits, punctuation and space do not count (`questions`).
-    duplicate_entries, near_duplicate_entries: the same of instruction, input and output together.
-    empty_texts_dropped: entries that `read_entries` left out.
+    near_duplicate_questions: the same, ignoring case, digits, punctuation and space (`questions`).
+    duplicate_entries, near_duplicate_entries: the same for instruction, input and output together.
+    empty_texts_dropped: entries that `read_entries` dropped.
     """
     texts = {field: entries[field].tolist() for field in FIELDS}
     asked = list(zip(texts["instruction"], texts["input"], strict=True))
@@ -98,7 +91,7 @@ def profile_entries(entries: pd.DataFrame, *, encoding: tiktoken.Encoding) -> di
 
 
 def _records(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    """What stands in the file for each entry, and what an error calls the place."""
+    """Yields each entry's JSON value with its place for errors."""
     if text.lstrip().startswith("["):
         try:
             listed = json.loads(text)
@@ -123,7 +116,7 @@ def _records(text: str, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _checked(where: str, record: Any) -> tuple[str, str, str]:
-    """Instruction, input and output, if what was found is an entry."""
+    """Returns instruction, input and output of an entry; refuses anything else."""
     if not isinstance(record, dict):
         raise MessagesError(f"{where} is {_kind(record)}: every entry must look like {LOOKS}")
     for field in NEEDED:
@@ -150,7 +143,7 @@ def _text(where: str, field: str, value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    """A JSON value in words."""
+    """Describes a JSON value in words."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     kinds = {str: "a text", dict: "an object", list: "a list", int: "a number", float: "a number"}
@@ -158,7 +151,7 @@ def _kind(value: Any) -> str:
 
 
 def _without_empty(entries: pd.DataFrame, name: str, empty_text: Literal["error", "drop"]) -> pd.DataFrame:
-    """The entries with instruction and output, if the others may be dropped or there are none."""
+    """Drops the entries without instruction or output, or refuses them."""
     blank = {field: entries[field].str.strip() == "" for field in NEEDED}
     for field, rows in blank.items():
         if rows.any() and empty_text == "error":

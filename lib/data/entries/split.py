@@ -14,19 +14,16 @@ from lib.data.messages.split import Ints, fill, straddling
 from lib.data.tables import SPLITS
 from lib.errors import MessagesError, RecipeError
 
-IN_TURN = ("train", "test", "validation")  # who gets the first entries of the file, the next, and the rest
+IN_TURN = ("train", "test", "validation")  # the order in which splits are filled
 
 
 @dataclass(frozen=True)
 class EntrySplits:
-    """Three tables of entries (id int64, instruction, input, output).
+    """Three tables of entries (id int64, instruction, input, output) and a JSON-able report.
 
-    report: JSON-able.
-        rows: for each split its entries.
-        straddling: how many entries of validation and of test have a near-duplicate in train (`near_duplicates`: the
-            same question but for case, digits, punctuation and space), and how many one with exactly the same
-            instruction and input (`copies`); for the split that was `made`, and for the `plain` one that does not keep
-            near-duplicates together.
+    The report counts the `rows` of each split and, as `straddling`, the entries of validation and test with a question
+    in train that is the same (`copies`) or nearly (`near_duplicates`): for the split that was `made`, and for the
+    `plain` one that does not group near-duplicates.
     """
 
     train: pd.DataFrame
@@ -35,26 +32,24 @@ class EntrySplits:
     report: dict[str, Any]
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The three tables by name."""
         return {name: getattr(self, name) for name in SPLITS}
 
 
 def split_entries(
     entries: pd.DataFrame, *, train: float, test: float, shuffle: bool, seed: int, group_duplicates: bool
 ) -> EntrySplits:
-    """Divide entries (id, instruction, input, output) in the order of the file: train, then test, then validation.
+    """Divides entries (id, instruction, input, output) in the order of the file: train, then test, then validation.
 
-    With both options off this is the published procedure: the first `int(n * train)` entries to train, the next
-    `int(n * test)` to test, the rest to validation; of 1,100 entries at 0.85 and 0.1 they are 935, 110 and 55.
+    With both options off this is the published procedure: the first `int(n * train)` entries to train, the next `int(n
+    * test)` to test, the rest to validation; 1,100 entries at 0.85 and 0.1 give 935, 110 and 55.
 
-    shuffle: first put the entries into the order of `sample(frac=1, random_state=seed)`; it stays within each split.
-    group_duplicates: entries with the same question all go to one split. Splits are filled in turn as before, a group
-        where its first entry in the file stands. A group that no longer fits goes to the next split with room for all
-        of it, and later entries take the places that it leaves: sizes differ from those above only where none has.
+    shuffle: orders the entries by `sample(frac=1, random_state=seed)` first; splits keep that order.
+    group_duplicates: puts entries with the same question into one split. A group's turn is that of its first entry in
+    the file; if it does not fit, it goes to the next split with room for all of it. Sizes differ from those above only
+    where no split has room.
 
-    Raises:
-        RecipeError: the fractions leave nothing for validation.
-        MessagesError: there are too few entries for one in each split.
+    Raises RecipeError if the fractions leave nothing for validation, MessagesError if there are too few entries for one
+    in each split.
     """
     if not (train > 0 and test > 0 and train + test < 1):
         raise RecipeError(
@@ -84,15 +79,15 @@ def split_entries(
 
 
 def _numbers(turns: Ints) -> Ints:
-    """From positions in `IN_TURN` to positions in `SPLITS`."""
+    """Converts positions in `IN_TURN` to positions in `SPLITS`."""
     return np.array([SPLITS.index(name) for name in IN_TURN])[turns]
 
 
 def _grouped(ids: pd.Series, asked: pd.Series, shares: Sequence[int]) -> Ints:
-    """The turn of each entry, when all entries that ask the same have one.
+    """Returns the turn of each entry; entries with the same question have one turn.
 
-    A group's place is that of its entry that stands first in the file. Had it the place of the first of all its
-    entries in shuffled order, large groups would crowd to the front, and so into train.
+    A group's place is that of its first entry in the file. By the first of all its entries in shuffled order, large
+    groups would crowd to the front, and so into train.
     """
     by_question = ids.groupby(asked)
     leaders = by_question.idxmin().sort_values()  # question to row, in the order of the rows

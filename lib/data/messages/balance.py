@@ -1,4 +1,4 @@
-"""Balances classes of unequal size: draws or repeats messages, or weighs the loss."""
+"""Balances classes of unequal size by sampling messages or weighting the loss."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Balanced:
-    """Both tables have the columns of messages: id int64, text, label.
+    """Tables of messages (id int64, text, label).
 
-    balanced: what goes on to be split; an id occurs more than once where its message was repeated.
-    reserve: the messages that were left out, in the order of the file; may be empty.
+    balanced: the messages to split; an id is repeated where its message was.
+    reserve: the messages left out, in the order of the file; may be empty.
     """
 
     balanced: pd.DataFrame
@@ -28,11 +28,12 @@ def balance_messages(
     """Makes the classes equal in size, or leaves that to the weights of the loss.
 
     undersample: draws as many of each class as the smallest has, without replacement. With two classes this is the
-        published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`. With more, the
-        largest comes first (by name where counts are equal), and each is drawn with the same seed.
-    oversample: repeats each class as often as it fits whole into the largest, then draws the rest without replacement;
-        copies carry the id of their message.
-    class_weights, none: everything, as it is.
+    published procedure to the row: `pandas.concat([larger.sample(n, random_state=seed), smaller])`. With more, the
+    largest comes first (ties by name), each drawn with the same seed; classes of the smallest size keep the file's
+    order.
+    oversample: repeats each class whole as often as it fits into the largest, then draws the rest without replacement.
+    Copies keep the id of their message.
+    class_weights, none: keeps everything (see `class_weights`).
     """
     if method in ("class_weights", "none"):
         return Balanced(messages.reset_index(drop=True), messages.iloc[:0].reset_index(drop=True))
@@ -50,17 +51,16 @@ def balance_messages(
 
 
 def _repeated(messages: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
-    """`count` rows of one class: whole repeats, then a draw without replacement."""
+    """Returns `count` rows of one class: whole repeats, then a draw without replacement."""
     repeats, remainder = divmod(count, len(messages))
     return pd.concat([*[messages] * repeats, messages.sample(remainder, random_state=seed)])
 
 
 def class_weights(labels: Iterable[Any]) -> list[float]:
-    """Inverse class frequencies, in the order of the sorted labels (or targets, which have the same order).
+    """Returns inverse class frequencies, in the order of the sorted labels (or targets, whose order is the same).
 
-    weight = n / (k * n_class) for n messages and k classes, so that the average weight over all messages is
-    1: the formula of scikit-learn's `class_weight="balanced"` (King and Zeng, 2001, "Logistic Regression in Rare
-    Events Data").
+    weight = n / (k * n_class) for n messages and k classes, averaging 1 over all messages: scikit-learn's
+    `class_weight="balanced"` (King and Zeng, 2001, "Logistic Regression in Rare Events Data").
     """
     sizes = Counter(labels)
     return [sizes.total() / (len(sizes) * sizes[label]) for label in sorted(sizes)]

@@ -1,9 +1,8 @@
-"""Holds a frozen test set out of the splits that later runs learn from."""
+"""Holds a frozen test set out of the splits of later runs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +11,21 @@ import numpy as np
 import pandas as pd
 
 from lib.data.duplicates import normalise
-from lib.data.messages.split import straddling
+from lib.data.messages.split import label_counts, straddling
 from lib.data.tables import SPLITS
 from lib.errors import LabelError
 
-LEARNED_FROM = ("train", "validation")  # weights come from the one, and which of them are kept may come from the other
+LEARNED_FROM = ("train", "validation")  # validation may choose which weights are kept
 NOTHING = "none"
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is left of a split.
+    """A split without held-out messages.
 
     tables: `train`, `validation` and `test` (id int64, text, label, target int64), rows in their order.
-    report: that of the split (see `lib.data.messages.split.Splits`), counted again, with `held_out`: rows taken out of
-        `train` and of `validation`.
+    report: as in `lib.data.messages.split.Splits`, recounted, with `held_out`: rows removed from `train` and
+    `validation`.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -34,11 +33,8 @@ class HeldOut:
 
 
 def freezable(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The test messages (id, text, label) that have no near-duplicate among those that the run learned from.
-
-    With `split.group_duplicates` these are all of them. Without, some test messages are known to the classifier, and
-    no test for it.
-    """
+    """Returns the test messages (id, text, label) without a near-duplicate in what the run learned from. With
+    `split.group_duplicates` these are all of them; without, the classifier may know some test messages."""
     known = {normalise(text) for name in LEARNED_FROM for text in splits[name]["text"]}
     test = splits["test"]
     unknown = [normalise(text) not in known for text in test["text"]]
@@ -46,7 +42,7 @@ def freezable(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def ids_to_hold_out(splits: Mapping[str, pd.DataFrame], frozen: Iterable[str]) -> list[int]:
-    """The ids, ascending, of the messages in train and validation that are near-duplicates of a text in `frozen`."""
+    """Returns the sorted ids of messages in train and validation that are near-duplicates of a text in `frozen`."""
     fingerprints = {normalise(text) for text in frozen}
     return sorted(
         {
@@ -59,22 +55,18 @@ def ids_to_hold_out(splits: Mapping[str, pd.DataFrame], frozen: Iterable[str]) -
 
 
 def exclusion_digest(ids: Sequence[int]) -> str:
-    """What stands for held-out messages in a cache key: a sha256 over their ids, or "none"."""
+    """Returns the cache key ingredient of held-out messages: a sha256 of their ids, or "none"."""
     return hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest() if ids else NOTHING
 
 
 def hold_out(
     splits: Mapping[str, pd.DataFrame], report: Mapping[str, Any], ids: Iterable[int], *, name: str
 ) -> HeldOut:
-    """The split without the messages of these ids in train and validation; test stays as it is.
+    """Removes the messages with these ids from train and validation, and recounts the split's `report`.
 
-    Args:
-        splits: the three tables (id, text, label, target).
-        report: what `split.json` says of them.
-        name: the registered name that the frozen test set belongs to, for the error.
+    name: the registered name that owns the frozen test set, for the error.
 
-    Raises:
-        LabelError: train or validation is left without a label, or without any message.
+    Raises LabelError if train or validation loses all messages of a label.
     """
     excluded = set(ids)
     tables = {
@@ -92,20 +84,15 @@ def hold_out(
             )
     counts = {
         "rows": {split: len(tables[split]) for split in SPLITS},
-        "labels": {split: _counts(tables[split]["label"], report["labels"][split]) for split in SPLITS},
+        "labels": {split: label_counts(tables[split]["label"], report["labels"][split]) for split in SPLITS},
         "straddling": {**report["straddling"], "made": _straddling(tables)},
         "held_out": held_out,
     }
     return HeldOut(tables, {**report, **counts})
 
 
-def _counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
-    counts = Counter(labels)
-    return {name: counts[name] for name in names}
-
-
 def _straddling(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
-    """Messages of validation and of test that still have a near-duplicate, or a copy, in train."""
+    """Counts messages of validation and test that still have a near-duplicate, or a copy, in train."""
     texts = pd.concat([tables[split]["text"] for split in SPLITS], ignore_index=True)
     split_of = np.repeat(np.arange(len(SPLITS)), [len(tables[split]) for split in SPLITS])
     return {"near_duplicates": straddling(texts.map(normalise), split_of), "copies": straddling(texts, split_of)}

@@ -34,25 +34,22 @@ def read_messages(
 ) -> pd.DataFrame:
     """Reads the messages of a file: columns id int64, text str, label str, in the order of the file.
 
-    `id` is the row's number in the file, counted from 0 over the rows with data, dropped ones included. Labels and
-    texts
-    stay exactly as written: "NA", "007" and "1e5" are text, spaces at the ends stay. Numbers and booleans of JSONL and
-    Parquet become text: `1` as it is written, `true`, `false`.
+    `id` is the row's number in the file, from 0 over the rows with data, dropped rows included. Labels and texts are
+    kept as written: "NA", "007" and "1e5" are text, and spaces at the ends stay. Numbers and booleans of JSONL and
+    Parquet become text: `1` as written, `true`, `false`.
 
     Args:
-        name: what errors call the file; None: its own name.
-        format: None goes by the ending of the file's name.
-        text_column, label_column: names in the header row, keys of each JSON object or Parquet columns; positions (from
-            0) are for TSV and CSV without a header row.
-        quoting: of TSV and CSV. "csv": double quotes may enclose a field, which then may hold separators and line ends.
-            "none": a double quote is a character like any other.
-        empty_text: "error", or "drop" a row whose text is empty, white space or null; the table's
-            `attrs["empty_texts_dropped"]` counts them.
+        name: what errors call the file (None: its own name).
+        format: None goes by the ending of the file's own name (see `lib.data.source.endings`).
+        text_column: a name in the header row, the JSON objects or the Parquet columns, or a position (from 0) in TSV
+            and CSV without a header row. `label_column` likewise.
+        quoting: for TSV and CSV. "csv": double quotes may enclose a field with separators and line ends. "none": a
+            double quote is an ordinary character.
+        empty_text: whether an empty, blank or null text is an error or drops its row; the table's
+            `attrs["empty_texts_dropped"]` counts those.
 
-    Raises:
-        MessagesError: the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong number of
-            fields, an empty text or an empty label.
-        LabelError: all messages have the same label.
+    Raises MessagesError if the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong number
+    of fields, an empty text or an empty label; LabelError if all messages have the same label.
     """
     name = name or file.name
     kind = format or _format_of(file, name)
@@ -75,14 +72,14 @@ def read_messages(
 
 
 def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
-    """What a table of messages is like, JSON-able.
+    """Describes a table of messages, JSON-able.
 
     rows: messages in the table.
     labels: rows of each label, the most frequent first.
     tokens, characters: min, median, p95 and max of a text; total of all.
     duplicate_texts: rows beyond the first of each text.
-    near_duplicate_texts: the same for texts that differ only in case, digits, punctuation or space.
-    empty_texts_dropped: rows that `read_messages` left out.
+    near_duplicate_texts: the same, ignoring case, digits, punctuation and space.
+    empty_texts_dropped: rows that `read_messages` dropped.
     """
     texts = messages["text"].tolist()
     labels = Counter(messages["label"])
@@ -98,7 +95,7 @@ def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> 
 
 
 def spread(lengths: Sequence[int]) -> dict[str, int | float]:
-    """Of at least one length: the least, the middle, the 95th percentile, the greatest, and all together."""
+    """Returns minimum, median, 95th percentile, maximum and sum of at least one length."""
     return {
         "min": min(lengths),
         "median": float(np.median(lengths)),
@@ -121,7 +118,7 @@ def _format_of(file: Path, name: str) -> Format:
 def _checked(
     file: Path, name: str, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]
 ) -> pd.DataFrame:
-    """The table of messages, if there are any, all have a text and a label, and the labels differ."""
+    """Returns the table of messages, each with a text and a label; refuses a single label."""
     if not texts:
         what = "has no messages, only a header row or blank lines" if file.stat().st_size else "is empty"
         raise MessagesError(f"{name} {what}: is it the right file?")

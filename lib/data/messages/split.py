@@ -23,13 +23,10 @@ Ints = npt.NDArray[np.int64]
 class Splits:
     """Three tables (id int64, text, label, target int64), rows in shuffled order.
 
-    labels: the label names, sorted; a row's target is the position of its label.
-    report: JSON-able.
-        rows: for each split its rows.
-        labels: for each split the rows of each label.
-        straddling: how many messages of validation and of test have a near-duplicate in train
-            (`near_duplicates`), and how many an exact copy (`copies`); for the split that was `made`, and for
-            the `plain` one that the published procedure makes of the same messages with the same seed.
+    labels: the sorted label names; a row's target is its label's position.
+    report: JSON-able counts: `rows` of each split, `labels` of each split, and `straddling`, the messages of validation
+    and test with a near-duplicate (`near_duplicates`) or exact copy (`copies`) in train: for the split that was `made`,
+    and for the `plain` one of the published procedure with the same messages and seed.
     """
 
     train: pd.DataFrame
@@ -39,7 +36,6 @@ class Splits:
     report: dict[str, Any]
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The three tables by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
@@ -53,22 +49,20 @@ def split_messages(
     stratify: bool,
     group_duplicates: bool,
 ) -> Splits:
-    """Shuffles messages (id, text, label) and splits them by the three fractions, which sum to 1.
+    """Shuffles messages (id, text, label) and divides them by the three fractions, which sum to 1.
 
     With both options off this is the published procedure to the row: `sample(frac=1, random_state=seed)`, the first
-    `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The options change
-    which split a message goes to, never the order within a split.
+    `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The options never
+    change the shuffled order within a split.
 
-    stratify: each split gets its fraction of each label, to within a message or so, and at least one message.
-    group_duplicates: near-duplicates all go to one split. A group that does not fit where its turn comes goes to the
-        next split with room for all of it; sizes differ from the fractions only where none has.
+    stratify: gives each split its fraction of each label, to within a message or so, and at least one message.
+    group_duplicates: puts near-duplicates into one split. A group that does not fit goes to the next split with room
+    for all of it; sizes differ from the fractions only where no split has room.
 
-    Rows with the same id (copies made by oversampling) are one message, and only train gets the copies: in validation
-    or test they would be right or wrong together.
+    Only train gets the copies that oversampling made (rows with the same id). In validation or test they would be right
+    or wrong together: the metrics would claim more messages than there are, and weight some more than others.
 
-    Raises:
-        RecipeError: the fractions do not sum to 1.
-        LabelError: a label is left without a message in some split.
+    Raises RecipeError if the fractions do not sum to 1, LabelError if some split has no message of a label.
     """
     if not math.isclose(train + validation + test, 1, abs_tol=1e-6):
         raise RecipeError(
@@ -93,7 +87,7 @@ def split_messages(
         tables["train"] = copies.sample(frac=1, random_state=seed).reset_index(drop=True)
     report = {
         "rows": {name: len(table) for name, table in tables.items()},
-        "labels": {name: _counts(table["label"], labels) for name, table in tables.items()},
+        "labels": {name: label_counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
             name: {"near_duplicates": straddling(levelled, split), "copies": straddling(shuffled["text"], split)}
             for name, split in (("made", made), ("plain", plain))
@@ -103,10 +97,10 @@ def split_messages(
 
 
 def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_one: bool) -> Ints:
-    """The number of the split of each row of `units` (id, group, stratum; in shuffled order).
+    """Returns the split number of each row of `units` (id, group, stratum; in shuffled order).
 
-    A group's turn and stratum are those of its message that stands first in the file. Had its turn come with
-    the first of all its messages in shuffled order, large groups would crowd to the front, and so into train.
+    A group's turn and stratum are those of its first message in the file. By the first of all its messages in shuffled
+    order, large groups would crowd to the front, and so into train.
     """
     groups = units.groupby("group")["id"]
     sizes = groups.size()
@@ -122,11 +116,8 @@ def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_on
 
 
 def _shares(sizes: Sequence[int], *, train: float, validation: float) -> list[list[int]]:
-    """Messages for train, validation and test from each stratum.
-
-    The sums are those of the published procedure, `int(n * train)` and `int(n * validation)`, however many
-    strata there are: what rounding takes from one is carried to the next.
-    """
+    """Returns the numbers of train, validation and test messages of each stratum. Their sums are the published `int(n *
+    train)` and `int(n * validation)` for any number of strata, because rounding remainders are carried over."""
     ends = np.cumsum([0, *sizes])
     rows = int(ends[-1])
     to_train = np.diff(ends * int(rows * train) // rows)
@@ -135,7 +126,7 @@ def _shares(sizes: Sequence[int], *, train: float, validation: float) -> list[li
 
 
 def _lifted(share: Sequence[int]) -> list[int]:
-    """The share with at least one message for each split, if there are three, taken from the largest."""
+    """Raises each split's share to at least one message, taken from the largest, if there are three messages."""
     lifted = list(share)
     while min(lifted) < 1 < max(lifted):
         lifted[lifted.index(max(lifted))] -= 1
@@ -144,7 +135,7 @@ def _lifted(share: Sequence[int]) -> list[int]:
 
 
 def fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
-    """The split of each group, in turn: the first with room for all of it, or else the roomiest."""
+    """Returns the split of each group: the first with room for all of it, or else the one with the most room."""
     room = list(share)
     chosen = []
     for size in sizes:
@@ -156,7 +147,7 @@ def fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
 
 
 def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
-    """As chosen, but a split without a group gets the smallest that another can spare (tiny classes)."""
+    """Gives each split without a group the smallest group that another can spare (tiny classes)."""
     mended = list(chosen)
     for split in range(3):
         counts = Counter(mended)
@@ -167,7 +158,7 @@ def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
 
 
 def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, stratify: bool) -> None:
-    """Every label must be in every split: what is not in train cannot be learned, nor measured elsewhere."""
+    """Requires every label in every split: it must be in train to be learned, and elsewhere to be measured."""
     for label, rows in labels.groupby(labels):
         missing = [name for number, name in enumerate(SPLITS) if number not in split[rows.index]]
         if missing:
@@ -180,12 +171,12 @@ def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, stratify
             )
 
 
-def _counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
+def label_counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
     counts = Counter(labels)
     return {name: counts[name] for name in names}
 
 
 def straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
-    """Messages of validation and of test whose key also occurs in train."""
+    """Counts the messages of validation and test whose key also occurs in train."""
     train = set(keys[split == SPLITS.index("train")])
     return {name: sum(key in train for key in keys[split == SPLITS.index(name)]) for name in ("validation", "test")}

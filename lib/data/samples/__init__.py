@@ -1,5 +1,5 @@
-"""The bundled samples: labelled messages, and entries of instructions."""
+"""The bundled samples: labelled messages and entries of instructions."""
 
 from lib.data.samples import entries, messages
 
-FILES = {"messages": messages.ARCHIVE, "entries": entries.FILE}  # by what they hold
+FILES = {"messages": messages.ARCHIVE, "entries": entries.FILE}

@@ -1,4 +1,4 @@
-"""Where the bundled instructions lie, and their checksum and count."""
+"""The path, checksum and size of the bundled instructions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the bundled sample is and what it must contain; assets/messages.md says what it is."""
+"""The path and expected contents of the bundled sample, which assets/messages.md describes."""
 
 from pathlib import Path
 

@@ -1,7 +1,5 @@
-"""Finds the one data file in what was fetched: a zip archive, a gzip file, or the file itself.
-
-Archives are untrusted: paths that escape, links, bombs and damage are refused, and sizes are counted, not believed.
-"""
+"""Finds the one data file in a zip archive, a gzip file or the file itself. Archives are untrusted: escaping paths,
+links, bombs and damage are refused, and sizes are counted, not believed."""
 
 import difflib
 import errno
@@ -12,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO
@@ -21,13 +19,13 @@ from lib.errors import ArchiveError
 
 CHUNK_BYTES = 2**20
 
-UNPACKED_LIMIT = 4 * 2**30  # bytes; some 50 million SMS messages, more than fine-tuning here could get through
+UNPACKED_LIMIT = 4 * 2**30  # bytes; some 50 million SMS messages, more than fine-tuning here can use
 RATIO_LIMIT = 200  # bytes out per byte in; SMS messages reach 2.3, logs some 20, zeros 1,029
-RATIO_FREE_BYTES = 64 * 2**20  # below this a ratio is not looked at: small repetitive files are harmless
+RATIO_FREE_BYTES = 64 * 2**20  # below this the ratio is ignored: small repetitive files are harmless
 
-ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the first entry; the directory of an archive without entries
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the first entry; the directory of an empty archive
 GZIP_MAGIC = b"\x1f\x8b"
-UNREADABLE_MAGIC = {  # what people also pack files with: better named here than met as "not UTF-8" later
+UNREADABLE_MAGIC = {  # other common formats: naming them is clearer than "not UTF-8" later
     b"\xfd7zXZ\x00": "an xz file",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a\x07": "a RAR archive",
@@ -35,10 +33,10 @@ UNREADABLE_MAGIC = {  # what people also pack files with: better named here than
 }
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 
-# bzip2 and LZMA are left out on purpose: zipfile unpacks a whole read of them at once, without a bound on memory.
+# Without bzip2 and LZMA: zipfile decompresses a whole read of them at once, with unbounded memory.
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
-# zipfile's and zlib's own errors, and what broken sizes, offsets, names and flags lead to besides.
+# zipfile's and zlib's own errors, and those that broken sizes, offsets, names and flags cause.
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -51,8 +49,8 @@ DAMAGE = (
     OSError,
 )
 
-LISTED_NAMES = 10  # of an archive's files, in an error message
-NAME_BYTES = 200  # of a file's name; file systems allow 255
+LISTED_NAMES = 10  # files of an archive in an error
+NAME_BYTES = 200  # of a file name; file systems allow 255
 
 
 def unpacked(
@@ -63,21 +61,20 @@ def unpacked(
     size_limit: int = UNPACKED_LIMIT,
     ratio_limit: int = RATIO_LIMIT,
 ) -> tuple[str, Iterator[bytes]]:
-    """The data file in `source`: the name to keep it under, and its bytes in chunks of at most 1 MiB.
+    """Returns the name of the data file in `source`, and its bytes in chunks of at most 1 MiB.
 
-    What `source` is, its first bytes tell, not its name. Only the wanted member of an archive is ever
-    unpacked, but all of its entries are looked at first.
+    The type of `source` is read from its first bytes, not its name. Only the wanted member of an archive is unpacked,
+    but all of its entries are checked first.
 
     Args:
         source: seekable, at any position; must stay open while the chunks are read.
-        name: the name that `source` came under.
-        member: the file inside a zip archive; None: its only one. Of anything else, the file's own name or None.
-        size_limit: bytes that may come out.
-        ratio_limit: bytes that may come out per byte of archive, once 64 MiB have.
+        name: the original name of `source`.
+        member: the file inside a zip archive (None: its only one); otherwise the file's own name or None.
+        size_limit: unpacked bytes.
+        ratio_limit: unpacked bytes per byte of archive, checked above 64 MiB.
 
-    Raises:
-        ArchiveError: at once for an archive that is unsafe, ambiguous or not readable here; while the chunks
-            are read for damage and for more bytes than the limits allow.
+    Raises ArchiveError at once for an unsafe, ambiguous or unsupported archive, and while the chunks are read for
+    damage and exceeded limits.
     """
     packed_bytes = source.seek(0, os.SEEK_END)
     if is_zip(source):
@@ -85,7 +82,7 @@ def unpacked(
             archive = zipfile.ZipFile(source)
         entry = _wanted(archive, name, member)
         packed_bytes = min(packed_bytes, entry.compress_size)
-        found, chunks = safe_name(entry.filename), _zip_chunks(archive, entry, name)
+        found, chunks = safe_name(entry.filename), _chunks(lambda: archive.open(entry), name)
     else:
         found, chunks = _single_file(source, name)
         _refuse_member_of_no_archive(name, found, member)
@@ -93,14 +90,14 @@ def unpacked(
 
 
 def safe_name(name: str) -> str:
-    r"""The last part of `name`, after any / or \, without characters that could surprise a shell."""
+    """Returns the last part of `name`, after any / or \\, without characters that could surprise a shell."""
     base = re.sub(r"[^\w.+ -]", "_", re.split(r"[/\\]", name)[-1])
     ending = base.encode()[-NAME_BYTES:].decode(errors="ignore")  # the end, because it says the format
     return ending.lstrip(". ") or "data"
 
 
 def is_zip(source: IO[bytes]) -> bool:
-    """Whether the first bytes are a zip archive's; leaves `source` at its beginning."""
+    """Whether the first bytes are a zip archive's; rewinds `source`."""
     return _head(source, 4).startswith(ZIP_MAGIC)
 
 
@@ -112,14 +109,16 @@ def _head(source: IO[bytes], size: int) -> bytes:
 
 
 def _single_file(source: IO[bytes], name: str) -> tuple[str, Iterator[bytes]]:
-    """A gzip file's contents under its name without the ending, or the file itself."""
+    """Returns a gzip file's contents under its name without the ending, or the file itself."""
     if _head(source, 2) == GZIP_MAGIC:
-        return safe_name(re.sub(r"\.gz(ip)?$", "", name, flags=re.IGNORECASE)), _gzip_chunks(source, name)
+        return safe_name(re.sub(r"\.gz(ip)?$", "", name, flags=re.IGNORECASE)), _chunks(
+            lambda: gzip.GzipFile(fileobj=source, mode="rb"), name
+        )
     return safe_name(name), iter(lambda: source.read(CHUNK_BYTES), b"")
 
 
 def _wanted(archive: zipfile.ZipFile, name: str, member: str | None) -> zipfile.ZipInfo:
-    """The entry to unpack, once every entry is known to be harmless."""
+    """Returns the entry to unpack after checking that every entry is harmless."""
     for entry in archive.infolist():
         _refuse_unsafe(entry, name)
     files = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_clutter(entry.filename)]
@@ -140,9 +139,9 @@ def _wanted(archive: zipfile.ZipFile, name: str, member: str | None) -> zipfile.
 
 
 def _refuse_unsafe(entry: zipfile.ZipInfo, name: str) -> None:
-    """One such entry is reason enough to trust nothing in the archive."""
+    """Refuses the whole archive for one unsafe entry."""
     path = entry.orig_filename  # as written: ZipInfo.filename is already cut at a NUL
-    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on a Unix
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 if the archive was not made on Unix
     if not path or "\0" in path or re.match(r"[/\\]|[A-Za-z]:", path):
         problem = "is not a relative path"
     elif ".." in re.split(r"[/\\]", path):
@@ -160,7 +159,7 @@ def _refuse_unsafe(entry: zipfile.ZipInfo, name: str) -> None:
 
 
 def _is_clutter(path: str) -> bool:
-    """What macOS adds to every archive."""
+    """Whether macOS added the entry."""
     return path.startswith("__MACOSX/") or PurePosixPath(path).name == ".DS_Store"
 
 
@@ -187,27 +186,21 @@ def _why_none_is_chosen(
 
 
 def _refuse_member_of_no_archive(name: str, found: str, member: str | None) -> None:
-    """`member` may stand for a data file that was unpacked by hand, if that still has its name."""
+    """Allows `member` to name a data file that was unpacked by hand and kept its name."""
     if member is not None and safe_name(member) != found:
         raise ArchiveError(
             f"{name!r} is not a zip archive, so there is no {member!r} in it: check data.url, or leave data.member out"
         )
 
 
-def _zip_chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Iterator[bytes]:
-    with _damage_is_clear(name), archive.open(entry) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _gzip_chunks(source: IO[bytes], name: str) -> Iterator[bytes]:
-    with _damage_is_clear(name), gzip.GzipFile(fileobj=source, mode="rb") as stream:
+def _chunks(opened: Callable[[], IO[bytes] | gzip.GzipFile], name: str) -> Iterator[bytes]:
+    with _damage_is_clear(name), opened() as stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk
 
 
 def _readable(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The same chunks, unless the first is the beginning of a format that is not read here."""
+    """Passes the chunks on, and refuses the first one of an unsupported format."""
     first = next(chunks, b"")
     is_tar = first[TAR_MAGIC_AT:].startswith(TAR_MAGIC)
     kind = "a tar archive" if is_tar else next((k for m, k in UNREADABLE_MAGIC.items() if first.startswith(m)), None)
@@ -222,7 +215,7 @@ def _readable(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
 def _limited(
     chunks: Iterator[bytes], name: str, packed_bytes: int, size_limit: int, ratio_limit: int
 ) -> Iterator[bytes]:
-    """The same chunks, until more has come out than an honest file has."""
+    """Passes the chunks on until they exceed a limit."""
     done = 0
     for chunk in chunks:
         done += len(chunk)
@@ -241,10 +234,10 @@ def _limited(
 
 @contextmanager
 def _damage_is_clear(name: str) -> Iterator[None]:
-    """What the standard library raises about packed bytes that make no sense, as one sentence.
+    """Turns the standard library's errors about damaged data into one sentence.
 
-    `gzip`'s own error is an `OSError` without a number, and a broken offset makes the system refuse to seek
-    (EINVAL); an `OSError` with any other number is the disk's, and passes unchanged.
+    `gzip`'s own error is an `OSError` without a number, and a broken offset makes the system refuse to seek (EINVAL);
+    an `OSError` with any other number is the disk's, and passes unchanged.
     """
     try:
         yield

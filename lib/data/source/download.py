@@ -27,22 +27,22 @@ from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear
 from lib.progress import Progress, silent
 
-SIZE_LIMIT = 2 * 2**30  # bytes of what is fetched: a wrong address should not fill the disk
+SIZE_LIMIT = 2 * 2**30  # fetched bytes: a wrong address should not fill the disk
 TIMEOUT_SECONDS = 30.0  # without any byte from the server
-IDENTITY_SECONDS = 5.0  # the same while only a key is made: every plan and every run waits for that
+IDENTITY_SECONDS = 5.0  # the same for a cache key, which every plan and run waits for
 
 LOGGER = logging.getLogger(__name__)
 
-# What can be wrong with one address; a full disk is not its fault, and no other address would help.
+# Failures of one address; a full disk is none, because no other address would help.
 Failure = AddressError | ChecksumError | ArchiveError
 
 
 @dataclass(frozen=True)
 class Download:
-    """The one data file that a source led to."""
+    """The one data file of a source."""
 
     file: Path  # unpacked, under its own name
-    address: str  # where it came from, without user name and password
+    address: str  # its address, without user name and password
     sha256: str  # of `file`
     size: int  # bytes of `file`
 
@@ -59,24 +59,23 @@ def download(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> Download:
-    """Puts the data file of the first address that has it into `folder`; tries each address once.
+    """Puts the data file of the first address that has it into `folder`, trying each address once.
 
-    What arrives over HTTP is kept in `scratch` until it is complete, so that the next call, in any process, resumes it.
+    An HTTP transfer is kept in `scratch` until it is complete, so that the next call, of any process, resumes it.
 
     Args:
         addresses: `https://`, `http://` or `file://` URLs, or paths (`~` is expanded), in the order to try.
         folder: gets exactly one file, synced, or nothing.
+        scratch: holds partial transfers; empty of them after success.
         member: the file inside a zip archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
-        size_limit: bytes of the file as it is fetched, before unpacking.
+        size_limit: bytes of the fetched file, before unpacking.
         timeout: seconds without any byte from a server.
-        warn: gets one sentence for each address that fails before another is tried.
+        progress: counts the bytes of the transfer.
+        warn: gets one sentence for each failed address before another is tried.
 
-    Raises:
-        SourceError: no address has the file; `temporary` says whether trying again later may help.
-        ChecksumError: the data file does not have `sha256`.
-        ArchiveError: what came cannot be unpacked safely.
-        StoreError: the disk is full.
+    Raises SourceError if no address has the file (`temporary` if a retry may help), ChecksumError if the data file does
+    not have `sha256`, ArchiveError if it cannot be unpacked safely, and StoreError if the disk is full.
     """
     failures: list[tuple[str, Failure]] = []
     for address in dict.fromkeys(addresses):
@@ -84,14 +83,13 @@ def download(
             warn(f"{_sentence(*failures[-1])}; trying {without_credentials(address)}")
         try:
             with _opened(address, scratch, size_limit, timeout, progress) as source:
-                # A file unpacked by hand may have any name if its checksum is known, because that decides.
+                # With a known checksum, a file that was unpacked by hand may have any name.
                 wanted = None if sha256 and not is_zip(source) else member
                 result = _placed(source, address, folder, wanted, sha256)
         except (AddressError, ChecksumError, ArchiveError) as error:
             failures.append((address, error))
         else:
-            # Also of those that were cut off before this one answered: nobody will go on with them.
-            for tried in filter(_is_remote, addresses):
+            for tried in filter(_is_remote, addresses):  # including partial files of addresses that failed
                 forget(tried, scratch)
             return result
     _give_up(failures, sha256)
@@ -105,17 +103,18 @@ def identity(
     ending_counts: bool,
     timeout: float = IDENTITY_SECONDS,
 ) -> dict[str, str]:
-    """Identifies this source in a cache key.
+    """Returns the cache key ingredients of a source.
 
-    With a checksum nothing else matters: a mirror, a disk or another machine has the same source. A local file is its
-    bytes, without its folder, so that a project can be moved. A remote file without a checksum is its addresses and
-    what the server says of its state now (ETag, Last-Modified, length); without an answer the addresses alone.
+    - A checksum identifies the contents, so the same file from a mirror, a disk or another machine is the same source.
+    - A local file is identified by its bytes. Its folder is left out, so that a project can be moved or copied without
+    computing anything again. - A remote file without a checksum is identified by its addresses and the server's state
+    of it (ETag, Last-Modified, length), so that a changed file is fetched again. Without an answer only the addresses
+    remain.
 
-    Where `ending_counts`, because `data_ending` is to decide the format, the key has the ending too, or the names in
-    the
-    recipe where they have none: what an archive's only file is called shows only when it is there.
+    With `ending_counts`, because `data_ending` decides the format, the key also contains the ending in the recipe's
+    names, or else these names, because the name of an archive's only file is not known yet.
 
-    Addresses are tried in the order of `download`, and the first that is there counts.
+    Addresses are tried in the order of `download`, and the first that has the file counts; `download` reports failures.
     """
 
     def naming(addresses: Sequence[str]) -> dict[str, str]:
@@ -136,16 +135,16 @@ def identity(
 
 
 def data_ending(addresses: Sequence[str], *, member: str | None, sha256: str | None, unpacked_name: str) -> str:
-    """The ending that says the format of a data file that arrived as `unpacked_name`; "" if nothing says it.
+    """Returns the ending that gives the format of a data file that arrived as `unpacked_name`; "" if nothing does.
 
-    With a checksum the file is the same wherever it comes from, so the ending is the one that `identity` sees in the
-    recipe: the same recipe then finds the same format whichever address answers, and whatever a store already has.
+    With a checksum the ending is taken from the recipe, as in `identity`: the same recipe then finds the same format
+    whichever address answers, and whatever a store already has.
     """
     return (sha256 is not None and _told_ending(addresses, member)) or known_ending(unpacked_name)
 
 
 def _told_ending(addresses: Sequence[str], member: str | None) -> str:
-    """The data file's ending as far as the names in the recipe tell it; a `.zip` tells nothing of what is in it."""
+    """Returns the data file's ending according to the recipe; `.zip` says nothing about the contents."""
     names = [*([] if member is None else [member]), *map(_name, addresses)]
     return next(filter(None, map(known_ending, names)), "")
 
@@ -161,7 +160,7 @@ def _local_state(address: str) -> dict[str, str] | None:
         if path is None or not path.is_file():
             return None
         return {"file_sha256": file_sha256(path)}
-    except OSError:  # not to be read: for `download` the same as if it were not there
+    except OSError:  # for `download`, an unreadable file is a missing one
         return None
 
 
@@ -170,12 +169,12 @@ def _is_remote(address: str) -> bool:
 
 
 def _local_path(address: str) -> Path | None:
-    """The path that a `file://` URL (RFC 8089) or a plain path means; None for anything else. After `file://` only
-    percent-encoding is undone: "+", "?" and "#" stand for themselves, as people write them."""
+    """Returns the path of a `file://` URL (RFC 8089) or a plain path; None for anything else. After `file://` only
+    percent-encoding is decoded: "+", "?" and "#" stand for themselves, as people write them."""
     if not address.lower().startswith("file:"):
         if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
             return None
-        # os.path's leaves the "~" of an unknown user as it is; pathlib's raises.
+        # pathlib raises for the "~" of an unknown user; os.path does not.
         return Path(os.path.expanduser(address))  # noqa: PTH111
     path = re.sub(r"^//(localhost)?(?=/)", "", address[len("file:") :], flags=re.IGNORECASE)
     if path.startswith("//") or not path.startswith("/"):
@@ -184,7 +183,7 @@ def _local_path(address: str) -> Path | None:
 
 
 def _name(address: str) -> str:
-    """The file's own name as the address has it, whatever a server redirects to."""
+    """Returns the file name in the address, regardless of redirects."""
     if not _is_remote(address):
         path = _local_path(address)
         return "" if path is None else path.name
@@ -194,7 +193,7 @@ def _name(address: str) -> str:
 
 @contextmanager
 def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progress: Progress) -> Iterator[IO[bytes]]:
-    """The file at `address`, complete and open for reading."""
+    """Opens the complete file at `address` for reading."""
     if not _is_remote(address):
         with _opened_local(address, size_limit) as file:
             progress(size := file.seek(0, os.SEEK_END), size, "bytes")
@@ -205,7 +204,7 @@ def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progre
         try:
             yield partial.file
         except (ChecksumError, ArchiveError):
-            partial.remove()  # it may be a resumed mixture: the next call must not go on from it
+            partial.remove()  # a resumed file may be a mixture: the next call must not resume it
             raise
 
 
@@ -226,7 +225,7 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
 
 
 def _placed(source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None) -> Download:
-    """Unpack `source` into `folder`; where that fails, nothing stays there."""
+    """Unpacks `source` into `folder`; a failure leaves nothing there."""
     name, chunks = unpacked(source, safe_name(_name(address)), member=member)
     unfinished = folder / f".{name}.unfinished"
     try:
@@ -245,7 +244,7 @@ def _placed(source: IO[bytes], address: str, folder: Path, member: str | None, s
 
 
 def _written(chunks: Iterator[bytes], path: Path) -> tuple[str, int]:
-    """sha256 and size in bytes of what now lies, synced, at `path`."""
+    """Writes and syncs `path`; returns its sha256 and size in bytes."""
     hasher, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for chunk in chunks:
@@ -262,11 +261,8 @@ def _sentence(address: str, failure: Failure) -> str:
 
 
 def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> NoReturn:
-    """Raise what all failures together come to.
-
-    Wrong bytes count more than missing ones, because no retry puts them right, unless another address may
-    still answer later.
-    """
+    """Raises one error for all failures. Wrong bytes outrank missing ones, because no retry helps, unless another
+    address may answer later."""
     causes = [failure for _, failure in failures]
     temporary = any(isinstance(cause, AddressError) and cause.temporary for cause in causes)
     wrong = next((cause for cause in causes if not isinstance(cause, AddressError)), None)
@@ -278,7 +274,7 @@ def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> NoR
 
 
 def _by_hand(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> str:
-    """The way out without a network, where that is one: a file to carry over."""
+    """Suggests fetching a file by hand, where that may work."""
     for address, cause in failures:
         if _is_remote(address) and isinstance(cause, AddressError) and cause.by_hand:
             name = safe_name(_name(address))

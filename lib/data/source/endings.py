@@ -1,4 +1,4 @@
-"""Maps the ending of a file's name to a format, without loading any parser."""
+"""Maps a file name's ending to a format, without loading any parser."""
 
 import re
 from pathlib import PurePosixPath
@@ -17,6 +17,6 @@ FORMATS: dict[str, Format] = {
 
 
 def known_ending(name: str) -> str:
-    """The one of FORMATS that `name` ends with, in any case and perhaps with `.gz` behind it; "" if there is none."""
+    """Returns the ending in FORMATS that `name` has, in any case and perhaps before `.gz`; "" if none."""
     ending = PurePosixPath(re.sub(r"\.gz(ip)?$", "", name, flags=re.IGNORECASE)).suffix.lower()
     return ending if ending in FORMATS else ""

@@ -1,8 +1,5 @@
-"""Parses source files: one reader for each format.
-
-Nothing is guessed: "NA", "007" and "1e5" are text, spaces at the ends are kept. Rows count from 0, without header and
-blank lines; lines count from 1, as in editors.
-"""
+"""Parses source files: one reader for each format. Nothing is guessed: "NA", "007" and "1e5" are text, and spaces at
+the ends are kept. Rows count from 0, without header and blank lines; lines count from 1, as in editors."""
 
 from __future__ import annotations
 
@@ -19,15 +16,15 @@ import pyarrow.parquet as pq
 from lib.errors import MessagesError
 
 Column = str | int
-TextsAndLabels = tuple[list[str], list[str]]  # of the same length: one of each for every row
+TextsAndLabels = tuple[list[str], list[str]]  # one of each for every row
 
 CHUNK = 1 << 20  # bytes
-LONGEST_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072 unless told otherwise
-LONGEST_NAME_SHOWN = 40  # characters; what stands where names are expected may be a whole message
+LONGEST_FIELD = 2**31 - 1  # characters; the csv module's default is 131,072
+LONGEST_NAME_SHOWN = 40  # characters; the supposed name may be a whole message
 
 
 def check_utf8(file: Path, name: str) -> None:
-    """Read the file through once; MessagesError with the position of the first byte that is not UTF-8."""
+    """Reads the file through; raises MessagesError with the position of the first byte that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
     with file.open("rb") as source:
@@ -37,7 +34,7 @@ def check_utf8(file: Path, name: str) -> None:
             try:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                # error.object is what was kept of the chunk before, then this one: its end is byte `read`.
+                # error.object is the kept end of the previous chunk and then this one: it ends at byte `read`.
                 position = read - len(error.object) + error.start
                 source.seek(0)
                 utf16 = source.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -51,7 +48,7 @@ def check_utf8(file: Path, name: str) -> None:
 
 
 class _Lines:
-    """The lines of a file, and whether somebody has asked for one beyond the last."""
+    """The lines of a file, and whether one after the last was requested."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -70,20 +67,19 @@ class _Lines:
 def delimited_records(
     source: Iterable[str], name: str, *, separator: str, quoted: bool, flag: str, longest: int = LONGEST_FIELD
 ) -> Iterator[tuple[int, list[str]]]:
-    """Each record of TSV or CSV that is no blank line, with the number of the line that it begins in.
+    """Yields each non-blank record of TSV or CSV with the number of its first line.
 
-    `source`: its lines, with their ends; `quoted` as in `read_delimited`; `longest`: characters that a field may have.
-    Raises MessagesError, as records are taken, if a quote is never closed (`flag` is what tells how quotes are read) or
-    a field is too long.
+    `source`: lines with their ends; `quoted` as in `read_delimited`; `longest`: characters in a field. Raises
+    MessagesError during iteration if a quote is never closed (`flag` is the option for quoting) or a field is too long.
     """
-    csv.field_size_limit(longest)  # of the whole process; whoever reads next sets its own
+    csv.field_size_limit(longest)  # global to the process; every reader sets its own
     lines = _Lines(source)
     records = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     line = 1
     try:
         for record in records:
             if lines.exhausted:
-                # A record that is complete is handed over before the next line is asked for.
+                # A complete record is returned before the next line is requested.
                 raise MessagesError(
                     f"{name}, line {line}: a double quote opens a field and none closes it;"
                     f" close it, or make quotes part of the text with {flag} none"
@@ -101,10 +97,10 @@ def delimited_records(
 def read_delimited(
     file: Path, name: str, *, separator: str, text_column: Column, label_column: Column, quoted: bool
 ) -> TextsAndLabels:
-    """TSV and CSV, with a header row if the columns are names, without one if they are positions (from 0).
+    """Reads TSV and CSV, with a header row if the columns are names, without one if they are positions (from 0).
 
-    quoted: double quotes may enclose a field with separators, line ends and doubled quotes in it, and have no
-    meaning elsewhere, as `pandas.read_csv` has it. Otherwise they are characters like any other.
+    quoted: double quotes may enclose a field with separators, line ends and doubled quotes, and are ordinary elsewhere,
+    as in `pandas.read_csv`. Otherwise they are always ordinary characters.
     """
     texts: list[str] = []
     labels: list[str] = []
@@ -129,7 +125,7 @@ def read_delimited(
 
 
 def read_jsonl(file: Path, name: str, *, text_column: Column, label_column: Column) -> TextsAndLabels:
-    """One JSON object a line. Numbers become text as they are written; null and NaN become the empty text."""
+    """Reads one JSON object per line. Numbers become text as written; null and NaN become the empty text."""
     columns = _names(name, text_column, label_column)
     pairs: list[list[str]] = []
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=lambda _: None)
@@ -153,7 +149,7 @@ def read_jsonl(file: Path, name: str, *, text_column: Column, label_column: Colu
 
 
 def read_parquet(file: Path, name: str, *, text_column: Column, label_column: Column) -> TextsAndLabels:
-    """Two columns of text, numbers or booleans; null and NaN become the empty text."""
+    """Reads two columns of text, numbers or booleans; null and NaN become the empty text."""
     columns = _names(name, text_column, label_column)
     try:
         with pq.ParquetFile(file) as source:
@@ -173,10 +169,8 @@ def read_parquet(file: Path, name: str, *, text_column: Column, label_column: Co
 
 
 def column_position(name: str, flag: str, column: Column, first: Sequence[str]) -> int:
-    """Where the column is, given the first record of the file: its header, or a row like the others.
-
-    `flag` is what sets the column. Raises MessagesError if there is no such column, or more than one.
-    """
+    """Returns the column's position, given the first record: a header, or an ordinary row. `flag` is the option that
+    sets the column. Raises MessagesError if there is no such column, or more than one."""
     if isinstance(column, str):
         hint = ", or to a position (0, 1, …) if the file has no header row"
         require_column(name, flag, column, first, hint=hint)
@@ -190,7 +184,7 @@ def column_position(name: str, flag: str, column: Column, first: Sequence[str]) 
 
 
 def require_column(where: str, flag: str, column: str, names: Sequence[str], *, hint: str = "") -> None:
-    """There is one column of this name, or MessagesError, with the nearest; `flag` is what sets the column."""
+    """Raises MessagesError, naming the nearest, unless exactly one column has this name; `flag` is its option."""
     if names.count(column) == 1:
         return
     if column in names:
@@ -204,7 +198,7 @@ def require_column(where: str, flag: str, column: str, names: Sequence[str], *, 
 
 
 def _names(name: str, text_column: Column, label_column: Column) -> dict[str, str]:
-    """Recipe field to column name, for formats whose columns always have names."""
+    """Returns recipe field to column name, for formats whose columns always have names."""
     names = {}
     for field, column in {"text_column": text_column, "label_column": label_column}.items():
         if not isinstance(column, str):
@@ -227,8 +221,8 @@ def _as_text(where: str, column: str, value: object) -> str:
 
 
 def whole_characters(text: str, where: str, *, whole: str) -> str:
-    """The text, if it can be written as UTF-8; `whole` is what it is part of. Raises MessagesError: JSON can say
-    "\\ud83d" without the other half of the pair."""
+    """Returns the text if it can be encoded as UTF-8; `whole` names what it is part of. Raises MessagesError for half a
+    surrogate pair, which JSON allows ("\\ud83d")."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

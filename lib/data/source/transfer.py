@@ -19,20 +19,18 @@ from lib.progress import Progress
 REDIRECT_LIMIT = 10
 
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
-TEMPORARY_REFUSALS = (408, 429)  # request timeout, too many requests; and everything from here on:
-SERVER_ERRORS = 500
+TEMPORARY_REFUSALS = (408, 429)  # request timeout, too many requests
+SERVER_ERRORS = 500  # and above: temporary too
 
-# The file as it lies there, not packed once more for the way: ranges and lengths then mean the file's bytes.
+# Without transfer compression, ranges and lengths count the file's bytes.
 AS_IT_IS = {"Accept-Encoding": "identity"}
-# From a server that packs it nonetheless: gzip is unpacked later like any gzip file, others cannot be read.
+# If a server compresses nonetheless, gzip is unpacked later like any gzip file; other encodings cannot be read.
 READABLE_ENCODINGS = ("", "identity", "gzip", "x-gzip")
 
 
 class AddressError(Exception):
-    """Why one address did not give its file, as the rest of a sentence that begins with the address.
-
-    `temporary`: asking again later may help. `by_hand`: so may fetching the file in another way.
-    """
+    """Why an address failed, as the rest of a sentence that begins with the address. `temporary`: a retry may help.
+    `by_hand`: so may fetching the file in another way."""
 
     def __init__(self, reason: str, *, temporary: bool = False, by_hand: bool = True) -> None:
         super().__init__(reason)
@@ -42,37 +40,35 @@ class AddressError(Exception):
 
 @dataclass(frozen=True)
 class Partial:
-    """What has arrived from one address so far, and beside it, as JSON, the validators of that answer.
-
-    `file` is open for reading and writing. `path` is None for a private one without a name.
-    """
+    """The bytes received from one address, and beside them, as JSON, the validators of that answer. `file` is open for
+    reading and writing. `path` is None for a private file without a name."""
 
     file: IO[bytes]
     path: Path | None
 
     def size(self) -> int:
-        """Bytes so far; leaves `file` at its end, where the next are to be written."""
+        """Returns the bytes so far and moves `file` to its end for writing."""
         return self.file.seek(0, os.SEEK_END)
 
     def validators(self) -> dict[str, str]:
-        """Of the answer that `file` is the beginning of; empty where there is nothing to go on with."""
+        """Returns the validators of the answer that `file` begins; empty if there is nothing to resume."""
         if self.path is None or self.size() == 0:
             return {}
         try:
             found = json.loads(_note(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return {}  # never written, or half: the transfer starts over, and nothing is lost
+            return {}  # missing or incomplete: the transfer starts over
         return found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
 
     def start_over(self, validators: Mapping[str, str]) -> None:
-        """Forget every byte; what is written next belongs to an answer with these validators."""
+        """Discards every byte; the next ones belong to an answer with these validators."""
         self.file.seek(0)
         self.file.truncate()
         if self.path is not None:
             _note(self.path).write_text(json.dumps(dict(validators), sort_keys=True), encoding="utf-8")
 
     def remove(self) -> None:
-        """Leave nothing in the folder; `file` can still be read until it is closed."""
+        """Deletes both files; `file` can still be read until it is closed."""
         if self.path is not None:
             _note(self.path).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
@@ -80,10 +76,10 @@ class Partial:
 
 @contextmanager
 def claimed(address: str, scratch: Path) -> Iterator[Partial]:
-    """The partial file of `address` in `scratch`, for this caller alone.
+    """Locks and yields the partial file of `address` in `scratch`.
 
-    While another process or thread has it (two recipes with the same source), this one gets a private file
-    that vanishes when it is closed, even by a kill: nobody waits, and never do two write into one file.
+    While another process or thread has the lock (two recipes with the same source), the caller gets a private file,
+    which vanishes when closed or killed, so that nobody waits and two never write to one file.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     path = _partial_path(address, scratch)
@@ -96,25 +92,24 @@ def claimed(address: str, scratch: Path) -> Iterator[Partial]:
 
 
 def forget(address: str, scratch: Path) -> None:
-    """Remove what a transfer from `address` left in `scratch`, unless someone else is at it."""
+    """Removes what a transfer from `address` left in `scratch`, unless it is locked."""
     if _partial_path(address, scratch).exists():
         with claimed(address, scratch) as partial:
             partial.remove()
 
 
 def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress) -> None:
-    """Complete `partial` with what `address` has: only the rest of it where the server allows that.
+    """Completes `partial` from `address`, with only the rest of the file where the server allows that.
 
     Args:
         address: an http:// or https:// URL.
-        partial: from `claimed`; keeps what has arrived when the transfer breaks off.
-        size_limit: bytes that the file may have.
+        partial: from `claimed`; keeps its bytes when the transfer breaks off.
+        size_limit: bytes of the file.
         timeout: seconds without any byte from the server: to connect, to answer, between two reads.
-        progress: called for every piece that arrives.
+        progress: called for every chunk.
 
-    Raises:
-        AddressError: nothing, something else, too much or not everything came.
-        OSError: the partial file cannot be written.
+    Raises AddressError if nothing, something else, too much or not everything came, and OSError if the partial file
+    cannot be written.
     """
     try:
         with _client(timeout) as client:
@@ -128,13 +123,9 @@ def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, pr
 
 
 def current_validators(address: str, *, timeout: float) -> dict[str, str] | None:
-    """What the server tells of the file as it is now, without fetching it; None if nothing answers.
-
-    Returns:
-        Of `etag`, `last_modified` and `content_length` (bytes, in digits) those that the server sends.
-    """
-    # Some servers refuse HEAD, or answer it wrongly: they are asked for one byte, but only headers are read.
-    # After a time-out the second question would only wait once more.
+    """Asks the server for the file's state without fetching it; None if nothing answers. Returns those of `etag`,
+    `last_modified` and `content_length` (bytes, in digits) that the server sends."""
+    # Servers that mishandle HEAD are asked for one byte, of which only headers are read. A timeout ends the attempt.
     for method, ranges in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         try:
             with _client(timeout) as client, _answer(client, method, address, ranges) as response:
@@ -147,7 +138,7 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
 
 
 def without_credentials(address: str) -> str:
-    """The address as it may be shown and kept: without the `user:password@` of a URL."""
+    """Removes the `user:password@` of a URL for display and storage."""
     return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
 
 
@@ -160,16 +151,16 @@ def _note(path: Path) -> Path:
 
 
 def _is_mine(file: IO[bytes], path: Path) -> bool:
-    """Take the lock, and see that the file was not finished and removed between opening and locking it."""
+    """Takes the lock and checks that the file was not finished and removed between opening and locking it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:  # someone else has it, or had it until now, or this file system has no locks
+    except OSError:  # locked, just removed, or no locks on this file system
         return False
 
 
 def _client(timeout: float) -> httpx.Client:
-    """Proxies and certificates come from the environment, as httpx reads it."""
+    """Returns a client with httpx's proxies and certificates from the environment."""
     try:
         return httpx.Client(timeout=timeout)
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
@@ -180,11 +171,8 @@ def _client(timeout: float) -> httpx.Client:
 
 @contextmanager
 def _answer(client: httpx.Client, method: str, address: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-    """The answer at the end of all redirects, its body unread.
-
-    They are followed one by one, because httpx would also follow those from https to http. It does leave out
-    `Authorization` and cookies when the next host is another one.
-    """
+    """Yields the response after all redirects, its body unread. Redirects are followed one by one, because httpx would
+    also follow those from https to http. It does drop `Authorization` and cookies for another host."""
     request = client.build_request(method, address, headers={**AS_IT_IS, **headers})
     for _ in range(REDIRECT_LIMIT + 1):
         response = client.send(request, stream=True)
@@ -205,18 +193,15 @@ def _refuse_downgrade(here: httpx.URL, there: httpx.URL) -> None:
 
 
 def _rest_of(partial: Partial) -> dict[str, str]:
-    """The headers that ask for what is missing, provided it is still the same file (RFC 9110, 13.1.5)."""
+    """Returns the headers that request the missing bytes if the file is unchanged (RFC 9110, 13.1.5)."""
     known = partial.validators()
     condition = known.get("etag") or known.get("last_modified")
     return {"Range": f"bytes={partial.size()}-", "If-Range": condition} if condition else {}
 
 
 def _fits(response: httpx.Response, partial: Partial, *, asked_for_rest: bool) -> bool:
-    """Make `partial` ready for this answer's body; False: the rest cannot be had, so ask for the whole file.
-
-    Raises:
-        AddressError: this is no answer that brings a file.
-    """
+    """Prepares `partial` for this response's body; returns False if the whole file must be requested instead. Raises
+    AddressError if the response brings no file."""
     status = response.status_code
     if asked_for_rest and status == RANGE_NOT_SATISFIABLE:
         return False
@@ -225,7 +210,7 @@ def _fits(response: httpx.Response, partial: Partial, *, asked_for_rest: bool) -
         raise AddressError(f"sends the file packed as {encoding!r}, which was not asked for")
     if asked_for_rest and status == PARTIAL_CONTENT:
         return _continues(response, partial)
-    if status == OK:  # also the answer to a condition that no longer holds, and of servers without ranges
+    if status == OK:  # also if the file has changed, or the server has no ranges
         partial.start_over({k: v for k, v in _validators(response).items() if not v.startswith("W/")} | _md5(response))
         return True
     raise AddressError(
@@ -235,7 +220,7 @@ def _fits(response: httpx.Response, partial: Partial, *, asked_for_rest: bool) -
 
 
 def _continues(response: httpx.Response, partial: Partial) -> bool:
-    """Whether a 206 begins where `partial` ends, and is of the same file."""
+    """Whether a 206 begins where `partial` ends and belongs to the same file."""
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     known, now = partial.validators(), _validators(response)
     return (
@@ -251,13 +236,13 @@ def _validators(response: httpx.Response) -> dict[str, str]:
 
 
 def _md5(response: httpx.Response) -> dict[str, str]:
-    """The checksum that some servers announce of a whole file, in RFC 1864's form, for callers that know no other."""
+    """Returns the whole file's checksum that some servers send (RFC 1864), for callers that have no other."""
     told = response.headers.get("Content-MD5", "")
     return {"content_md5": told} if re.fullmatch(r"[A-Za-z0-9+/]{22}==", told) else {}
 
 
 def _length(response: httpx.Response) -> dict[str, str]:
-    """The whole file's, also of an answer that has only one byte of it."""
+    """Returns the whole file's length, also from a response with one byte of it."""
     if response.status_code == PARTIAL_CONTENT:
         whole = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
@@ -266,7 +251,7 @@ def _length(response: httpx.Response) -> dict[str, str]:
 
 
 def _receive(response: httpx.Response, partial: Partial, size_limit: int, progress: Progress) -> None:
-    """Append the body undecoded, in the pieces that the network brings: a cut then loses none of them."""
+    """Appends the undecoded body chunk by chunk, so that an interruption loses none."""
     done = partial.size()
     announced = response.headers.get("Content-Length", "")
     total = done + int(announced) if announced.isdecimal() else None
@@ -287,12 +272,12 @@ def _refuse_too_large(size: int, size_limit: int, partial: Partial) -> None:
 
 
 def too_large(size_limit: int) -> AddressError:
-    """For a file of more than `size_limit` bytes."""
+    """Returns the error for a file of more than `size_limit` bytes."""
     return AddressError(f"is larger than {size_limit / 2**20:,.1f} MiB, the most that is taken", by_hand=False)
 
 
 def _explained(error: Exception, received: int, timeout: float) -> AddressError:
-    """What httpx noticed, in the user's words; `received` counts all bytes so far."""
+    """Explains httpx's error in the user's words; `received` counts all bytes so far."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return AddressError(f"is not an address that can be asked ({error})")
     if isinstance(error, httpx.ConnectTimeout) or (isinstance(error, httpx.TimeoutException) and not received):

@@ -24,7 +24,7 @@ class FeatureChoice:
 
 @dataclass(frozen=True)
 class FrozenPart:
-    """The part of a classifier that stays as it is: all but the last `learning_blocks` blocks (None: nothing does)."""
+    """The frozen part of a classifier: all but the last `learning_blocks` blocks (None: nothing is frozen)."""
 
     n_layers: int
     learning_blocks: int | None
@@ -46,7 +46,7 @@ class FrozenPart:
 
 @dataclass(frozen=True)
 class FeatureSize:
-    """What features take: `emb_dim` numbers of the type `dtype` for each of the tokens in all splits together."""
+    """The disk space of features: `emb_dim` numbers of type `dtype` for each token of all splits."""
 
     tokens: int
     emb_dim: int
@@ -54,7 +54,6 @@ class FeatureSize:
 
     @property
     def gib(self) -> float:
-        """On the disk, in GiB."""
         return self.tokens * self.emb_dim * ITEM_SIZE[self.dtype] / GIB
 
     def __str__(self) -> str:
@@ -64,12 +63,12 @@ class FeatureSize:
 def choose_features(
     setting: str, part: FrozenPart, size: FeatureSize, *, epochs: int, budget_gib: float
 ) -> FeatureChoice:
-    """Resolves the recipe's `training.feature_cache` (auto, on or off).
+    """Decides the recipe's `training.feature_cache` (auto, on or off).
 
-    budget_gib: what a run's features may take of the disk, in GiB; `on` exceeds it.
+    budget_gib: disk space that one run's features may take, in GiB; `on` ignores it. Even with one epoch the frozen
+    part runs more than once (training and evaluation), so features pay wherever they can be used.
 
-    Even one epoch runs the frozen part more than once, because the evaluation passes every split again: features pay
-    wherever they can be used. Raises `RecipeError` if the setting is `on` and the model has no frozen block.
+    Raises `RecipeError` if the setting is `on` and no block is frozen; the recipe's checks refuse the other conflicts.
     """
     if setting == "off":
         return FeatureChoice(False, "training.feature_cache is off")

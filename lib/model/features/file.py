@@ -1,6 +1,6 @@
-"""Computes, writes and reads features: what leaves the frozen blocks, for every real token of every message.
+"""Computes, writes and reads features: the output of the frozen blocks for every real token of every message.
 
-A safetensors file has `features` (tokens, emb_dim), the input of the first learning block (of the last norm, if no
+A safetensors file has `features` (tokens, emb_dim), the input of the first learning block (of the final norm, if no
 block learns); `offsets` (messages + 1,) int64, where each message begins and ends; and `ids` (messages,) int64.
 """
 
@@ -26,14 +26,14 @@ from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
-NOTE_EVERY = 64  # batches between two notes of how far a computation is
+NOTE_EVERY = 64  # batches between two records of progress on the disk
 
 
 class Features(Sequence[Tensor]):
-    """The features of a split's messages, in their order: item i is (length, emb_dim), a view of the file's pages.
+    """The features of a split's messages in their order: item i is (length, emb_dim), a view of the memory-mapped file.
 
-    `blocks` is how many blocks they have been through. Raises `WeightsError` if `file` holds those of other messages
-    than `ids`.
+    `blocks` is the number of blocks that made them. Raises `WeightsError` if `file` belongs to messages other than
+    `ids`.
     """
 
     def __init__(self, file: Path, ids: Sequence[int]) -> None:
@@ -58,12 +58,12 @@ class Features(Sequence[Tensor]):
         return self.flat[self.offsets[position] : self.offsets[position + 1]]
 
     def require_blocks(self, blocks: int) -> None:
-        """Raises `ValueError` unless they are what leaves the first `blocks` blocks."""
+        """Raises `ValueError` unless these are the output of the first `blocks` blocks."""
         if self.blocks != blocks:
             raise ValueError(f"features after {self.blocks} blocks, and the classifier learns from block {blocks} on")
 
     def move_to(self, device: torch.device) -> None:
-        """Keep the numbers in the memory of a GPU from now on, if they fit into half of what is free there."""
+        """Moves the features to a GPU's memory if they fit into half of what is free there."""
         size = self.flat.numel() * self.flat.element_size()
         if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
             self.flat = self.flat.to(device)
@@ -83,12 +83,13 @@ def write_features(
 ) -> None:
     """Runs the embeddings and the first `blocks` blocks over every message, at its real length, and writes `file`.
 
-    `dtype`, "float32" or "bfloat16", is the type of the products and of what is kept. Work in progress lies in
-    `scratch`, on the file system of `file`; the same call resumes it, with the same bytes wherever it was interrupted.
-    Left-overs of a call with other messages, blocks, dtype or batches are ignored; weights are not compared. The
-    backbone is moved to `device` and left in eval mode, its linear layers in `dtype`. `progress` counts tokens.
+    Features are kept and matrix products computed in `dtype`, "float32" or "bfloat16". Unfinished work lies in
+    `scratch`, on the same file system as `file`, and the same call resumes it, with the same bytes as without an
+    interruption. Work for other messages, blocks, dtype or batches (a GPU's are larger) is discarded; weights are not
+    compared. The backbone is moved to `device` and left in eval mode, its linear layers in `dtype`. `progress` counts
+    tokens.
 
-    Raises `MessagesError` if a message has no tokens, `StoreError` if the disk is full, before anything is computed.
+    Raises `MessagesError` for a message without tokens, and `StoreError` for a full disk before anything is computed.
     """
     backbone.eval().to(device)
     for module in backbone.blocks[:blocks].modules():
@@ -100,7 +101,7 @@ def write_features(
     begins = len(header) + backbone.config.emb_dim * DTYPES[dtype].itemsize * offsets
     budget = RUN_TOKENS[torch.device(device).type]
     batches = batches_by_tokens(lengths, budget)
-    batches.reverse()  # the longest first: what does not fit into memory shows at once
+    batches.reverse()  # the longest first, so that a lack of memory shows at once
     part, note = scratch / f"{file.name}.part", scratch / f"{file.name}.json"
     scratch.mkdir(parents=True, exist_ok=True)
     plan = {"header": hashlib.sha256(header).hexdigest(), "batch_tokens": budget}
@@ -124,20 +125,20 @@ def write_features(
 
 
 def _finished_batches(note: Path, plan: dict[str, Any]) -> int:
-    """How many batches an earlier attempt at the same plan has written; 0 if there was none."""
+    """Returns how many batches an earlier attempt at the same plan wrote."""
     noted = json.loads(note.read_text()) if note.exists() else {}
     return int(noted["batches"]) if noted.items() >= plan.items() else 0
 
 
 def _note(note: Path, content: dict[str, Any]) -> None:
-    """Replace the note at once: half of one could not be read."""
+    """Replaces the note atomically."""
     new = note.with_name(f"{note.name}.new")
     new.write_text(json.dumps(content))
     new.replace(note)
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Make a file `size` bytes long, and take the room on the disk now, where system and file system can do that."""
+    """Makes the file `size` bytes long and reserves its disk space now, where the system can."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except (AttributeError, OSError) as error:  # macOS has no such call; some file systems refuse it
@@ -147,7 +148,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
-    """All of `content`: the system may write less in one call, on a network's file systems for example."""
+    """Writes all of `content`; one system call may write less, for example to a network file system."""
     rest = memoryview(content)
     while rest:
         written = os.pwrite(descriptor, rest, at)
@@ -155,7 +156,7 @@ def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
 
 
 def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str) -> Tensor:
-    """(batch, longest, emb_dim) of `dtype`, on the CPU."""
+    """Returns (batch, longest, emb_dim) of `dtype` on the CPU."""
     device = backbone.token_embedding.weight.device
     tokens, lengths = pad_batch(sequences)
     real = torch.arange(tokens.shape[1]) < lengths[:, None]
@@ -171,7 +172,7 @@ def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: i
 def _header(
     offsets: np.ndarray[Any, np.dtype[np.int64]], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str
 ) -> bytes:
-    """All of the file but the features, which come last: safetensors' own header, then offsets and ids."""
+    """Returns everything in the file before the features: safetensors' header, offsets and ids."""
     small = {"offsets": offsets.astype("<i8"), "ids": np.asarray(ids).astype("<i8")}
     fields: dict[str, Any] = {"__metadata__": {"format": "pt", "blocks": str(blocks)}}
     at = 0
@@ -184,10 +185,10 @@ def _header(
         "data_offsets": [at, at + size],
     }
     text = json.dumps(fields).encode()
-    text += b" " * (-len(text) % 8)  # what follows is aligned, as safetensors' own writer does it
+    text += b" " * (-len(text) % 8)  # aligns the data, as safetensors' own writer does
     return len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in small.values())
 
 
 def _bytes(rows: Tensor) -> memoryview:
-    """The numbers of `rows` as they lie in a file; numpy has no bfloat16."""
+    """Returns the bytes of `rows` as stored; numpy has no bfloat16."""
     return rows.contiguous().view(torch.uint8).numpy().data.cast("B")

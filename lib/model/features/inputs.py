@@ -1,4 +1,4 @@
-"""Reads the inputs of a split for a classifier: its features where they are kept, otherwise its tokens."""
+"""Reads a split's inputs for a classifier: features where they are kept, otherwise tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ from lib.model.features.file import Features
 
 
 def split_inputs(tokens: Path, features: Path, split: str) -> Sequence[Sequence[int] | Tensor]:
-    """For each message its features where they are kept, otherwise its tokens. tokens, features: the folders of both
-    artifacts, with `<split>.parquet` and, where kept, `<split>.safetensors`."""
+    """Returns each message's features, or its tokens where no features are kept. tokens, features: artifact folders
+    with `<split>.parquet` and, where kept, `<split>.safetensors`."""
     table = load_table(tokens / f"{split}.parquet", TOKENS)
     file = features / f"{split}.safetensors"
     return Features(file, table["id"].tolist()) if file.exists() else list(table["tokens"])

@@ -1,4 +1,4 @@
-"""Adds low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685) to a backbone, and merges them, through peft."""
+"""Adds low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685) to a backbone's linear layers and merges them."""
 
 from collections.abc import Iterable
 
@@ -11,26 +11,25 @@ ADAPTER = "default"  # peft's name for the only adapter that a layer has
 def add_adapters(
     backbone: GPT, *, rank: int, alpha: float, dropout: float, layers: Iterable[str], blocks: int | None
 ) -> None:
-    """Put an adapter beside each of the named linear layers of the last `blocks` blocks (None: all), in place.
+    """Puts an adapter beside each named linear layer of the last `blocks` blocks (None: all), in place.
 
     A layer W then computes W x + (alpha / rank) B A dropout(x), with A (rank, inputs) drawn from torch's global
-    generator and B (outputs, rank) zero, so that nothing changes before the first step.
-
-    `layers` are names inside a block, such as "attention.qkv".
+    generator and B (outputs, rank) zero, so that nothing changes before the first step. `layers` are names inside a
+    block, such as "attention.qkv".
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import LoraConfig, inject_adapter_in_model  # takes seconds, and only lora needs it
 
     last = len(backbone.blocks)
     first = 0 if blocks is None else max(0, last - blocks)
     targets = [f"blocks.{index}.{layer}" for index in range(first, last) for layer in layers]
-    # peft's type says that alpha is whole; it only divides it by the rank.
+    # peft declares alpha an int, but only divides it by the rank.
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # type: ignore[arg-type]
     inject_adapter_in_model(config, backbone, ADAPTER)
 
 
 def merge_adapters(backbone: GPT) -> None:
-    """Add each adapter's product to the weights of its layer and take it away, in place: the same function as before.
-    Nothing happens to a backbone without adapters. No parameter that had an adapter requires gradients afterwards."""
+    """Merges each adapter into its layer's weights, in place; the function stays the same. Layers that had an adapter
+    no longer require gradients."""
     if not adapters(backbone):
         return
     from peft.tuners.lora import LoraLayer
@@ -43,7 +42,7 @@ def merge_adapters(backbone: GPT) -> None:
 
 
 def adapter_settings(backbone: GPT) -> dict[str, tuple[float, float]]:
-    """What the adapters' own numbers do not say, by layer: alpha / rank, and the probability of dropping an input."""
+    """Returns each adapted layer's alpha / rank and dropout probability, which the adapters' tensors do not contain."""
     if not adapters(backbone):
         return {}
     from peft.tuners.lora import LoraLayer

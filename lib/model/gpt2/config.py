@@ -1,4 +1,4 @@
-"""The shape of a GPT-2 as `config.json` has it, with the fields of transformers' GPT2Config; without torch."""
+"""Reads and writes the shape of a GPT-2 as config.json with the fields of transformers' GPT2Config; without torch."""
 
 import json
 from pathlib import Path
@@ -21,12 +21,8 @@ FIXED_FIELDS: dict[str, Any] = {
 
 
 def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
-    """Read the shape from `folder`/config.json, whose fields are those of transformers' GPT2Config.
-
-    `dropout` comes from the caller, because it is about training and not part of the weights. A field of our own,
-    `causal_mask`, is there where it is false. Raises `WeightsError` if the file is missing, is no JSON object, or
-    describes a network that is not a GPT-2.
-    """
+    """Reads the shape from `folder`/config.json, plus our own field `causal_mask`, present only if false. Raises
+    `WeightsError` if the file is missing, is not a JSON object, or describes no GPT-2."""
     fields = read_fields(existing(folder, CONFIG))
     where = f"{folder / CONFIG}"
     for field, wanted in FIXED_FIELDS.items():
@@ -69,8 +65,7 @@ _SIZE_FIELDS = {
 
 
 def write_config(config: GPTConfig, folder: Path) -> None:
-    """Write `folder`/config.json with the fields of transformers' GPT2Config, so that it can be read there.
-    transformers knows no GPT-2 without a causal mask; that one field of ours is written only where it is false."""
+    """Writes `folder`/config.json for transformers, with our field `causal_mask` only if it is false."""
     fields = FIXED_FIELDS | {
         "architectures": ["GPT2LMHeadModel"],
         "activation_function": TANH_GELU[0],

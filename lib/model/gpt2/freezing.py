@@ -1,4 +1,4 @@
-"""Freezes a GPT except for the part that a recipe trains."""
+"""Freezes a GPT except for the part that a recipe names."""
 
 from torch import nn
 
@@ -7,10 +7,10 @@ from lib.model.trainable import Trainable, frozen_blocks
 
 
 def freeze_gpt(gpt: GPT, trainable: Trainable) -> int:
-    """Let only the named part learn: nothing (`head`); the final norm and the last block or two; everything; or the
-    adapters that the GPT has. Returns how many of the first blocks never learn, with the embeddings before them.
+    """Makes only the named part trainable: nothing (`head`), the final norm and the last block or two, everything, or
+    the adapters. Returns how many of the first blocks, and the embeddings before them, never learn.
 
-    The output matrix, tied or not, learns with `all` only. Raises `ValueError` if there are no adapters to learn.
+    The output matrix, tied or not, learns with `all` only. Raises `ValueError` if `lora` finds no adapters.
     """
     adapted = [index for index, block in enumerate(gpt.blocks) if adapters(block)]
     if trainable == "lora" and not adapted:
@@ -28,5 +28,5 @@ def freeze_gpt(gpt: GPT, trainable: Trainable) -> int:
 
 
 def adapters(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of adapters that are not merged, which `adapters.py` adds under these names."""
+    """Returns the parameters of unmerged adapters, by the names that `adapters.py` gives them."""
     return [parameter for name, parameter in module.named_parameters() if ".lora_" in name]

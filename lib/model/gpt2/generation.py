@@ -1,4 +1,4 @@
-"""Generates text: chooses next tokens for many prompts at once, with a key-value cache."""
+"""Generates text: tokens in, the tokens that follow them out, for many texts at once."""
 
 import itertools
 import math
@@ -13,19 +13,17 @@ from lib.model.gpt2.gpt import GPT, KeyValues
 from lib.model.machine.threads import sensible_threads
 from lib.progress import Progress, silent
 
-LEAST_TEMPERATURE = 1e-6  # below it, logits divided by the temperature may not be finite; greedy is the same thing
+LEAST_TEMPERATURE = 1e-6  # below it, logits divided by the temperature may overflow; 0 means the same
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How the next token is chosen from its logits.
+    """How the next token is chosen from its logits; raises `RecipeError` for other values.
 
-    temperature: 0 takes the likeliest; above it tokens are drawn, the more evenly the higher it is.
-    top_k: draw from this many of the likeliest (None: from all), and from more if the last of them are equally likely.
-    top_p: draw from the fewest tokens whose probabilities add up to this much, in (0, 1]; see Holtzman et al. 2019,
-        "The Curious Case of Neural Text Degeneration", section 3.1. What `top_k` leaves counts as all.
-
-    Raises `RecipeError` for other values.
+    temperature: 0 takes the likeliest token; above 0 tokens are drawn, the more evenly the higher it is.
+    top_k: draw from this many of the likeliest (None: from all), plus any that tie with the last of them.
+    top_p: draw from the fewest tokens whose probabilities, after `top_k`, add up to this much, in (0, 1]; Holtzman et
+    al. 2019, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
 
     temperature: float = 0.0
@@ -33,7 +31,6 @@ class Choice:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
         if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise RecipeError(
                 f"temperature is {self.temperature}: use 0 for the likeliest token, or a number from"
@@ -45,10 +42,10 @@ class Choice:
             raise RecipeError(f"top_p is {self.top_p}: use a probability above 0 and at most 1")
 
     def tokens(self, logits: Tensor, generators: Sequence[torch.Generator]) -> list[int]:
-        """One token for each row of logits (rows, vocab_size) float32; rows draw from generators of their own.
+        """Returns one token for each row of logits (rows, vocab_size) float32, drawn from the row's generator.
 
-        Draws are `torch.multinomial`'s on the CPU, so a seed means the same on every device. Raises `WeightsError` if a
-        logit is not a number.
+        `torch.multinomial` draws on the CPU, so a seed means the same on every device. Raises `WeightsError` for NaN
+        logits.
         """
         if logits.isnan().any():
             raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
@@ -59,7 +56,7 @@ class Choice:
         return [int(token) for token in draws]
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """What tokens are drawn with, where the temperature is not 0: (rows, vocab_size) -> the same; rows sum to 1."""
+        """Returns the probabilities (rows, vocab_size) to draw with, for a temperature above 0."""
         if self.top_k is not None:
             least = logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
             logits = logits.masked_fill(logits < least, -math.inf)
@@ -75,7 +72,7 @@ class Choice:
 
 @dataclass
 class _Text:
-    """A prompt and what has been put behind it."""
+    """A prompt and the tokens generated after it."""
 
     tokens: list[int]
     start: int  # where the new ones begin
@@ -85,7 +82,6 @@ class _Text:
     open: bool = True
 
     def add(self, token: int) -> None:
-        """Ends the text where the token says so, or where there are enough."""
         if token == self.end_token:
             self.open = False
         else:
@@ -94,7 +90,6 @@ class _Text:
 
     @property
     def added(self) -> int:
-        """How many new ones there are."""
         return len(self.tokens) - self.start
 
 
@@ -113,23 +108,22 @@ def generate(
     precision: str = "float32",
     progress: Progress = silent,
 ) -> list[list[int]]:
-    """Returns the tokens that follow each prompt, without the prompt, on the device of `gpt`.
+    """Returns the tokens that follow each prompt, computed on the device of `gpt`.
 
-    A text ends after `max_new_tokens`, or at `end_token`, which is not among its tokens. A text longer than the context
-    is continued from its last part, with positions counted from 0 again, as in the published code.
+    A text ends after `max_new_tokens`, or before `end_token`. `Choice` explains `temperature`, `top_k` and `top_p`. Of
+    a text longer than the context, the GPT sees the last part, with positions counted from 0, as in the published code.
 
-    A text does not depend on its batch: every prompt draws from its own generator, seeded with `seed` (None: from the
-    system), and padding is masked. Equal prompts are continued equally; several answers to one prompt take several
-    seeds. (The last bits of a sum of floats depend on the batch's shape, which shows where two tokens are equally
-    likely to within
-    them: hardly ever in float32, now and then in bfloat16.)
+    A text does not depend on the rest of its batch: every prompt draws from its own generator, seeded with `seed`
+    (None: from the system), and padding is masked. Equal prompts get equal answers; use several seeds for several
+    answers. (The last bits of float sums depend on the batch's shape, which shows only where two tokens are almost
+    equally likely: hardly ever in float32, now and then in bfloat16.)
 
-    Memory is that of `batch_size` texts: their keys and values, and the logits of their last positions. Without `cache`
-    every token costs the whole text again, with the same logits within 1e-5; past the context, and without causal mask,
-    it is not used.
+    Memory holds keys and values of `batch_size` texts. Without `cache` every token recomputes the whole text; the
+    logits agree to within 1e-5. The cache is not used past the context or without a causal mask, where earlier values
+    change.
 
-    `progress` counts tokens; a finished text counts as `max_new_tokens`. Raises `RecipeError` for a setting out of its
-    range, `MessagesError` for an empty prompt, `WeightsError` for a token that is not in the vocabulary.
+    `progress` counts tokens; a finished text counts as `max_new_tokens`. The GPT's mode is left as it was. Raises
+    `RecipeError` for a setting out of range, `MessagesError` for an empty prompt, `WeightsError` for an unknown token.
     """
     choice = Choice(temperature, top_k, top_p)
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
@@ -178,21 +172,21 @@ def _check_tokens(vocab_size: int, prompts: Sequence[Sequence[int]], end_token: 
 
 
 def _write_cached(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable[[], None]) -> None:
-    """Adds to each text until it is finished or longer than the context; all have no new tokens yet."""
+    """Extends each text, none of which has new tokens yet, until it ends or exceeds the context."""
     if not texts:
         return
     context_length = gpt.config.context_length
     tokens, padding = _padded_left([text.tokens for text in texts], gpt)
     steps = max(min(text.most - 1, context_length - text.start) for text in texts)
     caches = [KeyValues(tokens.shape[1] + steps) for _ in gpt.blocks]
-    going = list(range(len(texts)))  # the rows that still matter
+    going = list(range(len(texts)))  # rows of unfinished texts
     while True:
         _choose(texts, going, next_logits(gpt, tokens, padding, caches), choice)
         report()
         going = [row for row in going if texts[row].open and len(texts[row].tokens) <= context_length]
         if not going:
             return
-        if 2 * len(going) <= len(texts):  # copying what is kept then costs less than the rows that go
+        if 2 * len(going) <= len(texts):  # copying the rest now costs less than computing finished rows
             rows = torch.tensor(going, device=tokens.device)
             for cache in caches:
                 cache.keep(rows)
@@ -202,7 +196,7 @@ def _write_cached(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable
 
 
 def _write(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable[[], None]) -> None:
-    """Adds to each text until it is finished, from as much of it as the context holds."""
+    """Extends each text until it ends, from as much of it as the context holds."""
     while texts:
         tokens, padding = _padded_left([text.tokens[-gpt.config.context_length :] for text in texts], gpt)
         _choose(texts, range(len(texts)), next_logits(gpt, tokens, padding), choice)
@@ -219,7 +213,7 @@ def _choose(texts: Sequence[_Text], rows: Sequence[int], logits: Tensor, choice:
 
 
 def _padded_left(sequences: Sequence[Sequence[int]], gpt: GPT) -> tuple[Tensor, Tensor | None]:
-    """Tokens (batch, longest) int64 with each row's text at its end, and `next_logits`'s padding, on `gpt`'s device."""
+    """Returns left-padded tokens (batch, longest) int64 and the `padding` of `next_logits`, on the device of `gpt`."""
     device = gpt.token_embedding.weight.device
     longest = max(len(sequence) for sequence in sequences)
     padding = [longest - len(sequence) for sequence in sequences]
@@ -230,17 +224,17 @@ def _padded_left(sequences: Sequence[Sequence[int]], gpt: GPT) -> tuple[Tensor, 
 def next_logits(
     gpt: GPT, tokens: Tensor, padding: Tensor | None = None, caches: Sequence[KeyValues] | None = None
 ) -> Tensor:
-    """Logits of the token behind each row: tokens (batch, length) int64 -> (batch, vocab_size) float32.
+    """Returns the logits (batch, vocab_size) float32 of the token after each row of `tokens` (batch, length) int64.
 
-    padding: (batch,) int64, how many places at the left of each row hold no text; None: none in any row. With
-    `caches`, one for each block, `tokens` follow those in them and join them, and the padding is that of the whole row.
+    padding: (batch,) int64, the length of the padding at the left of each row; None: no padding. `caches`, one per
+    block, hold the tokens before `tokens` and receive these; the padding is then that of the whole row.
     """
     length = tokens.shape[1]
     before = caches[0].length if caches else 0
     places = torch.arange(before + length, device=tokens.device)
     positions, mask = places[before:], None
     if padding is not None:
-        # Clamped: padding has no position, nor has what is added to a row that nobody reads any more.
+        # Clamped: padding has no position, and neither have tokens added to a finished row.
         positions = (positions - padding[:, None]).clamp(0, gpt.config.context_length - 1)
         mask = _mask(places, places[before:], padding, causal=gpt.config.causal_mask)
     x = gpt.embed(tokens, positions)
@@ -250,8 +244,8 @@ def next_logits(
 
 
 def _mask(places: Tensor, new: Tensor, padding: Tensor, *, causal: bool) -> Tensor:
-    """Which places each new one sees, (batch, 1, new, places) bool: text, and itself. Itself even where it is padding:
-    not every attention kernel gives numbers to a row that sees nothing."""
+    """Returns which places each new one sees, (batch, 1, new, places) bool: text, and itself. It sees itself even at
+    padding, because some attention kernels return NaN for a row that sees nothing."""
     itself = places == new[:, None]  # (new, places)
     earlier = places <= new[:, None] if causal else torch.ones_like(itself)
     text = places >= padding[:, None, None, None]  # (batch, 1, 1, places)

@@ -1,7 +1,4 @@
-"""The network of GPT-2 (Radford et al. 2019): tokens in, one vector for each token out, or next-token logits.
-
-Pre-norm blocks, learned positions, tanh-approximated GELU, an output matrix tied to the token embedding.
-"""
+"""GPT-2 (Radford et al. 2019): pre-norm blocks, learned positions, tanh-approximated GELU, tied output matrix."""
 
 import math
 from dataclasses import replace
@@ -18,8 +15,7 @@ INITIAL_STD = 0.02  # GPT-2's; positions too, as in transformers and nanoGPT
 
 
 class KeyValues:
-    """The keys and values that one block has computed for the positions so far: each (batch, heads, length, head size).
-    Room for `capacity` positions is taken at once, so that a new position copies none of the others."""
+    """One block's keys and values, each (batch, heads, length, head size), with room for `capacity` positions."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -28,7 +24,7 @@ class KeyValues:
         self._values: Tensor | None = None
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of new positions (batch, heads, new, head size), and return those of all positions so far."""
+        """Adds those of new positions (batch, heads, new, head size) and returns those of all positions."""
         if self._keys is None or self._values is None:
             batch, heads, _, size = key.shape
             self._keys = key.new_empty(batch, heads, self.capacity, size)
@@ -40,14 +36,12 @@ class KeyValues:
         return self._keys[:, :, :end], self._values[:, :, :end]
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all sequences but those in these rows, (kept,) int64."""
+        """Drops all sequences except those in `rows` (kept,) int64."""
         if self._keys is not None and self._values is not None:
             self._keys, self._values = self._keys[rows], self._values[rows]
 
 
 class Attention(nn.Module):
-    """Self-attention over several heads."""
-
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_heads = config.n_heads
@@ -62,7 +56,7 @@ class Attention(nn.Module):
 
         `mask`, bool and broadcast to (batch, heads, length, positions), is true where a position (third axis) sees
         another; without one, position i sees positions 0 to i, or all of them if the GPT has no causal mask. With a
-        `cache`, x follows the positions in it and sees them too; several new ones behind old ones need a mask.
+        `cache`, x follows its positions and sees them too; several new positions after cached ones need a mask.
         """
         query, key, value = self._heads(self.qkv(x))
         if cache is not None:
@@ -78,12 +72,13 @@ class Attention(nn.Module):
         return cast(Tensor, self.dropout(self.projection(mixed.transpose(1, 2).flatten(2))))
 
     def at(self, x: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Returns the row of `forward` at one position of each sequence: (batch, length, emb_dim) -> (batch, emb_dim).
+        """The row of `forward` at one position of each sequence: (batch, length, emb_dim) -> (batch, emb_dim).
 
         positions: (batch,) int64. visible: (batch, length) bool, what that position sees.
 
-        With one query a sequence, keys and values are unnecessary: q (W x + b) = (q W) x + q b, so the query meets the
-        keys' weights once, and q b, equal at every position, drops out of the softmax; values likewise.
+        With one query per sequence no keys or values are needed: q (W x + b) = (q W) x + q b, so the query is
+        multiplied by the key weights once, and q b, equal at every position, cancels in the softmax. Likewise positions
+        are mixed first and then multiplied by the value weights.
         """
         rows = torch.arange(len(x), device=x.device)
         linear: nn.Module = self.qkv
@@ -107,7 +102,7 @@ class Attention(nn.Module):
         shares = scores.masked_fill(~visible[:, None, :], -math.inf).softmax(dim=2)
         shares = F.dropout(shares, self._dropping)
         mixed = torch.einsum("bhe,hse->bhs", shares @ x, value_weight.view(self.n_heads, size, emb_dim))
-        # Shares sum to 1 but for dropout, so the bias is weighed by their sum.
+        # Without dropout the shares sum to 1; with it, their sum scales the bias.
         mixed = mixed + shares.sum(dim=2, keepdim=True) * value_bias.view(self.n_heads, size)
         return cast(Tensor, self.dropout(self.projection(mixed.flatten(1))))
 
@@ -153,19 +148,15 @@ class Block(nn.Module):
         return cast(Tensor, x + self.mlp(self.mlp_norm(x)))
 
     def at(self, x: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """The row of `forward` at one position of each sequence, for a fraction of its work; see `Attention.at`.
-        (batch, length, emb_dim), positions (batch,) int64, visible (batch, length) bool -> (batch, emb_dim)."""
+        """The row of `forward` at one position of each sequence, for a fraction of the work; see `Attention.at`."""
         row = x[torch.arange(len(x), device=x.device), positions]
         row = row + self.attention.at(self.attention_norm(x), positions, visible)
         return cast(Tensor, row + self.mlp(self.mlp_norm(row)))
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer, in three stages: `embed`, then each of `blocks`, then `final_norm`.
-
-    Frozen stages below the first trainable parameter cost no gradients: nothing that enters them asks for
-    one, so autograd records nothing there.
-    """
+    """A decoder-only transformer in three stages: `embed`, then each of `blocks`, then `final_norm`. Frozen stages
+    below the first trainable parameter cost no gradients, because autograd records nothing there."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -175,16 +166,15 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.emb_dim, eps=config.layer_norm_epsilon)
-        # Whether training keeps only what enters each block, and runs the block once more for its gradients.
         self.gradient_checkpointing = False
-        # None: the token embedding is the output matrix as well.
+        # None: tied to the token embedding.
         self.output = None if config.tied_output else nn.Linear(config.emb_dim, config.vocab_size, bias=False)
 
     def embed(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Tokens (batch, length) int64 -> input of the first block (batch, length, emb_dim).
 
-        `positions`, of the shape of `tokens` or of its last axis, are counted from 0 if there are none. Raises
-        `ValueError` if length is over the context length.
+        `positions` have the shape of `tokens` or of its last axis (None: counted from 0). Raises `ValueError` if length
+        exceeds the context length.
         """
         length = tokens.shape[1]
         if length > self.config.context_length:
@@ -202,7 +192,7 @@ class GPT(nn.Module):
         return cast(Tensor, self.final_norm(x))
 
     def untie_output(self) -> None:
-        """Give the GPT an output matrix of its own, equal to the token embedding until one of them learns."""
+        """Gives the GPT its own output matrix, initially equal to the token embedding."""
         if self.output is None:
             self.output = nn.Linear(self.config.emb_dim, self.config.vocab_size, bias=False, device="meta")
             self.output.weight = nn.Parameter(self.token_embedding.weight.detach().clone())
@@ -218,11 +208,10 @@ class GPT(nn.Module):
 
 
 def new_gpt(config: GPTConfig, *, seed: int) -> GPT:
-    """A GPT from scratch, float32 on the CPU; the same seed gives the same numbers on every machine.
+    """Returns a GPT from scratch, float32 on the CPU; a seed gives the same numbers on every machine.
 
-    Weights are normal with standard deviation 0.02, those that write to the residual stream scaled down by
-    sqrt(2 * n_layers), since that many of them add up; biases are zero (GPT-2 paper, section 2.3). Torch's
-    global generator is neither read nor changed.
+    Weights are normal with standard deviation 0.02, those that write to the residual stream divided by sqrt(2 *
+    n_layers), their number; biases are zero (GPT-2 paper, section 2.3). Torch's global generator is not used.
     """
     gpt = empty_gpt(config)
     generator = torch.Generator().manual_seed(seed)
@@ -238,11 +227,8 @@ def new_gpt(config: GPTConfig, *, seed: int) -> GPT:
 
 
 def empty_gpt(config: GPTConfig) -> GPT:
-    """A GPT on the CPU whose numbers are not set yet, for callers that set every one of them.
-
-    Made on torch's "meta" device first, because torch would otherwise draw numbers that are thrown away: slow
-    for the large sizes, and a change to the global generator.
-    """
+    """Returns a GPT on the CPU with uninitialised numbers. It is made on torch's "meta" device, since drawing numbers
+    would be slow and change the global generator."""
     with torch.device("meta"):
         gpt = GPT(config)
     return gpt.to_empty(device="cpu")

@@ -1,4 +1,4 @@
-"""OpenAI's release of GPT-2: what its folders hold, what its tensors are called, and fetching one."""
+"""OpenAI's release of GPT-2: its files, its names of tensors, and fetching it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CHECKPOINT = "model.ckpt"  # prefix of the three files that TensorFlow wrote
 DATA = f"{CHECKPOINT}.data-00000-of-00001"
 INDEX = f"{CHECKPOINT}.index"
 FILES = ("checkpoint", "encoder.json", HPARAMS, DATA, INDEX, f"{CHECKPOINT}.meta", "vocab.bpe")
-WEIGHTS_FILES = (HPARAMS, INDEX, DATA)  # those that the weights are made of
+WEIGHTS_FILES = (HPARAMS, INDEX, DATA)  # the weights themselves
 
-ADDRESSES = (  # of which the first that answers is used
+ADDRESSES = (  # tried in order
     "https://openaipublic.blob.core.windows.net/gpt-2/models",
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2",
 )
@@ -40,8 +40,8 @@ EPSILON = 1e-5  # of norms: a constant in OpenAI's gpt-2/src/model.py
 
 LOGGER = logging.getLogger(__name__)
 
-# SHA-256 as others who fetched them have published. The encoding's two files are the same for all sizes, and the same
-# as vocab.json and merges.txt on the hub.
+# SHA-256 published by others who fetched the files. The encoding's two files are the same for all sizes, and equal
+# vocab.json and merges.txt on the hub.
 _ENCODING = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
@@ -57,7 +57,7 @@ _SMALL = {
 
 @dataclass(frozen=True)
 class Release:
-    """One of the four models: OpenAI's name of it, ours of its shape, where it lies, which of its files are pinned."""
+    """One of the four models: OpenAI's name, our size, its addresses, and the pinned checksums of its files."""
 
     name: str
     size: str
@@ -77,12 +77,12 @@ RELEASES = {
 
 
 def is_openai_folder(folder: Path) -> bool:
-    """Whether a folder is laid out as OpenAI's are, rather than as Hugging Face's."""
+    """Whether a folder has OpenAI's layout rather than Hugging Face's."""
     return any((folder / name).is_file() for name in WEIGHTS_FILES) and not (folder / CONFIG).is_file()
 
 
 def read_hparams(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
-    """The shape that `folder`/hparams.json says; raises `WeightsError` if it is missing or says none."""
+    """Reads the shape from `folder`/hparams.json; raises `WeightsError` if it is missing or no shape."""
     file = folder / HPARAMS
     if not file.is_file():
         raise WeightsError(f"{file} does not exist: OpenAI's folders have {', '.join(WEIGHTS_FILES)}")
@@ -97,8 +97,8 @@ def read_hparams(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
 
 
 def hugging_face_name(variable: str) -> str:
-    """What transformers calls one of OpenAI's variables: model/h0/attn/c_attn/w -> h.0.attn.c_attn.weight. Anything
-    else stays as it is, to be listed as unexpected."""
+    """Returns transformers' name of an OpenAI variable: model/h0/attn/c_attn/w -> h.0.attn.c_attn.weight. Other names
+    are returned unchanged, to be listed as unexpected."""
     found = re.fullmatch(r"model/(?:h(?P<block>\d+)/)?(?P<part>[a-z0-9_/]+?)(?:/(?P<kind>[gbw]))?", variable)
     if found is None or (found["kind"] is None) != (found["part"] in ("wte", "wpe")):
         return variable
@@ -107,8 +107,7 @@ def hugging_face_name(variable: str) -> str:
 
 
 def release_identity(release: Release) -> dict[str, str]:
-    """What tells a release from every other in a cache key; where its files are pinned, the same as for a local copy.
-    Otherwise the name of the release, because nothing more is known of its files before they are here."""
+    """Returns the cache key ingredient of a release: its pinned checksums, as of a local copy, or else its name."""
     pinned = {name: release.sha256[name] for name in WEIGHTS_FILES if name in release.sha256}
     return pinned if len(pinned) == len(WEIGHTS_FILES) else {"openai": release.name}
 
@@ -121,27 +120,25 @@ def fetch_release(
     progress: Progress = silent,
     warn: Callable[[str], None] = LOGGER.warning,
 ) -> None:
-    """Puts the seven files of a release into `folder`, except those that are there and intact.
+    """Puts the seven files into `folder`, keeping any that are there, unless their pinned checksum differs.
 
-    The next call, in any process, resumes a broken transfer. Files without a pinned checksum are checked against the
-    server's Content-MD5 where it sends one, and by the checksums inside them.
+    The next call, of any process, resumes an interrupted transfer. Files without a pinned checksum are compared with
+    the server's Content-MD5 if it sends one; `tensor_bundle.py` checks the checksums inside the weights.
 
     Args:
         timeout: seconds without any byte from a server.
-        progress: of each file, in bytes.
-        warn: gets one sentence for each address that fails before another is tried.
+        progress: counts the bytes of each file.
+        warn: gets one sentence for each failed address before another is tried.
 
-    Raises:
-        SourceError: no address has one of the files; `temporary` says whether trying again later may help.
-        ChecksumError: a file does not have its checksum.
-        StoreError: the disk is full.
+    Raises SourceError if no address has a file (`temporary` if a retry may help), ChecksumError for a wrong file, and
+    StoreError if the disk is full.
     """
     with disk_full_is_clear(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             if not _is_there(folder / name, release.sha256.get(name), warn):
                 _fetch_file(name, release, folder, timeout, progress, warn)
-    with suppress(OSError):  # never made, or another process is at it
+    with suppress(OSError):  # never made, or in use by another process
         _scratch(folder).rmdir()
 
 
@@ -157,7 +154,6 @@ def _is_there(file: Path, sha256: str | None, warn: Callable[[str], None]) -> bo
 def _fetch_file(
     name: str, release: Release, folder: Path, timeout: float, progress: Progress, warn: Callable[[str], None]
 ) -> None:
-    """From the first address that has it; each is tried once."""
     failures: list[str] = []
     temporary = False
     addresses = [f"{base}/{release.name}/{name}" for base in release.addresses]
@@ -167,7 +163,7 @@ def _fetch_file(
                 fetch(address, partial, size_limit=SIZE_LIMIT, timeout=timeout, progress=progress)
                 _check(partial, address, release.sha256.get(name))
                 _keep(partial, folder / name)
-            for tried in addresses:  # also those that were cut off before this one answered: nobody goes on with them
+            for tried in addresses:  # including partial files from addresses that failed
                 forget(tried, _scratch(folder))
             return
         except AddressError as error:
@@ -183,8 +179,7 @@ def _fetch_file(
 
 
 def _check(partial: Partial, address: str, sha256: str | None) -> None:
-    """Compare the whole file with what is known of it; a wrong one is removed, so that no call goes on from it. Raises
-    ChecksumError."""
+    """Compares the file with its known checksums; removes a wrong one and raises ChecksumError."""
     told = partial.validators().get("content_md5")
     try:
         md5 = None if told is None else base64.b64decode(told, validate=True).hex()
@@ -204,7 +199,7 @@ def _check(partial: Partial, address: str, sha256: str | None) -> None:
 
 
 def _keep(partial: Partial, file: Path) -> None:
-    """Give the finished file its name; a private one, which has none, is copied."""
+    """Gives the finished file its name; a private partial file, which has no path, is copied."""
     partial.file.flush()
     if partial.path is None:
         unfinished = file.with_name(f".{file.name}.unfinished")

@@ -17,12 +17,8 @@ KINDS = {"float16": "F16", "float32": "F32", "float64": "F64"}  # numpy's names 
 
 
 def load_pretrained(place: Path, config: GPTConfig) -> GPT:
-    """The weights at `place` as a GPT of this shape: float32 on the CPU, in training mode, every parameter trainable.
-
-    `place`: a folder in Hugging Face layout, one with OpenAI's checkpoint, or a .safetensors file. Never more than the
-    GPT and one tensor is in memory. Raises `WeightsError` if a file is missing or damaged, or if tensors are missing,
-    unexpected or of the wrong shape (all of them are listed).
-    """
+    """Loads the weights at `place`, a folder or a .safetensors file, as `filled_gpt` does. Raises `WeightsError` if a
+    file is missing or damaged, or if tensors are missing, unexpected or of the wrong shape."""
     if place.is_file():
         beside = (place.parent / CONFIG).is_file()
         return filled_gpt(
@@ -35,25 +31,22 @@ def load_pretrained(place: Path, config: GPTConfig) -> GPT:
 
 
 class OpenAITensors:
-    """The variables of a checkpoint, shaped as transformers has them. OpenAI's code applies its matrices as
-    convolutions of width 1, which is their first axis."""
+    """A checkpoint's variables in transformers' shapes: OpenAI's matrices have a leading axis of 1, as convolutions."""
 
     def __init__(self, bundle: TensorBundle) -> None:
         self._bundle = bundle
 
     @property
     def where(self) -> str:
-        """The index."""
         return f"{self._bundle.index}"
 
     def contents(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and type by name, as `StoredTensors` has them."""
         return {
             name: (self._shape(name), KINDS.get(entry.type, entry.type)) for name, entry in self._bundle.entries.items()
         }
 
     def read(self, name: str) -> Tensor:
-        """One variable; raises `WeightsError` if its bytes do not have their checksum."""
+        """Reads one variable; raises `WeightsError` if its checksum is wrong."""
         return torch.from_numpy(self._bundle.read(name)).view(self._shape(name))
 
     def _shape(self, name: str) -> tuple[int, ...]:

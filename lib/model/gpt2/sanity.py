@@ -1,4 +1,4 @@
-"""Reports what weights write before any training, so that a person sees at once whether they are intact."""
+"""Reports what weights write before any training, so that a person sees whether they are intact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt, how many tokens are put behind it, and what OpenAI's GPT-2 with 124M parameters puts there."""
+    """A prompt, the number of tokens to generate, and what OpenAI's GPT-2 124M generates."""
 
     heading: str
     prompt: str
@@ -24,8 +24,8 @@ class Sample:
     published: str  # or its beginning
 
 
-# Both are from "Build a Large Language Model (From Scratch)", chapter 6, which asks OpenAI's 124M weights for 15 and 23
-# tokens. Chapter 5 puts 25 behind the first prompt.
+# "Build a Large Language Model (From Scratch)", chapter 6, which generates 15 and 23 tokens with OpenAI's 124M weights;
+# chapter 5 generates 25 after the first prompt.
 SAMPLES = (
     Sample(
         heading="A sentence continued",
@@ -51,11 +51,8 @@ INTRODUCTION = (
 
 
 def sanity_report(gpt: GPT, encoding: tiktoken.Encoding) -> str:
-    """The samples and what `gpt` puts behind them, as plain text that ends with a newline.
-
-    For weights of the shape of OpenAI's 124M ones it also says what those are published to write. A GPT that knows
-    fewer tokens than the encoding has gets a sentence about that instead of text.
-    """
+    """Returns the samples and the text of `gpt` as plain text, beside the published text for the shape of OpenAI's
+    124M. A GPT with fewer tokens than the encoding gets a sentence about that instead."""
     if gpt.config.vocab_size < encoding.n_vocab:
         return (
             f"No text: these weights know {gpt.config.vocab_size} tokens, and the encoding {encoding.name!r} has"
@@ -74,10 +71,10 @@ def sanity_report(gpt: GPT, encoding: tiktoken.Encoding) -> str:
 
 
 def sanity_texts(gpt: GPT, encoding: tiktoken.Encoding) -> list[str]:
-    """What `gpt` puts behind the prompt of each of `SAMPLES`, in float32; bytes that are no UTF-8 as U+FFFD. Tokens
-    that the encoding does not have appear by number, such as <|50300|>."""
+    """Returns what `gpt` generates after each prompt of `SAMPLES`, in float32; bytes that are no UTF-8 as U+FFFD.
+    Tokens that the encoding does not have appear by number, such as <|50300|>."""
     prompts = [encoding.encode_ordinary(sample.prompt) for sample in SAMPLES]
-    # Greedy text does not depend on where it stops, so the samples share a batch.
+    # Greedy text does not depend on its length, so the samples share a batch.
     longest = max(sample.new_tokens for sample in SAMPLES)
     found = generate(gpt, prompts, max_new_tokens=longest)
     return [_decoded(tokens[: sample.new_tokens], encoding) for sample, tokens in zip(SAMPLES, found, strict=True)]
@@ -98,6 +95,6 @@ def _comparison(sample: Sample, text: str) -> str:
 
 
 def _block(text: str) -> str:
-    """Indented lines; control characters, which random weights do write, as U+FFFD."""
+    """Indents the lines; control characters, which random weights do write, become U+FFFD."""
     shown = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
     return textwrap.indent(shown.rstrip(), "    ") + "\n"

@@ -1,4 +1,4 @@
-"""The shapes of GPTs that are known by name; plain numbers, without torch."""
+"""The shapes of GPTs and the known sizes, without torch."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,6 @@ class GPTConfig:
     tied_output: bool = True  # whether the token embedding is the output matrix too, as in GPT-2
 
     def __post_init__(self) -> None:
-        """Refuse shapes that no GPT can have (`ValueError`)."""
         for field in ("context_length", "emb_dim", "n_heads", "n_layers", "vocab_size"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}, and must be at least 1")
@@ -30,7 +29,7 @@ class GPTConfig:
 
 
 def require_vocabulary(config: GPTConfig) -> None:
-    """Raises WeightsError if the GPT knows fewer tokens than its encoding has."""
+    """Raises WeightsError if the GPT has fewer tokens than its encoding."""
     if config.vocab_size < VOCABULARY:
         raise WeightsError(
             f"The backbone knows {config.vocab_size} tokens, and GPT-2's encoding has {VOCABULARY}: use weights that"
@@ -38,8 +37,7 @@ def require_vocabulary(config: GPTConfig) -> None:
         )
 
 
-# The GPT-2 shapes are those of Radford et al. 2019, table 2, with the head counts of
-# OpenAI's released hparams.
+# Radford et al. 2019, table 2, with the head counts of OpenAI's released hparams.
 SIZES: dict[str, GPTConfig] = {
     "tiny": GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=2),
     "gpt2-small": GPTConfig(emb_dim=768, n_heads=12, n_layers=12),

@@ -1,7 +1,8 @@
-"""Reads TensorFlow's checkpoints ("tensor bundles", format V2) one tensor at a time, and checks every CRC-32C.
+"""Reads TensorFlow's checkpoints ("tensor bundles", format V2): names, shapes, and one tensor at a time.
 
-A bundle is `<prefix>.index`, a sorted LevelDB table from names to protocol buffers that say where a tensor lies, and
-data files `<prefix>.data-00000-of-00001`.
+A bundle has an index, `<prefix>.index`, and data files, `<prefix>.data-00000-of-00001`. The index is a sorted table in
+LevelDB's format, from names to protocol buffers that locate each tensor. All checksums (CRC-32C) are verified, those of
+tensors when they are read.
 
 Sources: tensorflow/core/util/tensor_bundle/tensor_bundle.h and core/protobuf/tensor_bundle.proto (bundles),
 google/leveldb doc/table_format.md (tables), protobuf.dev/programming-guides/encoding (messages).
@@ -22,21 +23,21 @@ from lib.errors import WeightsError
 
 MAGIC = 0xDB4775248B80FB57  # the last eight bytes of a table
 FOOTER = 48  # bytes: two block handles, padding, the magic number
-TRAILER = 5  # bytes behind each block: its compression, its checksum
+TRAILER = 5  # bytes after each block: its compression, its checksum
 MASK_DELTA = 0xA282EAD8  # stored checksums are rotated and shifted, so that data may contain checksums itself
 READ_BYTES = 2**20
 
-# tensorflow/core/framework/types.proto; bfloat16, which numpy lacks, and everything that is no weight stay numbers.
+# tensorflow/core/framework/types.proto; other types, and bfloat16, which numpy lacks, stay numbers.
 TYPES: dict[int, str] = {1: "float32", 2: "float64", 19: "float16"}
 
-Message = dict[int, list[int | bytes]]  # a protocol buffer: field number -> values, in the order in which they came
+Message = dict[int, list[int | bytes]]  # a protocol buffer: field number -> values in order
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies, and what it is."""
+    """The type, shape and place of one tensor."""
 
-    type: str  # numpy's name, or "TensorFlow type <number>" for those that are not read here
+    type: str  # numpy's name, or "TensorFlow type <number>" for one that is not supported
     shape: tuple[int, ...]
     shard: int
     offset: int  # bytes from the shard's beginning
@@ -48,7 +49,7 @@ class TensorBundle:
     """An open checkpoint; `entries` by name, in the table's order (by bytes)."""
 
     def __init__(self, prefix: Path) -> None:
-        """Reads `<prefix>.index`; raises `WeightsError` if it is missing, damaged or of a kind that is not read."""
+        """Reads `<prefix>.index`; raises `WeightsError` if it is missing, damaged or not supported."""
         self.prefix = prefix
         self.index = prefix.with_name(f"{prefix.name}.index")
         try:
@@ -60,14 +61,14 @@ class TensorBundle:
             self.entries = {name.decode(): _entry(_message(value)) for name, value in table.items()}
         except FileNotFoundError as error:
             raise WeightsError(f"{self.index} does not exist: a TensorFlow checkpoint must have it") from error
-        except (ValueError, IndexError, KeyError, TypeError) as error:  # what nonsense in place of a table ends in
+        except (ValueError, IndexError, KeyError, TypeError) as error:  # not a table
             raise WeightsError(
                 f"{self.index} is damaged or no index of a TensorFlow checkpoint ({error}): get it again"
             ) from error
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
-        """The tensor, in the type and shape that its entry says; raises `WeightsError` if its bytes are not as written.
-        A second copy is never made: the checksum is computed piece by piece while the array fills."""
+        """Reads a tensor in its stored type and shape; raises `WeightsError` if its bytes are damaged. The checksum is
+        computed while the array fills, so that no second copy is made."""
         entry = self.entries[name]
         file = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
         expected = math.prod(entry.shape) * np.dtype(entry.type).itemsize
@@ -91,12 +92,11 @@ class TensorBundle:
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """All keys and values of a table, in order."""
     footer = data[-FOOTER:]
     if int.from_bytes(footer[-8:], "little") != MAGIC:
         raise ValueError("it does not end as one")
     position = 0
-    for _ in range(2):  # the handle of the block about blocks, which is empty here, and that of the index block
+    for _ in range(2):  # the handles of the metaindex block, which is empty here, and of the index block
         offset, position = _varint(footer, position)
         size, position = _varint(footer, position)
     for _, handle in _block(data, offset, size):
@@ -106,8 +106,8 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of one block; each key is given as the part that it shares with the one before, and the rest.
-    At the block's end are the positions where nothing is shared, for searching; their number is the last word."""
+    """Yields a block's keys and values; a key is stored as the length shared with the previous key, and the rest. The
+    block ends with restart points, positions where nothing is shared, and their number in the last word."""
     end = offset + size
     compression, checksum = data[end], int.from_bytes(data[end + 1 : end + TRAILER], "little")
     if _masked(google_crc32c.value(data[offset : end + 1])) != checksum:
@@ -128,7 +128,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number in seven bits a byte, the lowest first, and the position behind it."""
+    """Returns a number stored in seven bits per byte, the lowest first, and the position after it."""
     value, shift = 0, 0
     while True:
         byte = data[position]
@@ -140,7 +140,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _message(data: bytes) -> Message:
-    """The fields of a protocol buffer, undecoded where they are messages themselves."""
+    """Parses a protocol buffer's fields; nested messages stay bytes."""
     fields: Message = {}
     position = 0
     while position < len(data):
@@ -162,7 +162,7 @@ def _message(data: bytes) -> Message:
 
 
 def _number(message: Message, field: int) -> int:
-    """A number, or the default: zeros are not written."""
+    """Returns a numeric field; zeros are not stored."""
     value = message.get(field, [0])[-1]
     if not isinstance(value, int):
         raise ValueError(f"field {field} is no number")
@@ -170,7 +170,7 @@ def _number(message: Message, field: int) -> int:
 
 
 def _entry(message: Message) -> Entry:
-    """A BundleEntryProto; raises `ValueError` if the tensor lies in slices."""
+    """Parses a BundleEntryProto; raises `ValueError` if the tensor is sliced."""
     if 7 in message:
         raise ValueError("it has tensors in slices, which are not read here")
     shapes = message.get(2, [b""])
@@ -187,5 +187,4 @@ def _entry(message: Message) -> Entry:
 
 
 def _masked(checksum: int) -> int:
-    """A CRC-32C as these files store it."""
     return ((checksum >> 15 | checksum << 17) + MASK_DELTA) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Reads and writes a GPT as a folder in Hugging Face layout, with transformers' names of tensors."""
+"""Saves and loads a GPT as a folder in Hugging Face layout, with transformers' names of GPT-2's tensors."""
 
 import re
 from collections.abc import Callable
@@ -15,27 +15,25 @@ from lib.model.gpt2.sizes import GPTConfig
 from lib.model.weights.folder import WEIGHTS, weights_files
 from lib.model.weights.tensors import Safetensors, StoredTensors, fill_tensors, write_tensors
 
-PREFIX = "transformer."  # there when the language model was saved, absent when only its trunk was
+PREFIX = "transformer."  # absent if only the trunk of the language model was saved
 OUTPUT = "lm_head.weight"
 MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that older versions saved as buffers
 COMPARED_ROWS = 4096  # of two large matrices at once
 
 
 def save_gpt(gpt: GPT, folder: Path) -> None:
-    """Write `folder`/config.json and model.safetensors, which transformers' GPT2LMHeadModel can read too. The folder
-    exists already. A tied output matrix is left out, because it is the token embedding."""
+    """Writes config.json and model.safetensors, readable by transformers' GPT2LMHeadModel, into an existing folder. A
+    tied output matrix is left out."""
     write_config(gpt.config, folder)
     tensors = {name if name == OUTPUT else PREFIX + name: tensor for name, tensor in named_tensors(gpt).items()}
     write_tensors(folder / WEIGHTS, tensors)
 
 
 def load_gpt(folder: Path, *, dropout: float = 0.0, causal_mask: bool = True, device: str = "cpu") -> GPT:
-    """Read a GPT from `folder`: float32, in training mode, every parameter trainable.
+    """Reads a GPT from `folder` as `filled_gpt` does; `causal_mask=False` overrides config.json.
 
-    Without `causal_mask` every position sees all others, whatever config.json says.
-
-    Raises `WeightsError` if a file is missing or damaged, if the network is no GPT-2, or if tensors are
-    missing, unexpected or of the wrong shape (all of them are listed).
+    Raises `WeightsError` if a file is missing or damaged, if the network is no GPT-2, or if tensors are missing,
+    unexpected or of the wrong shape (all of them are listed).
     """
     config = read_config(folder, dropout=dropout)
     if not causal_mask:
@@ -50,10 +48,10 @@ def filled_gpt(
     own_name: Callable[[str], str] = lambda name: name,
     expected: str = "the config.json beside it",
 ) -> GPT:
-    """A GPT with stored numbers, float32 on the CPU, in training mode; never more than it and one tensor is in memory.
+    """Returns a GPT with stored numbers, float32 on the CPU, in training mode, every parameter trainable.
 
-    `own_name` turns a stored name into one of transformers'. `expected` says in errors where `config` comes from.
-    Raises `WeightsError` as `load_gpt` does.
+    Memory holds the GPT and at most one stored tensor. `own_name` turns a stored name into one of transformers'.
+    `expected` says in errors where `config` comes from. Raises `WeightsError` as `load_gpt` does.
     """
     gpt = empty_gpt(config)
 
@@ -69,10 +67,10 @@ def filled_gpt(
 
 
 def named_tensors(gpt: GPT) -> dict[str, Tensor]:
-    """GPT-2's tensors under transformers' names, as views: writing to one writes to the network.
+    """Returns GPT-2's tensors under transformers' names as views: writing to one writes to the network.
 
-    transformers keeps GPT-2's original "Conv1D" layout, (inputs, outputs); torch's linear layers have it the
-    other way round. An output matrix is there if it is not the token embedding.
+    transformers keeps GPT-2's "Conv1D" layout, (inputs, outputs); torch's linear layers are transposed. A tied output
+    matrix is left out.
     """
     tensors = {"wte.weight": gpt.token_embedding.weight, "wpe.weight": gpt.position_embedding.weight}
     for index, block in enumerate(gpt.blocks):
@@ -96,7 +94,7 @@ def named_tensors(gpt: GPT) -> dict[str, Tensor]:
 
 
 def _require_tied_output(gpt: GPT, stored: StoredTensors) -> None:
-    """Refuse an output matrix that is another one than the token embedding where config.json says that it is that."""
+    """Refuses a stored output matrix that differs from the token embedding although config.json ties them."""
     if OUTPUT not in stored.contents():
         return
     embedding, output = gpt.token_embedding.weight.detach(), stored.read(OUTPUT)

@@ -1,1 +1,1 @@
-"""What the machine offers a model: its device, its threads, its memory."""
+"""The machine's device, threads and memory."""

@@ -1,4 +1,4 @@
-"""Which device a recipe means. What keys of cached steps depend on is told without torch."""
+"""Resolves a recipe's device and dtype settings, without torch where cache keys depend on them."""
 
 import ctypes
 from importlib import metadata
@@ -7,11 +7,8 @@ from lib.errors import RecipeError
 
 
 def has_cuda() -> bool:
-    """Whether NVIDIA's driver is here and shows at least one device (`CUDA_VISIBLE_DEVICES` counts), and torch was
-    built for it.
-
-    Asks the driver itself (cuInit and cuDeviceGetCount of its API, which return 0 for success).
-    """
+    """Whether torch was built for CUDA and NVIDIA's driver shows a device (`CUDA_VISIBLE_DEVICES` counts). Asks the
+    driver itself (cuInit and cuDeviceGetCount, which return 0 for success)."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -22,22 +19,20 @@ def has_cuda() -> bool:
 
 
 def device_here(setting: str) -> str:
-    """What the recipe's `training.device` comes to in this process, without torch: `auto` is `cuda` or `cpu`."""
+    """Resolves `training.device` in this process without torch: `auto` is `cuda` or `cpu`."""
     return ("cuda" if has_cuda() else "cpu") if setting == "auto" else setting
 
 
 def feature_dtype(setting: str, *, precision: str, device: str) -> str:
-    """What the recipe's `training.feature_dtype` comes to: `auto` is bfloat16 on a GPU or with that precision. device:
-    as `device_here` tells it."""
+    """Resolves `training.feature_dtype`: `auto` is bfloat16 on a GPU (`device_here`) or with that precision."""
     if setting != "auto":
         return setting
     return "bfloat16" if device == "cuda" or precision == "bfloat16" else "float32"
 
 
 def device_name(device: str) -> str:
-    """Torch's name for the recipe's `training.device`: auto is a CUDA device where there is one. Raises `RecipeError`
-    if a CUDA device is asked for and there is none."""
-    import torch  # not where a run is only planned
+    """Returns torch's name for `training.device`; raises `RecipeError` for CUDA without a CUDA device."""
+    import torch  # planning a run does not need it
 
     if device == "cuda" and not torch.cuda.is_available():
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""How many CPU threads a model's arithmetic is worth."""
+"""Chooses how many CPU threads a model uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ import torch
 
 from lib.model.machine.heap import keep_freed_memory
 
-# Below this width two threads are no faster than one, and several times slower as soon as anything else wants a core:
-# measured on two cores with the tiny model, 7 s either way alone, 7 s against 51 s beside a busy browser.
+# Below this width two threads are no faster than one, and much slower on a busy machine. Measured on two cores with the
+# tiny model: 7 s either way when idle; beside a busy browser 7 s with one thread and 51 s with two.
 WORTH_SHARING = 256
 
 
 @contextmanager
 def sensible_threads(width: int) -> Iterator[None]:
-    """One thread inside the block for models narrower than WORTH_SHARING; torch's own choice, as before, for others.
-    From the first block on the process also keeps the memory that it frees (`heap.py`)."""
+    """Uses one thread inside the block for models narrower than WORTH_SHARING, and torch's own choice for others. From
+    the first block on, the process also keeps freed memory (`heap.py`)."""
     keep_freed_memory()
     before = torch.get_num_threads()
     if width < WORTH_SHARING:

@@ -1,1 +1,1 @@
-"""Pretrained weights: the layout of their folder, the hub, tensors in safetensors files."""
+"""Pretrained weights: folder layout, hub, safetensors files."""

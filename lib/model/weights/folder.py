@@ -1,4 +1,4 @@
-"""The layout of a Hugging Face folder of weights, without torch."""
+"""The files of a folder of weights in Hugging Face layout, without torch."""
 
 import json
 import shlex
@@ -9,26 +9,25 @@ from lib.errors import WeightsError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"  # in place of it: which file has which tensor
+INDEX = "model.safetensors.index.json"  # for sharded weights: which file has which tensor
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-CONVERTED = "gpt2-safetensors"  # where the command that converts a pickle writes
+CONVERTED = "gpt2-safetensors"  # the output folder of the command that converts a pickle
 
 
 def weights_file(folder: Path) -> Path:
-    """The one file with the tensors; raises `WeightsError` if it is not there, and says what is there instead."""
+    """Returns the single file of tensors; raises `WeightsError` as `existing` does."""
     return existing(folder, WEIGHTS)
 
 
 def weights_files(folder: Path) -> list[Path]:
-    """The file with the tensors, or the files that share them out, in the order of their names. Raises `WeightsError`
-    if one of them is missing, and says what is there instead."""
+    """Returns the file of tensors, or its shards sorted by name; raises `WeightsError` as `existing` does."""
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [existing(folder, WEIGHTS)]
     return [existing(folder, name) for name in shards(folder / INDEX)]
 
 
 def shards(index: Path) -> list[str]:
-    """The names of the files that an index of tensors lists; raises `WeightsError` if it is none."""
+    """Returns the file names in an index of tensors; raises `WeightsError` if it is not an index."""
     files = read_fields(index).get("weight_map")
     names = sorted(set(files.values())) if isinstance(files, dict) and all(map(_is_name, files.values())) else []
     if not names:
@@ -37,7 +36,7 @@ def shards(index: Path) -> list[str]:
 
 
 def pickle_refusal(where: str, source: str, *, revision: str | None = None) -> WeightsError:
-    """For weights that exist only as a pickle: what to do. `source`: what transformers' `from_pretrained` is given."""
+    """Returns the error for weights that exist only as a pickle; `source` is the argument of `from_pretrained`."""
     chosen = "" if revision is None else f", revision={json.dumps(revision)}"
     load = f"GPT2LMHeadModel.from_pretrained({json.dumps(source, ensure_ascii=False)}{chosen})"
     script = f'from transformers import GPT2LMHeadModel; {load}.save_pretrained("{CONVERTED}")'
@@ -49,7 +48,7 @@ def pickle_refusal(where: str, source: str, *, revision: str | None = None) -> W
 
 
 def read_fields(file: Path) -> dict[str, Any]:
-    """The file's JSON object; raises `WeightsError` if it is none."""
+    """Reads a JSON object; raises `WeightsError` if it is none."""
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not UTF-8
@@ -60,7 +59,7 @@ def read_fields(file: Path) -> dict[str, Any]:
 
 
 def whole_number(fields: dict[str, Any], field: str, where: str) -> int:
-    """A field that must be a whole number; raises `WeightsError` if it is not."""
+    """Returns a field that must be a whole number; raises `WeightsError` otherwise."""
     value = fields.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
         raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use the file of a GPT-2")
@@ -72,7 +71,7 @@ def _is_name(file: Any) -> bool:
 
 
 def existing(folder: Path, name: str) -> Path:
-    """A file of the folder; raises `WeightsError` if it is not there, and says what is there instead."""
+    """Returns a file of the folder; if it is missing, raises `WeightsError` that says what is there instead."""
     file = folder / name
     if file.is_file():
         return file

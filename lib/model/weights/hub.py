@@ -1,6 +1,7 @@
-"""Resolves a repository on a Hugging Face hub to a commit, and fetches its weights into the hub's own cache.
+"""Resolves a repository on a Hugging Face hub to a commit, and fetches its weights into the hub's local cache.
 
-Only this module imports huggingface_hub, and only when a hub must be asked, so that a cached run starts without it.
+Only this module imports huggingface_hub, with its environment variables (HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN, HF_HOME
+and more), and only when something must be asked, so that a fully cached run starts without it.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ if TYPE_CHECKING:
     import httpx2
 
 MAIN = "main"
-LOOK_SECONDS = 10.0  # without an answer, while only headers are asked for
+LOOK_SECONDS = 10.0  # timeout of a request for headers
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-INVALID_TOKEN = "Invalid credentials in Authorization header"  # as hubs say it
+INVALID_TOKEN = "Invalid credentials in Authorization header"  # a hub's answer
 
-# OpenAI's four models as the hub has them, at the commits that others' code pins too.
+# OpenAI's four models on the hub, at the commits that other projects pin too.
 KNOWN_COMMITS = {
     "openai-community/gpt2": "607a30d783dfa663caf39e06633721c8d4cfcd7e",
     "openai-community/gpt2-medium": "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
     "openai-community/gpt2-large": "32b71b12589c2f8d625668d2335a01cac3249519",
     "openai-community/gpt2-xl": "15ea56dee5df4983c59b2538573817e1667135e2",
 }
-KNOWN_SIZES = {  # and their shapes
+KNOWN_SIZES = {
     "openai-community/gpt2": "gpt2-small",
     "openai-community/gpt2-medium": "gpt2-medium",
     "openai-community/gpt2-large": "gpt2-large",
@@ -51,33 +52,29 @@ KNOWN_SHA256 = {  # of model.safetensors, by commit, where it is published
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository, and which state of it: a branch, a tag or a commit (None: the known commit, else `main`)."""
+    """A repository and a branch, tag or commit of it (None: the known commit, else `main`)."""
 
     name: str  # owner/name
     revision: str | None = None
 
     @property
     def wanted(self) -> str:
-        """The revision, once it is clear what None stands for."""
         return self.revision or KNOWN_COMMITS.get(self.name, MAIN)
 
     @property
     def pinned(self) -> bool:
-        """Whether the revision is a commit, which needs no network to be known."""
+        """Whether the revision is a commit, which needs no network."""
         return COMMIT.fullmatch(self.wanted) is not None
 
 
 def is_repository(weights: str) -> bool:
-    """Whether this can be the name of a repository."""
+    """Whether this can be a repository's name."""
     return NAME.fullmatch(weights) is not None and ".." not in weights and "--" not in weights
 
 
 def commit_of(repository: Repository) -> str:
-    """The commit, 40 hexadecimal digits; asks the hub if a branch or a tag is meant.
-
-    With HF_HUB_OFFLINE the answer is the one that the cache remembers. Raises `SourceError` if there is no answer, or
-    no such repository or revision; the sentence says to pin `model.revision` where that would help.
-    """
+    """Returns the commit, 40 hexadecimal digits; asks the hub for a branch or tag (with HF_HUB_OFFLINE, the cache).
+    Raises `SourceError` if there is no answer or no such repository or revision."""
     if repository.pinned:
         return repository.wanted
     hub = _hub()
@@ -94,10 +91,10 @@ def commit_of(repository: Repository) -> str:
 
 
 def fetch_config(repository: Repository, commit: str) -> Path:
-    """The folder in the hub's cache that has the commit's config.json; fetches it if it is not there. Raises
-    `SourceError` (`temporary` if trying again later may help) or, for a full disk, `StoreError`."""
+    """Returns the folder in the hub's cache with the commit's config.json, fetching it if necessary. Raises
+    `SourceError` (`temporary` if a retry may help) or, for a full disk, `StoreError`."""
     folder = _fetched(repository, commit, CONFIG, silent).parent
-    if not repository.pinned:  # for `commit_of` without a network; huggingface_hub does the same for names it is given
+    if not repository.pinned:  # for `commit_of` offline, as huggingface_hub does for branches and tags
         reference = _cache(repository) / "refs" / repository.wanted
         with disk_full_is_clear(reference.parent), _clear_errors(repository):
             reference.parent.mkdir(parents=True, exist_ok=True)
@@ -106,15 +103,11 @@ def fetch_config(repository: Repository, commit: str) -> Path:
 
 
 def fetch_weights(repository: Repository, commit: str, *, progress: Progress = silent) -> Path:
-    """The folder in the hub's cache that has the commit's config.json and safetensors; fetches what is not there.
+    """Returns the folder in the hub's cache with the commit's config.json and safetensors, fetching them if necessary.
 
-    `progress` hears of each file, in bytes. Files whose SHA-256 the hub tells, or that is known here, are checked.
-
-    Raises:
-        SourceError: something cannot be had; `temporary` says whether trying again later may help.
-        WeightsError: the repository has no safetensors.
-        ChecksumError: a file in the cache has other bytes than it should.
-        StoreError: the disk is full.
+    `progress` counts the bytes of each file. Files with a SHA-256 from the hub or from here are checked. Raises
+    SourceError (`temporary` if a retry may help), WeightsError if there are no safetensors, ChecksumError for a damaged
+    file in the cache, and StoreError for a full disk.
     """
     folder = fetch_config(repository, commit)
     name = next((name for name in (WEIGHTS, INDEX) if (folder / name).is_file()), None)
@@ -133,11 +126,8 @@ def fetch_weights(repository: Repository, commit: str, *, progress: Progress = s
 
 
 def _hub() -> Any:
-    """huggingface_hub, which reads its environment when it is imported.
-
-    Without its own say it sends no telemetry, and fetches large files by HTTP from where the hub redirects to: not by
-    Xet, which asks further hosts that a mirror does not have, and goes on with no cut transfer.
-    """
+    """Imports huggingface_hub, which reads its environment at that moment. By default, disables telemetry and Xet: Xet
+    needs hosts that a mirror lacks, and does not resume a cut transfer."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     import huggingface_hub.constants
@@ -146,19 +136,17 @@ def _hub() -> Any:
 
 
 def _cache(repository: Repository) -> Path:
-    """The repository's folder in the hub's cache."""
     constants = _hub().constants
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.name.replace('/', '--')}"
 
 
 def _fetched(repository: Repository, commit: str, name: str, progress: Progress) -> Path:
-    """One file of the commit, from the cache or from the hub."""
     file = _cache(repository) / "snapshots" / commit / name
     if file.is_file():
         return file
     hub = _hub()
     with disk_full_is_clear(Path(hub.constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
-        # Asking first finds out whether a token is needed, and fails at once where huggingface_hub would try for long.
+        # Asking first shows whether a token is needed, and fails at once where huggingface_hub would retry for long.
         looked = _look(repository, name, commit)
         path = hub.hf_hub_download(
             repository.name,
@@ -173,7 +161,6 @@ def _fetched(repository: Repository, commit: str, name: str, progress: Progress)
 
 
 def _has(repository: Repository, commit: str, name: str) -> bool:
-    """Whether the commit has this file."""
     from huggingface_hub.errors import EntryNotFoundError
 
     with _clear_errors(repository, file=name):
@@ -186,14 +173,14 @@ def _has(repository: Repository, commit: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class _Looked:
-    """Which commit a file that was asked for is of, and the token that the hub wanted for that (False: none)."""
+    """The commit of a requested file, and the token that the hub required (False: none)."""
 
     commit: str
     token: str | bool
 
 
 def _look(repository: Repository, name: str, revision: str) -> _Looked:
-    """Ask for a file's headers: without a token first, so that none is sent where none is needed."""
+    """Asks for a file's headers, first without a token, so that none is sent where none is needed."""
     hub = _hub()
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 
@@ -214,8 +201,8 @@ def _look(repository: Repository, name: str, revision: str) -> _Looked:
 
 
 def _check(file: Path, sha256: str | None) -> None:
-    """Compare a file with its checksum, which large files in the cache are named by; raises ChecksumError."""
-    # The first link's target has that name. It may be a link itself, to what repositories share, which has another.
+    """Compares a file with its checksum, which names large files in the cache; raises ChecksumError."""
+    # Only the first link's target has that name; it may itself link to a file shared between repositories.
     stored = file.parent / file.readlink() if file.is_symlink() else file
     wanted = sha256 or (stored.name if SHA256.fullmatch(stored.name) else None)
     if wanted is not None and file_sha256(file) != wanted:
@@ -226,8 +213,8 @@ def _check(file: Path, sha256: str | None) -> None:
 
 
 def _bar(progress: Progress) -> Any:
-    """What huggingface_hub takes for a progress bar: a class whose objects report to `progress`. That it has
-    `update_transfer` says that one bar is enough where Xet, if the environment asks for it, would make two."""
+    """Returns a class that huggingface_hub uses as a progress bar and that reports to `progress`. `update_transfer`
+    tells Xet, if the environment enables it, that one bar is enough."""
 
     class Bar:
         def __init__(self, *, total: int | None = None, initial: int = 0, **words: object) -> None:  # noqa: ARG002
@@ -241,7 +228,7 @@ def _bar(progress: Progress) -> Any:
             return self
 
         def __exit__(self, *error: object) -> None:
-            """Nothing to tidy."""
+            pass
 
         close = refresh = set_description = lambda self, *args, **kwargs: None
         update_transfer = set_postfix_str = set_transfer_postfix_str = lambda self, *args, **kwargs: None
@@ -251,7 +238,7 @@ def _bar(progress: Progress) -> Any:
 
 @contextmanager
 def _clear_errors(repository: Repository, *, file: str = CONFIG, hint: str = "") -> Iterator[None]:
-    """Turn what a hub, the way to it or the cache may answer into one sentence; `hint` ends it where waiting helps."""
+    """Turns errors of the hub, the network and the cache into one sentence; `hint` ends it if waiting may help."""
     import httpx2  # huggingface_hub's own client, whose errors it passes on
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -286,7 +273,7 @@ def _clear_errors(repository: Repository, *, file: str = CONFIG, hint: str = "")
 
 
 def _refusal(answer: httpx2.Response, file: str) -> str:
-    """Why the hub said no, and what to do."""
+    """Explains why the hub refused and what to do."""
     status, code = answer.status_code, answer.headers.get("X-Error-Code")
     if code == "EntryNotFound":
         return f"it has no {file}; name a repository of a GPT-2"

@@ -1,4 +1,4 @@
-"""Reads what a saved model says of its own use, `inference.json`, without the classes that wrote it."""
+"""Reads `inference.json`, a saved model's own description of its use, without the classes that wrote it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from lib.errors import WeightsError
 from lib.model.weights.folder import read_fields
 
-INFERENCE = "inference.json"  # all that using the model needs beside its weights, their shape and its labels
+INFERENCE = "inference.json"  # what using the model needs besides its weights, shape and labels
 
 
 class SavedFields:
-    """The fields of one JSON object in a file; raises `WeightsError` if there is none."""
+    """The fields of a JSON file; raises `WeightsError` if there is no such file or object."""
 
     def __init__(self, file: Path) -> None:
         if not file.is_file():
@@ -18,10 +18,8 @@ class SavedFields:
         self._file, self._fields = file, read_fields(file)
 
     def get(self, path: str, kind: Any) -> Any:
-        """The value at a dotted path, such as "prompt.before_input"; raises `WeightsError` if it is no `kind`.
-
-        `kind` is what `isinstance` takes. A field that is not there is None; true and false are not numbers.
-        """
+        """Returns the value at a dotted path, such as "prompt.before_input"; raises `WeightsError` if it is no `kind`.
+        `kind` is as for `isinstance`, except that booleans are not numbers. A missing field is None."""
         value: Any = self._fields
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
@@ -30,5 +28,5 @@ class SavedFields:
         return value
 
     def wrong(self, path: str, value: Any) -> WeightsError:
-        """The error for a value that the field at `path` cannot have."""
+        """Returns the error for an invalid value at `path`."""
         return WeightsError(f"{self._file} has {path} = {value!r}: train the model again")

@@ -1,4 +1,4 @@
-"""Reads and writes named tensors as safetensors, and fills a network that expects exact names."""
+"""Reads and writes safetensors files, and copies stored tensors into a network that expects exact names."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,7 @@ from torch import Tensor
 from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
 
-# safetensors' names of the types.
-TYPES = {
+TYPES = {  # safetensors' names
     torch.float64: "F64",
     torch.int64: "I64",
     torch.float32: "F32",
@@ -25,43 +24,38 @@ TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-FLOATING = frozenset({"F64", "F32", "F16", "BF16"})  # those that can be weights
+FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 class StoredTensors(Protocol):
-    """Tensors in files, read one at a time, so that never more than one of them is in memory."""
+    """Tensors in files, read one at a time to save memory."""
 
     @property
     def where(self) -> str:
-        """The files, as an error names them."""
+        """The files, as errors name them."""
 
     def contents(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and type of every tensor, by name; types as safetensors names them."""
+        """Returns the shape and safetensors' type of every tensor, by name."""
 
     def read(self, name: str) -> Tensor:
-        """One tensor, on the CPU."""
+        """Reads one tensor to the CPU."""
 
 
 class Safetensors:
-    """The tensors of one safetensors file, or of several that share out a model.
-
-    Each reading opens the file anew: it is memory-mapped, and pages that were read count as this process's memory until
-    the mapping ends. Opening costs less than a millisecond.
-    """
+    """The tensors of one safetensors file, or of the shards of a model. Each reading reopens the memory-mapped file
+    (below a millisecond), because pages that were read count as this process's memory until the mapping ends."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Raises nothing yet: files are looked at when they are asked."""
         self._files = list(files)
         self._file_of: dict[str, Path] = {}
 
     @property
     def where(self) -> str:
-        """The file, or the first of several and how many follow."""
         others = len(self._files) - 1
         return f"{self._files[0]}" + (f" (and {others} more)" if others else "")
 
     def contents(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and type of every tensor; raises `WeightsError` if a file is damaged or a name stands in two files."""
+        """Returns every tensor's shape and type; raises `WeightsError` for a damaged file or a name in two files."""
         found: dict[str, tuple[tuple[int, ...], str]] = {}
         for file in self._files:
             try:
@@ -79,22 +73,18 @@ class Safetensors:
         return found
 
     def read(self, name: str) -> Tensor:
-        """One tensor of those that `contents` named, mapped from the file: do not write to it."""
+        """Returns a tensor mapped from the file, not to be written to; `contents` must have been called."""
         with safe_open(self._file_of[name], framework="pt") as stored:
             tensor: Tensor = stored.get_tensor(name)
         return tensor
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write `tensors` as safetensors under their names; equal tensors give equal bytes.
+    """Writes `tensors` as safetensors under their names; equal tensors give equal bytes.
 
-    One after the other, so that at most one of them is copied (those that are views, or on another device); the
-    safetensors package would put all of them together in memory first. The layout is its own: a length, a header in
-    JSON that is padded to eight bytes, and the bytes of the widest types first, so that all of them are aligned.
-
-    Raises:
-        StoreError: the disk is full.
-        OSError: everything else that the system refuses.
+    Copies at most one tensor (a view, or one on another device) at a time, where the safetensors package copies all.
+    The layout is the package's: a length, a JSON header padded to eight bytes, and the data, widest types first for
+    alignment. Raises StoreError for a full disk, and otherwise the system's OSError.
     """
     ordered = sorted(tensors, key=lambda name: (-tensors[name].element_size(), TYPES[tensors[name].dtype], name))
     # transformers opens no file without this entry.
@@ -120,12 +110,12 @@ def fill_tensors(
     own_name: Callable[[str], str | None] = lambda name: name,
     expected: str = "the config.json beside it",
 ) -> None:
-    """Copy every stored tensor into the target of the same name, in the target's type, one at a time.
+    """Copies every stored tensor into the target of the same name and type, one at a time.
 
-    `stored` may be the path of one safetensors file. `own_name` turns a stored name into a target's, or into None for a
-    tensor that is not wanted. Targets may be views (a transposed weight). `expected` says in errors where the targets'
-    shapes come from. Raises `WeightsError` before anything is copied if a file is damaged or if names, shapes or types
-    do not fit; the sentence lists all of them.
+    `stored` may be the path of a safetensors file. `own_name` turns a stored name into a target's, or into None for an
+    unwanted tensor. Targets may be views (a transposed weight). `expected` says in errors where the targets' shapes
+    come from. Raises `WeightsError`, listing every problem, before anything is copied if a file is damaged or if names,
+    shapes or types do not fit.
     """
     tensors = Safetensors([stored]) if isinstance(stored, Path) else stored
     contents = tensors.contents()
@@ -145,7 +135,7 @@ def fill_tensors(
 def _problems(
     targets: Mapping[str, Tensor], names: Mapping[str, str], contents: Mapping[str, tuple[tuple[int, ...], str]]
 ) -> list[str]:
-    """Everything that keeps the tensors from fitting: one phrase for each kind, naming every tensor."""
+    """Lists everything that does not fit, one phrase for each kind of problem, naming every tensor."""
     problems = []
     if missing := [own for own in targets if own not in names]:
         problems.append("missing " + ", ".join(missing))
