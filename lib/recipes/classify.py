@@ -233,8 +233,7 @@ ThreeLosses = tuple[Loss, Loss, Loss]
 
 
 class Published(Section):
-    """What was published for a recipe, of train, validation and test each; a run prints its own figures beside it. No
-    step reads it."""
+    """Published figures of train, validation and test, which a run prints beside its own; no step reads them."""
 
     weights: PublishedWeights = None
     before_accuracy: ThreeShares | None = Field(default=None, description="before the first step, from 0 to 1")

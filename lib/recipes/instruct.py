@@ -213,7 +213,7 @@ class InstructEvaluation(Section):
 
 
 class InstructPublished(Section):
-    """What was published for a recipe; a run prints its own figures beside it. No step reads it."""
+    """Published figures, which a run prints beside its own; no step reads them."""
 
     weights: PublishedWeights = None
     before_loss: tuple[Loss, Loss] | None = Field(

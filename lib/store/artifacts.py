@@ -211,7 +211,7 @@ class Store:
                     created=datetime.now(UTC),
                     seconds=round(time.monotonic() - started, 3),
                 )
-                _write_synced(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+                (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 self._publish(folder, step, key)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -258,8 +258,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _write_synced(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
-    sync(file)

@@ -30,10 +30,6 @@ class Style:
         """Returns the text that a model should write after the prompt."""
         return f"{self.before_response}{output}"
 
-    def full_text(self, instruction: str, input: str, output: str) -> str:
-        """Returns the text that a model is trained on."""
-        return self.prompt(instruction, input) + self.response(output)
-
     def answer(self, generated: str) -> str:
         """Extracts the output from generated text, the inverse of `response`. Removes white space at both ends and one
         leading `before_response`, which may be missing."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.duplicates import normalise
-from lib.data.messages.reading import spread
+from lib.data.messages.reading import counted, spread
 from lib.data.source.formats import check_utf8, whole_characters
 from lib.errors import MessagesError
 
@@ -155,20 +155,12 @@ def _without_empty(entries: pd.DataFrame, name: str, empty_text: Literal["error"
     blank = {field: entries[field].str.strip() == "" for field in NEEDED}
     for field, rows in blank.items():
         if rows.any() and empty_text == "error":
+            have = counted((entries["id"][rows] + 1).tolist(), "entry", "entries", start=1)
             raise MessagesError(
-                f"{name}: {_entries_have(entries['id'][rows])} an empty {field}: fill in, remove, or leave out with"
-                " --data.empty_text drop"
+                f"{name}: {have} an empty {field}: fill in, remove, or leave out with --data.empty_text drop"
             )
     kept = entries[~(blank["instruction"] | blank["output"])].reset_index(drop=True)
     if kept.empty:
         raise MessagesError(f"{name}: every entry has an empty instruction or output: is it the right file?")
     kept.attrs[DROPPED] = len(entries) - len(kept)
     return kept
-
-
-def _entries_have(ids: pd.Series) -> str:
-    numbers = [f"{number + 1:d}" for number in ids]
-    if len(numbers) == 1:
-        return f"entry {numbers[0]} (counted from 1) has"
-    first = ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else "")
-    return f"{len(numbers)} entries ({first}; counted from 1) have"

@@ -125,7 +125,8 @@ def _checked(
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank and empty_text == "error":
         raise MessagesError(
-            f"{name}: {_rows_have(blank)} an empty text: fill in, remove, or leave out with --data.empty_text drop"
+            f"{name}: {counted(blank, 'row', 'rows', start=0)} an empty text: fill in, remove, or leave out with"
+            " --data.empty_text drop"
         )
     if len(blank) == len(texts):
         raise MessagesError(f"{name}: every text is empty: is --data.text_column the right one?")
@@ -133,7 +134,7 @@ def _checked(
     messages = messages.drop(blank).reset_index(drop=True)
     unlabelled = [row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()]
     if unlabelled:
-        raise MessagesError(f"{name}: {_rows_have(unlabelled)} an empty label: fill in or remove")
+        raise MessagesError(f"{name}: {counted(unlabelled, 'row', 'rows', start=0)} an empty label: fill in or remove")
     if messages["label"].nunique() == 1:
         raise LabelError(
             f"{name}: every message has the label {messages['label'][0]!r}: a classifier needs messages"
@@ -143,8 +144,9 @@ def _checked(
     return messages
 
 
-def _rows_have(rows: Sequence[int]) -> str:
-    if len(rows) == 1:
-        return f"row {rows[0]} (counted from 0) has"
-    first = ", ".join(map(str, rows[:3])) + (", …" if len(rows) > 3 else "")
-    return f"{len(rows)} rows ({first}; counted from 0) have"
+def counted(numbers: Sequence[int], one: str, many: str, *, start: int) -> str:
+    """Begins an error: "row 3 (counted from 0) has", "2 rows (3, 4; counted from 0) have"."""
+    if len(numbers) == 1:
+        return f"{one} {numbers[0]} (counted from {start}) has"
+    first = ", ".join(map(str, numbers[:3])) + (", …" if len(numbers) > 3 else "")
+    return f"{len(numbers)} {many} ({first}; counted from {start}) have"

@@ -1,1 +1,1 @@
-"""Source files: fetched, unpacked, told apart."""
+"""Fetches, unpacks and parses source files."""

@@ -85,7 +85,11 @@ def unpacked(
         found, chunks = safe_name(entry.filename), _chunks(lambda: archive.open(entry), name)
     else:
         found, chunks = _single_file(source, name)
-        _refuse_member_of_no_archive(name, found, member)
+        if member is not None and safe_name(member) != found:  # it may name a file that was unpacked by hand
+            raise ArchiveError(
+                f"{name!r} is not a zip archive, so there is no {member!r} in it: check data.url, or leave data.member"
+                " out"
+            )
     return found, _limited(_readable(chunks, name), name, packed_bytes, size_limit, ratio_limit)
 
 
@@ -183,14 +187,6 @@ def _why_none_is_chosen(
     nearest = difflib.get_close_matches(member, names, 1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     return f"{name!r} has no file {member!r}{hint}; it has {listing}: choose one with --data.member NAME"
-
-
-def _refuse_member_of_no_archive(name: str, found: str, member: str | None) -> None:
-    """Allows `member` to name a data file that was unpacked by hand and kept its name."""
-    if member is not None and safe_name(member) != found:
-        raise ArchiveError(
-            f"{name!r} is not a zip archive, so there is no {member!r} in it: check data.url, or leave data.member out"
-        )
 
 
 def _chunks(opened: Callable[[], IO[bytes] | gzip.GzipFile], name: str) -> Iterator[bytes]:

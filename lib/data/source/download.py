@@ -118,7 +118,10 @@ def identity(
     """
 
     def naming(addresses: Sequence[str]) -> dict[str, str]:
-        return _naming(addresses, member) if ending_counts else {}
+        if not ending_counts:
+            return {}
+        ending = _told_ending(addresses, member)
+        return {"ending": ending} if ending else {"names": " ".join(map(_name, addresses))}
 
     if sha256 is not None:
         return {"sha256": sha256} | naming(addresses)
@@ -147,11 +150,6 @@ def _told_ending(addresses: Sequence[str], member: str | None) -> str:
     """Returns the data file's ending according to the recipe; `.zip` says nothing about the contents."""
     names = [*([] if member is None else [member]), *map(_name, addresses)]
     return next(filter(None, map(known_ending, names)), "")
-
-
-def _naming(addresses: Sequence[str], member: str | None) -> dict[str, str]:
-    ending = _told_ending(addresses, member)
-    return {"ending": ending} if ending else {"names": " ".join(map(_name, addresses))}
 
 
 def _local_state(address: str) -> dict[str, str] | None:

@@ -180,16 +180,13 @@ def _answer(client: httpx.Client, method: str, address: str, headers: Mapping[st
             if response.next_request is None:
                 yield response
                 return
-            _refuse_downgrade(request.url, response.next_request.url)
+            here, there = request.url.scheme, response.next_request.url.scheme
+            if there not in ("http", "https") or (here, there) == ("https", "http"):
+                raise AddressError(f"redirects from {here} to {there}, which is not followed")
             request = response.next_request
         finally:
             response.close()
     raise AddressError(f"redirects more than {REDIRECT_LIMIT} times")
-
-
-def _refuse_downgrade(here: httpx.URL, there: httpx.URL) -> None:
-    if there.scheme not in ("http", "https") or (here.scheme == "https" and there.scheme == "http"):
-        raise AddressError(f"redirects from {here.scheme} to {there.scheme}, which is not followed")
 
 
 def _rest_of(partial: Partial) -> dict[str, str]:

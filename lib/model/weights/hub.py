@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from lib.data.source.transfer import SERVER_ERRORS, TEMPORARY_REFUSALS
 from lib.errors import ChecksumError, SourceError, StoreError, WeightsError
@@ -38,12 +38,7 @@ KNOWN_COMMITS = {
     "openai-community/gpt2-large": "32b71b12589c2f8d625668d2335a01cac3249519",
     "openai-community/gpt2-xl": "15ea56dee5df4983c59b2538573817e1667135e2",
 }
-KNOWN_SIZES = {
-    "openai-community/gpt2": "gpt2-small",
-    "openai-community/gpt2-medium": "gpt2-medium",
-    "openai-community/gpt2-large": "gpt2-large",
-    "openai-community/gpt2-xl": "gpt2-xl",
-}
+KNOWN_SIZES = dict(zip(KNOWN_COMMITS, ("gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl"), strict=True))
 KNOWN_SHA256 = {  # of model.safetensors, by commit, where it is published
     "607a30d783dfa663caf39e06633721c8d4cfcd7e": "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
     "15ea56dee5df4983c59b2538573817e1667135e2": "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
@@ -196,7 +191,10 @@ def _look(repository: Repository, name: str, revision: str) -> _Looked:
             raise
         told = hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS)
     if told.commit_hash is None:
-        _refuse_non_hub()
+        raise SourceError(
+            f"{hub.constants.ENDPOINT} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check"
+            " HF_ENDPOINT and the proxy, or set model.weights to a local folder"
+        )
     return _Looked(told.commit_hash, token)
 
 
@@ -291,13 +289,6 @@ def _refusal(answer: httpx2.Response, file: str) -> str:
     if status == 403:
         return "the token in HF_TOKEN may not read it; set one that may"
     return f"it answered {status}; set model.weights to a local folder"
-
-
-def _refuse_non_hub() -> NoReturn:
-    raise SourceError(
-        f"{_hub().constants.ENDPOINT} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check HF_ENDPOINT"
-        " and the proxy, or set model.weights to a local folder"
-    )
 
 
 def _words(repository: Repository) -> str:

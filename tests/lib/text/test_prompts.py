@@ -57,9 +57,9 @@ def test_an_entry_with_input_and_one_without_as_published(name: str) -> None:
         "Ocassion",
         "The correct spelling is 'Occasion.'",
     )
-    assert style.full_text(instruction, word, output) == SPELLING[name]
+    assert style.prompt(instruction, word) + style.response(output) == SPELLING[name]
     question = "What is an antonym of 'complicated'?"
-    assert style.full_text(question, "", "An antonym of 'complicated' is 'simple'.") == ANTONYM[name]
+    assert style.prompt(question) + style.response("An antonym of 'complicated' is 'simple'.") == ANTONYM[name]
     assert style.prompt(question) == ANTONYM[name].split(question)[0] + question
 
 
@@ -69,12 +69,8 @@ def test_entries_50_and_999_of_the_published_file_to_the_letter(real_data: Path,
     entries = read_entries(real_data / "instruction-data.json")
     for number, text in ((50, SPELLING[name]), (999, ANTONYM[name])):
         entry = entries.iloc[number]
-        assert named_style(name).full_text(entry["instruction"], entry["input"], entry["output"]) == text
-
-
-@EVERY_STYLE
-def test_prompt_and_response_make_the_full_text(style: Style) -> None:
-    assert style.full_text("do", "this", "done") == style.prompt("do", "this") + style.response("done")
+        style = named_style(name)
+        assert style.prompt(entry["instruction"], entry["input"]) + style.response(entry["output"]) == text
 
 
 @EVERY_STYLE

@@ -147,9 +147,9 @@ def test_the_116_training_batches_have_the_published_widths(published: EncodedEn
     assert len(PUBLISHED_WIDTHS) == 116
     # The notebook also prints the first row of the last batch.
     first, targets = batches[-1].inputs[0][0].tolist(), batches[-1].targets[0].tolist()
-    assert load_encoding().decode(first[:60]) == STYLES["alpaca"].full_text(
-        "Rewrite the sentence using a simile.", "The baby is very cute.", "The baby is as cute as a button."
-    )
+    prompt = STYLES["alpaca"].prompt("Rewrite the sentence using a simile.", "The baby is very cute.")
+    response = STYLES["alpaca"].response("The baby is as cute as a button.")
+    assert load_encoding().decode(first[:60]) == prompt + response
     assert first[60:] == [END] * 9
     assert targets == [*first[1:60], END, *[IGNORED] * 9]
 
