@@ -12,7 +12,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 run: $(READY) ## set everything up, then run the quickstart recipe on the bundled sample
-	$(BIN)/python -m flows.classify --recipe quickstart
+	$(BIN)/finetune classify --recipe quickstart
 
 # Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay
 # together; in the order of the folders the long files come first, and the many short ones fill both processes at the end.
@@ -37,20 +37,20 @@ bench: $(READY) ## measure what docs/performance.md says
 	$(BIN)/python -m benchmarks
 
 ui: $(READY) ## both servers' pages over the local files
-	$(BIN)/python -m flows.ui
+	$(BIN)/finetune ui
 
 # Both servers and a worker with the deployments of prefect.yaml (docs/operations.md); DATABASE=postgresql://... in the
 # environment puts both servers on PostgreSQL. Other ports: make up PREFECT_PORT=4201 MLFLOW_PORT=5001
 up: $(READY) ## both servers, a worker and the deployments of prefect.yaml
-	$(BIN)/python -m flows.up $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
+	$(BIN)/finetune up $(if $(PREFECT_PORT),--prefect-port $(PREFECT_PORT)) \
 		$(if $(MLFLOW_PORT),--mlflow-port $(MLFLOW_PORT))
 
 deploy: $(READY) ## register the deployments with a server that runs already
-	$(BIN)/python -m flows.deploy
+	$(BIN)/finetune deploy
 
 # The champion over HTTP (docs/serving.md); which one and where: make serve MODEL=quickstart PORT=5050
 serve: $(READY) ## the champion over HTTP
-	$(BIN)/python -m flows.serve $(if $(MODEL),--name $(MODEL)) $(if $(PORT),--port $(PORT))
+	$(BIN)/finetune serve $(if $(MODEL),--name $(MODEL)) $(if $(PORT),--port $(PORT))
 
 # The README's pictures, from real runs in a real browser; some minutes.
 screenshots: $(READY) ## the README's pictures
@@ -66,7 +66,7 @@ lock: $(READY) ## renew requirements.lock
 	sed -i -e 's/+cpu$$//' -e '/^finetune-flows @/d' requirements.lock
 
 clean: ## remove what was set up and what runs have left
-	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
 
 # Build isolation is off so that the build uses the locked setuptools and asks the index for nothing more.
 $(READY): requirements.lock pyproject.toml

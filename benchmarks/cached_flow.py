@@ -123,7 +123,7 @@ def no_server() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def running_prefect(home: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server over this home, as `python -m flows.ui` starts it; yields what a run's environment needs."""
+    """A Prefect server over this home, as `finetune ui` starts it; yields what a run's environment needs."""
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     own = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}

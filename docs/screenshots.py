@@ -108,7 +108,7 @@ def terminal(result: dict[str, Any]) -> None:
 
     console = Console(record=True, width=76, file=io.StringIO())
     show_result(console, Result.model_validate(result), PROGRAM.recipe(RECIPE), PROGRAM)
-    svg = console.export_svg(title=f"python -m flows.classify --recipe {RECIPE}", unique_id="terminal")
+    svg = console.export_svg(title=f"finetune classify --recipe {RECIPE}", unique_id="terminal")
     # Rich would have the picture fetch its font from a server.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     (IMAGES / "terminal.svg").write_text(svg, encoding="utf-8")

@@ -58,7 +58,7 @@ def pages(
     prefect_api: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pages]:
-    """A copy of a home with two runs, and its pages as `python -m flows.ui` serves them."""
+    """A copy of a home with two runs, and its pages as `finetune ui` serves them."""
     home = copy_of(retrained[0], tmp_path_factory.mktemp("pages") / "home")
     result = retrained[1]
     tracking = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")

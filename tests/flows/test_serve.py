@@ -1,4 +1,4 @@
-"""`python -m flows.serve`: a real server over a home's champion, asked over HTTP and looked at in a real browser."""
+"""`finetune serve`: a real server over a home's champion, asked over HTTP and looked at in a real browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m flows.store`: what it prints, and its exit status."""
+"""`finetune store`: what it prints, and its exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m flows.ui`: both servers over a home's files, on this machine only, and nothing left of them afterwards."""
+"""`finetune ui`: both servers over a home's files, on this machine only, and nothing left of them afterwards."""
 
 from __future__ import annotations
 

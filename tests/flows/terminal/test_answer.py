@@ -1,4 +1,4 @@
-"""`python -m flows.instruct answer`: its arguments, and what it prints."""
+"""`finetune answer`: its arguments, and what it prints."""
 
 from __future__ import annotations
 

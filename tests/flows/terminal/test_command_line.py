@@ -79,7 +79,7 @@ IDLE = replace(PROGRAM, use_case=never)  # a mistake shows before anything runs
 
 
 def classify(argv: Sequence[str], flow: Callable[[UseCase, ClassifyRecipe], dict[str, Any]]) -> int:
-    """The exit status of `python -m flows.classify` with another flow than its own."""
+    """The exit status of `finetune classify` with another flow than its own."""
     return main(argv, replace(PROGRAM, run=flow))
 
 
