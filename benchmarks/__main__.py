@@ -1,6 +1,6 @@
 """`python -m benchmarks [row ...]`: measures, prints a table, writes JSON, a picture and the page's tables.
 
-Here belongs which rows there are and what a run does with them. Rows whose packages are not installed are skipped by
+This module lists the rows and runs them. Rows whose packages are not installed are skipped by
 name: most need `lib` alone.
 """
 

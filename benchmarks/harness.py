@@ -1,7 +1,7 @@
 """Measuring: clocks, the machine, and the row that a comparison becomes.
 
-Here belongs what every row needs and no row is about. What is measured with is in `workload.py`, how rows are shown
-and kept is in `report.py`.
+This module holds what every row needs; see `workload.py` for the data that rows measure with, `report.py` for how rows
+are shown and stored.
 """
 
 import gc

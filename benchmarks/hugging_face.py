@@ -1,6 +1,6 @@
 """The other side that people use today: `transformers`' Trainer and text-classification pipeline.
 
-Here belong the same network, head and encoding in transformers' classes, and both of these at their best setting.
+This module builds the same network, head and encoding in transformers' classes, and runs both at their best setting.
 Nothing is downloaded: weights are copied from our classifier, the tokenizer is built from our encoding's ranks.
 """
 

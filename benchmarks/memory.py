@@ -1,7 +1,7 @@
 """Peak memory, measured by the process whose memory it is: `python -m benchmarks.memory MODULE [argument ...]`.
 
 The command runs a module as `python -m` would, and its last line on standard error is JSON: the peak, and which heavy
-packages were imported. Here belongs nothing that is heavy itself.
+packages were imported. This module imports nothing heavy itself.
 """
 
 import atexit

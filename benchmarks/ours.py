@@ -1,6 +1,6 @@
 """Our side of the rows: the features step, training on features, prediction, as `lib` has them.
 
-Here belongs only the calling; nothing is done here that a flow's steps would not do.
+This module only calls `lib`; it does nothing that a flow's steps would not do.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """The other side that pads everything: a training loop and a prediction as the published procedure has them.
 
-Here belongs what chapter 6 of "Build a Large Language Model (From Scratch)" computes, at its best setting: every
+This module computes what chapter 6 of "Build a Large Language Model (From Scratch)" does, at its best setting: every
 message padded to the longest, all blocks at every position, in every epoch and every evaluation. Frozen blocks record
 no gradients, attention is torch's fused one, and AdamW is fused. One thing is not the published one: the last real
 token feeds the head rather than the last position, so that both sides compute the same classifier.

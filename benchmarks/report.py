@@ -1,7 +1,7 @@
 """What a run leaves behind: a table in the terminal, a JSON file, a picture, the tables of docs/performance.md.
 
-Here belong form and place of the results. Nothing is measured here; `python -m benchmarks.report` makes pictures and
-tables anew from the JSON files.
+This module decides how results look and where they are stored. It measures nothing; `python -m
+benchmarks.report` makes pictures and tables anew from the JSON files.
 """
 
 import json

@@ -1,6 +1,6 @@
 """A server as a process of its own, for the rows that ask one.
 
-Here belong starting, awaiting and ending it. What it serves, and how it is measured, is the rows'.
+This module starts it, waits until it answers, and stops it; the rows decide what it serves and what is measured.
 """
 
 import os

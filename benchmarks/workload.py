@@ -1,6 +1,6 @@
 """What the rows measure with: messages, the shape of a model, and how much of either is run.
 
-Here belong reading the data by the published procedure and the amounts. Nothing is timed here.
+This module reads the data by the published procedure and sets the amounts. It times nothing.
 
 The data is the SMS Spam Collection where it can be found, undersampled and split as chapter 6 of "Build a Large
 Language Model (From Scratch)" does it; elsewhere the bundled sample, treated the same way. Nothing is downloaded.

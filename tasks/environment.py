@@ -1,4 +1,4 @@
-"""Where this process keeps its things and finds Prefect and MLflow.
+"""Sets where this process stores its files and finds Prefect and MLflow.
 
 Everything lies under `$FINETUNE_HOME` (default: `.finetune` in a checkout, `~/.finetune` where the program is
 installed) unless `PREFECT_API_URL` or `MLFLOW_TRACKING_URI` name a server. `configure` must run before Prefect or

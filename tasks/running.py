@@ -1,4 +1,4 @@
-"""Which servers run on this machine over this home, and where their pages are."""
+"""Finds the servers that run on this machine over this home, and the addresses of their pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much one request to the scoring server may bring: what its flags set and its answers name."""
+"""Limits of one request to the scoring server: its flags set them, its answers name them."""
 
 from __future__ import annotations
 

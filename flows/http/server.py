@@ -22,7 +22,7 @@ LAST_SECONDS = 10  # for requests that are being answered when the server is to 
 
 def serve(options: argparse.Namespace) -> None:
     """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
-    is no such model, or the address is not to be had."""
+    is no such model, or the address is not free."""
     with listener(options.host, options.port) as place:
         tracking = client()
         version = find_model(tracking, CLASSIFIER, name=options.name)
@@ -50,7 +50,7 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket with that address that does not accept anything yet; raises ServiceError if it cannot be had."""
+    """A socket with that address that does not accept anything yet; raises ServiceError if the address is not free."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         place = socket.socket(family, kind, protocol)

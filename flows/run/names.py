@@ -1,4 +1,4 @@
-"""What Prefect's and MLflow's pages call a run, and how each finds the other's page of it."""
+"""Names a run on Prefect's and MLflow's pages, and links the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run from a terminal needs of Prefect: a server, the one that PREFECT_API_URL names or a temporary one."""
+"""Gives a run from a terminal its Prefect server: the one that PREFECT_API_URL names, or a temporary one."""
 
 from __future__ import annotations
 

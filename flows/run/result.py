@@ -1,4 +1,4 @@
-"""What a finished run says of itself, and how a run finds who watches it: progress bars, a listener."""
+"""Describes a finished run, and lets a run find who watches it: progress bars, a listener."""
 
 from __future__ import annotations
 

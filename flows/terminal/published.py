@@ -83,7 +83,7 @@ class BookLog:
 
 def replay(training: Artifact, listener: Listener) -> None:
     """Replays a training that was done earlier to `listener`, in its original order."""
-    from lib.training.history import read_history, retell
+    from lib.training.history import read_history, replay
 
     facts = load_json(training.file("training.json"))
     figures = facts["published"]
@@ -91,7 +91,7 @@ def replay(training: Artifact, listener: Listener) -> None:
     if "before" in figures:
         listener.on_figures("before", figures["before"])
     rows = read_history(training.file("history.parquet")).to_dict("records")
-    retell([{str(name): value for name, value in row.items()} for row in rows], samples, listener)
+    replay([{str(name): value for name, value in row.items()} for row in rows], samples, listener)
     if "after" in figures:
         listener.on_figures("after", figures["after"])
 

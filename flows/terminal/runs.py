@@ -1,4 +1,4 @@
-"""Running a recipe from a terminal, or explaining what a run would do."""
+"""Runs a recipe from a terminal, or explains what a run would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring files from a terminal: the flow is run, and the table at its end shown."""
+"""Scores files from a terminal: runs the flow and shows the table at its end."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def read_history(file: Path) -> pd.DataFrame:
     return table
 
 
-def retell(rows: Iterable[Row], samples: Iterable[str], listener: Listener) -> None:
+def replay(rows: Iterable[Row], samples: Iterable[str], listener: Listener) -> None:
     """Replays rows and samples in their original order: the sample written after an epoch follows that epoch's rows."""
     waiting = deque(enumerate(samples, start=1))
     for row in rows:

@@ -16,7 +16,7 @@ from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
 from lib.training.examples import Examples
-from lib.training.history import Row, retell
+from lib.training.history import Row, replay
 from lib.training.schedule import learning_rate_factor
 from lib.training.settings import Settings
 
@@ -135,7 +135,7 @@ class Loop:
             moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         restore_generators(_under("generator.", tensors), self.accelerator.device)
-        retell(self.state.rows, self.state.samples, self.listener)
+        replay(self.state.rows, self.state.samples, self.listener)
 
     def _train_batch(self, batches: Batches) -> bool:
         """Learns from the next batch; returns whether an optimizer step followed. Averages the gradients of

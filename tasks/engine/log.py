@@ -1,4 +1,4 @@
-"""The log of a run, on Prefect's page and in the terminal."""
+"""Writes a run's log, on Prefect's page and in the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a network step is retried, and after how long: `@step(..., **RETRIES)`."""
+"""Says when a network step is retried, and after how long: `@step(..., **RETRIES)`."""
 
 from typing import Any
 

@@ -109,6 +109,6 @@ def _keep_copy(file: Path, copy: Path) -> None:
 
 def _lost(name: str, frozen: FrozenTest, reason: str) -> ServiceError:
     return ServiceError(
-        f"the frozen test set of {name!r}, {frozen.path} of MLflow's run {frozen.run}, cannot be had ({reason}):"
+        f"the frozen test set of {name!r}, {frozen.path} of MLflow's run {frozen.run}, cannot be fetched ({reason}):"
         " restore that run, or choose another registry.name"
     )

@@ -1,4 +1,4 @@
-"""The pretrained or random weights of the GPT."""
+"""Fetches the pretrained weights of the GPT, or draws random ones."""
 
 from __future__ import annotations
 

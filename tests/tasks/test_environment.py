@@ -1,4 +1,4 @@
-"""The home: what can be done without one, and what is said when it cannot be had."""
+"""The home: what can be done without one, and the error when it cannot be used."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> NoR
     if wrong is not None and not temporary:
         raise wrong
     tried = ", and ".join(_sentence(address, cause) for address, cause in failures) or "there is no address"
-    message = f"The source file cannot be had: {tried}; check data.url{_by_hand(failures, sha256)}"
+    message = f"The source file cannot be fetched: {tried}; check data.url{_by_hand(failures, sha256)}"
     raise SourceError(message, temporary=temporary) from next(reversed(causes), None)
 
 

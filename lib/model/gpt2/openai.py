@@ -172,8 +172,8 @@ def _fetch_file(
             if address != addresses[-1]:
                 warn(f"{failures[-1]}; trying the next address")
     raise SourceError(
-        f"OpenAI's {release.name} cannot be had: {', and '.join(failures)}; try again later, or fetch its seven files"
-        " by hand into a folder and set model.weights to that folder",
+        f"OpenAI's {release.name} cannot be fetched: {', and '.join(failures)}; try again later, or fetch its seven"
+        " files by hand into a folder and set model.weights to that folder",
         temporary=temporary,
     )
 

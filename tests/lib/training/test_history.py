@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from lib.progress import Listener
-from lib.training.history import history_schema, history_table, read_history, retell, write_history
+from lib.training.history import history_schema, history_table, read_history, replay, write_history
 
 ROWS = [
     {
@@ -67,5 +67,5 @@ def test_what_is_told_again_comes_in_the_order_in_which_it_happened() -> None:
     heard: list[object] = []
     rows = [{"step": 0, "epoch": 0.5}, {"step": 1, "epoch": 1.0}, {"step": 2, "epoch": 1.5}]
     listener = Listener(on_row=lambda row: heard.append(row["step"]), on_sample=lambda *told: heard.append(told))
-    retell(rows, ["one", "two"], listener)
+    replay(rows, ["one", "two"], listener)
     assert heard == [0, 1, (1, "one"), 2, (2, "two")]

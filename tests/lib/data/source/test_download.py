@@ -320,7 +320,7 @@ def test_a_status_says_whether_to_ask_again(server: HttpServer, place: Place, st
 def test_a_missing_file_is_one_sentence_that_says_how_to_go_on(server: HttpServer, place: Place) -> None:
     address = server.serve("/sms%20spam.zip", Reply(status=404))
     assert str(place.fails(SourceError, address, sha256=SHA256)) == (
-        f"The source file cannot be had: {address} answered 404 Not Found; check data.url, or fetch sms spam.zip"
+        f"The source file cannot be fetched: {address} answered 404 Not Found; check data.url, or fetch sms spam.zip"
         f" (sha256 of the data file: {SHA256}) by hand and say --data.url file:///path/to/sms%20spam.zip"
     )
 

@@ -224,7 +224,9 @@ def test_a_cut_connection_is_gone_on_with_by_the_next_try(
     alone = replace(release, addresses=release.addresses[:1])
     body = (TINY / DATA).read_bytes()
     servers[0].serve(f"/models/tiny/{DATA}", Reply(body, etag='"1"', cut_after=1000), Reply(body, etag='"1"'))
-    with pytest.raises(SourceError, match=r"OpenAI's tiny cannot be had: .* cut the connection after 1,000") as error:
+    with pytest.raises(
+        SourceError, match=r"OpenAI's tiny cannot be fetched: .* cut the connection after 1,000"
+    ) as error:
         fetch_release(alone, tmp_path / "tiny")
     assert error.value.temporary
     fetch_release(alone, tmp_path / "tiny")
