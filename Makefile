@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Written last by the set-up, so that an interrupted one is done again.
 READY := $(VENV)/.ready
-QUICK := not e2e and not browser and not data and not models and not cluster and not gpu
+QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow
 
 .PHONY: help run test check lint format bench ui up deploy serve screenshots lock clean
 
@@ -20,7 +20,7 @@ test: $(READY) ## set everything up, then run all tests that this machine allows
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ONLY)
 
 # Without servers, real data and browsers: for while you work.
-check: lint ## style, types and the tests that need no server, in under two minutes on two cores
+check: lint ## style, types and the quick tests, which need no server, in under two minutes on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q -m "$(QUICK)"
 
 lint: $(READY) ## check style and types

@@ -25,6 +25,8 @@ from benchmarks.load import load
 from benchmarks.workload import PROJECT, Amounts, Bench, load_workload, make_bench
 from lib.model.gpt2.sizes import GPTConfig
 
+pytestmark = pytest.mark.slow
+
 SHAPE = GPTConfig(context_length=256, emb_dim=16, n_heads=2, n_layers=3)
 MEASURED = ("finetuning", "prediction", "tokenizing", "features")
 

@@ -13,6 +13,8 @@ from tasks.running import tracking_page
 from tests.support.e2e import Home
 from tests.support.said import after_the_first_line
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def in_the_way(tmp_path: Path) -> Home:

@@ -34,6 +34,8 @@ from tests.support.http_server import HttpServer, Reply
 from tests.support.recipes import load_recipe
 from tests.support.said import after_the_first_line
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[3]
 RESULT: dict[str, Any] = {
     "recipe": "quickstart",

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.e2e import PROJECT
 
+pytestmark = pytest.mark.slow
+
 # A server that has gone away while events and logs wait for it, and a parameter longer than MLflow keeps.
 TROUBLE = """
 import logging

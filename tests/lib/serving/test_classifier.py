@@ -19,6 +19,8 @@ from lib.serving.classifier import log_classifier
 from tests.support.e2e import answers, free_port, wait_until
 from tests.support.stranger import Logged, logged_by
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ["label", "threshold", "probability_ham", "probability_spam & <scam>"]
 TEXTS = ["You are a winner", "see you at lunch"]
 

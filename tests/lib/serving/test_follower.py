@@ -20,6 +20,8 @@ from lib.serving.follower import log_follower
 from tests.support.followers import RESPONSES, write_follower
 from tests.support.stranger import Logged, logged_by
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = [{"instruction": "Is it?"}, {"instruction": "Is it?", "input": "Say no!"}]
 EXPECTED = [RESPONSES["?"], RESPONSES["!"]]
 

@@ -18,6 +18,8 @@ from lib.text.batching import Padding
 from lib.training.train import Trained
 from tests.support.toy_training import classifier, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 Finished = tuple[dict[str, Tensor], Trained]  # weights and result
 

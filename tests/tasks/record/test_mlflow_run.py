@@ -21,6 +21,8 @@ from tasks.registry.models import KIND_TAG
 from tasks.use.predict import predict
 from tests.support.e2e import free_port
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = "finetune-classifier"
 
 

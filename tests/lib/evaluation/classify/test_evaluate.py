@@ -12,6 +12,8 @@ import pytest
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.model.classifier import class_probabilities, load_classifier, load_usage
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[dict[str, Any], Path]]
 
 FILES = {"metrics.json", "predictions.parquet", "report.html"} | {

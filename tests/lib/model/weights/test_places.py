@@ -25,6 +25,8 @@ from lib.model.places import fetch_weights, find_weights, model_config, weights_
 from lib.model.weights.folder import CONVERTED
 from lib.model.weights.tensors import TYPES, write_tensors
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[Any]
 
 SLACK = 8 * 2**20  # bytes: Python's own objects, and the kernel's counting by the page and by the processor

@@ -17,6 +17,8 @@ from lib.text.batching import Padding
 from lib.training.batches import EncodedMessages
 from tests.support.toy_training import MAX_LENGTH, TRAIN, VALIDATION, classifier, messages, train
 
+pytestmark = pytest.mark.slow
+
 # Losses that the published script's own functions gave for this classifier, these messages and this seed: after
 # the first batch, the sixth and the eleventh.
 PUBLISHED_TRAIN_LOSS = [0.737163, 0.697996, 0.685833]

@@ -27,6 +27,8 @@ from lib.training.instruct.next_token import NextToken, Predicting, mean_loss
 from lib.training.settings import Settings
 from lib.training.train import Trained
 
+pytestmark = pytest.mark.slow
+
 CONFIG = GPTConfig(context_length=32, emb_dim=16, n_heads=2, n_layers=3, vocab_size=50257)
 
 
