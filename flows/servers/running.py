@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from flows.servers.processes import Server
 from lib.errors import ServiceError
+from lib.files.lock import tried
 from tasks.environment import home, make_home
 from tasks.running import UP, Note, Process, read_note, still_running
 
@@ -23,16 +24,8 @@ LOOK_SECONDS = 1.0  # for which another process may hold the lock only to look
 def only_one() -> Iterator[bool]:
     """Whether this is the one `finetune up` of this home; it stays that until the block's end."""
     make_home()
-    lock = FileLock(home() / ".up.lock")
-    try:
-        lock.acquire(timeout=LOOK_SECONDS)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with tried(FileLock(home() / ".up.lock"), seconds=LOOK_SECONDS) as ours:
+        yield ours
 
 
 def over_files() -> bool:

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from filelock import Timeout
 from pydantic import BaseModel, ConfigDict
 
 from lib.errors import StoreError
+from lib.files.lock import tried
 from lib.progress import Progress, silent
 from lib.store.artifacts import KEY_LENGTH, MANIFEST, Store
 
@@ -214,25 +214,10 @@ def _held(store: Store) -> set[Key]:
     """Returns the keys that running processes have locked."""
     held = set()
     for step, key in _locks(store):
-        with _lock(store, step, key) as ours:
+        with tried(store.lock(step, key)) as ours:
             if not ours:
                 held.add((step, key))
     return held
-
-
-@contextmanager
-def _lock(store: Store, step: str, key: str) -> Iterator[bool]:
-    """Holds a key's lock if it is free; yields whether it is held."""
-    lock = store.lock(step, key)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _inputs_in_work(store: Store, held: set[Key]) -> Iterator[Reference]:
@@ -326,7 +311,7 @@ class _Sweep:
         """Removes lock files that nobody holds. If a process has opened one and is about to lock it, `filelock` (since
         3.21) notices that the file was removed and makes another, so that two processes never hold the same key."""
         for step, key in [] if self.report.dry_run else _locks(self.store):
-            with _lock(self.store, step, key) as ours:
+            with tried(self.store.lock(step, key)) as ours:
                 if ours:
                     (self.store.root / ".locks" / f"{step}-{key}").unlink()
 
@@ -336,7 +321,7 @@ class _Sweep:
         if self.report.dry_run:
             yield (step, key) not in self.held
         else:
-            with _lock(self.store, step, key) as ours:
+            with tried(self.store.lock(step, key)) as ours:
                 yield ours
 
     def _remove_leftover(self, path: Path) -> None:

@@ -21,6 +21,7 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
 from prefect.transactions import IsolationLevel
 
+from lib.files.lock import tried
 from lib.store.artifacts import Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
@@ -125,13 +126,8 @@ class StoreLocks:
 
     def is_locked(self, key: str) -> bool:
         """Whether any process holds the lock."""
-        lock = self._lock(key)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        with tried(self._lock(key)) as free:
+            return not free
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
         """Whether this holder holds the lock."""
