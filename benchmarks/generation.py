@@ -15,7 +15,7 @@ from lib.data.entries.reading import read_entries
 from lib.data.samples.entries import FILE as INSTRUCTIONS
 from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import GPT, new_gpt
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.prompts import STYLES
 
 GROUP = "generation"

@@ -19,7 +19,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.ours import features, new_model, predictor, train
 from benchmarks.workload import PROJECT, Amounts, Bench, Split, Workload
 from lib.model.gpt2.sizes import SIZES
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize
 
 GROUP = "growth"

@@ -35,7 +35,7 @@ from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.model.gpt2.weights import named_tensors
 from lib.text.batching import pad_batch
-from lib.text.encoding import PAD, RANKS, read_ranks
+from lib.text.gpt2 import PAD, RANKS, read_ranks
 
 transformers.logging.set_verbosity_error()  # it would warn of padding without a mask, which is right here
 

@@ -21,7 +21,7 @@ from benchmarks.harness import seconds
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.text.batching import pad_batch
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize
 
 Batch = list[Tensor]  # tokens (batch, width), lengths (batch,), targets (batch,)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.harness import DifferentResultsError, Measured, Row, median_seconds, ratio_row
 from benchmarks.workload import Bench
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize
 
 GROUP = "tokenizing"

@@ -18,7 +18,7 @@ from lib.data.samples import messages as sample
 from lib.data.source.download import download
 from lib.data.tables import SPLITS
 from lib.model.gpt2.sizes import SIZES, GPTConfig
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize_splits
 
 PROJECT = Path(__file__).resolve().parents[1]

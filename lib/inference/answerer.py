@@ -17,8 +17,9 @@ from lib.model.gpt2.weights import load_gpt
 from lib.model.machine.device import device_name
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
-from lib.text.encoding import LONGEST_TEXT, PAD, load_encoding
+from lib.text.gpt2 import PAD, load_encoding
 from lib.text.prompts import Style
+from lib.text.tokenizer import LONGEST_TEXT
 
 if TYPE_CHECKING:
     import tiktoken

@@ -12,7 +12,8 @@ from lib.errors import MessagesError
 from lib.model.classifier import Classifier, Usage, class_probabilities, load_classifier, load_usage
 from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
 from lib.model.weights.saved import INFERENCE, SavedFields
-from lib.text.encoding import LONGEST_TEXT, load_encoding
+from lib.text.gpt2 import load_encoding
+from lib.text.tokenizer import LONGEST_TEXT
 from lib.text.tokens import tokenize
 
 WINDOW = 4096  # texts in memory at once: enough to batch those of similar length

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lib.data.source.formats import Column
 from lib.errors import MessagesError
-from lib.text.encoding import LONGEST_TEXT
+from lib.text.tokenizer import LONGEST_TEXT
 
 # The values of the column `reason`: why a row cannot be scored.
 EMPTY, NULL, NOT_TEXT, NOT_UTF8, TOO_LONG = "empty", "null", "not text", "not UTF-8", "too long"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import MessagesError, RecipeError
-from lib.text.encoding import PAD
+from lib.text.gpt2 import PAD
 
 # Tokens in an inference batch, measured on two cores with GPT-2 124M: smaller ones read the weights too often, larger
 # ones pad more and exceed the caches. A GPU needs enough work for each launch.

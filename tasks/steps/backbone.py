@@ -34,7 +34,7 @@ def backbone(work: Work[AnyRecipe]) -> None:
     from lib.model.gpt2.pretrained import load_pretrained
     from lib.model.gpt2.sanity import sanity_report
     from lib.model.gpt2.weights import save_gpt
-    from lib.text.encoding import load_encoding
+    from lib.text.gpt2 import load_encoding
 
     model = work.recipe.model
     if model.weights == SCRATCH:

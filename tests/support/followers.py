@@ -14,7 +14,7 @@ import torch
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
-from lib.text.encoding import PAD, load_encoding
+from lib.text.gpt2 import PAD, load_encoding
 from lib.text.prompts import Style
 
 STYLE = Style(before_instruction="Q: ", before_input=" I: ", before_response=" A:")  # no style of the code's

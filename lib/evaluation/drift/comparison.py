@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from lib.evaluation.drift.profile import Distribution, DriftProfile, scores_of
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 
 BINS = 10  # of a PSI: tenths of the profile, the usual choice
 EMPTY_BIN = 0.5  # added to each bin's count, so that an empty bin does not make the PSI infinite (Jeffreys' prior)

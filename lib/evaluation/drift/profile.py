@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from lib.files.jsonfile import save_json
-from lib.text.encoding import VOCABULARY, load_encoding
+from lib.text.gpt2 import VOCABULARY, load_encoding
 
 PROFILE = "drift_profile.json"  # the file in an evaluation and in a classifier's folder
 HELD_OUT = ("validation", "test")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lib.errors import WeightsError
-from lib.text.encoding import VOCABULARY
+from lib.text.gpt2 import VOCABULARY
 
 
 @dataclass(frozen=True)

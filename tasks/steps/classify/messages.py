@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.messages.reading import profile_messages, read_messages
 from lib.data.tables import MESSAGES, save_table
 from lib.files.jsonfile import load_json, save_json
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.entries.reading import profile_entries, read_entries
 from lib.data.tables import ENTRIES, save_table
 from lib.files.jsonfile import load_json, save_json
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import ENTRIES, ENTRY_TOKENS, SPLITS, load_table, save_table
 from lib.files.jsonfile import save_json
-from lib.text.encoding import load_encoding
 from lib.text.entry_tokens import tokenize_entries as encode
+from lib.text.gpt2 import load_encoding
 from lib.text.prompts import named_style
 from tasks.engine.step import Work, step
 from tasks.steps.context import MODEL, context_identity, context_length

@@ -21,8 +21,8 @@ from lib.files.jsonfile import save_json
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store, key_of
-from lib.text.encoding import load_encoding
 from lib.text.entry_tokens import tokenize_entries
+from lib.text.gpt2 import load_encoding
 from lib.text.prompts import named_style
 from lib.training.history import history_table, read_history, write_history
 from tests.support.e2e import PROJECT, Home

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize
 
 SPAM = "spam & <scam>"

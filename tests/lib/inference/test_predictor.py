@@ -12,7 +12,7 @@ from lib.inference import predictor as prediction
 from lib.inference.predictor import Prediction, Predictor
 from lib.model.classifier import class_probabilities, load_classifier
 from lib.model.labels import Probabilities
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize
 
 LABELS = ("ham", "spam & <scam>")

@@ -6,7 +6,7 @@ import pytest
 
 from lib.errors import MessagesError
 from lib.inference.requests import text_of, texts_of
-from lib.text.encoding import LONGEST_TEXT
+from lib.text.tokenizer import LONGEST_TEXT
 
 TEXTS = ["see you", "£5 & <b>\n"]
 

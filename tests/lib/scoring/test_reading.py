@@ -15,7 +15,7 @@ from lib.scoring import text_rows
 from lib.scoring.inputs import InputFile, find_inputs
 from lib.scoring.rows import Columns, Row
 from lib.scoring.score import check_file, count_rows, read_rows
-from lib.text.encoding import LONGEST_TEXT
+from lib.text.tokenizer import LONGEST_TEXT
 
 WITH_ID = Columns("text", "id")
 

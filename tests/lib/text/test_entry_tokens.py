@@ -14,8 +14,8 @@ from lib.data.entries.reading import read_entries
 from lib.data.entries.split import split_entries
 from lib.data.tables import ENTRY_TOKENS, load_table, save_table
 from lib.errors import RecipeError
-from lib.text.encoding import PAD, load_encoding
 from lib.text.entry_tokens import TokenizedEntries, encode_entry, tokenize_entries
+from lib.text.gpt2 import PAD, load_encoding
 from lib.text.prompts import STYLES, Style
 
 

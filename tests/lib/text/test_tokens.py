@@ -9,7 +9,7 @@ import pytest
 import tiktoken
 
 from lib.errors import RecipeError
-from lib.text.encoding import PAD, load_encoding
+from lib.text.gpt2 import PAD, load_encoding
 from lib.text.tokens import TokenizedSplits, tokenize, tokenize_splits
 
 

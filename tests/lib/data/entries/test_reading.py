@@ -12,7 +12,7 @@ import pytest
 from lib.data.entries.reading import profile_entries, questions, read_entries
 from lib.data.tables import ENTRIES, load_table, save_table
 from lib.errors import MessagesError
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 
 GOOD = {"instruction": "Spell it.", "input": "wierd", "output": "weird"}
 

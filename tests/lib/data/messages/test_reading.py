@@ -19,7 +19,7 @@ from lib.data.messages.reading import profile_messages, read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source import formats
 from lib.errors import LabelError, MessagesError
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize_splits
 
 

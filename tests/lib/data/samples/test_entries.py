@@ -14,7 +14,7 @@ from lib.data.entries.split import split_entries
 from lib.data.samples.entries import ENTRIES, FILE, SHA256
 from lib.files.checksum import file_sha256
 from lib.recipes.instruct import PRESETS
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 
 
 def test_the_file_has_the_stated_checksum_in_both_places() -> None:

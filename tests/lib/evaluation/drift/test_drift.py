@@ -26,7 +26,7 @@ from lib.evaluation.drift.profile import (
     read_profile,
     write_profile,
 )
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 
 LABELS = ("ham", "spam")
 SETTINGS: dict[str, Any] = {"minimum": 200, "significance": 0.001, "psi": 0.25, "ks": 0.2, "unknown": 0.1}

@@ -9,7 +9,7 @@ from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sanity import SAMPLES, Sample, sanity_report, sanity_texts
 from lib.model.gpt2.sizes import SIZES, GPTConfig
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 
 NARROW = GPTConfig(context_length=64, emb_dim=16, n_heads=2, n_layers=1)
 

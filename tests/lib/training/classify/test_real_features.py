@@ -14,7 +14,7 @@ from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
-from lib.text.encoding import load_encoding
+from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize_splits
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune

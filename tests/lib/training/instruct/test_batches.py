@@ -12,8 +12,8 @@ import torch
 from lib.data.entries.reading import read_entries
 from lib.data.entries.split import split_entries
 from lib.errors import MessagesError
-from lib.text.encoding import load_encoding
 from lib.text.entry_tokens import tokenize_entries
+from lib.text.gpt2 import load_encoding
 from lib.text.prompts import STYLES
 from lib.training.batches import PublishedOrder, SortedOrder
 from lib.training.instruct.batches import END, IGNORED, EncodedEntries, collate, encoded_entries

@@ -16,7 +16,7 @@ import tiktoken
 from tiktoken_ext import openai_public
 
 from lib.errors import RecipeError, StoreError
-from lib.text.encoding import PAD, PATTERN, RANKS, VOCABULARY, load_encoding, read_ranks
+from lib.text.gpt2 import PAD, PATTERN, RANKS, VOCABULARY, load_encoding, read_ranks
 
 
 def published_sha256(function: Callable[[], object], argument: str) -> str:

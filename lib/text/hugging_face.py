@@ -1,0 +1,171 @@
+"""Reads a tokenizer of any family from its `tokenizer.json`, by the package `tokenizers` and without transformers."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import WeightsError
+from lib.files.jsonfile import save_json
+from lib.text.byte_letters import BYTES
+from lib.text.tokenizer_files import ROLES_FILE, SETTINGS, TEMPLATE, TOKENIZER, read_object, token_text
+
+if TYPE_CHECKING:
+    import tokenizers
+
+KINDS = {"BPE": "byte-pair encoding", "Unigram": "Unigram", "WordLevel": "words", "WordPiece": "WordPiece"}
+SAVED = (TOKENIZER, SETTINGS, ROLES_FILE, TEMPLATE)
+PROBE = "a"  # a text of at least one token in every vocabulary, the unknown one if need be
+LONGEST_CHARACTER = 4  # bytes of UTF-8
+BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")  # a byte in a SentencePiece vocabulary
+
+
+class HuggingFaceTokenizer:
+    """A tokenizer from a folder's tokenizer.json; which tokens pad and end, its tokenizer_config.json says."""
+
+    def __init__(self, core: tokenizers.Tokenizer, settings: dict[str, Any], folder: Path) -> None:
+        self._core, self._folder = core, folder
+        core.no_truncation()
+        core.no_padding()
+        core.encode_special_tokens = True  # "[SEP]" in a text is text
+        self.vocabulary = 1 + max(core.get_vocab(with_added_tokens=True).values())
+        kind = type(core.model).__name__
+        self.name = f"{KINDS.get(kind, kind)} ({self.vocabulary:,} tokens)"
+        self.end = self._role(settings, "eos_token")
+        unknown = self._role(settings, "unk_token")
+        self.pad = next(
+            (token for token in (self._role(settings, "pad_token"), self.end, unknown) if token is not None), 0
+        )
+        self._before, self._after = self._around()
+        decoder = core.decoder.__getstate__().decode() if core.decoder else ""  # JSON
+        self._byte_level, self._byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
+        self._spelled = self._spellings(unknown)
+
+    @classmethod
+    def read(cls, folder: Path) -> HuggingFaceTokenizer:
+        """Reads the tokenizer in a folder; raises WeightsError if a file is missing or damaged."""
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import tokenizers
+
+        file = folder / TOKENIZER
+        if not file.is_file():
+            raise WeightsError(f"{file} does not exist: a model's folder must have its tokenizer")
+        try:
+            core = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the package has no class of its own
+            raise WeightsError(f"{file} is damaged ({_first_line(error)}): get the file again") from error
+        return cls(core, {**read_object(folder / ROLES_FILE), **read_object(folder / SETTINGS)}, folder)
+
+    def encode(self, texts: Iterable[str]) -> list[list[int]]:
+        """Returns the tokens of each text, with the family's special tokens around them."""
+        return [self._as_text(each.ids) for each in self._core.encode_batch_fast(list(texts))]
+
+    def cut(self, tokens: Sequence[int], max_length: int) -> list[int]:
+        """Returns at most `max_length` tokens; those after the text ([SEP]) are kept if there is room for more."""
+        after = self._after
+        if len(tokens) <= max_length:
+            return list(tokens)
+        if len(after) < max_length and list(tokens[len(tokens) - len(after) :]) == after:
+            return [*tokens[: max_length - len(after)], *after]
+        return list(tokens[:max_length])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Returns the text of tokens without special tokens, without an incomplete character at the end."""
+        known = [token for token in tokens if token < self.vocabulary]
+        missing = self._incomplete(known[-LONGEST_CHARACTER:])
+        if self._byte_fallback and missing:
+            known = known[:-missing]  # each is a byte; with them, the bytes before them would be replaced too
+        text: str = self._core.decode(known, skip_special_tokens=True)
+        return text.removesuffix("\ufffd") if self._byte_level and missing else text
+
+    def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
+        """Returns the tokens of `prompt + response` and the position of the first one with a character of the
+        response."""
+        encoded = self._for_entries(marked).encode(prompt + response, add_special_tokens=False)
+        spelled = {} if marked else self._spelled
+        found = []  # tokens, each with the position in the text where it ends
+        for token, (begin, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            found += [(each, begin + place) for place, each in enumerate(spelled.get(token, ()), 1)] or [(token, end)]
+        later = (place for place, (_, end) in enumerate(found) if end > len(prompt))
+        return [token for token, _ in found], next(later, len(found))
+
+    def save(self, folder: Path, *, max_length: int | None = None) -> None:
+        """Copies the files from where they were read; `max_length` as in `Tokenizer.save`."""
+        for name in SAVED:
+            if (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
+        if max_length is not None:
+            save_json({**read_object(folder / SETTINGS), "model_max_length": max_length}, folder / SETTINGS)
+
+    def _role(self, settings: dict[str, Any], role: str) -> int | None:
+        text = token_text(settings.get(role))
+        token: int | None = None if text is None else self._core.token_to_id(text)
+        return token
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """Returns the special tokens before and after a text."""
+        probe = self._core.encode(PROBE)
+        inside = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
+        return (probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]) if inside else ([], [])
+
+    def _spellings(self, unknown: int | None) -> dict[int, list[int]]:
+        """Returns each special token's name as ordinary tokens, one a letter; an unknown token may stand for itself.
+
+        A vocabulary of SentencePiece has special tokens among its pieces, so "</s>" in a text would become one.
+        """
+        added = self._core.get_added_tokens_decoder()
+        names = {token: each.content for token, each in added.items() if each.special and token != unknown}
+        return {
+            token: [each for letter in name for each in self._letter(letter, unknown)] for token, name in names.items()
+        }
+
+    def _letter(self, letter: str, unknown: int | None) -> list[int]:
+        piece = self._core.token_to_id(letter)
+        if piece is not None:
+            return [piece]
+        pieces = [self._core.token_to_id(f"<0x{byte:02X}>") for byte in letter.encode()]
+        return [unknown] if None in pieces and unknown is not None else [piece for piece in pieces if piece is not None]
+
+    def _as_text(self, tokens: list[int]) -> list[int]:
+        """Spells special tokens that the text itself became."""
+        first, last = len(self._before), len(tokens) - len(self._after)
+        if self._spelled.keys().isdisjoint(tokens[first:last]):
+            return tokens
+        inside = (each for token in tokens[first:last] for each in self._spelled.get(token, [token]))
+        return [*tokens[:first], *inside, *tokens[last:]]
+
+    def _incomplete(self, tokens: Sequence[int]) -> int:
+        """Counts the bytes at the end that begin a character and do not complete it."""
+        if not self._byte_level and not self._byte_fallback:
+            return 0
+        content = b"".join(self._bytes(self._core.id_to_token(token) or "") for token in tokens)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(content)
+        held, _ = decoder.getstate()
+        return len(held)
+
+    def _bytes(self, piece: str) -> bytes:
+        if self._byte_level and all(letter in BYTES for letter in piece):
+            return bytes(BYTES[letter] for letter in piece)
+        byte = BYTE_PIECE.fullmatch(piece) if self._byte_fallback else None
+        return bytes([int(byte[1], 16)]) if byte else piece.encode()
+
+    @functools.cache  # noqa: B019 - a tokenizer lives as long as its process
+    def _for_entries(self, marked: bool) -> tokenizers.Tokenizer:
+        """Returns a copy whose offsets are those of the text: a post-processor may leave out spaces."""
+        import tokenizers
+
+        core = tokenizers.Tokenizer.from_str(json.dumps({**json.loads(self._core.to_str()), "post_processor": None}))
+        core.encode_special_tokens = not marked
+        return core
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
