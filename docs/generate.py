@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -26,12 +27,18 @@ def recipe_table(recipe: type[BaseModel]) -> str:
     """All fields in Markdown: for each section what it is about, and a table."""
     parts = []
     for section in dict.fromkeys(field.path.rpartition(".")[0] for field in recipe_fields(recipe)):
-        model = recipe.model_fields[section].annotation if section else recipe
-        assert model is not None
+        model = _section(recipe, section)
         rows = [_row(field) for field in recipe_fields(recipe) if field.path.rpartition(".")[0] == section]
         title = f"### `{section}`\n\n{inspect.getdoc(model)}\n\n" if section else ""
         parts.append(f"{title}| field | value | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _section(model: Any, path: str) -> Any:
+    """Returns the model of the group at a dotted path ("": the recipe itself)."""
+    for name in filter(None, path.split(".")):
+        model = model.model_fields[name].annotation
+    return model
 
 
 def _row(field: RecipeField) -> str:

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from lib.errors import RecipeError, listed
+from lib.recipes.fields import value_at
 from lib.recipes.reading import bundled_recipes, load_recipe, read_yaml
 from lib.recipes.scoring import ScoringJob
 from lib.recipes.sections import Recipe, Section, Text
@@ -45,7 +46,7 @@ OWN_FILE = (
     " data.source to file"
 )
 OVERRIDES = "any other fields in YAML, one a line, such as {example}; they are checked when the run starts"
-LINE = r"^((({names})(\.\w+)?[ \t]*:|[ \t#]).*(\n|$)|\r?\n)*$"  # of a text: a field or a group, or what belongs to one
+LINE = r"^((({names})(\.\w+)*[ \t]*:|[ \t#]).*(\n|$)|\r?\n)*$"  # of a text: a field or a group, or what belongs to one
 
 
 class Changes(BaseModel):
@@ -138,15 +139,10 @@ def _not_required(name: str, words: str, bundled: Mapping[str, Any], shown: str,
         if pattern is not None:
             schema["pattern"] = pattern
 
-    has = {recipe: _value(fields, shown) for recipe, fields in bundled.items()}
+    has = {recipe: value_at(fields, shown) for recipe, fields in bundled.items()}
     values = listed(f"{recipe} {value}" for recipe, value in has.items() if value != recipe)
     text = words.replace("(null:", "(left out:") + (f"; recipes have: {values}" if values else "")
     return Field(default=None, title=name, description=text, json_schema_extra=without_default)
-
-
-def _value(fields: Mapping[str, Any], path: str) -> Any:
-    section, _, name = path.rpartition(".")
-    return fields[section][name] if section else fields[name]
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
-from lib.recipes.fields import RecipeField, recipe_fields
+from lib.recipes.fields import RecipeField, recipe_fields, section_names, value_at
 from lib.recipes.mistakes import unknown_field
 from tasks.environment import home
 
@@ -78,6 +78,7 @@ def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Names
 def _overrides(arguments: Sequence[str], program: Program[Recipe]) -> dict[str, str]:
     """`--a.b 3` and `--a.b=3` as {"a.b": "3"}; raises RecipeError for anything else."""
     known = {field.path for field in recipe_fields(program.model)}
+    groups = section_names(program.model)
     overrides: dict[str, str] = {}
     waiting = list(arguments)
     while waiting:
@@ -85,7 +86,8 @@ def _overrides(arguments: Sequence[str], program: Program[Recipe]) -> dict[str, 
         if not flag.startswith("--"):
             raise RecipeError(f"{flag!r} on the command line belongs to no flag: write --FIELD VALUE, or see --help")
         path, equals, value = flag[2:].partition("=")
-        if path not in known:
+        whole_group = path in groups and (value if equals else "".join(waiting[:1])).startswith("{")
+        if path not in known and not whole_group:
             raise RecipeError(unknown_field(path, flag=True, also=OPTIONS, model=program.model))
         if not equals:
             if not waiting or waiting[0].startswith("--"):
@@ -114,11 +116,11 @@ def _add_fields(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
     values = recipe.model_dump(mode="json")
     groups: dict[str, Any] = {}
     for field in recipe_fields(type(recipe)):
-        section, _, name = field.path.rpartition(".")
+        section = field.path.rpartition(".")[0]
         if section not in groups:
             groups[section] = parser.add_argument_group(f"fields of {section}" if section else "fields of the recipe")
-        value = values[section][name] if section else values[name]
-        groups[section].add_argument(f"--{field.path}", metavar="VALUE", help=describe(field, value))
+        described = describe(field, value_at(values, field.path))
+        groups[section].add_argument(f"--{field.path}", metavar="VALUE", help=described)
 
 
 def describe(field: RecipeField, value: Any) -> str:

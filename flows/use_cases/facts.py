@@ -23,7 +23,8 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     tokens = load_json(artifacts["tokenize"].file("tokens.json"))
     labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
     yield "messages", f"{profile['rows']:,} ({labels})"
-    yield "split", _counts(split["rows"])
+    given = f" (given: {', '.join(split['given'])})" if split["given"] else ""
+    yield "split", f"{_counts(split['rows'])}{given}"
     yield "longest message kept", f"{tokens['max_length']} tokens"
     yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)

@@ -21,7 +21,8 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
-# id: the message's row number in the source file; target: the position of its label among the sorted names.
+# id: the message's row number in the source, over all of its files in the order train, validation, test (see
+# `lib.data.messages.files`); target: the position of its label among the sorted names.
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())

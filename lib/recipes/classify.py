@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from lib.extras import require
+from lib.recipes.data import Data
 from lib.recipes.sections import (
-    Column,
     Confidence,
     Encoding,
     Lora,
@@ -16,77 +16,15 @@ from lib.recipes.sections import (
     Model,
     Optimisation,
     PublishedWeights,
-    Quoting,
     Recipe,
     Registry,
     Section,
     Seed,
     Share,
-    Source,
-    TextColumn,
     check_adapters,
 )
 
 SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
-
-# Defaults of each source; a recipe's own values win.
-PRESETS: dict[str, dict[str, Any]] = {
-    "sample": {
-        "member": "SMSSpamSample",
-        "sha256": "4d49d39dba84af3638225cd2dbe1c447b320b439bf665e3a49dfcdbb87adb286",
-        "format": "tsv",
-        "label_column": 0,
-        "text_column": 1,
-        "quoting": "none",
-    },
-    # Almeida and Gomez Hidalgo, SMS Spam Collection v.1, UCI Machine Learning Repository 228, CC BY 4.0
-    "sms-spam": {
-        "url": (
-            "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
-            "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
-        ),
-        "member": "SMSSpamCollection",
-        "sha256": "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
-        "format": "tsv",
-        "label_column": 0,
-        "text_column": 1,
-        "quoting": "none",
-    },
-    "file": {},
-}
-
-
-class Data(Source):
-    """Where the labelled texts come from and how their file is written."""
-
-    presets: ClassVar = PRESETS
-    bundled: ClassVar = "messages"
-
-    source: Literal["sample", "sms-spam", "file"] = Field(
-        default="file", description="the bundled sample, the SMS Spam Collection, or your own file at `data.url`"
-    )
-    format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
-        default=None, description="how the file is written (null: by the ending of its name)"
-    )
-    text_column: TextColumn = "text"
-    label_column: Column = Field(
-        default="label", description="the column with the labels: its name, or its position in a file without header"
-    )
-    quoting: Quoting = "csv"
-    empty_text: Literal["error", "drop"] = Field(
-        default="error", description="what to do with a row whose text is empty: refuse the file, or leave the row out"
-    )
-
-    @model_validator(mode="after")
-    def _columns_agree(self) -> Data:
-        if isinstance(self.text_column, int) != isinstance(self.label_column, int):
-            raise ValueError(
-                "data.text_column and data.label_column must both be names (a file with a header row)"
-                " or both positions (a file without one)"
-            )
-        if self.text_column == self.label_column:
-            raise ValueError("data.text_column and data.label_column are the same column: name two")
-        return self
 
 
 class Balance(Section):
@@ -101,7 +39,8 @@ class Balance(Section):
 
 
 class Split(Section):
-    """How messages are divided into train, validation and test."""
+    """How messages are divided into train, validation and test. Splits that `data.files` gives are not divided: what is
+    missing is split off train, in the proportion of the fractions of both."""
 
     train: float = Field(default=0.7, gt=0, lt=1, description="fraction of the messages to train on")
     validation: float = Field(default=0.1, gt=0, lt=1, description="fraction to choose the best epoch by")
@@ -177,7 +116,9 @@ class Evaluation(Section):
         default=True, description="fit TF-IDF with logistic regression on the same split, to compare"
     )
     natural_prevalence: bool = Field(
-        default=True, description="also estimate the figures at the source file's own class shares, using the reserve"
+        default=True,
+        description="also estimate the figures at the class shares of a given test split, or else of the source,"
+        " using the reserve",
     )
     confidence: Confidence = 0.95
     positive_label: str | None = Field(

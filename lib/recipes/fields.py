@@ -32,8 +32,20 @@ def recipe_fields(model: type[BaseModel], prefix: str = "") -> tuple[RecipeField
 
 
 def section_names(model: type[BaseModel]) -> list[str]:
-    """Returns the groups of fields that `model` has, in order."""
-    return list(dict.fromkeys(field.path.partition(".")[0] for field in recipe_fields(model) if "." in field.path))
+    """Returns the groups of fields that `model` has, dotted, in order, each before the groups inside it."""
+    groups: dict[str, None] = {}
+    for field in recipe_fields(model):
+        *parents, _ = field.path.split(".")
+        groups |= dict.fromkeys(".".join(parents[: depth + 1]) for depth in range(len(parents)))
+    return list(groups)
+
+
+def value_at(values: Mapping[str, Any], path: str) -> Any:
+    """Returns the value at a dotted path of nested values; raises KeyError if there is none."""
+    value: Any = values
+    for part in path.split("."):
+        value = value[part]
+    return value
 
 
 def either(alternatives: Sequence[str]) -> str:

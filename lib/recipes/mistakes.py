@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lib.errors import listed
-from lib.recipes.fields import either, recipe_fields, section_names
+from lib.recipes.fields import either, recipe_fields, section_names, value_at
 
 LONGEST_SHOWN = 60  # characters of a value or a name
 MOST_FINDINGS = 5  # in one error
@@ -30,7 +30,11 @@ def unknown_field(path: str, *, flag: bool = False, also: Sequence[str] = (), mo
     if path in sections:
         first = next(field.path for field in recipe_fields(model) if field.path.startswith(f"{path}."))
         return f"{dashes}{path} is a group of fields: name one of them, such as {dashes}{first}"
-    near = _nearest(path, [*(field.path for field in recipe_fields(model)), *sections, *also])
+    parent = path.rpartition(".")[0]
+    if "." in parent and parent in sections:  # a group inside a group has few fields
+        near = [field.path for field in recipe_fields(model) if field.path.startswith(f"{parent}.")]
+    else:
+        near = _nearest(path, [*(field.path for field in recipe_fields(model)), *sections, *also])
     hint = f"did you mean {either([dashes + name for name in near])}?" if near else "--help lists all of them"
     return f"there is no {kind} {dashes}{shortened(path)}: {hint}"
 
@@ -63,7 +67,7 @@ def refusal(
             findings[path] = str(finding["ctx"]["error"])
         else:
             kind = kinds.get(path, "a group of fields")
-            findings[path] = f"{flags.get(path, path)} is {shown(_value(path, values))}, but must be {kind}"
+            findings[path] = f"{flags.get(path, path)} is {shown(value_at(values, path))}, but must be {kind}"
     told = list(findings.values())[:MOST_FINDINGS]
     if len(findings) > MOST_FINDINGS:
         told.append(f"and {len(findings) - MOST_FINDINGS} more")
@@ -73,15 +77,11 @@ def refusal(
 
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """Returns the field or section at a location ("": the whole recipe), without parts that union members append."""
-    parts = [str(part) for part in location]
-    return ".".join(parts[:2] if parts[:1] and parts[0] in section_names(model) else parts[:1])
-
-
-def _value(path: str, values: Mapping[str, Any]) -> Any:
-    value: Any = values
-    for part in path.split("."):
-        value = value[part]
-    return value
+    parts, groups = [str(part) for part in location], section_names(model)
+    depth = 1
+    while depth < len(parts) and ".".join(parts[:depth]) in groups:
+        depth += 1
+    return ".".join(parts[:depth])
 
 
 def shown(value: Any) -> str:

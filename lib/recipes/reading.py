@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,9 +31,9 @@ def load_recipe(
 ) -> AnyRecipe:
     """Loads the recipe `name` from `recipes/<folder>`, or from the YAML file at that path, with overrides.
 
-    `overrides` maps dotted fields to values; a string is parsed as on a command line: `null`, `[a, b]` or plain text.
-    `model` defines the fields. A file without `name` is named after its stem. Raises RecipeError with one sentence that
-    names the file and the field.
+    `overrides` maps dotted fields to values; a string is parsed as on a command line: `null`, `[a, b]` or plain text,
+    and for a group of fields `{field: value}`. `model` defines the fields. A file without `name` is named after its
+    stem. Raises RecipeError with one sentence that names the file and the field.
     """
     file = _find(name, folder)
     origin = f"recipe {name}" if file.stem == name else str(file)
@@ -48,17 +48,16 @@ def build_recipe(
     model: type[AnyRecipe],
 ) -> AnyRecipe:
     """Returns a checked recipe from nested values and dotted overrides; `origin` names the values in errors."""
-    merged = {str(name): _section(value) for name, value in values.items()}
+    merged = _copied(values)
     for section in section_names(model):
-        if merged.get(section) is None:  # missing, or all of its lines are commented out
-            merged[section] = {}
+        _fill_group(merged, section)
     fields = {field.path: field for field in recipe_fields(model)}
-    overrides = overrides or {}
+    overrides = dict(_leaves(overrides or {}, section_names(model)))
     for path, text in overrides.items():
         if path not in fields:
             raise RecipeError(unknown_field(path, flag=True, model=model))
         section, _, name = path.rpartition(".")
-        target = merged[section] if section else merged
+        target = _group(merged, section)
         if isinstance(target, dict):  # anything else is refused below
             target[name] = _typed(text, fields[path])
     try:
@@ -67,8 +66,36 @@ def build_recipe(
         raise RecipeError(refusal(error, merged, overrides, origin, model)) from None
 
 
-def _section(value: Any) -> Any:
-    return {str(name): leaf for name, leaf in value.items()} if isinstance(value, Mapping) else value
+def _copied(value: Any) -> Any:
+    """Copies nested values; names become text."""
+    return {str(name): _copied(leaf) for name, leaf in value.items()} if isinstance(value, Mapping) else value
+
+
+def _group(values: Any, path: str) -> Any:
+    """Returns what stands at a dotted path of groups (""; the whole); None where that is inside something else."""
+    for name in filter(None, path.split(".")):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _fill_group(values: dict[str, Any], path: str) -> None:
+    """Puts an empty group where there is none, or where all of its lines are commented out."""
+    parent, _, name = path.rpartition(".")
+    holder = _group(values, parent)
+    if isinstance(holder, dict) and holder.get(name) is None:
+        holder[name] = {}
+
+
+def _leaves(overrides: Mapping[str, Any], groups: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yields dotted fields with their values, those of a group that is written as `{field: value}` one by one."""
+    for path, value in overrides.items():
+        inside = value
+        if path in groups and isinstance(value, str) and value.startswith("{"):
+            inside = read_yaml(value, f"--{path}")
+        if path in groups and isinstance(inside, Mapping):
+            yield from _leaves({f"{path}.{name}": leaf for name, leaf in inside.items()}, groups)
+        else:
+            yield path, value
 
 
 def _typed(text: Any, field: RecipeField) -> Any:

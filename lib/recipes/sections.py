@@ -117,9 +117,13 @@ class Source(Section):
         preset = cls.presets.get(str(given.get("source", "file")), {})
         return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
 
+    def has_a_place(self) -> bool:
+        """Whether it is known where the file lies."""
+        return self.url is not None
+
     @model_validator(mode="after")
     def _file_has_a_place(self) -> Source:
-        if self.source == "file" and self.url is None:
+        if self.source == "file" and not self.has_a_place():
             raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
         return self
 

@@ -100,6 +100,7 @@ def _facts(
         splits=split["labels"],
         held_out=sum(split.get("held_out", {}).values()),
         metrics=load_json(made["evaluate"].file("metrics.json")),
+        given_test="test" in split["given"],
         positive=positive_class(tuple(labels), recipe.evaluation.positive_label),
         max_length=max_length,
     )

@@ -80,11 +80,7 @@ def decide(
         seen = 0 if frozen is None else _learned_from(splits, load_frozen(tracking, frozen, name))
         return Decided(decision=Decision(outcome="never", why=why), frozen=frozen, unseen=not seen)
     if frozen is None:
-        why = (
-            "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
-            " validation: switch split.group_duplicates on"
-        )
-        return Decided(decision=_not_comparable(why, champion))
+        return Decided(decision=_not_comparable(why_nothing_is_frozen(recipe, registered.version), champion))
     messages = load_frozen(tracking, frozen, name)
     case = _Case(registered, candidate, recipe, splits, frozen, messages, labels, made["evaluate"])
     seen = _learned_from(splits, messages)
@@ -97,6 +93,16 @@ def _freeze(
     """Stores the run's own test split as frozen test set; returns None if a label is missing."""
     messages = freezable(splits)
     return store_frozen(tracking, run_id, messages) if set(messages["label"]) == set(labels) else None
+
+
+def why_nothing_is_frozen(recipe: ClassifyRecipe, version: str) -> str:
+    """Returns the reason and the way out, which for a given test split is not to make another one."""
+    given = recipe.data.files.test is not None
+    way_out = f"`promote {version}` makes this one champion by hand" if given else "switch split.group_duplicates on"
+    return (
+        "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
+        f" validation: {way_out}"
+    )
 
 
 def _learned_from(splits: Mapping[str, pd.DataFrame], messages: pd.DataFrame) -> int:

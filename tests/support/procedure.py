@@ -32,7 +32,8 @@ def perform(store: Store, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> 
     with store.write(step.name, key_of(ingredients), ingredients) as folder:
         scratch = store.scratch(step.name, key_of(ingredients))
         log = logging.getLogger(__name__)
-        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, ""), **inputs)
+        identity = ingredients.get("identity", {})
+        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, "", identity), **inputs)
     made = store.find(step.name, key_of(ingredients))
     assert made is not None
     return made

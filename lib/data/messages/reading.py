@@ -13,7 +13,7 @@ import pandas as pd
 from lib.data.duplicates import normalise
 from lib.data.source import formats
 from lib.data.source.endings import FORMATS, Format
-from lib.errors import LabelError, MessagesError
+from lib.errors import MessagesError
 
 if TYPE_CHECKING:
     import tiktoken
@@ -49,7 +49,7 @@ def read_messages(
             `attrs["empty_texts_dropped"]` counts those.
 
     Raises MessagesError if the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong number
-    of fields, an empty text or an empty label; LabelError if all messages have the same label.
+    of fields, an empty text or an empty label.
     """
     name = name or file.name
     kind = format or _format_of(file, name)
@@ -118,7 +118,7 @@ def _format_of(file: Path, name: str) -> Format:
 def _checked(
     file: Path, name: str, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]
 ) -> pd.DataFrame:
-    """Returns the table of messages, each with a text and a label; refuses a single label."""
+    """Returns the table of messages, each with a text and a label."""
     if not texts:
         what = "has no messages, only a header row or blank lines" if file.stat().st_size else "is empty"
         raise MessagesError(f"{name} {what}: is it the right file?")
@@ -135,11 +135,6 @@ def _checked(
     unlabelled = [row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()]
     if unlabelled:
         raise MessagesError(f"{name}: {counted(unlabelled, 'row', 'rows', start=0)} an empty label: fill in or remove")
-    if messages["label"].nunique() == 1:
-        raise LabelError(
-            f"{name}: every message has the label {messages['label'][0]!r}: a classifier needs messages"
-            " of at least two labels"
-        )
     messages.attrs[DROPPED] = len(blank)
     return messages
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """Three tables (id int64, text, label, target int64), rows in shuffled order.
+    """Three tables (id int64, text, label, target int64), rows in shuffled order, but for a given test split, which has
+    the order of its file.
 
     labels: the sorted label names; a row's target is its label's position.
     report: JSON-able counts: `rows` of each split, `labels` of each split, and `straddling`, the messages of validation
     and test with a near-duplicate (`near_duplicates`) or exact copy (`copies`) in train: for the split that was `made`,
-    and for the `plain` one of the published procedure with the same messages and seed.
+    and for the `plain` one of the published procedure with the same messages and seed. `given`: the names of the splits
+    that were given, which are the same in both.
     """
 
     train: pd.DataFrame
@@ -48,6 +51,7 @@ def split_messages(
     seed: int,
     stratify: bool,
     group_duplicates: bool,
+    given: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> Splits:
     """Shuffles messages (id, text, label) and divides them by the three fractions, which sum to 1.
 
@@ -62,6 +66,11 @@ def split_messages(
     Only train gets the copies that oversampling made (rows with the same id). In validation or test they would be right
     or wrong together: the metrics would claim more messages than there are, and weight some more than others.
 
+    given: `validation` or `test` or both, as tables of other ids with labels of `messages`; `messages` are divided into
+    the other splits, in the proportion of their fractions. Given splits stay as they are, near-duplicates in train
+    included, which the report counts. Validation alone is shuffled, because files are often sorted by label, and an
+    evaluation while training may look at the first messages only.
+
     Raises RecipeError if the fractions do not sum to 1, LabelError if some split has no message of a label.
     """
     if not math.isclose(train + validation + test, 1, abs_tol=1e-6):
@@ -69,35 +78,59 @@ def split_messages(
             f"split.train, split.validation and split.test must sum to 1, not {train + validation + test:g}"
         )
     labels = tuple(sorted(set(messages["label"])))
-    targets = {label: target for target, label in enumerate(labels)}
-    messages = messages.assign(target=messages["label"].map(targets).astype("int64"))
+    messages = _with_targets(messages, labels)
     shuffled = messages.drop_duplicates("id").sample(frac=1, random_state=seed).reset_index(drop=True)
+    made_here = [name for name in SPLITS if name not in given]
+    fractions = _proportions({"train": train, "validation": validation, "test": test}, made_here)
 
     levelled = shuffled["text"].map(normalise)
     group = pd.factorize(levelled)[0] if group_duplicates else np.arange(len(shuffled))
     stratum = shuffled["target"] if stratify else 0
     units = pd.DataFrame({"id": shuffled["id"], "group": group, "stratum": stratum})
-    made = _divide(units, train=train, validation=validation, at_least_one=stratify)
-    plain = np.repeat(np.arange(3), _shares([len(shuffled)], train=train, validation=validation)[0])
-    _check_labels(shuffled["label"], made, units["group"], stratify=stratify)
+    made = _divide(units, fractions, at_least_one=stratify)
+    plain = np.repeat(np.arange(len(fractions)), _shares([len(shuffled)], fractions)[0])
+    _check_labels(shuffled["label"], made, units["group"], splits=made_here, stratify=stratify)
 
-    tables = {name: shuffled[made == number].reset_index(drop=True) for number, name in enumerate(SPLITS)}
+    tables = {name: shuffled[made == number].reset_index(drop=True) for number, name in enumerate(made_here)}
     if len(shuffled) < len(messages):
         copies = messages[messages["id"].isin(tables["train"]["id"])]
         tables["train"] = copies.sample(frac=1, random_state=seed).reset_index(drop=True)
+    for name, table in given.items():
+        tables[name] = _with_targets(table if name == "test" else table.sample(frac=1, random_state=seed), labels)
+    tables = {name: tables[name].reset_index(drop=True) for name in SPLITS}
+
+    texts = pd.concat([shuffled["text"], *(table["text"] for table in given.values())], ignore_index=True)
+    keys = {"near_duplicates": texts.map(normalise), "copies": texts}
+    position = np.array([SPLITS.index(name) for name in made_here])
+    of_given = np.repeat([SPLITS.index(name) for name in given], [len(table) for table in given.values()])
     report = {
         "rows": {name: len(table) for name, table in tables.items()},
         "labels": {name: label_counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
-            name: {"near_duplicates": straddling(levelled, split), "copies": straddling(shuffled["text"], split)}
-            for name, split in (("made", made), ("plain", plain))
+            which: {name: straddling(key, np.append(position[split], of_given)) for name, key in keys.items()}
+            for which, split in (("made", made), ("plain", plain))
         },
+        "given": [name for name in SPLITS if name in given],
     }
     return Splits(**tables, labels=labels, report=report)
 
 
-def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_one: bool) -> Ints:
-    """Returns the split number of each row of `units` (id, group, stratum; in shuffled order).
+def _with_targets(messages: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    targets = {label: target for target, label in enumerate(labels)}
+    return messages.assign(target=messages["label"].map(targets).astype("int64"))
+
+
+def _proportions(fractions: Mapping[str, float], made_here: Sequence[str]) -> list[float]:
+    """Returns the fractions of the splits that are made here, scaled to sum to 1; all three are returned as they are,
+    because the published counts depend on the last bit."""
+    if len(made_here) == len(fractions):
+        return list(fractions.values())
+    total = math.fsum(fractions[name] for name in made_here)
+    return [fractions[name] / total for name in made_here]
+
+
+def _divide(units: pd.DataFrame, fractions: Sequence[float], *, at_least_one: bool) -> Ints:
+    """Returns for each row of `units` (id, group, stratum; in shuffled order) the position of its split's fraction.
 
     A group's turn and stratum are those of its first message in the file. By the first of all its messages in shuffled
     order, large groups would crowd to the front, and so into train.
@@ -106,27 +139,26 @@ def _divide(units: pd.DataFrame, *, train: float, validation: float, at_least_on
     sizes = groups.size()
     leaders = units.loc[groups.idxmin().sort_values()]  # one row for each group, in the order of their turns
     strata = [stratum["group"] for _, stratum in leaders.groupby("stratum")]
-    shares = _shares([int(sizes[stratum].sum()) for stratum in strata], train=train, validation=validation)
+    shares = _shares([int(sizes[stratum].sum()) for stratum in strata], fractions)
     split_of = np.empty(len(sizes), dtype=np.int64)
     for stratum, share in zip(strata, shares, strict=True):
         in_turn = sizes[stratum].tolist()
         chosen = fill(in_turn, _lifted(share) if at_least_one else share)
-        split_of[stratum] = _no_split_empty(in_turn, chosen) if at_least_one else chosen
+        split_of[stratum] = _no_split_empty(in_turn, chosen, len(share)) if at_least_one else chosen
     return split_of[units["group"]]
 
 
-def _shares(sizes: Sequence[int], *, train: float, validation: float) -> list[list[int]]:
-    """Returns the numbers of train, validation and test messages of each stratum. Their sums are the published `int(n *
-    train)` and `int(n * validation)` for any number of strata, because rounding remainders are carried over."""
+def _shares(sizes: Sequence[int], fractions: Sequence[float]) -> list[list[int]]:
+    """Returns the number of messages that each stratum has in each split. Their sums over the strata are the published
+    `int(n * fraction)`, and for the last split the rest, because rounding remainders are carried over."""
     ends = np.cumsum([0, *sizes])
     rows = int(ends[-1])
-    to_train = np.diff(ends * int(rows * train) // rows)
-    to_validation = np.diff(ends * int(rows * validation) // rows)
-    return [[int(a), int(b), size - int(a) - int(b)] for size, a, b in zip(sizes, to_train, to_validation, strict=True)]
+    shares = [np.diff(ends * int(rows * fraction) // rows).tolist() for fraction in fractions[:-1]]
+    return [[*share, size - sum(share)] for size, *share in zip(sizes, *shares, strict=True)]
 
 
 def _lifted(share: Sequence[int]) -> list[int]:
-    """Raises each split's share to at least one message, taken from the largest, if there are three messages."""
+    """Raises each split's share to at least one message, taken from the largest, if there are enough messages."""
     lifted = list(share)
     while min(lifted) < 1 < max(lifted):
         lifted[lifted.index(max(lifted))] -= 1
@@ -139,17 +171,17 @@ def fill(sizes: Sequence[int], share: Sequence[int]) -> list[int]:
     room = list(share)
     chosen = []
     for size in sizes:
-        fitting = (split for split in range(3) if room[split] >= size)
+        fitting = (split for split in range(len(room)) if room[split] >= size)
         split = next(fitting, room.index(max(room)))
         room[split] -= size
         chosen.append(split)
     return chosen
 
 
-def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
+def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int], splits: int) -> list[int]:
     """Gives each split without a group the smallest group that another can spare (tiny classes)."""
     mended = list(chosen)
-    for split in range(3):
+    for split in range(splits):
         counts = Counter(mended)
         spare = [turn for turn, other in enumerate(mended) if counts[other] > 1]
         if counts[split] == 0 and spare:
@@ -157,10 +189,10 @@ def _no_split_empty(sizes: Sequence[int], chosen: Sequence[int]) -> list[int]:
     return mended
 
 
-def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, stratify: bool) -> None:
-    """Requires every label in every split: it must be in train to be learned, and elsewhere to be measured."""
+def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, splits: Sequence[str], stratify: bool) -> None:
+    """Requires every label in each of `splits`: it must be in train to be learned, and elsewhere to be measured."""
     for label, rows in labels.groupby(labels):
-        missing = [name for number, name in enumerate(SPLITS) if number not in split[rows.index]]
+        missing = [name for number, name in enumerate(splits) if number not in split[rows.index]]
         if missing:
             different = groups[rows.index].nunique()
             alike = "" if different == len(rows) else f" ({different} if near-duplicates are counted once)"

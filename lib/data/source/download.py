@@ -29,6 +29,7 @@ from lib.progress import Progress, silent
 
 SIZE_LIMIT = 2 * 2**30  # fetched bytes: a wrong address should not fill the disk
 TIMEOUT_SECONDS = 30.0  # without any byte from the server
+ONE_FILE = "data.url"  # the field whose addresses all have the same file
 IDENTITY_SECONDS = 5.0  # the same for a cache key, which every plan and run waits for
 
 LOGGER = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def download(
     scratch: Path,
     member: str | None = None,
     sha256: str | None = None,
+    field: str = ONE_FILE,
     size_limit: int = SIZE_LIMIT,
     timeout: float = TIMEOUT_SECONDS,
     progress: Progress = silent,
@@ -69,6 +71,7 @@ def download(
         scratch: holds partial transfers; empty of them after success.
         member: the file inside a zip archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
+        field: of the recipe, which holds the addresses, for errors.
         size_limit: bytes of the fetched file, before unpacking.
         timeout: seconds without any byte from a server.
         progress: counts the bytes of the transfer.
@@ -92,7 +95,7 @@ def download(
             for tried in filter(_is_remote, addresses):  # including partial files of addresses that failed
                 forget(tried, scratch)
             return result
-    _give_up(failures, sha256)
+    _give_up(failures, sha256, field)
 
 
 def identity(
@@ -258,7 +261,7 @@ def _sentence(address: str, failure: Failure) -> str:
     return f"{without_credentials(address)} {failure}" if isinstance(failure, AddressError) else str(failure)
 
 
-def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> NoReturn:
+def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None, field: str) -> NoReturn:
     """Raises one error for all failures. Wrong bytes outrank missing ones, because no retry helps, unless another
     address may answer later."""
     causes = [failure for _, failure in failures]
@@ -267,16 +270,18 @@ def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> NoR
     if wrong is not None and not temporary:
         raise wrong
     tried = ", and ".join(_sentence(address, cause) for address, cause in failures) or "there is no address"
-    message = f"The source file cannot be fetched: {tried}; check data.url{_by_hand(failures, sha256)}"
+    message = f"The source file cannot be fetched: {tried}; check {field}{_by_hand(failures, sha256, field)}"
     raise SourceError(message, temporary=temporary) from next(reversed(causes), None)
 
 
-def _by_hand(failures: Sequence[tuple[str, Failure]], sha256: str | None) -> str:
+def _by_hand(failures: Sequence[tuple[str, Failure]], sha256: str | None, field: str) -> str:
     """Suggests fetching a file by hand, where that may work."""
     for address, cause in failures:
         if _is_remote(address) and isinstance(cause, AddressError) and cause.by_hand:
             name = safe_name(_name(address))
             pinned = f" (sha256 of the data file: {sha256})" if sha256 else ""
             path = quote(f"/path/to/{name}", safe="/+")
-            return f", or fetch {name}{pinned} by hand and say --data.url file://{path}"
+            # Another field may hold more files than this one.
+            say = f"say --{field}" if field == ONE_FILE else f"name in {field}, instead of its address,"
+            return f", or fetch {name}{pinned} by hand and {say} file://{path}"
     return ""

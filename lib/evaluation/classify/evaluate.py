@@ -32,12 +32,15 @@ class Facts:
 
     history: the training's history table. class_counts: rows of the source file by label, before balancing. straddling:
     that part of the split's report. about: what was trained, for the report: names and values, in display order.
+    natural: rows of a test split that was given, by label: its class shares are what the figures are compared at, and
+    so the natural ones; None: there is none, and those of the source are.
     """
 
     history: pd.DataFrame
     class_counts: Mapping[str, int]
     straddling: Mapping[str, Any]
     about: Mapping[str, str]
+    natural: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Choices:
 
     positive_label, threshold: of two classes, the label predicted from this probability on. confidence: level of the
     intervals, between 0 and 1. baseline: whether to fit one. natural_prevalence: whether to run the reserve too and
-    estimate the figures at the shares of `Facts.class_counts`.
+    estimate the figures at the natural class shares.
     """
 
     positive_label: str | None = None
@@ -130,7 +133,7 @@ def write_evaluation(
         metrics["natural_prevalence"] = natural_prevalence(
             np.concatenate([targets[name][rows] for name, rows in new.items()]),
             np.concatenate([probabilities[name][rows] for name, rows in new.items()]),
-            class_counts=facts.class_counts,
+            class_counts=facts.natural or facts.class_counts,
             **measuring,
         )
     given = {name: given_labels(rows, **rule) for name, rows in probabilities.items()}
@@ -149,6 +152,7 @@ def write_evaluation(
         about=facts.about,
         counts=_counts(splits, labels, facts.class_counts),
         straddling=facts.straddling,
+        given_test=facts.natural is not None,
         metrics=metrics,
         predictions=predictions,
         figures=figures,

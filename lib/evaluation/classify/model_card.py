@@ -26,6 +26,7 @@ class CardFacts:
     source: rows of the source file by label. splits: rows of `train`, `validation` and `test` by label.
     held_out: messages taken out of train and validation because they are in the frozen test set.
     metrics: those of the evaluation (see `lib.evaluation.classify.evaluate`).
+    given_test: whether the test split was given, and not made of the source.
     positive: of two labels, the one that precision and recall are about.
     max_length: tokens read of a text.
     """
@@ -37,6 +38,7 @@ class CardFacts:
     splits: Mapping[str, Mapping[str, int]]
     held_out: int
     metrics: Mapping[str, Any]
+    given_test: bool
     positive: str | None
     max_length: int
 
@@ -85,7 +87,7 @@ def _figures(facts: CardFacts) -> list[str]:
     if baseline:
         columns["TF-IDF baseline"] = baseline
     if natural:
-        columns["at the source's shares"] = natural
+        columns[f"at the {'test split' if facts.given_test else 'source'}'s shares"] = natural
     about = f"about `{_short(facts.positive)}`" if facts.positive else "means over the labels"
     lines = [
         f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",

@@ -1,4 +1,4 @@
-"""Estimates metrics at the source file's class shares; precision and false alarms depend on them."""
+"""Estimates metrics at the class shares that messages come with; precision and false alarms depend on them."""
 
 import math
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ def natural_prevalence(
     class_counts: Mapping[str, int],
     confidence: float,
 ) -> dict[str, Any] | None:
-    """Estimates the metrics at the class shares of the source file, from rows that were never trained on.
+    """Estimates the metrics at the class shares of the source, from rows that were never trained on.
 
     The rows are the test split and, if there is one, the reserve (what undersampling left out): `targets` (rows,),
-    `probabilities` (rows, classes) float64. `class_counts` are the source file's rows by label. With s_c the share of
-    class c in the source and n_c of the n rows here, each row of class c has the weight w_c = s_c * n / n_c, so that
-    the weighted rows have the source's shares. Then
+    `probabilities` (rows, classes) float64. `class_counts` are rows by label, as messages come: of the source, or of a
+    given test split. With s_c the share of class c there and n_c of the n rows here, each row of class c has the weight
+    w_c = s_c * n / n_c, so that the weighted rows have those shares. Then
 
         accuracy = sum_c s_c * recall_c
         precision of p = s_p * recall_p / sum_c s_c * (share of class c's rows that are predicted as p)

@@ -53,6 +53,7 @@ class Findings:
     counts: messages by label, for the source and for each split.
     straddling: test and validation messages with a near-duplicate in training, of the actual split and of a random
         one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
+    given_test: whether the test split was given, and not made of the source file.
     metrics, predictions: what metrics.json and predictions.parquet hold.
     figures: names of the figures, in display order.
     """
@@ -60,6 +61,7 @@ class Findings:
     about: Mapping[str, str]
     counts: Mapping[str, Mapping[str, int]]
     straddling: Mapping[str, Any]
+    given_test: bool
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
     figures: Sequence[str]
@@ -79,8 +81,8 @@ def write_report(file: Path, findings: Findings, figures: Path) -> None:
         columns=[title for part, title in COLUMNS.items() if findings.metrics.get(part)],
         rows=_figure_rows(findings.metrics),
         classes=findings.metrics["test"]["classes"],
-        straddling=_straddling(findings.straddling),
-        natural=_natural(findings.metrics, findings.positive),
+        straddling=_straddling(findings),
+        natural=_natural(findings),
         pictures=[
             {
                 "data": base64.b64encode((figures / f"{name}.png").read_bytes()).decode(),
@@ -152,23 +154,26 @@ def _figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _straddling(report: Mapping[str, Any]) -> str:
-    made, plain = (report[which]["near_duplicates"]["test"] for which in ("made", "plain"))
-    return (
-        f"Test messages with a near-duplicate among the training messages: {made:,}"
-        f" (in a plain random split of the same messages: {plain:,})."
+def _straddling(findings: Findings) -> str:
+    made, plain = (findings.straddling[which]["near_duplicates"]["test"] for which in ("made", "plain"))
+    beside = (
+        "the test split was given, so they stay"
+        if findings.given_test
+        else f"in a plain random split of the same messages: {plain:,}"
     )
+    return f"Test messages with a near-duplicate among the training messages: {made:,} ({beside})."
 
 
-def _natural(metrics: Mapping[str, Any], positive: str | None) -> str:
-    figures = metrics.get("natural_prevalence")
+def _natural(findings: Findings) -> str:
+    figures, positive = findings.metrics.get("natural_prevalence"), findings.positive
     if not figures:
         return ""
+    source = "given test split" if findings.given_test else "source file"
     shares = ", ".join(f"{share:.1%} {label}" for label, share in figures["shares"].items())
     sentence = (
-        f"Of messages as they come in the source file ({shares}) an estimated {figures['accuracy']:.1%} are classified"
+        f"Of messages as they come in the {source} ({shares}) an estimated {figures['accuracy']:.1%} are classified"
         f" correctly. Measured on {figures['rows']:,} messages of which the training saw no near-duplicate, each label"
-        " weighted to its share in the source."
+        f" weighted to its share {'there' if findings.given_test else 'in the source'}."
     )
     if positive is not None:
         sentence += (

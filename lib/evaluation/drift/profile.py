@@ -49,7 +49,7 @@ class Distribution(BaseModel):
 
 
 class DriftProfile(BaseModel):
-    """The held-out messages (validation and test), at the class shares of the source file.
+    """The held-out messages (validation and test), at the class shares of the source, or of a given test split.
 
     encoding: the name of the encoding behind lengths and tokens. labels: the classifier's labels.
     messages: how many were held out; `effective`: the equally weighted number that is as informative,
@@ -94,8 +94,8 @@ def drift_profile(
     Args:
         predictions: split, text, label and probability_<label> for each label, at least of `train`, `validation`,
             `test`.
-        class_counts: rows of the source file by label, before balancing: held-out messages are weighted to have these
-            shares, because messages arrive with them.
+        class_counts: rows of the source by label, before balancing, or of a given test split: held-out messages are
+            weighted to have these shares, because messages arrive with them.
         encoding: the name of the encoding.
     """
     encode = load_encoding(encoding).encode_ordinary

@@ -62,6 +62,8 @@ def evaluate(
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
     usage = load_usage(finetune.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
+    split = load_json(holdout.file("split.json"))
+    natural = split["labels"]["test"] if "test" in split["given"] else None
     write_evaluation(
         load_classifier(finetune.folder),
         usage,
@@ -70,7 +72,8 @@ def evaluate(
         facts=Facts(
             history=read_history(finetune.file("history.parquet")),
             class_counts=class_counts,
-            straddling=load_json(holdout.file("split.json"))["straddling"],
+            natural=natural,
+            straddling=split["straddling"],
             about=_about(work, finetune),
         ),
         choices=Choices(**recipe.evaluation.model_dump()),
@@ -79,7 +82,10 @@ def evaluate(
         progress=work.progress,
     )
     write_profile(
-        work.folder, labels=load_json(finetune.file("labels.json")), class_counts=class_counts, encoding=usage.encoding
+        work.folder,
+        labels=load_json(finetune.file("labels.json")),
+        class_counts=natural or class_counts,
+        encoding=usage.encoding,
     )
 
 

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
     "split",
     reads=["split.train", "split.validation", "split.test", "split.seed", "split.stratify", "split.group_duplicates"],
 )
-def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
-    """Splits the messages: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
+def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> None:
+    """Splits the messages, but for given splits: a Parquet file for each split, `split.json` with counts and straddling
+    duplicates."""
     fractions = work.recipe.split
+    given = {
+        name: load_table(file, MESSAGES)
+        for name in ("validation", "test")
+        if (file := messages.file(f"{name}.parquet")).exists()
+    }
     splits = split_messages(
         load_table(balance.file("balanced.parquet"), MESSAGES),
         train=fractions.train,
@@ -29,7 +35,18 @@ def split(work: Work[ClassifyRecipe], balance: Artifact) -> None:
         seed=fractions.seed,
         stratify=fractions.stratify,
         group_duplicates=fractions.group_duplicates,
+        given=given,
     )
+    known = splits.report["straddling"]["made"]["near_duplicates"]
+    for name in given:
+        if known[name]:
+            work.log.warning(
+                "%s of the %s messages of the given %s split have a near-duplicate in train, which stays: given splits"
+                " are not changed",
+                f"{known[name]:,}",
+                f"{len(given[name]):,}",
+                name,
+            )
     for name, table in splits.tables().items():
         save_table(table, work.folder / f"{name}.parquet", SPLIT, labels=splits.labels)
     save_json(splits.report, work.folder / "split.json")

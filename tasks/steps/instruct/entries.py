@@ -20,7 +20,7 @@ def entries(work: Work[InstructRecipe], download: Artifact) -> None:
     """Parses and checks the source file: `entries.parquet`, and `profile.json` with counts, lengths and duplicates."""
     table = read_entries(
         download.file("data/source"),
-        name=load_json(download.file("source.json"))["name"],  # the original name, for errors
+        name=load_json(download.file("source.json"))["source"]["name"],  # the original name, for errors
         empty_text=work.recipe.data.empty_text,
     )
     save_table(table, work.folder / "entries.parquet", ENTRIES)

@@ -102,6 +102,21 @@ def test_merged_into_a_recipe_they_are_its_fields() -> None:
     assert recipe.split == load_recipe("quickstart").split
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "data.source: file\ndata.files.train: a.csv\ndata.files.test: [b.csv]\n",
+        "data:\n  source: file\n  files:\n    train: a.csv\n    test: [b.csv]\n",
+        "data.source: file\ndata.files: {train: a.csv, test: [b.csv]}\n",
+    ],
+)
+def test_given_splits_are_said_in_the_text(overrides: str) -> None:
+    form = filled(overrides=overrides)
+    assert re.search(schema_of(FORM)["overrides"]["pattern"], overrides)
+    files = load_recipe("quickstart", form.fields()).data.files
+    assert files.given() == {"train": ("a.csv",), "test": ("b.csv",)}
+
+
 def test_a_source_that_is_said_stands_against_that_of_an_address() -> None:
     form = filled(url="https://mirror/sms.zip", overrides="data.source: sms-spam")
     data = load_recipe("quickstart", form.fields()).data

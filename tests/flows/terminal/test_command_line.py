@@ -133,12 +133,36 @@ def test_a_value_may_look_like_something_else(flow: IdleFlow, value: str, name: 
     assert flow.recipes[0].name == name
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data.files", "{train: a.csv, test: b.csv}"],
+        ["--data.files={train: a.csv, test: b.csv}"],
+        ["--data.files.train", "a.csv", "--data.files.test=b.csv"],
+    ],
+)
+def test_a_group_of_fields_may_be_one_flag(flow: IdleFlow, flags: list[str]) -> None:
+    assert classify(["--data.source=file", *flags, "--json"], flow) == 0
+    assert flow.recipes[0].data.files.given() == {"train": ("a.csv",), "test": ("b.csv",)}
+
+
 REFUSED = [
     (["--trainig.epochs", "3"], "there is no flag --trainig.epochs: did you mean --training.epochs?"),
     (["--epochs=3"], "there is no flag --epochs: did you mean --training.epochs?"),
     (["--explan"], "there is no flag --explan: did you mean --explain?"),
     (["--jsn"], "there is no flag --jsn: did you mean --json?"),
     (["--bogus", "--help"], "there is no flag --bogus: --help lists all of them"),
+    (["--data.files", "a.csv"], "--data.files is a group of fields: name one of them, such as --data.files.train"),
+    (
+        ["--data.files", "{dev: a.csv}"],
+        "there is no flag --data.files.dev: did you mean --data.files.train, --data.files.validation or"
+        " --data.files.test?",
+    ),
+    (
+        ["--data.files.train=a.csv"],
+        "recipe quickstart: data.files names files of your own, but data.source is 'sample': set it to 'file', or leave"
+        " data.files out",
+    ),
     (["--training", "3"], "--training is a group of fields: name one of them, such as --training.epochs"),
     (["--training.epochs", "many"], "--training.epochs is 'many', but must be a whole number of at least 1"),
     (["--training.epochs", "-3"], "--training.epochs is '-3', but must be a whole number of at least 1"),

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from lib.data.samples import messages as sample
 from lib.data.source.endings import FORMATS
 from lib.errors import RecipeError
-from lib.recipes.classify import PRESETS, ClassifyRecipe
-from lib.recipes.fields import recipe_fields
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.data import PRESETS
+from lib.recipes.fields import recipe_fields, value_at
 from lib.recipes.reading import RECIPES
 from tests.support.recipes import build_recipe, load_recipe
 
@@ -28,6 +29,7 @@ BOOK = {
         ],
         "sha256": "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
         "member": "SMSSpamCollection",
+        "files": {"train": None, "validation": None, "test": None},
         "format": "tsv",
         "text_column": 1,
         "label_column": 0,
@@ -152,7 +154,7 @@ def test_every_source_has_a_preset_and_every_format_an_ending() -> None:
 
 def test_a_source_fills_what_a_recipe_leaves_out() -> None:
     data = build_recipe({"data": {"source": "sms-spam"}}).data
-    assert data.model_dump(exclude={"empty_text"}) == {"source": "sms-spam", **PRESETS["sms-spam"]}
+    assert data.model_dump(exclude={"empty_text", "files"}) == {"source": "sms-spam", **PRESETS["sms-spam"]}
 
 
 def test_what_a_recipe_says_wins_over_its_source() -> None:
@@ -376,8 +378,7 @@ def test_a_gate_that_nobody_passes_is_refused() -> None:
 def test_every_field_has_a_description_and_a_default_that_it_accepts() -> None:
     recipe = build_recipe({"data": {"url": "a.csv"}}).model_dump()
     for field in recipe_fields(ClassifyRecipe):
-        section, _, name = field.path.rpartition(".")
-        value = recipe[section][name] if section else recipe[name]
+        value = value_at(recipe, field.path)
         assert field.description, field.path
         assert value == field.default or field.path in ("data.url", "registry.name")
 

@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib.errors import MessagesError
+from lib.errors import MessagesError, SourceError
 from lib.progress import silent
 from lib.store.artifacts import Artifact
 from tasks.engine.step import DeclaredFields, Step, Work
 from tasks.steps.classify.messages import messages
 from tasks.steps.download import download
+from tests.support.http_server import HttpServer
 from tests.support.recipes import build_recipe
 
 CONTENT = b"text,label\nhello,ham\nWIN NOW,spam\n"
@@ -72,7 +73,7 @@ def test_where_the_format_is_given_the_name_changes_nothing(
         key, source = fetched(tmp_path / f"of-{name}", url=files[name], format="csv", sha256=sha256)
         keys.append(key)
         assert names(source) == ["source"]
-        assert json.loads(source.file("source.json").read_text())["name"] == name
+        assert json.loads(source.file("source.json").read_text())["source"]["name"] == name
     assert keys[0] == keys[1] == keys[2]
 
 
@@ -117,3 +118,68 @@ def test_what_is_wrong_with_a_file_is_said_under_its_own_name(tmp_path: Path) ->
     _, source = fetched(tmp_path / "download", url=url)
     with pytest.raises(MessagesError, match=r"^mine\.csv, line 4 "):
         table(source, tmp_path / "messages", url=url)
+
+
+# Given splits
+
+
+def given(folder: Path, **files: str | list[str]) -> tuple[Any, Artifact]:
+    return fetched(folder, files=files)
+
+
+def test_each_file_of_a_given_split_is_kept_with_its_own_name_and_address(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    key, source = given(tmp_path / "download", train=[files["a.csv"], files["d.zip"]], test=files["b.txt"])
+    assert sorted(names(source)) == ["test-0.txt", "train-0.csv", "train-1.csv"]
+    told = json.loads(source.file("source.json").read_text())
+    assert [(place, facts["name"], facts["address"]) for place, facts in told.items()] == [
+        ("train-0", "a.csv", files["a.csv"]),
+        ("train-1", "in-d.csv", files["d.zip"]),
+        ("test-0", "b.txt", files["b.txt"]),
+    ]
+    assert key["train-0 file_sha256"] == SHA256
+    assert key["test-0 ending"] == ".txt"
+
+
+def test_given_splits_are_identified_by_their_contents_and_not_by_their_place(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    other = tmp_path / "elsewhere.csv"
+    other.write_bytes(Path(files["a.csv"]).read_bytes())
+    test = tmp_path / "test.csv"
+    test.write_bytes(CONTENT + b"hi,ham\n")
+    here, _ = given(tmp_path / "1", train=files["a.csv"], test=str(test))
+    there, _ = given(tmp_path / "2", train=str(other), test=str(test))
+    turned, _ = given(tmp_path / "3", train=str(test), test=files["a.csv"])
+    assert here == there != turned
+
+
+def test_a_file_may_have_the_name_that_another_one_gets(tmp_path: Path) -> None:
+    paths = [tmp_path / "first.csv", tmp_path / "train-0.csv"]
+    for number, path in enumerate(paths):
+        path.write_bytes(CONTENT + b"row %d,ham\n" % number)
+    _, source = given(tmp_path / "download", train=[str(path) for path in paths])
+    assert [source.file(f"data/train-{number}.csv").read_bytes() for number in (0, 1)] == [
+        path.read_bytes() for path in paths
+    ]
+
+
+def test_a_missing_file_of_a_given_split_is_named_with_its_field(tmp_path: Path, files: dict[str, str]) -> None:
+    with pytest.raises(SourceError) as refused:
+        given(tmp_path / "download", train=files["a.csv"], test=str(tmp_path / "none.csv"))
+    assert str(refused.value) == (
+        f"The source file cannot be fetched: {tmp_path / 'none.csv'} does not exist; check data.files.test"
+    )
+
+
+def test_a_file_of_a_given_split_that_a_server_has_not_can_be_fetched_by_hand(
+    tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HttpServer() as server, pytest.raises(SourceError) as refused:
+        given(tmp_path / "download", train=[files["a.csv"], server.url("/gone.csv")])
+    assert str(refused.value).endswith(
+        "check data.files.train, or fetch gone.csv by hand and name in data.files.train, instead of its address,"
+        " file:///path/to/gone.csv"
+    )

@@ -18,7 +18,7 @@ from lib.data.messages.balance import balance_messages
 from lib.data.messages.reading import profile_messages, read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source import formats
-from lib.errors import LabelError, MessagesError
+from lib.errors import MessagesError
 from lib.text.gpt2 import load_encoding
 from lib.text.tokens import tokenize_splits
 
@@ -236,13 +236,6 @@ def test_refused_in_one_sentence(
     with pytest.raises(MessagesError, match=sentence) as caught:
         read(written(tmp_path, name, content), **options)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("empty_text", ["error", "drop"])
-def test_one_label_is_not_enough(tmp_path: Path, empty_text: str) -> None:
-    file = written(tmp_path, "m.csv", "text,label\na,ham\nb,ham\n")
-    with pytest.raises(LabelError, match="every message has the label 'ham'"):
-        read(file, empty_text=empty_text)
 
 
 def test_parquet_column_of_lists_is_refused(tmp_path: Path) -> None:

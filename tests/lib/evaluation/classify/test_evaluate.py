@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
+from lib.evaluation.drift.profile import read_profile, write_profile
 from lib.model.classifier import class_probabilities, load_classifier, load_usage
 
 pytestmark = pytest.mark.slow
@@ -144,3 +145,24 @@ def test_the_threshold_moves_labels_and_figures_and_no_probability(run: Run) -> 
     assert tables[0].drop(columns="predicted").equals(tables[1].drop(columns="predicted"))
     assert (before / "figures" / "confusion.png").read_bytes() != (after / "figures" / "confusion.png").read_bytes()
     assert (before / "figures" / "loss.png").read_bytes() == (after / "figures" / "loss.png").read_bytes()
+
+
+@pytest.mark.parametrize("present", ["ham", "spam & <scam>"])
+def test_a_given_test_set_may_lack_a_label(
+    run: Run, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]], present: str
+) -> None:
+    rows = np.flatnonzero(splits["test"]["label"] == present)
+    given = {**splits, "test": splits["test"].iloc[rows].reset_index(drop=True)}
+    theirs = {**inputs, "test": [inputs["test"][row] for row in rows]}
+    natural = {"ham": 0, "spam & <scam>": 0} | {present: len(rows)}
+    metrics, folder = run("given", splits=given, inputs=theirs, natural=natural)
+    assert contents(folder).keys() == FILES
+    assert metrics["test"]["roc_auc"] is None
+    assert metrics["natural_prevalence"]["shares"] == {label: float(label == present) for label in natural}
+    page = (folder / "report.html").read_text()
+    assert "Of messages as they come in the given test split (" in page
+    assert "(the test split was given, so they stay)" in page
+    write_profile(folder, labels=list(natural), class_counts=natural, encoding="gpt2")
+    profile = read_profile(folder)
+    assert profile is not None
+    assert profile.messages == 12 + 10

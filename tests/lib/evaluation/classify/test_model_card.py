@@ -25,6 +25,7 @@ FACTS = CardFacts(
     },
     held_out=12,
     metrics={"test": measured(0.97, false_positive_rate=0.004), "baseline": measured(0.96), "natural_prevalence": None},
+    given_test=False,
     positive="spam",
     max_length=120,
 )

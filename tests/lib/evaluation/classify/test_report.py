@@ -47,6 +47,7 @@ def findings() -> Findings:
     return Findings(
         about={"backbone": "2 layers, 64 dimensions"},
         counts={name: dict.fromkeys(LABELS, 25) for name in ("source", "train", "validation", "test")},
+        given_test=False,
         straddling={
             which: {"near_duplicates": {"test": count}, "copies": {"test": 0}}
             for which, count in (("made", 0), ("plain", 37))

@@ -51,7 +51,7 @@ def test_book_prints_what_the_published_script_prints(
     made["download"] = perform(store, recipe, download)
     made["messages"] = perform(store, recipe, messages, download=made["download"])
     made["balance"] = perform(store, recipe, balance, messages=made["messages"])
-    made["split"] = perform(store, recipe, split, balance=made["balance"])
+    made["split"] = perform(store, recipe, split, messages=made["messages"], balance=made["balance"])
     tokens = perform(store, recipe, tokenize, balance=made["balance"], holdout=made["split"])
 
     tables = {name: load_table(tokens.file(f"{name}.parquet"), TOKENS) for name in SPLITS}

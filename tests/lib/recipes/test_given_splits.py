@@ -1,0 +1,146 @@
+"""`data.files` in a recipe and on the command line: what it may hold, and the sentence for what it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lib.errors import RecipeError
+from lib.recipes.fields import section_names
+from lib.recipes.instruct import InstructRecipe
+from lib.recipes.reading import build_recipe as build
+from tests.support.recipes import build_recipe, load_recipe
+
+
+def data(files: Any, **more: Any) -> dict[str, Any]:
+    return {"data": {"files": files, **more}}
+
+
+def refusal(values: dict[str, Any], overrides: dict[str, str] | None = None) -> str:
+    with pytest.raises(RecipeError) as refused:
+        build_recipe(values, overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_each_split_is_a_file_or_several() -> None:
+    files = build_recipe(data({"train": ["a.csv", "https://example.org/b.csv"], "test": "t.csv"})).data.files
+    assert files.given() == {"train": ("a.csv", "https://example.org/b.csv"), "test": ("t.csv",)}
+
+
+def test_without_it_nothing_is_given() -> None:
+    recipe = build_recipe({"data": {"url": "a.csv", "files": None}})
+    assert recipe.data.files.given() == {}
+    assert recipe.model_dump(mode="json")["data"]["files"] == {"train": None, "validation": None, "test": None}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"data.files.train": "a.csv", "data.files.test": "[t.csv, u.csv]"},
+        {"data.files": "{train: a.csv, test: [t.csv, u.csv]}"},
+        {"data.files": "{train: a.csv}", "data.files.test": "[t.csv, u.csv]"},
+        {"data": "{files: {train: a.csv, test: [t.csv, u.csv]}}"},
+    ],
+)
+def test_a_command_line_gives_them_one_by_one_or_together(overrides: dict[str, str]) -> None:
+    files = load_recipe("quickstart", {"data.source": "file", **overrides}).data.files
+    assert files.given() == {"train": ("a.csv",), "test": ("t.csv", "u.csv")}
+
+
+def test_a_command_line_changes_what_a_recipe_has() -> None:
+    values = data({"train": "a.csv", "test": "t.csv"})
+    files = build_recipe(values, {"data.files": "{test: null, validation: v.csv}"}).data.files
+    assert files.given() == {"train": ("a.csv",), "validation": ("v.csv",)}
+    assert values == data({"train": "a.csv", "test": "t.csv"})  # the caller's own
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            data({"test": "t.csv"}),
+            "the recipe: data.files has test but no train: name the file to train on as data.files.train",
+        ),
+        (
+            data({"validation": "v.csv", "test": "t.csv"}),
+            "the recipe: data.files has validation and test but no train: name the file to train on as"
+            " data.files.train",
+        ),
+        (
+            data({"train": "a.csv"}, url="b.csv"),
+            "the recipe: data.url and data.files both say where the texts are: leave one of them out",
+        ),
+        (
+            data({"train": "a.csv"}, source="sample"),
+            "the recipe: data.files names files of your own, but data.source is 'sample': set it to 'file', or leave"
+            " data.files out",
+        ),
+        (
+            data({"train": "a.csv"}, sha256="0" * 64),
+            "the recipe: data.sha256 is about the one file of data.url: leave it out with data.files",
+        ),
+        (
+            data({"train": "a.zip"}, member="a.csv"),
+            "the recipe: data.member is about the one file of data.url: leave it out with data.files",
+        ),
+        (
+            data({"train": ["a.csv", "b.csv"], "test": "b.csv"}),
+            "the recipe: data.files names 'b.csv' twice, in train and in test: leave it out of one",
+        ),
+        (
+            data({"train": "a.csv", "dev": "b.csv"}),
+            "the recipe: there is no field data.files.dev: did you mean data.files.train, data.files.validation or"
+            " data.files.test?",
+        ),
+        (
+            data({"train": []}),
+            "the recipe: data.files.train is [], but must be text (not empty), a list of texts or null",
+        ),
+        (
+            data({"train": 7}),
+            "the recipe: data.files.train is 7, but must be text (not empty), a list of texts or null",
+        ),
+        (data("a.csv"), "the recipe: data.files is 'a.csv', but must be a group of fields"),
+        (
+            {"data": {}},
+            "the recipe: data.url is missing: say where the file is, or name another data.source than 'file'",
+        ),
+    ],
+)
+def test_refused_in_one_sentence(values: dict[str, Any], sentence: str) -> None:
+    assert refusal(values) == sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            {"data.files": "a.csv"},
+            "--data.files is a group of fields: name one of them, such as --data.files.train",
+        ),
+        (
+            {"data.files": "{train: a.csv"},
+            "--data.files, line 1 is not valid YAML: expected ',' or '}', but got '<stream end>'",
+        ),
+        (
+            {"data.files": "{train: a.csv, dev: b.csv}"},
+            "there is no flag --data.files.dev: did you mean --data.files.train, --data.files.validation or"
+            " --data.files.test?",
+        ),
+        (
+            {"data.files.train": "[1, 2]"},
+            "--data.files.train is [1, 2], but must be text (not empty), a list of texts or null",
+        ),
+        ({"data.file.train": "a.csv"}, "there is no flag --data.file.train: did you mean --data.files.train?"),
+    ],
+)
+def test_refused_on_the_command_line_in_one_sentence(overrides: dict[str, str], sentence: str) -> None:
+    assert refusal(data({}), overrides) == sentence
+
+
+def test_instructions_have_no_given_splits() -> None:
+    assert "data.files" not in section_names(InstructRecipe)
+    with pytest.raises(RecipeError, match=r"there is no field data\.files"):
+        build({"data": {"files": {"train": "a.json"}}}, model=InstructRecipe)

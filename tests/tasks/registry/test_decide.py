@@ -1,0 +1,25 @@
+"""What is said where versions cannot be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.registry.decide import why_nothing_is_frozen
+from tests.support.recipes import build_recipe
+
+
+@pytest.mark.parametrize(
+    ("data", "way_out"),
+    [
+        ({"source": "sample"}, "switch split.group_duplicates on"),
+        ({"files": {"train": "a.csv", "test": "b.csv"}}, "`promote 3` makes this one champion by hand"),
+        ({"files": {"train": "a.csv"}}, "switch split.group_duplicates on"),
+    ],
+)
+def test_without_a_frozen_test_set_there_is_a_way_out(data: dict[str, Any], way_out: str) -> None:
+    assert why_nothing_is_frozen(build_recipe({"data": data}), "3") == (
+        "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
+        f" validation: {way_out}"
+    )
