@@ -99,16 +99,13 @@ def split_messages(
         tables[name] = _with_targets(table if name == "test" else table.sample(frac=1, random_state=seed), labels)
     tables = {name: tables[name].reset_index(drop=True) for name in SPLITS}
 
-    texts = pd.concat([shuffled["text"], *(table["text"] for table in given.values())], ignore_index=True)
-    keys = {"near_duplicates": texts.map(normalise), "copies": texts}
-    position = np.array([SPLITS.index(name) for name in made_here])
-    of_given = np.repeat([SPLITS.index(name) for name in given], [len(table) for table in given.values()])
+    numbers = np.array([SPLITS.index(name) for name in made_here])
     report = {
         "rows": {name: len(table) for name, table in tables.items()},
         "labels": {name: label_counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
-            which: {name: straddling(key, np.append(position[split], of_given)) for name, key in keys.items()}
-            for which, split in (("made", made), ("plain", plain))
+            "made": _straddling(shuffled["text"], levelled, numbers[made], given),
+            "plain": _straddling(shuffled["text"], levelled, numbers[plain], given),
         },
         "given": [name for name in SPLITS if name in given],
     }
@@ -201,6 +198,20 @@ def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, splits: 
                 f" each split ({missing[0]} has none): merge it with another label, remove it,"
                 f" {'' if stratify else 'switch split.stratify on, '}or change the fractions in split"
             )
+
+
+def _straddling(
+    texts: pd.Series, levelled: pd.Series, split: Ints, given: Mapping[str, pd.DataFrame]
+) -> dict[str, dict[str, int]]:
+    """Counts the near-duplicates and copies in train of what was split (`levelled`: its normalised texts) or given."""
+    beside = [table["text"] for table in given.values()]
+    of_given = np.repeat(np.array([SPLITS.index(name) for name in given], np.int64), list(map(len, beside)))
+    numbers = np.append(split, of_given)
+    normalised = [each.map(normalise) for each in beside]
+    return {
+        "near_duplicates": straddling(pd.concat([levelled, *normalised], ignore_index=True), numbers),
+        "copies": straddling(pd.concat([texts, *beside], ignore_index=True), numbers),
+    }
 
 
 def label_counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
