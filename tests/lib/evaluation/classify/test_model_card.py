@@ -54,6 +54,12 @@ def test_a_baseline_that_is_as_good_is_a_limit() -> None:
     assert "The TF-IDF baseline, which takes a second to fit, is not worse on these messages" in classifier_card(equal)
 
 
+def test_the_natural_figures_say_whose_class_shares_they_have() -> None:
+    natural = replace(FACTS, metrics={**FACTS.metrics, "natural_prevalence": measured(0.98)})
+    assert "at the source's shares" in classifier_card(natural)
+    assert "at the test split's shares" in classifier_card(replace(natural, given_test=True))
+
+
 def test_many_long_labels_fit_into_what_mlflow_keeps() -> None:
     labels = {f"label number {number} {'x' * 200}": 1000 - number for number in range(500)}
     many = replace(FACTS, source=labels, splits=dict.fromkeys(FACTS.splits, labels), positive=None)

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from flows.use_cases.facts import classifier_facts
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.errors import LabelError, MessagesError
+from lib.evaluation.flat import flatten_metrics
 from lib.progress import NOBODY
 from lib.store.artifacts import Artifact, Store
 from tasks.engine.step import Step
@@ -102,11 +104,15 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
     assert metrics["natural_prevalence"]["shares"] == {"ham": 0.5, "news": 0.0, "spam": 0.5}
 
     assert "(the test split was given, so they stay)" in made["evaluate"].file("report.html").read_text()
+    told = dict(classifier_facts(made, flatten_metrics(metrics), build_recipe({"data": {"files": files}})))
+    assert told["split"].endswith(" validation, 4 test (given: test)")
     profile = json.loads(made["messages"].file("profile.json").read_text())
     assert (profile["rows"], profile["labels"]) == (52, {"ham": 26, "spam": 14, "news": 12})
 
 
-def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(store: Store, tmp_path: Path) -> None:
+def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files = {
         "train": written(tmp_path / "a.csv", TRAIN),
         "validation": written(tmp_path / "v.csv", [*TEST, ("ham", "lunch fifty")]),
@@ -119,6 +125,11 @@ def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(stor
     report = json.loads(made["split"].file("split.json").read_text())
     assert report["given"] == ["validation", "test"]
     assert report["straddling"]["made"]["near_duplicates"] == {"validation": 1, "test": 1}
+    assert caplog.messages == [
+        f"1 of the {rows} messages of the given {name} split have a near-duplicate in train, which stays: given splits"
+        " are not changed"
+        for name, rows in (("validation", 5), ("test", 4))
+    ]
 
 
 def test_one_file_in_several_pieces_gives_the_messages_of_the_whole(store: Store, tmp_path: Path) -> None:
