@@ -15,7 +15,7 @@ from lib.data.entries.reading import read_entries
 from lib.data.samples.entries import FILE as INSTRUCTIONS
 from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import GPT, new_gpt
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import STYLES
 
 GROUP = "generation"
@@ -31,7 +31,7 @@ Texts = list[list[int]]
 def rows(bench: Bench) -> Iterator[Row]:
     """Measure what writes the same tokens on both sides; fewer where the context is short."""
     gpt = new_gpt(bench.config, seed=WEIGHTS_SEED).to(torch.device(bench.device))
-    prompt = load_encoding().encode_ordinary(PROMPT)
+    (prompt,) = gpt2_tokenizer().encode([PROMPT])
     new = min(NEW_TOKENS, bench.config.context_length - len(prompt))
     bench.say(f"generation: {new} tokens, with and without cache")
     yield compared(
@@ -104,7 +104,7 @@ def questions(bench: Bench) -> Texts:
     """The first bundled instructions, in the published prompt style, that leave room for the new tokens."""
     entries = read_entries(INSTRUCTIONS)
     texts = map(STYLES["alpaca"].prompt, entries["instruction"], entries["input"])
-    prompts = [load_encoding().encode_ordinary(text) for text in texts]
+    prompts = gpt2_tokenizer().encode(texts)
     return [prompt for prompt in prompts if len(prompt) + BATCH_TOKENS <= bench.config.context_length][:BATCH]
 
 

@@ -19,7 +19,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.ours import features, new_model, predictor, train
 from benchmarks.workload import PROJECT, Amounts, Bench, Split, Workload
 from lib.model.gpt2.sizes import SIZES
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 
 GROUP = "growth"
@@ -103,7 +103,7 @@ def measure(job: str, times: int, unit: int, source: Path, device: str) -> dict[
 def _messages(texts: list[str], count: int) -> Split:
     """So many messages; the class goes by the position."""
     drawn = list(islice(texts_without_end(texts), count))
-    tokens = tokenize(drawn, load_encoding(), max_length=SIZES["tiny"].context_length)
+    tokens = tokenize(drawn, gpt2_tokenizer(), max_length=SIZES["tiny"].context_length)
     return Split(drawn, tokens, [position % 2 for position in range(count)])
 
 

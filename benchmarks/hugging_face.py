@@ -8,14 +8,13 @@ import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from accelerate.state import AcceleratorState
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import (
     GPT2Config,
@@ -27,7 +26,6 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from benchmarks.harness import synchronise
@@ -35,11 +33,10 @@ from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.model.gpt2.weights import named_tensors
 from lib.text.batching import pad_batch
-from lib.text.gpt2 import PAD, RANKS, read_ranks
+from lib.text.gpt2 import END, PAD, tokenizer_json
 
 transformers.logging.set_verbosity_error()  # it would warn of padding without a mask, which is right here
 
-END = "<|endoftext|>"
 PIPELINE_BATCH = 32
 
 Example = dict[str, Any]  # input_ids: tokens; labels: the class
@@ -84,34 +81,15 @@ def _learning(classifier: Classifier) -> dict[str, torch.nn.Parameter]:
 
 @functools.cache
 def tokenizer(max_length: int) -> PreTrainedTokenizerFast:
-    """GPT-2's tokenizer as transformers has it, from the ranks of our encoding; texts are cut to `max_length`."""
-    ranks = read_ranks(RANKS)
-    letters = bytes_to_unicode()
-
-    def printable(token: bytes) -> str:
-        return "".join(letters[byte] for byte in token)
-
-    merged = [token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
-    merges = [(printable(left), printable(right)) for left, right in (_parts(token, ranks) for token in merged)]
-    vocabulary = {printable(token): rank for token, rank in ranks.items()}
-    fast = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    fast.decoder = decoders.ByteLevel()
-    fast.add_special_tokens([AddedToken(END, special=True)])
+    """GPT-2's tokenizer as transformers has it; texts are cut to `max_length`."""
+    fast = Tokenizer.from_str(tokenizer_json().decode())
     return PreTrainedTokenizerFast(
-        tokenizer_object=fast, pad_token=END, eos_token=END, padding_side="right", model_max_length=max_length
+        tokenizer_object=fast,
+        pad_token=END,
+        eos_token=END,
+        padding_side="right",
+        model_max_length=max_length,
     )
-
-
-def _parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    """The two tokens that byte-pair encoding merges into `token` last: what the merges before its own make of it."""
-    parts = [bytes([byte]) for byte in token]
-    while len(parts) > 2:
-        pairs = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
-        best = min(range(len(pairs)), key=pairs.__getitem__)
-        parts[best : best + 2] = [parts[best] + parts[best + 1]]
-    left, right = parts
-    return left, right
 
 
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:

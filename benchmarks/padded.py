@@ -21,7 +21,7 @@ from benchmarks.harness import seconds
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.text.batching import pad_batch
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 
 Batch = list[Tensor]  # tokens (batch, width), lengths (batch,), targets (batch,)
@@ -130,10 +130,10 @@ def classify_one_at_a_time(
 ) -> list[list[float]]:
     """The probabilities of each class for each text, as the published procedure classifies a text: padded, alone."""
     model.eval()
-    encoding = load_encoding()
+    tokenizer = gpt2_tokenizer()
     probabilities = []
     for text in texts:
-        tokens, lengths = pad_batch(tokenize([text], encoding, max_length=width), width)
+        tokens, lengths = pad_batch(tokenize([text], tokenizer, max_length=width), width)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(tokens.to(device), lengths.to(device))
         probabilities.append(logits.float().softmax(dim=1)[0].tolist())

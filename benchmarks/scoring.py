@@ -31,6 +31,7 @@ from lib.scoring.parts import Output
 from lib.scoring.result import Model
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
+from lib.text.gpt2 import gpt2_tokenizer
 
 GROUP = "scoring"
 UNITS = 2000  # of `growth_unit`: a million messages where that is 500
@@ -140,7 +141,7 @@ def _profile(texts: list[str]) -> DriftProfile:
     table["label"] = [LABELS[row // 2 % 2] for row in range(len(table))]
     for label, probabilities in zip(LABELS, (1 - shares, shares), strict=True):
         table[f"probability_{label}"] = probabilities[: len(table)]
-    return drift_profile(table, labels=LABELS, class_counts=dict.fromkeys(LABELS, 1), encoding="gpt2")
+    return drift_profile(table, labels=LABELS, class_counts=dict.fromkeys(LABELS, 1), tokenizer=gpt2_tokenizer())
 
 
 # Each makes what a job needs, untimed, and returns the job.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.harness import DifferentResultsError, Measured, Row, median_seconds, ratio_row
 from benchmarks.workload import Bench
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 
 GROUP = "tokenizing"
@@ -15,11 +15,13 @@ UNIT = "rows/s"
 def rows(bench: Bench) -> Iterator[Row]:
     """Measure all sides in turns."""
     bench.say("tokenizing")
-    texts, encoding, repeats = bench.workload.texts, load_encoding(), bench.amounts.repeats
+    texts, repeats = bench.workload.texts, bench.amounts.repeats
+    tokenizer = gpt2_tokenizer()
+    encoding = tokenizer.encoding
     same = tokens_are_the_same(texts)
     ours, loop, *batches = median_seconds(
         [
-            lambda: tokenize(texts, encoding),
+            lambda: tokenize(texts, tokenizer),
             lambda: [encoding.encode_ordinary(text) for text in texts],
             *(lambda n=n: encoding.encode_ordinary_batch(texts, num_threads=n) for n in THREADS),
         ],
@@ -41,8 +43,8 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def tokens_are_the_same(texts: list[str]) -> str:
     """All three sides' tokens of every text; raises `DifferentResultsError` where one differs."""
-    encoding = load_encoding()
-    ours = tokenize(texts, encoding)
+    tokenizer = gpt2_tokenizer()
+    encoding, ours = tokenizer.encoding, tokenize(texts, tokenizer)
     if ours != [encoding.encode_ordinary(text) for text in texts] or ours != encoding.encode_ordinary_batch(texts):
         raise DifferentResultsError("the tokens of a text differ between the sides")
     return f"all tokens of {len(texts):,} texts are equal"

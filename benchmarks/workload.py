@@ -18,7 +18,7 @@ from lib.data.samples import messages as sample
 from lib.data.source.download import download
 from lib.data.tables import SPLITS
 from lib.model.gpt2.sizes import SIZES, GPTConfig
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize_splits
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -219,7 +219,7 @@ def load_workload(data: Path | None, folder: Path) -> Workload:
     )
     context_length = SIZES["tiny"].context_length
     tokenized = tokenize_splits(
-        splits.tables(), labels=LABELS, encoding=load_encoding(), max_length=None, context_length=context_length
+        splits.tables(), labels=LABELS, tokenizer=gpt2_tokenizer(), max_length=None, context_length=context_length
     )
     tables = {
         name: Split(

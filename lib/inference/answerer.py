@@ -3,12 +3,10 @@
 The prompt's wording comes from the file beside the weights, not from today's code, so that it agrees with the training.
 """
 
-import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lib.errors import MessagesError
 from lib.model.gpt2.generation import generate
@@ -17,12 +15,9 @@ from lib.model.gpt2.weights import load_gpt
 from lib.model.machine.device import device_name
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
-from lib.text.gpt2 import PAD, load_encoding
+from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.prompts import Style
 from lib.text.tokenizer import LONGEST_TEXT
-
-if TYPE_CHECKING:
-    import tiktoken
 
 END = PAD  # the token that ends an answer
 WINDOW = 256  # questions in memory at once: enough to batch prompts of similar length
@@ -109,10 +104,10 @@ class Answerer:
         is left out; other bytes that are not UTF-8 become U+FFFD. Tokens outside the encoding (a vocabulary padded to a
         round number) have no text. Raises what `generate` raises.
         """
-        encoding = load_encoding(self.encoding)
+        tokenizer = gpt2_tokenizer()
         continuations = generate(
             self.gpt,
-            [encoding.encode_ordinary(self.style.prompt(instruction, input_)) for instruction, input_ in questions],
+            tokenizer.encode(self.style.prompt(instruction, input_) for instruction, input_ in questions),
             **asdict(self.writing),
             end_token=END,
             precision=self.precision,
@@ -120,7 +115,7 @@ class Answerer:
         )
         most = self.writing.max_new_tokens
         return [
-            Written(self.style.answer(_text(tokens, encoding)), len(tokens), stopped=len(tokens) < most)
+            Written(self.style.answer(tokenizer.decode(tokens)), len(tokens), stopped=len(tokens) < most)
             for tokens in continuations
         ]
 
@@ -134,13 +129,6 @@ def _saved_writing(saved: SavedFields) -> Writing:
         top_p=saved.get("respond.top_p", float | int | None),
         seed=saved.get("respond.seed", int),
     )
-
-
-def _text(tokens: Sequence[int], encoding: "tiktoken.Encoding") -> str:
-    """Decodes tokens without an incomplete character at the end."""
-    known = [token for token in tokens if token < encoding.n_vocab]
-    # Without `final`, the decoder holds back an incomplete character.
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(encoding.decode_bytes(known))
 
 
 def _require_question(instruction: object, input: object, position: int) -> None:

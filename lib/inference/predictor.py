@@ -12,7 +12,7 @@ from lib.errors import MessagesError
 from lib.model.classifier import Classifier, Usage, class_probabilities, load_classifier, load_usage
 from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
 from lib.model.weights.saved import INFERENCE, SavedFields
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokenizer import LONGEST_TEXT
 from lib.text.tokens import tokenize
 
@@ -80,7 +80,7 @@ class Predictor:
         usage = self.usage
         probabilities = class_probabilities(
             self.classifier,
-            tokenize(texts, load_encoding(usage.encoding), max_length=usage.max_length),
+            tokenize(texts, gpt2_tokenizer(), max_length=usage.max_length),
             padding=usage.padding,
             max_length=usage.max_length,
             device=self.device,

@@ -24,6 +24,7 @@ from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns, Row
 from lib.scoring.text_rows import check_json_columns, delimited_rows, json_rows
 from lib.store.artifacts import key_of
+from lib.text.gpt2 import gpt2_tokenizer
 
 if TYPE_CHECKING:
     from lib.evaluation.drift.profile import DriftProfile
@@ -145,7 +146,8 @@ class _Scoring:
                 reasons.update(row.reason for row in window if row.reason is not None)
                 if self._tallier is not None and tally is not None and predictions:
                     texts = [row.text for row in window if row.text is not None]
-                    tally = tally.plus(self._tallier.count(texts, _probabilities(predictions, self._model.labels)))
+                    probabilities = _probabilities(predictions, self._model.labels)
+                    tally = tally.plus(self._tallier.count(gpt2_tokenizer().encode(texts), probabilities))
                 count, scored = count + len(window), scored + len(predictions)
                 self._progress(self.result.rows + count, self._total, "messages")
             part = Part(

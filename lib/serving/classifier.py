@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
-REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "torch")
+REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "tokenizers", "torch")
 EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "are we still on for lunch at 12?"]
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.text.tokens import require_within_context
+from lib.text.tokens import require_within_context, spread
 
 if TYPE_CHECKING:
-    import tiktoken
-
     from lib.text.prompts import Style
+    from lib.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class TokenizedEntries:
     max_length: the most tokens of an entry that a model reads.
     report: JSON-able; max_length, and for each split `rows`, `tokens` (read, in all), `response_tokens` (those of a
     response), `truncated` (entries that were cut), `without_response` (entries with nothing left of the response) and
-    `longest` (tokens before cutting).
+    `median`, `p95` and `longest` (tokens before cutting).
     """
 
     tokens: dict[str, pd.DataFrame]
@@ -36,23 +33,11 @@ class TokenizedEntries:
     report: dict[str, Any]
 
 
-def encode_entry(prompt: str, response: str, encoding: tiktoken.Encoding) -> tuple[list[int], int]:
-    """Returns the tokens of `prompt + response`, encoded as one text, and the position where the response starts.
-
-    That is the first token with a byte of the response. Usually it is `len(encode_ordinary(prompt))`, as in the
-    published procedure. It differs where one token spans the border, as after a prompt that ends in white space: a
-    joint token belongs to the response. "<|endoftext|>" in a text is ordinary text, not the token that ends one.
-    """
-    tokens = encoding.encode_ordinary(prompt + response)
-    ends = list(accumulate(map(len, encoding.decode_tokens_bytes(tokens))))  # bytes up to and with each token
-    return tokens, bisect_right(ends, len(prompt.encode()))
-
-
 def tokenize_entries(
     splits: Mapping[str, pd.DataFrame],
     *,
     style: Style,
-    encoding: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     max_length: int | None,
     context_length: int,
 ) -> TokenizedEntries:
@@ -68,7 +53,7 @@ def tokenize_entries(
     tables, reports = {}, {}
     for name, split in splits.items():
         whole = [
-            encode_entry(style.prompt(instruction, input_), style.response(output), encoding)
+            tokenizer.entry(style.prompt(instruction, input_), style.response(output))
             for instruction, input_, output in zip(split["instruction"], split["input"], split["output"], strict=True)
         ]
         tables[name] = pd.DataFrame(
@@ -82,7 +67,7 @@ def tokenize_entries(
     return TokenizedEntries(tables, limit, {"max_length": limit, "splits": reports})
 
 
-def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, int]:
+def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, float | int]:
     """Summarises a split from each entry's length in tokens before cutting and its response's start."""
     return {
         "rows": len(entries),
@@ -90,5 +75,5 @@ def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, int]:
         "response_tokens": sum(max(min(length, limit) - start, 0) for length, start in entries),
         "truncated": sum(length > limit for length, _ in entries),
         "without_response": sum(start > limit for _, start in entries),
-        "longest": max((length for length, _ in entries), default=0),
+        **spread([length for length, _ in entries]),
     }

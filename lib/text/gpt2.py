@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tiktoken
 
-from lib.errors import RecipeError, StoreError
+from lib.errors import StoreError
 from lib.files.jsonfile import save_json
 from lib.text.byte_letters import LETTERS
 from lib.text.tokenizer_files import SETTINGS, TOKENIZER
@@ -95,13 +95,6 @@ def gpt2_tokenizer() -> Gpt2Tokenizer:
             special_tokens={END: PAD},
         )
     )
-
-
-def load_encoding(name: str = "gpt2") -> tiktoken.Encoding:
-    """Returns the encoding called `name`; raises RecipeError for an unknown one."""
-    if name != "gpt2":
-        raise RecipeError(f"encoding.name {name!r} is not known: choose 'gpt2'")
-    return gpt2_tokenizer().encoding
 
 
 def is_own_file(content: bytes) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from lib.errors import RecipeError
 
 if TYPE_CHECKING:
-    import tiktoken
+    from lib.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class TokenizedSplits:
     order of the messages.
     max_length: the most tokens of a message, after cutting.
     report: JSON-able; max_length, longest_training_message (tokens before cutting), and for each split `rows`, `tokens`
-    (kept, in all), `truncated` (messages that were cut) and `longest` (tokens before cutting).
+    (kept, in all), `truncated` (messages that were cut) and `median`, `p95` and `longest` (tokens before cutting).
     """
 
     tokens: dict[str, pd.DataFrame]
@@ -30,10 +31,19 @@ class TokenizedSplits:
     report: dict[str, Any]
 
 
-def tokenize(texts: Iterable[str], encoding: tiktoken.Encoding, *, max_length: int | None = None) -> list[list[int]]:
-    """Returns the tokens of each text, at most `max_length` of them (None: all). On texts as short as messages,
-    tiktoken's thread pool costs more than it saves."""
-    return [encoding.encode_ordinary(text)[:max_length] for text in texts]
+def tokenize(texts: Iterable[str], tokenizer: Tokenizer, *, max_length: int | None = None) -> list[list[int]]:
+    """Returns the tokens of each text with the special tokens around it, at most `max_length` of them (None: all)."""
+    whole = tokenizer.encode(texts)
+    return whole if max_length is None else [tokenizer.cut(tokens, max_length) for tokens in whole]
+
+
+def spread(lengths: Sequence[int]) -> dict[str, float | int]:
+    """Returns `median`, `p95` (the 95th percentile) and `longest` of lengths; zeros if there are none."""
+    return {
+        "median": float(np.median(lengths)) if lengths else 0.0,
+        "p95": float(np.percentile(lengths, 95)) if lengths else 0.0,
+        "longest": max(lengths, default=0),
+    }
 
 
 def require_within_context(max_length: int | None, context_length: int, *, null_means: str) -> None:
@@ -49,7 +59,7 @@ def tokenize_splits(
     splits: Mapping[str, pd.DataFrame],
     *,
     labels: Sequence[str],
-    encoding: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     max_length: int | None,
     context_length: int,
 ) -> TokenizedSplits:
@@ -62,7 +72,7 @@ def tokenize_splits(
     Raises RecipeError if `max_length` exceeds `context_length`, the tokens that the model can see.
     """
     require_within_context(max_length, context_length, null_means="the longest training message")
-    whole = {name: tokenize(split["text"], encoding) for name, split in splits.items()}
+    whole = {name: tokenizer.encode(split["text"]) for name, split in splits.items()}
     longest = max(len(tokens) for tokens in whole["train"])
     limit = max_length if max_length is not None else min(longest, context_length)
 
@@ -71,7 +81,7 @@ def tokenize_splits(
         name: pd.DataFrame(
             {
                 "id": split["id"].to_numpy("int64"),
-                "tokens": pd.Series([tokens[:limit] for tokens in whole[name]], dtype="object"),
+                "tokens": pd.Series([tokenizer.cut(tokens, limit) for tokens in whole[name]], dtype="object"),
                 "target": pd.Series([target_of[label] for label in split["label"]], dtype="int64"),
             }
         )
@@ -82,11 +92,11 @@ def tokenize_splits(
     return TokenizedSplits(tables, limit, report)
 
 
-def _report(lengths: Sequence[int], limit: int) -> dict[str, int]:
+def _report(lengths: Sequence[int], limit: int) -> dict[str, float | int]:
     """Summarises a split from its messages' lengths in tokens before cutting."""
     return {
         "rows": len(lengths),
         "tokens": sum(min(length, limit) for length in lengths),
         "truncated": sum(length > limit for length in lengths),
-        "longest": max(lengths, default=0),
+        **spread(lengths),
     }

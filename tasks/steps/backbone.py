@@ -34,7 +34,7 @@ def backbone(work: Work[AnyRecipe]) -> None:
     from lib.model.gpt2.pretrained import load_pretrained
     from lib.model.gpt2.sanity import sanity_report
     from lib.model.gpt2.weights import save_gpt
-    from lib.text.gpt2 import load_encoding
+    from lib.text.gpt2 import gpt2_tokenizer
 
     model = work.recipe.model
     if model.weights == SCRATCH:
@@ -52,4 +52,4 @@ def backbone(work: Work[AnyRecipe]) -> None:
         gpt = load_pretrained(place, model_config(model.size, f"{place}"))
     save_gpt(gpt, work.folder)
     # Noted: another machine's rounding may choose another of two almost equally likely tokens.
-    (work.folder / "sanity.txt").write_text(sanity_report(gpt, load_encoding()), encoding="utf-8")
+    (work.folder / "sanity.txt").write_text(sanity_report(gpt, gpt2_tokenizer().encoding), encoding="utf-8")

@@ -14,7 +14,7 @@ import torch
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
-from lib.text.gpt2 import PAD, load_encoding
+from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.prompts import Style
 
 STYLE = Style(before_instruction="Q: ", before_input=" I: ", before_response=" A:")  # no style of the code's
@@ -47,7 +47,7 @@ def following(chains: Sequence[Sequence[int]], *, vocab_size: int = PAD + 1) -> 
 
 def chains_of(answers: Mapping[str, str]) -> list[list[int]]:
     """For each answer the token that it follows, its own and the end token."""
-    encode = load_encoding().encode_ordinary
+    encode = gpt2_tokenizer().encoding.encode_ordinary
     return [[*encode(last), *encode(answer), PAD] for last, answer in answers.items()]
 
 

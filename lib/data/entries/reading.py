@@ -7,7 +7,7 @@ import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,6 @@ from lib.data.duplicates import normalise
 from lib.data.messages.reading import counted, spread
 from lib.data.source.formats import check_utf8, whole_characters
 from lib.errors import MessagesError
-
-if TYPE_CHECKING:
-    import tiktoken
 
 FIELDS = ("instruction", "input", "output")
 NEEDED = ("instruction", "output")
@@ -64,11 +61,11 @@ def questions(entries: pd.DataFrame) -> pd.Series:
     return pd.Series([normalise(f"{instruction}\n{input_}") for instruction, input_ in pairs], index=entries.index)
 
 
-def profile_entries(entries: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
+def profile_entries(entries: pd.DataFrame) -> dict[str, Any]:
     """Describes a table of entries, JSON-able.
 
     rows: entries in the table; with_input: those whose input is not empty.
-    tokens, characters: min, median, p95, max and total for each of instruction, input and output.
+    characters: min, median, p95, max and total for each of instruction, input and output.
     duplicate_questions: rows beyond the first of each instruction with input.
     near_duplicate_questions: the same, ignoring case, digits, punctuation and space (`questions`).
     duplicate_entries, near_duplicate_entries: the same for instruction, input and output together.
@@ -80,7 +77,6 @@ def profile_entries(entries: pd.DataFrame, *, encoding: tiktoken.Encoding) -> di
     return {
         "rows": len(entries),
         "with_input": sum(map(bool, texts["input"])),
-        "tokens": {field: spread([len(encoding.encode_ordinary(text)) for text in texts[field]]) for field in FIELDS},
         "characters": {field: spread([len(text) for text in texts[field]]) for field in FIELDS},
         "duplicate_questions": len(asked) - len(set(asked)),
         "near_duplicate_questions": len(asked) - questions(entries).nunique(),

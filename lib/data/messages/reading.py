@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,6 @@ from lib.data.duplicates import normalise
 from lib.data.source import formats
 from lib.data.source.endings import FORMATS, Format
 from lib.errors import MessagesError
-
-if TYPE_CHECKING:
-    import tiktoken
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
 DROPPED = "empty_texts_dropped"
@@ -71,12 +68,12 @@ def read_messages(
     return _checked(file, name, texts, labels, empty_text=empty_text)
 
 
-def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> dict[str, Any]:
+def profile_messages(messages: pd.DataFrame) -> dict[str, Any]:
     """Describes a table of messages, JSON-able.
 
     rows: messages in the table.
     labels: rows of each label, the most frequent first.
-    tokens, characters: min, median, p95 and max of a text; total of all.
+    characters: min, median, p95 and max of a text; total of all.
     duplicate_texts: rows beyond the first of each text.
     near_duplicate_texts: the same, ignoring case, digits, punctuation and space.
     empty_texts_dropped: rows that `read_messages` dropped.
@@ -86,7 +83,6 @@ def profile_messages(messages: pd.DataFrame, *, encoding: tiktoken.Encoding) -> 
     return {
         "rows": len(messages),
         "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "tokens": spread([len(encoding.encode_ordinary(text)) for text in texts]),
         "characters": spread([len(text) for text in texts]),
         "duplicate_texts": len(texts) - len(set(texts)),
         "near_duplicate_texts": len(texts) - len(set(map(normalise, texts))),

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from lib.evaluation.drift.profile import Distribution, DriftProfile, scores_of
-from lib.text.gpt2 import load_encoding
 
 BINS = 10  # of a PSI: tenths of the profile, the usual choice
 EMPTY_BIN = 0.5  # added to each bin's count, so that an empty bin does not make the PSI infinite (Jeffreys' prior)
@@ -60,7 +59,6 @@ class Tallier:
 
     def __init__(self, profile: DriftProfile) -> None:
         self._profile = profile
-        self._encode = load_encoding(profile.encoding).encode_ordinary
         self._known = profile.known_tokens()
 
     def nothing(self) -> Tally:
@@ -72,15 +70,15 @@ class Tallier:
             labels=[0] * len(self._profile.labels),
         )
 
-    def count(self, texts: Sequence[str], probabilities: NDArray[np.float64]) -> Tally:
-        """Tallies these messages; `probabilities` (messages, classes) in the order of the profile's labels."""
-        if not len(texts):
+    def count(self, tokens: Sequence[list[int]], probabilities: NDArray[np.float64]) -> Tally:
+        """Tallies messages by their tokens, uncut, of the classifier's tokenizer; `probabilities` (messages, classes)
+        in the order of the profile's labels."""
+        if not len(tokens):
             return self.nothing()
-        tokens = [self._encode(text) for text in texts]
         lengths = np.array([len(each) for each in tokens], dtype=np.int64)
         unknown = lengths - np.array([int(self._known[each].sum()) for each in tokens], dtype=np.int64)
         return Tally(
-            messages=len(texts),
+            messages=len(tokens),
             score=_cells(self._profile.score, scores_of(probabilities)),
             length=_cells(self._profile.length, lengths),
             labels=np.bincount(probabilities.argmax(axis=1), minlength=probabilities.shape[1]).tolist(),

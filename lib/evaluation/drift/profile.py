@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from lib.files.jsonfile import save_json
-from lib.text.gpt2 import VOCABULARY, load_encoding
+
+if TYPE_CHECKING:
+    from lib.text.tokenizer import Tokenizer
 
 PROFILE = "drift_profile.json"  # the file in an evaluation and in a classifier's folder
 HELD_OUT = ("validation", "test")
@@ -51,19 +53,19 @@ class Distribution(BaseModel):
 class DriftProfile(BaseModel):
     """The held-out messages (validation and test), at the class shares of the source, or of a given test split.
 
-    encoding: the name of the encoding behind lengths and tokens. labels: the classifier's labels.
+    tokenizer: the name of the tokenizer behind lengths and tokens. labels: the classifier's labels.
     messages: how many were held out; `effective`: the equally weighted number that is as informative,
         (sum w)^2 / sum w^2 (L. Kish, Survey Sampling, 1965).
     score: the probability of the last of two labels; of more labels, that of the most probable one.
     length: tokens of a message before truncation.
     most_probable: the share of messages for which each label is the most probable one.
     unknown: the share of tokens that do not occur in the training split, and that share's variance.
-    known: one bit per token of the vocabulary, in base64: whether it occurs in the training split.
+    known: one bit for each token of the vocabulary, in base64: whether it occurs in the training split.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    encoding: str
+    tokenizer: str
     labels: tuple[str, ...]
     messages: int
     effective: float
@@ -75,9 +77,9 @@ class DriftProfile(BaseModel):
     known: str
 
     def known_tokens(self) -> NDArray[np.bool_]:
-        """Returns (vocabulary,): whether each token occurs in the training split."""
+        """Returns (vocabulary, up to 7 more,): whether each token occurs in the training split."""
         bits = np.frombuffer(base64.b64decode(self.known), dtype=np.uint8)
-        return np.unpackbits(bits, count=VOCABULARY).astype(bool)
+        return np.unpackbits(bits).astype(bool)
 
 
 def scores_of(probabilities: Floats) -> Floats:
@@ -87,7 +89,7 @@ def scores_of(probabilities: Floats) -> Floats:
 
 
 def drift_profile(
-    predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str
+    predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
 ) -> DriftProfile:
     """Makes the profile of a classifier from its predictions.
 
@@ -96,22 +98,21 @@ def drift_profile(
             `test`.
         class_counts: rows of the source by label, before balancing, or of a given test split: held-out messages are
             weighted to have these shares, because messages arrive with them.
-        encoding: the name of the encoding.
+        tokenizer: the classifier's.
     """
-    encode = load_encoding(encoding).encode_ordinary
-    known = np.zeros(VOCABULARY, dtype=bool)
-    for text in predictions.loc[predictions["split"] == "train", "text"]:
-        known[encode(text)] = True
+    known = np.zeros(tokenizer.vocabulary, dtype=bool)
+    for seen in tokenizer.encode(predictions.loc[predictions["split"] == "train", "text"]):
+        known[seen] = True
     held_out = predictions[predictions["split"].isin(HELD_OUT)]
     weights = _weights(held_out["label"], class_counts)
     probabilities = held_out[[f"probability_{label}" for label in labels]].to_numpy(np.float64)
-    tokens = [encode(text) for text in held_out["text"]]
+    tokens = tokenizer.encode(held_out["text"])
     lengths = np.array([len(each) for each in tokens], dtype=np.float64)
     unseen = np.array([len(each) - int(known[each].sum()) for each in tokens], dtype=np.float64)
     share = float(weights @ unseen / (weights @ lengths))
     residuals = weights * (unseen - share * lengths)
     return DriftProfile(
-        encoding=encoding,
+        tokenizer=tokenizer.name,
         labels=tuple(labels),
         messages=len(held_out),
         effective=float(weights.sum() ** 2 / (weights @ weights)),
@@ -135,10 +136,12 @@ def _weights(labels: pd.Series[str], class_counts: Mapping[str, int]) -> Floats:
     return np.asarray(weights * len(labels) / weights.sum(), dtype=np.float64)
 
 
-def write_profile(folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], encoding: str) -> None:
+def write_profile(
+    folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
+) -> None:
     """Adds the profile to the evaluation in `folder`, made from its predictions.parquet."""
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    profile = drift_profile(predictions, labels=labels, class_counts=class_counts, encoding=encoding)
+    profile = drift_profile(predictions, labels=labels, class_counts=class_counts, tokenizer=tokenizer)
     save_json(profile.model_dump(mode="json"), folder / PROFILE)
 
 

@@ -55,6 +55,7 @@ def evaluate(
     from lib.evaluation.drift.profile import write_profile
     from lib.model.classifier import load_classifier, load_usage
     from lib.model.features.inputs import split_inputs
+    from lib.text.gpt2 import gpt2_tokenizer
     from lib.training.history import read_history
 
     recipe = work.recipe
@@ -81,12 +82,8 @@ def evaluate(
         device=work.identity["device"],
         progress=work.progress,
     )
-    write_profile(
-        work.folder,
-        labels=load_json(finetune.file("labels.json")),
-        class_counts=natural or class_counts,
-        encoding=usage.encoding,
-    )
+    labels = load_json(finetune.file("labels.json"))
+    write_profile(work.folder, labels=labels, class_counts=natural or class_counts, tokenizer=gpt2_tokenizer())
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:

@@ -9,7 +9,6 @@ from lib.data.messages.files import SourceFile, joined, read_splits
 from lib.data.messages.reading import profile_messages, read_messages
 from lib.data.tables import MESSAGES, save_table
 from lib.files.jsonfile import load_json, save_json
-from lib.text.gpt2 import load_encoding
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
 
 @step(
     "messages",
-    reads=["data.format", "data.text_column", "data.label_column", "data.quoting", "data.empty_text", "encoding.name"],
+    reads=["data.format", "data.text_column", "data.label_column", "data.quoting", "data.empty_text"],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
@@ -41,8 +40,7 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     )
     for split, table in splits.items():
         save_table(table, work.folder / TABLES[split], MESSAGES)
-    profile = profile_messages(joined(list(splits.values())), encoding=load_encoding(work.recipe.encoding.name))
-    save_json(profile, work.folder / "profile.json")
+    save_json(profile_messages(joined(list(splits.values()))), work.folder / "profile.json")
 
 
 def _files(download: Artifact) -> dict[str, list[SourceFile]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, load_labels, load_table, save_table
 from lib.files.jsonfile import save_json
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize_splits
 from tasks.engine.step import Work, step
 from tasks.steps.context import MODEL, context_identity, context_length
@@ -25,7 +25,7 @@ def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact) -
     tokenized = tokenize_splits(
         tables,
         labels=labels,
-        encoding=load_encoding(work.recipe.encoding.name),
+        tokenizer=gpt2_tokenizer(),
         max_length=work.recipe.encoding.max_length,
         context_length=context_length(work.recipe),
     )

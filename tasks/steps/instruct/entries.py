@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lib.data.entries.reading import profile_entries, read_entries
 from lib.data.tables import ENTRIES, save_table
 from lib.files.jsonfile import load_json, save_json
-from lib.text.gpt2 import load_encoding
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
 
 
-@step("entries", reads=["data.empty_text", "encoding.name"])
+@step("entries", reads=["data.empty_text"])
 def entries(work: Work[InstructRecipe], download: Artifact) -> None:
     """Parses and checks the source file: `entries.parquet`, and `profile.json` with counts, lengths and duplicates."""
     table = read_entries(
@@ -24,7 +23,7 @@ def entries(work: Work[InstructRecipe], download: Artifact) -> None:
         empty_text=work.recipe.data.empty_text,
     )
     save_table(table, work.folder / "entries.parquet", ENTRIES)
-    profile = profile_entries(table, encoding=load_encoding(work.recipe.encoding.name))
+    profile = profile_entries(table)
     alike = profile["near_duplicate_questions"]
     if alike:
         work.log.info("%s of %s entries ask what another one asks: split.group_duplicates", alike, profile["rows"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.tables import ENTRIES, ENTRY_TOKENS, SPLITS, load_table, save_table
 from lib.files.jsonfile import save_json
 from lib.text.entry_tokens import tokenize_entries as encode
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
 from tasks.engine.step import Work, step
 from tasks.steps.context import MODEL, context_identity, context_length
@@ -24,7 +24,7 @@ def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact) -> Non
     tokenized = encode(
         {name: load_table(split_entries.file(f"{name}.parquet"), ENTRIES) for name in SPLITS},
         style=named_style(work.recipe.prompt.style),
-        encoding=load_encoding(work.recipe.encoding.name),
+        tokenizer=gpt2_tokenizer(),
         max_length=work.recipe.encoding.max_length,
         context_length=context_length(work.recipe),
     )

@@ -22,7 +22,7 @@ from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store, key_of
 from lib.text.entry_tokens import tokenize_entries
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
 from lib.training.history import history_table, read_history, write_history
 from tests.support.e2e import PROJECT, Home
@@ -40,17 +40,16 @@ def kept(store: Store, step: str) -> Any:
 @pytest.fixture
 def artifacts(store: Store) -> dict[str, Artifact]:
     """Those of a run on the bundled entries, as far as the table reads them."""
-    encoding = load_encoding()
     entries = read_entries(FILE)
     splits = split_entries(entries, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True)
     tokens = tokenize_entries(
-        splits.tables(), style=named_style("phi3"), encoding=encoding, max_length=60, context_length=256
+        splits.tables(), style=named_style("phi3"), tokenizer=gpt2_tokenizer(), max_length=60, context_length=256
     )
     rows = [{"step": 0, "train_loss": 10.8251, "validation_loss": 10.8}, {"step": 43, "train_loss": 2.0, "epoch": 1.0}]
     filled = ("epoch", "examples_seen", "tokens_seen", "seconds", "learning_rate")
     history = history_table([{**dict.fromkeys(filled, 0), "validation_loss": 2.25, **row} for row in rows])
     with kept(store, "entries") as folder:
-        save_json(profile_entries(entries, encoding=encoding), folder / "profile.json")
+        save_json(profile_entries(entries), folder / "profile.json")
     with kept(store, "split_entries") as folder:
         save_json(splits.report, folder / "split.json")
     with kept(store, "tokenize_entries") as folder:

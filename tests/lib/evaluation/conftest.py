@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 
 SPAM = "spam & <scam>"
@@ -41,8 +41,7 @@ def splits() -> dict[str, pd.DataFrame]:
 @pytest.fixture
 def inputs(splits: dict[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """The tokens of each split."""
-    encoding = load_encoding()
-    return {name: tokenize(split["text"], encoding, max_length=12) for name, split in splits.items()}
+    return {name: tokenize(split["text"], gpt2_tokenizer(), max_length=12) for name, split in splits.items()}
 
 
 @pytest.fixture

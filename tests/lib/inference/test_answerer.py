@@ -14,12 +14,12 @@ from lib.inference import answerer as answering
 from lib.inference.answerer import Answerer, Writing, Written
 from lib.model.gpt2.gpt import GPT
 from lib.store.fingerprint import code_fingerprint
-from lib.text.gpt2 import PAD, load_encoding
+from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.tokenizer import LONGEST_TEXT
 from lib.training.instruct.batches import END
 from tests.support.followers import ANSWERS, RESPOND, RESPONSES, STYLE, chains_of, following, write_follower
 
-ENCODING = load_encoding()
+ENCODING = gpt2_tokenizer().encoding
 QUESTION = ENCODING.encode_ordinary("?")
 
 

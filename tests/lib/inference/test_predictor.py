@@ -12,7 +12,7 @@ from lib.inference import predictor as prediction
 from lib.inference.predictor import Prediction, Predictor
 from lib.model.classifier import class_probabilities, load_classifier
 from lib.model.labels import Probabilities
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 
 LABELS = ("ham", "spam & <scam>")
@@ -35,7 +35,7 @@ def probabilities(predictions: Iterable[Prediction]) -> Probabilities:
 
 
 def test_predictions_are_those_of_the_training_tokens(predictor: Predictor, classifier_folder: Path) -> None:
-    tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=12)
+    tokens = tokenize(TEXTS, gpt2_tokenizer(), max_length=12)
     expected = class_probabilities(
         load_classifier(classifier_folder), tokens, padding="batch", max_length=12, device="cpu"
     )
@@ -48,7 +48,7 @@ def test_predictions_are_those_of_the_training_tokens(predictor: Predictor, clas
 def test_padding_length_and_pooling_are_those_of_the_folder(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "other")
     change(folder, max_length=3, padding=7, pooling="padded_last")
-    tokens = tokenize(TEXTS, load_encoding("gpt2"), max_length=3)
+    tokens = tokenize(TEXTS, gpt2_tokenizer(), max_length=3)
     expected = class_probabilities(load_classifier(folder), tokens, padding=7, max_length=3, device="cpu")
     assert np.array_equal(probabilities(Predictor.load(folder, device="cpu").predict(TEXTS)), expected)
 

@@ -24,6 +24,7 @@ from lib.scoring.parts import Output
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
+from lib.text.gpt2 import gpt2_tokenizer
 
 PROJECT = Path(__file__).resolve().parents[3]
 LABELS = ("ham", "spam & <scam>")
@@ -49,7 +50,7 @@ def profile() -> DriftProfile:
     predictions["label"] = [LABELS[row // 3 % 2] for row in range(30)]
     for label, share in zip(LABELS, (0.4, 0.6), strict=True):
         predictions[f"probability_{label}"] = share
-    return drift_profile(predictions, labels=LABELS, class_counts=dict.fromkeys(LABELS, 5), encoding="gpt2")
+    return drift_profile(predictions, labels=LABELS, class_counts=dict.fromkeys(LABELS, 5), tokenizer=gpt2_tokenizer())
 
 
 def run(inputs: Sequence[Path], output: Path, classifier: Path, **changes: Any) -> Result:

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
 import pytest
-import tiktoken
 
 from lib.data.entries.reading import read_entries
 from lib.data.entries.split import split_entries
 from lib.data.tables import ENTRY_TOKENS, load_table, save_table
 from lib.errors import RecipeError
-from lib.text.entry_tokens import TokenizedEntries, encode_entry, tokenize_entries
-from lib.text.gpt2 import PAD, load_encoding
+from lib.text.entry_tokens import TokenizedEntries, tokenize_entries
+from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.prompts import STYLES, Style
+from tests.support.characters import Characters
 
-
-class Characters:
-    """An encoding whose tokens are character codes."""
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
-
-    def decode_tokens_bytes(self, tokens: list[int]) -> list[bytes]:
-        return [chr(token).encode() for token in tokens]
-
-
-ENCODING = cast("tiktoken.Encoding", Characters())
+GPT2 = gpt2_tokenizer()
 SHORT = Style(before_instruction="?", before_input=",", before_response="!")
 
 
@@ -46,25 +34,19 @@ SPLITS = {
 
 def tokens_of(max_length: int | None, context_length: int = 10) -> TokenizedEntries:
     return tokenize_entries(
-        SPLITS, style=SHORT, encoding=ENCODING, max_length=max_length, context_length=context_length
+        SPLITS, style=SHORT, tokenizer=Characters(), max_length=max_length, context_length=context_length
     )
 
 
 # Where the response starts
 
 
-def test_the_response_starts_behind_the_prompt() -> None:
-    assert encode_entry("ab", "\n!c", ENCODING) == ([97, 98, 10, 33, 99], 2)
-    assert encode_entry("é€", "\n!c", ENCODING)[1] == 2
-
-
 @pytest.mark.parametrize("prompt", ["Say hello.", "Sort: 3, 1", "Größe der 🐘", "say 'x'", "<|user|>\nwhat?"])
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
 def test_it_is_the_length_of_the_encoded_prompt_where_no_token_crosses_the_border(style: Style, prompt: str) -> None:
-    encoding = load_encoding()
-    tokens, start = encode_entry(prompt, style.response("yes"), encoding)
-    assert tokens[:start] == encoding.encode_ordinary(prompt)
-    assert encoding.decode(tokens[start:]) == style.response("yes")
+    tokens, start = GPT2.entry(prompt, style.response("yes"))
+    assert tokens[:start] == GPT2.encode([prompt])[0]
+    assert GPT2.decode(tokens[start:]) == style.response("yes")
 
 
 @pytest.mark.parametrize(
@@ -74,27 +56,25 @@ def test_it_is_the_length_of_the_encoded_prompt_where_no_token_crosses_the_borde
 def test_a_token_that_crosses_the_border_belongs_to_the_response(
     prompt: str, response: str, crossing: str | None
 ) -> None:
-    encoding = load_encoding()
-    tokens, start = encode_entry(prompt, response, encoding)
-    before = encoding.decode_tokens_bytes(tokens[:start])
+    tokens, start = GPT2.entry(prompt, response)
+    before = GPT2.encoding.decode_tokens_bytes(tokens[:start])
     assert prompt.encode().startswith(b"".join(before))
-    up_to_it = b"".join([*before, *encoding.decode_tokens_bytes(tokens[start : start + 1])])
+    up_to_it = b"".join([*before, *GPT2.encoding.decode_tokens_bytes(tokens[start : start + 1])])
     assert len(up_to_it) > len(prompt.encode())
     if crossing is not None:
-        assert encoding.decode([tokens[start]]) == crossing
+        assert GPT2.decode([tokens[start]]) == crossing
 
 
 def test_a_joint_token_makes_a_count_over_the_prompt_alone_wrong() -> None:
-    encoding = load_encoding()
-    tokens, start = encode_entry("Say it. ", "yes", encoding)
-    assert len(encoding.encode_ordinary("Say it. ")) == len(tokens) == 4  # nothing would be left of the response
+    tokens, start = GPT2.entry("Say it. ", "yes")
+    assert len(GPT2.encode(["Say it. "])[0]) == len(tokens) == 4  # nothing would be left of the response
     assert start == 3
 
 
 def test_end_of_text_in_an_entry_is_ordinary_text() -> None:
-    tokens, start = encode_entry("What is <|endoftext|>", "? <|endoftext|>", load_encoding())
+    tokens, start = GPT2.entry("What is <|endoftext|>", "? <|endoftext|>")
     assert PAD not in tokens
-    assert load_encoding().decode(tokens[start:]) == "? <|endoftext|>"
+    assert GPT2.decode(tokens[start:]) == "? <|endoftext|>"
 
 
 # Tables
@@ -119,6 +99,8 @@ def test_every_split_is_formatted_encoded_and_cut_behind_one_more_token() -> Non
                 "response_tokens": 3,
                 "truncated": 1,
                 "without_response": 0,
+                "median": 6.5,
+                "p95": pytest.approx(8.75),
                 "longest": 9,
             },
             "validation": {
@@ -127,6 +109,8 @@ def test_every_split_is_formatted_encoded_and_cut_behind_one_more_token() -> Non
                 "response_tokens": 0,
                 "truncated": 1,
                 "without_response": 1,
+                "median": 9,
+                "p95": 9,
                 "longest": 9,
             },
             "test": {
@@ -135,6 +119,8 @@ def test_every_split_is_formatted_encoded_and_cut_behind_one_more_token() -> Non
                 "response_tokens": 2,
                 "truncated": 0,
                 "without_response": 0,
+                "median": 5,
+                "p95": 5,
                 "longest": 5,
             },
         },
@@ -171,8 +157,8 @@ def test_a_table_of_tokens_comes_back_from_parquet(tmp_path: Path) -> None:
 def test_the_published_file(real_data: Path, name: str, tokens: list[int], longest: int) -> None:
     entries = read_entries(real_data / "instruction-data.json")
     splits = split_entries(entries, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=False)
-    encoding, style = load_encoding(), STYLES[name]
-    result = tokenize_entries(splits.tables(), style=style, encoding=encoding, max_length=1024, context_length=1024)
+    style = STYLES[name]
+    result = tokenize_entries(splits.tables(), style=style, tokenizer=GPT2, max_length=1024, context_length=1024)
     reports = result.report["splits"]
     assert [reports[split]["tokens"] for split in ("train", "validation", "test")] == tokens
     assert reports["train"]["longest"] == longest
@@ -180,5 +166,5 @@ def test_the_published_file(real_data: Path, name: str, tokens: list[int], longe
     # No token crosses the border in any of them: the start is what the published masking counts.
     for split, entries in splits.tables().items():
         prompts = [style.prompt(*each) for each in zip(entries["instruction"], entries["input"], strict=True)]
-        counted = [len(encoding.encode_ordinary(prompt)) for prompt in prompts]
+        counted = [len(GPT2.encode([prompt])[0]) for prompt in prompts]
         assert result.tokens[split]["response_start"].tolist() == counted

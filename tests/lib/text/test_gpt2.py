@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import itertools
 import re
 import shutil
 import zipfile
@@ -15,8 +14,9 @@ import pytest
 import tiktoken
 from tiktoken_ext import openai_public
 
-from lib.errors import RecipeError, StoreError
-from lib.text.gpt2 import PAD, PATTERN, RANKS, VOCABULARY, load_encoding, read_ranks
+from lib.errors import StoreError
+from lib.text.byte_letters import LETTERS
+from lib.text.gpt2 import PAD, PATTERN, RANKS, VOCABULARY, gpt2_tokenizer, last_merge, read_ranks
 
 
 def published_sha256(function: Callable[[], object], argument: str) -> str:
@@ -24,25 +24,6 @@ def published_sha256(function: Callable[[], object], argument: str) -> str:
     found = re.search(rf'{argument}="([0-9a-f]{{64}})"', inspect.getsource(function))
     assert found, f"tiktoken no longer publishes {argument}"
     return found.group(1)
-
-
-def merged_from(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    """The two tokens that byte-pair merging joins last to make `token`."""
-    parts = [token[i : i + 1] for i in range(len(token))]
-    while len(parts) > 2:
-        pairs = [ranks.get(a + b, len(ranks)) for a, b in itertools.pairwise(parts)]
-        best = pairs.index(min(pairs))
-        parts[best : best + 2] = [parts[best] + parts[best + 1]]
-    first, second = parts
-    return first, second
-
-
-def visible_bytes() -> list[str]:
-    """GPT-2's printable character for each byte, in the order of the bytes' ranks with the byte's value."""
-    printable = [byte for byte in range(256) if chr(byte).isprintable() and chr(byte) != " "]
-    others = [byte for byte in range(256) if byte not in printable]
-    shown = {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
-    return [shown[byte] for byte in range(256)]
 
 
 def test_ranks_have_the_sha256_that_tiktoken_publishes_for_r50k_base() -> None:
@@ -54,20 +35,20 @@ def test_ranks_rebuild_the_merges_file_whose_sha256_tiktoken_publishes_for_gpt2(
     # tiktoken derives gpt2's ranks from vocab.bpe alone: 256 bytes in a fixed order, then one token a merge. Equal
     # bytes of that file therefore mean equal ranks.
     ranks = read_ranks(RANKS)
-    shown = visible_bytes()
+    shown = LETTERS
     by_rank = sorted(ranks, key=lambda token: ranks[token])
     printable_first = sorted(range(256), key=lambda byte: (ord(shown[byte]) >= 256, byte))
     assert by_rank[:256] == [bytes([byte]) for byte in printable_first]
 
     lines = ["#version: 0.2"]
     for token in by_rank[256:]:
-        lines.append(" ".join("".join(shown[byte] for byte in half) for half in merged_from(token, ranks)))
+        lines.append(" ".join("".join(shown[byte] for byte in half) for half in last_merge(token, ranks)))
     merges = ("\n".join(lines) + "\n").encode()
     assert hashlib.sha256(merges).hexdigest() == published_sha256(openai_public.gpt2, "vocab_bpe_hash")
 
 
 def test_vocabulary_pattern_and_padding_are_gpt2s() -> None:
-    encoding = load_encoding()
+    encoding = gpt2_tokenizer().encoding
     assert encoding.name == "gpt2"
     assert encoding.n_vocab == VOCABULARY == 50257
     assert encoding.eot_token == PAD == 50256
@@ -75,25 +56,20 @@ def test_vocabulary_pattern_and_padding_are_gpt2s() -> None:
 
 
 def test_known_tokens_and_back() -> None:
-    encoding = load_encoding("gpt2")
+    encoding = gpt2_tokenizer().encoding
     assert encoding.encode_ordinary("Hello, world!") == [15496, 11, 995, 0]  # as tiktoken's README has it
     awkward = "naïve 👍🏽 ₤5\u00a0note\n\n\ttab  end "
     assert encoding.decode(encoding.encode_ordinary(awkward)) == awkward
 
 
 def test_end_of_text_in_a_message_is_ordinary_text() -> None:
-    tokens = load_encoding().encode_ordinary("You won<|endoftext|>")
+    tokens = gpt2_tokenizer().encoding.encode_ordinary("You won<|endoftext|>")
     assert PAD not in tokens
-    assert load_encoding().decode(tokens) == "You won<|endoftext|>"
+    assert gpt2_tokenizer().encoding.decode(tokens) == "You won<|endoftext|>"
 
 
 def test_built_once_in_a_process() -> None:
-    assert load_encoding() is load_encoding("gpt2")
-
-
-def test_unknown_encoding_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"encoding\.name 'cl100k_base' is not known: choose 'gpt2'"):
-        load_encoding("cl100k_base")
+    assert gpt2_tokenizer() is gpt2_tokenizer()
 
 
 def test_damaged_ranks_are_refused(tmp_path: Path) -> None:
@@ -123,7 +99,7 @@ def test_equals_tiktokens_own_gpt2_on_all_ranks_and_the_real_messages(
     shutil.copytree(real_data / "tiktoken", tmp_path / "cache")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     theirs = tiktoken.Encoding(**openai_public.gpt2())  # what get_encoding("gpt2") builds, past its own cache
-    ours = load_encoding()
+    ours = gpt2_tokenizer().encoding
 
     assert ours.n_vocab == theirs.n_vocab
     for rank in range(PAD):

@@ -1,26 +1,18 @@
-"""Tokens of every split: lengths, cutting, and what the report says. One fake encoding can be read by eye."""
+"""Tokens of every split: lengths, cutting, and what the report says. One fake tokenizer can be read by eye."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import pytest
-import tiktoken
 
 from lib.errors import RecipeError
-from lib.text.gpt2 import PAD, load_encoding
+from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.tokens import TokenizedSplits, tokenize, tokenize_splits
+from tests.support.characters import Characters
 
-
-class Characters:
-    """An encoding whose tokens are character codes."""
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
-
-
-ENCODING = cast("tiktoken.Encoding", Characters())
+TOKENIZER = Characters()
 
 
 def table(*rows: tuple[int, str, str]) -> pd.DataFrame:
@@ -37,12 +29,12 @@ SPLITS = {
 
 def tokens_of(splits: dict[str, pd.DataFrame], **options: Any) -> TokenizedSplits:
     options = {"labels": ("ham", "spam"), "max_length": None, "context_length": 10} | options
-    return tokenize_splits(splits, encoding=ENCODING, **options)
+    return tokenize_splits(splits, tokenizer=TOKENIZER, **options)
 
 
 def test_tokenize_cuts_at_max_length() -> None:
-    assert tokenize(["abc", "a"], ENCODING, max_length=2) == [[97, 98], [97]]
-    assert tokenize(["abc"], ENCODING) == [[97, 98, 99]]
+    assert tokenize(["abc", "a"], TOKENIZER, max_length=2) == [[97, 98], [97]]
+    assert tokenize(["abc"], TOKENIZER) == [[97, 98, 99]]
 
 
 def test_max_length_null_is_the_longest_training_message() -> None:
@@ -63,10 +55,10 @@ def test_report_counts_what_was_cut() -> None:
         "max_length": 3,
         "longest_training_message": 3,
         "splits": {
-            "train": {"rows": 2, "tokens": 5, "truncated": 0, "longest": 3},
-            "validation": {"rows": 1, "tokens": 3, "truncated": 1, "longest": 5},
-            "test": {"rows": 1, "tokens": 1, "truncated": 0, "longest": 1},
-            "reserve": {"rows": 1, "tokens": 3, "truncated": 1, "longest": 4},
+            "train": {"rows": 2, "tokens": 5, "truncated": 0, "median": 2.5, "p95": 2.95, "longest": 3},
+            "validation": {"rows": 1, "tokens": 3, "truncated": 1, "median": 5, "p95": 5, "longest": 5},
+            "test": {"rows": 1, "tokens": 1, "truncated": 0, "median": 1, "p95": 1, "longest": 1},
+            "reserve": {"rows": 1, "tokens": 3, "truncated": 1, "median": 4, "p95": 4, "longest": 4},
         },
     }
 
@@ -85,7 +77,14 @@ def test_max_length_null_never_exceeds_the_context() -> None:
     result = tokens_of(SPLITS, context_length=2)
     assert result.max_length == 2
     assert result.report["longest_training_message"] == 3
-    assert result.report["splits"]["train"] == {"rows": 2, "tokens": 4, "truncated": 1, "longest": 3}
+    assert result.report["splits"]["train"] == {
+        "rows": 2,
+        "tokens": 4,
+        "truncated": 1,
+        "median": 2.5,
+        "p95": 2.95,
+        "longest": 3,
+    }
 
 
 def test_max_length_over_the_context_is_refused() -> None:
@@ -96,10 +95,27 @@ def test_max_length_over_the_context_is_refused() -> None:
 def test_an_empty_reserve_gives_an_empty_table() -> None:
     result = tokens_of(SPLITS | {"reserve": SPLITS["reserve"].iloc[:0]})
     assert list(result.tokens["reserve"].columns) == ["id", "tokens", "target"]
-    assert result.report["splits"]["reserve"] == {"rows": 0, "tokens": 0, "truncated": 0, "longest": 0}
+    assert result.report["splits"]["reserve"] == {
+        "rows": 0,
+        "tokens": 0,
+        "truncated": 0,
+        "median": 0,
+        "p95": 0,
+        "longest": 0,
+    }
 
 
 def test_end_of_text_in_a_message_is_not_the_padding_token() -> None:
     splits = {"train": table((0, "free <|endoftext|> prize", "spam"))}
-    result = tokenize_splits(splits, labels=("spam",), encoding=load_encoding(), max_length=None, context_length=1024)
+    result = tokenize_splits(splits, labels=("spam",), tokenizer=gpt2_tokenizer(), max_length=None, context_length=1024)
     assert PAD not in result.tokens["train"]["tokens"][0]
+
+
+def test_special_tokens_around_a_text_are_kept_where_it_is_cut() -> None:
+    result = tokenize_splits(
+        SPLITS, labels=("ham", "spam"), tokenizer=Characters(after="]"), max_length=3, context_length=10
+    )
+    assert [Characters().decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["ab]", "AB]"]
+    assert result.tokens["validation"]["tokens"].tolist() == [[97, 98, 93]]
+    assert result.report["splits"]["train"]["longest"] == result.report["longest_training_message"] == 4
+    assert tokenize(["abc"], Characters(after="]"), max_length=3) == [[97, 98, 93]]

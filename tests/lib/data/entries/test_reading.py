@@ -12,7 +12,6 @@ import pytest
 from lib.data.entries.reading import profile_entries, questions, read_entries
 from lib.data.tables import ENTRIES, load_table, save_table
 from lib.errors import MessagesError
-from lib.text.gpt2 import load_encoding
 
 GOOD = {"instruction": "Spell it.", "input": "wierd", "output": "weird"}
 
@@ -76,7 +75,7 @@ def test_entries_with_an_empty_text_are_left_out_on_request_and_counted(tmp_path
     lacking = [GOOD | {"output": " "}, GOOD, GOOD | {"instruction": None}, GOOD | {"input": " "}]
     entries = read_entries(written(tmp_path, lacking), empty_text="drop")
     assert entries["id"].tolist() == [1, 3]
-    assert profile_entries(entries, encoding=load_encoding())["empty_texts_dropped"] == 2
+    assert profile_entries(entries)["empty_texts_dropped"] == 2
 
 
 # What is refused
@@ -139,8 +138,7 @@ def test_near_duplicates_ask_the_same_whatever_the_answer() -> None:
 
 def test_profile_by_hand(tmp_path: Path) -> None:
     records = [GOOD, GOOD | {"output": "odd"}, GOOD | {"instruction": "spell it"}, GOOD | {"input": ""}]
-    profile = profile_entries(read_entries(written(tmp_path, records)), encoding=load_encoding())
-    assert profile.pop("tokens").keys() == {"instruction", "input", "output"}
+    profile = profile_entries(read_entries(written(tmp_path, records)))
     assert profile == {
         "rows": 4,
         "with_input": 3,
@@ -165,7 +163,7 @@ def test_the_published_file(real_data: Path) -> None:
         "Ocassion",
         "The correct spelling is 'Occasion.'",
     )
-    profile = profile_entries(entries, encoding=load_encoding())
+    profile = profile_entries(entries)
     assert (profile["rows"], profile["with_input"]) == (1100, 325)
     assert (profile["duplicate_questions"], profile["near_duplicate_questions"]) == (25, 82)
     assert (profile["duplicate_entries"], profile["near_duplicate_entries"]) == (0, 48)

@@ -19,7 +19,7 @@ from lib.data.messages.reading import profile_messages, read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source import formats
 from lib.errors import MessagesError
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize_splits
 
 
@@ -312,11 +312,10 @@ def test_profile_by_hand(tmp_path: Path) -> None:
         tmp_path, "m.csv", "text,label\nHello there,ham\nhello there!,ham\nHello there,spam\n,ham\nyes,ham\n"
     )
     messages = read(file, empty_text="drop")
-    profile = profile_messages(messages, encoding=load_encoding())
+    profile = profile_messages(messages)
     assert profile == {
         "rows": 4,
         "labels": {"ham": 3, "spam": 1},
-        "tokens": {"min": 1, "median": 2.0, "p95": pytest.approx(2.85), "max": 3, "total": 8},
         "characters": {"min": 3, "median": 11.0, "p95": pytest.approx(11.85), "max": 12, "total": 37},
         "duplicate_texts": 1,
         "near_duplicate_texts": 2,
@@ -335,7 +334,7 @@ SMS = {"format": "tsv", **HEADERLESS}
 def test_real_file_without_quoting(sms_file: Path) -> None:
     messages = read(sms_file, quoting="none", **SMS)
     assert messages["label"].value_counts().to_dict() == {"ham": 4827, "spam": 747}
-    profile = profile_messages(messages, encoding=load_encoding())
+    profile = profile_messages(messages)
     assert profile["rows"] == 5574
     assert profile["labels"] == {"ham": 4827, "spam": 747}
     assert profile["duplicate_texts"] == 403
@@ -367,7 +366,7 @@ def test_book_settings_from_file_to_tokens(sms_file: Path) -> None:
     result = tokenize_splits(
         splits.tables() | {"reserve": balanced.reserve},
         labels=splits.labels,
-        encoding=load_encoding(),
+        tokenizer=gpt2_tokenizer(),
         max_length=None,
         context_length=1024,
     )

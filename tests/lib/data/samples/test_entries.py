@@ -14,7 +14,6 @@ from lib.data.entries.split import split_entries
 from lib.data.samples.entries import ENTRIES, FILE, SHA256
 from lib.files.checksum import file_sha256
 from lib.recipes.instruct import PRESETS
-from lib.text.gpt2 import load_encoding
 
 
 def test_the_file_has_the_stated_checksum_in_both_places() -> None:
@@ -31,7 +30,7 @@ def test_one_entry_a_line_with_all_three_fields() -> None:
 
 def test_what_the_readme_says_of_it() -> None:
     entries = read_entries(FILE)
-    profile = profile_entries(entries, encoding=load_encoding())
+    profile = profile_entries(entries)
     assert profile["rows"] - profile["with_input"] == 73
     assert (profile["near_duplicate_questions"], profile["duplicate_questions"]) == (8, 1)
     assert sum("### Response:" in output for output in entries["output"]) == 1

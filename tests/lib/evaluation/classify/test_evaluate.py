@@ -12,6 +12,7 @@ import pytest
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.evaluation.drift.profile import read_profile, write_profile
 from lib.model.classifier import class_probabilities, load_classifier, load_usage
+from lib.text.gpt2 import gpt2_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +163,7 @@ def test_a_given_test_set_may_lack_a_label(
     page = (folder / "report.html").read_text()
     assert "Of messages as they come in the given test split (" in page
     assert "(the test split was given, so they stay)" in page
-    write_profile(folder, labels=list(natural), class_counts=natural, encoding="gpt2")
+    write_profile(folder, labels=list(natural), class_counts=natural, tokenizer=gpt2_tokenizer())
     profile = read_profile(folder)
     assert profile is not None
     assert profile.messages == 12 + 10

@@ -26,7 +26,7 @@ from lib.evaluation.drift.profile import (
     read_profile,
     write_profile,
 )
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 
 LABELS = ("ham", "spam")
 SETTINGS: dict[str, Any] = {"minimum": 200, "significance": 0.001, "psi": 0.25, "ks": 0.2, "unknown": 0.1}
@@ -39,8 +39,10 @@ def predictions(rows: list[tuple[str, str, str, float]]) -> pd.DataFrame:
 
 
 def profile_of(rows: list[tuple[str, str, str, float]], **class_counts: int) -> DriftProfile:
-    return drift_profile(predictions(rows), labels=LABELS, class_counts=class_counts, encoding="gpt2")
+    return drift_profile(predictions(rows), labels=LABELS, class_counts=class_counts, tokenizer=gpt2_tokenizer())
 
+
+tokens_of = gpt2_tokenizer().encode
 
 # Each of these words is one token.
 HELD_OUT = [
@@ -65,7 +67,7 @@ def test_a_profile_counts_held_out_messages_at_the_sources_class_shares() -> Non
     assert profile.unknown == pytest.approx(0.05)
     residuals = [1.35 * (0 - 0.05 * 1), 1.35 * (0 - 0.05 * 3), 0.3 * (1 - 0.05 * 2)]
     assert profile.unknown_variance == pytest.approx(sum(r * r for r in residuals) / 36)
-    known = [load_encoding().decode([token]) for token in np.flatnonzero(profile.known_tokens()).tolist()]
+    known = [gpt2_tokenizer().decode([token]) for token in np.flatnonzero(profile.known_tokens()).tolist()]
     assert sorted(known) == [" hello", " world", "hello"]
 
 
@@ -83,7 +85,7 @@ def even_profile(count: int = 400, **changes: Any) -> DriftProfile:
     """Scores at (i + 0.5) / count, lengths 1 to 10, all equally often."""
     even = Distribution(values=tuple((i + 0.5) / count for i in range(count)), masses=(1 / count,) * count)
     facts: dict[str, Any] = {
-        "encoding": "gpt2",
+        "tokenizer": gpt2_tokenizer().name,
         "labels": LABELS,
         "messages": count,
         "effective": float(count),
@@ -103,7 +105,7 @@ def tally_of(profile: DriftProfile, scores: Any, lengths: Any = None) -> Tally:
     scores = np.asarray(scores, dtype=np.float64)
     lengths = [1 + i % 10 for i in range(len(scores))] if lengths is None else lengths
     texts = [" ".join(["hello"] * int(length)) for length in lengths]
-    return Tallier(profile).count(texts, np.column_stack([1 - scores, scores]))
+    return Tallier(profile).count(tokens_of(texts), np.column_stack([1 - scores, scores]))
 
 
 def measures(comparison: Comparison) -> dict[str, float]:
@@ -140,8 +142,8 @@ def test_ks_is_that_of_the_samples_themselves() -> None:
 def test_unknown_tokens_are_those_that_training_did_not_have() -> None:
     profile = even_profile()
     texts = ["hello world", "hello there", "ψυχή"]
-    tally = Tallier(profile).count(texts, np.full((3, 2), 0.5))
-    greek = len(load_encoding().encode_ordinary("ψυχή"))
+    tally = Tallier(profile).count(tokens_of(texts), np.full((3, 2), 0.5))
+    greek = len(gpt2_tokenizer().encode(["ψυχή"])[0])
     assert (tally.tokens, tally.unknown) == (4 + greek, 1 + greek)
     comparison = compare(profile, tally, **SETTINGS)
     assert comparison.unknown == pytest.approx((1 + greek) / (4 + greek))
@@ -159,8 +161,8 @@ def test_tallies_of_parts_add_up_to_the_tally_of_all() -> None:
     tallier = Tallier(profile)
     parts = tallier.nothing()
     for at in (slice(0, 1), slice(1, 3), slice(3, 4)):
-        parts = parts.plus(tallier.count(texts[at], probabilities[at]))
-    assert parts == tallier.count(texts, probabilities)
+        parts = parts.plus(tallier.count(tokens_of(texts[at]), probabilities[at]))
+    assert parts == tallier.count(tokens_of(texts), probabilities)
     assert parts.score == [0, 1, 0, 0, 1, 0, 2]  # at 0.1; between 0.2 and 0.8; above 0.8
     assert parts.labels == [2, 2]
 
@@ -212,9 +214,9 @@ def test_more_than_two_classes_are_compared_by_confidence_and_labels() -> None:
     for at, label in enumerate(labels):
         table[f"probability_{label}"] = shares[:, at]
     table["label"] = ["a", "b", "c", "a"] * 100
-    profile = drift_profile(table, labels=labels, class_counts={"a": 2, "b": 1, "c": 1}, encoding="gpt2")
+    profile = drift_profile(table, labels=labels, class_counts={"a": 2, "b": 1, "c": 1}, tokenizer=gpt2_tokenizer())
     assert profile.score.values == (0.6, 0.7, 0.8)
-    tally = Tallier(profile).count(["hello"] * 300, np.tile([0.0, 0.2, 0.8], (300, 1)))
+    tally = Tallier(profile).count(tokens_of(["hello"] * 300), np.tile([0.0, 0.2, 0.8], (300, 1)))
     drifted = {measure.name for measure in compare(profile, tally, **SETTINGS).drifted}
     assert {"psi_label", "ks_score"} <= drifted
 
@@ -233,7 +235,7 @@ def test_a_profile_survives_its_file_and_need_not_be_there(tmp_path: Any) -> Non
     assert read_profile(tmp_path) is None
     predictions(HELD_OUT).to_parquet(tmp_path / "predictions.parquet")
     for _ in range(2):
-        write_profile(tmp_path, labels=LABELS, class_counts={"ham": 9, "spam": 1}, encoding="gpt2")
+        write_profile(tmp_path, labels=LABELS, class_counts={"ham": 9, "spam": 1}, tokenizer=gpt2_tokenizer())
         first = (tmp_path / "drift_profile.json").read_bytes()
     assert read_profile(tmp_path) == profile_of(HELD_OUT, ham=9, spam=1)
     assert (tmp_path / "drift_profile.json").read_bytes() == first

@@ -9,14 +9,14 @@ from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sanity import SAMPLES, Sample, sanity_report, sanity_texts
 from lib.model.gpt2.sizes import SIZES, GPTConfig
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 
 NARROW = GPTConfig(context_length=64, emb_dim=16, n_heads=2, n_layers=1)
 
 
 @pytest.fixture(scope="module")
 def encoding() -> tiktoken.Encoding:
-    return load_encoding()
+    return gpt2_tokenizer().encoding
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize_splits
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
@@ -34,7 +34,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
         balanced, train=0.7, validation=0.1, test=0.2, seed=123, stratify=False, group_duplicates=False
     ).tables()
     tokens = tokenize_splits(
-        tables, labels=LABELS, encoding=load_encoding(), max_length=None, context_length=256
+        tables, labels=LABELS, tokenizer=gpt2_tokenizer(), max_length=None, context_length=256
     ).tokens
     assert {name: len(table) for name, table in tokens.items()} == {"train": 1045, "validation": 149, "test": 300}
 

@@ -13,7 +13,7 @@ from lib.data.entries.reading import read_entries
 from lib.data.entries.split import split_entries
 from lib.errors import MessagesError
 from lib.text.entry_tokens import tokenize_entries
-from lib.text.gpt2 import load_encoding
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import STYLES
 from lib.training.batches import PublishedOrder, SortedOrder
 from lib.training.instruct.batches import END, IGNORED, EncodedEntries, collate, encoded_entries
@@ -128,7 +128,7 @@ def published(real_data: Path) -> EncodedEntries:
     tables = tokenize_entries(
         {"train": splits.train},
         style=STYLES["alpaca"],
-        encoding=load_encoding(),
+        tokenizer=gpt2_tokenizer(),
         max_length=1024,
         context_length=1024,
     ).tokens
@@ -149,7 +149,7 @@ def test_the_116_training_batches_have_the_published_widths(published: EncodedEn
     first, targets = batches[-1].inputs[0][0].tolist(), batches[-1].targets[0].tolist()
     prompt = STYLES["alpaca"].prompt("Rewrite the sentence using a simile.", "The baby is very cute.")
     response = STYLES["alpaca"].response("The baby is as cute as a button.")
-    assert load_encoding().decode(first[:60]) == prompt + response
+    assert gpt2_tokenizer().decode(first[:60]) == prompt + response
     assert first[60:] == [END] * 9
     assert targets == [*first[1:60], END, *[IGNORED] * 9]
 
