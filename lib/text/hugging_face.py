@@ -51,16 +51,7 @@ class HuggingFaceTokenizer:
     @classmethod
     def read(cls, folder: Path) -> HuggingFaceTokenizer:
         """Reads the tokenizer in a folder; raises WeightsError if a file is missing or damaged."""
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import tokenizers
-
-        file = folder / TOKENIZER
-        if not file.is_file():
-            raise WeightsError(f"{file} does not exist: a model's folder must have its tokenizer")
-        try:
-            core = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the package has no class of its own
-            raise WeightsError(f"{file} is damaged ({_first_line(error)}): get the file again") from error
+        core = read_core(folder / TOKENIZER)
         return cls(core, {**read_object(folder / ROLES_FILE), **read_object(folder / SETTINGS)}, folder)
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
@@ -167,5 +158,20 @@ class HuggingFaceTokenizer:
         return core
 
 
-def _first_line(error: Exception) -> str:
+def read_core(file: Path) -> tokenizers.Tokenizer:
+    """Reads a tokenizer.json; raises WeightsError if it is missing or damaged."""
+    # On texts as short as messages its threads cost more than they save; without a word it would warn after forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import tokenizers
+
+    if not file.is_file():
+        raise WeightsError(f"{file} does not exist: a model's folder must have its tokenizer")
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the package has no class of its own
+        raise WeightsError(f"{file} is damaged ({first_line(error)}): get the file again") from error
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says, or its class."""
     return (str(error).splitlines() or [type(error).__name__])[0]
