@@ -42,6 +42,7 @@ class Gpt2Tokenizer:
     vocabulary: int = VOCABULARY
     pad: int = PAD
     end: int | None = PAD
+    unknown: int | None = None
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         """Returns the tokens of each text. On texts as short as messages, tiktoken's thread pool costs more than it
@@ -57,6 +58,17 @@ class Gpt2Tokenizer:
         known = [token for token in tokens if token < PAD]
         # Without `final`, the decoder holds back an incomplete character.
         return codecs.getincrementaldecoder("utf-8")("replace").decode(self.encoding.decode_bytes(known))
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Returns each token with the characters of the text that it has a byte of, as begin and end."""
+        tokens = self.encoding.encode_ordinary(text)
+        character = [place for place, letter in enumerate(text) for _ in letter.encode()]  # of each byte
+        lengths = list(map(len, self.encoding.decode_tokens_bytes(tokens)))
+        ends = list(accumulate(lengths))
+        return [
+            (token, character[end - length], character[end - 1] + 1)
+            for token, length, end in zip(tokens, lengths, ends, strict=True)
+        ]
 
     def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
         """Returns the tokens of `prompt + response` and the position of the first one with a byte of the response.

@@ -39,14 +39,13 @@ class HuggingFaceTokenizer:
         kind = type(core.model).__name__
         self.name = f"{KINDS.get(kind, kind)} ({self.vocabulary:,} tokens)"
         self.end = self._role(settings, "eos_token")
-        unknown = self._role(settings, "unk_token")
-        self.pad = next(
-            (token for token in (self._role(settings, "pad_token"), self.end, unknown) if token is not None), 0
-        )
+        self.unknown = self._role(settings, "unk_token")
+        chosen = (self._role(settings, "pad_token"), self.end, self.unknown)
+        self.pad = next((token for token in chosen if token is not None), 0)
         self._before, self._after = self._around()
         decoder = core.decoder.__getstate__().decode() if core.decoder else ""  # JSON
         self._byte_level, self._byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
-        self._spelled = self._spellings(unknown)
+        self._spelled = self._spellings()
 
     @classmethod
     def read(cls, folder: Path) -> HuggingFaceTokenizer:
@@ -76,16 +75,20 @@ class HuggingFaceTokenizer:
         text: str = self._core.decode(known, skip_special_tokens=True)
         return text.removesuffix("\ufffd") if self._byte_level and missing else text
 
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Returns each token with the characters of the text that it stands for, as begin and end."""
+        return self._spans(text, marked=False)
+
     def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
         """Returns the tokens of `prompt + response` and the position of the first one with a character of the
         response."""
-        encoded = self._for_entries(marked).encode(prompt + response, add_special_tokens=False)
-        spelled = {} if marked else self._spelled
-        found = []  # tokens, each with the position in the text where it ends
-        for token, (begin, end) in zip(encoded.ids, encoded.offsets, strict=True):
-            found += [(each, begin + place) for place, each in enumerate(spelled.get(token, ()), 1)] or [(token, end)]
-        later = (place for place, (_, end) in enumerate(found) if end > len(prompt))
-        return [token for token, _ in found], next(later, len(found))
+        spans = self._spans(prompt + response, marked=marked)
+        start = next((place for place, (_, _, end) in enumerate(spans) if end > len(prompt)), len(spans))
+        return [token for token, _, _ in spans], start
+
+    def piece(self, token: int) -> str:
+        """Returns a token as the vocabulary writes it, such as "##ing"; "" outside the vocabulary."""
+        return self._core.id_to_token(token) or ""
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:
         """Copies the files from where they were read; `max_length` as in `Tokenizer.save`."""
@@ -106,23 +109,23 @@ class HuggingFaceTokenizer:
         inside = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
         return (probe.ids[: inside[0]], probe.ids[inside[-1] + 1 :]) if inside else ([], [])
 
-    def _spellings(self, unknown: int | None) -> dict[int, list[int]]:
+    def _spellings(self) -> dict[int, list[int]]:
         """Returns each special token's name as ordinary tokens, one a letter; an unknown token may stand for itself.
 
         A vocabulary of SentencePiece has special tokens among its pieces, so "</s>" in a text would become one.
         """
         added = self._core.get_added_tokens_decoder()
-        names = {token: each.content for token, each in added.items() if each.special and token != unknown}
-        return {
-            token: [each for letter in name for each in self._letter(letter, unknown)] for token, name in names.items()
-        }
+        names = {token: each.content for token, each in added.items() if each.special and token != self.unknown}
+        return {token: [each for letter in name for each in self._letter(letter)] for token, name in names.items()}
 
-    def _letter(self, letter: str, unknown: int | None) -> list[int]:
+    def _letter(self, letter: str) -> list[int]:
         piece = self._core.token_to_id(letter)
         if piece is not None:
             return [piece]
         pieces = [self._core.token_to_id(f"<0x{byte:02X}>") for byte in letter.encode()]
-        return [unknown] if None in pieces and unknown is not None else [piece for piece in pieces if piece is not None]
+        if None in pieces and self.unknown is not None:
+            return [self.unknown]
+        return [each for each in pieces if each is not None]
 
     def _as_text(self, tokens: list[int]) -> list[int]:
         """Spells special tokens that the text itself became."""
@@ -136,7 +139,7 @@ class HuggingFaceTokenizer:
         """Counts the bytes at the end that begin a character and do not complete it."""
         if not self._byte_level and not self._byte_fallback:
             return 0
-        content = b"".join(self._bytes(self._core.id_to_token(token) or "") for token in tokens)
+        content = b"".join(self._bytes(self.piece(token)) for token in tokens)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(content)
         held, _ = decoder.getstate()
@@ -148,8 +151,17 @@ class HuggingFaceTokenizer:
         byte = BYTE_PIECE.fullmatch(piece) if self._byte_fallback else None
         return bytes([int(byte[1], 16)]) if byte else piece.encode()
 
+    def _spans(self, text: str, *, marked: bool) -> list[tuple[int, int, int]]:
+        encoded = self._bare(marked).encode(text, add_special_tokens=False)
+        found: list[tuple[int, int, int]] = []
+        for token, (begin, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            spelled = () if marked else self._spelled.get(token, ())
+            letters = [(each, begin + place, begin + place + 1) for place, each in enumerate(spelled)]
+            found += letters or [(token, begin, end)]
+        return found
+
     @functools.cache  # noqa: B019 - a tokenizer lives as long as its process
-    def _for_entries(self, marked: bool) -> tokenizers.Tokenizer:
+    def _bare(self, marked: bool) -> tokenizers.Tokenizer:
         """Returns a copy whose offsets are those of the text: a post-processor may leave out spaces."""
         import tokenizers
 

@@ -19,6 +19,7 @@ class Tokenizer(Protocol):
     vocabulary: every token is below it, added ones included.
     pad: what rows are padded with. It may be a token of texts too, so rows' real lengths always travel beside them.
     end: the token that ends a text; None if the family has none.
+    unknown: the token that stands for what the vocabulary cannot write; None if it can write every text.
     """
 
     @property
@@ -29,6 +30,8 @@ class Tokenizer(Protocol):
     def pad(self) -> int: ...
     @property
     def end(self) -> int | None: ...
+    @property
+    def unknown(self) -> int | None: ...
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         """Returns the tokens of each whole text, with the special tokens that the family expects around one text.
@@ -47,6 +50,11 @@ class Tokenizer(Protocol):
         Other bytes that are not UTF-8 become U+FFFD. Tokens outside the vocabulary (a model's may be padded to a round
         number) have no text.
         """
+        ...
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Returns the tokens of a text without special ones around it, each with the positions in the text, in
+        characters, where it begins and ends. Tokens that share a character have overlapping positions."""
         ...
 
     def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:

@@ -64,6 +64,7 @@ COMMANDS = [
     (["serve"], "finetune serve: "),
     (["promote", "1"], "finetune promote: "),
     (["rollback"], "finetune rollback: "),
+    (["inspect", "--tokenizer", "gpt2"], "finetune inspect: the bundled messages"),
     (["store", "list"], "finetune store list: {home}/store"),
     (["ui"], "finetune ui: "),
     (["up"], "finetune up: starts the servers and a worker; everything lies in {home}"),
@@ -111,6 +112,7 @@ COMPLETED = [
     (["finetune", "instruct", "--recipe", "gpt2-m"], "gpt2-medium"),
     (["finetune", "store", "prune", "--unref"], "--unreferenced"),
     (["finetune", "score", "--drift.p"], "--drift.psi"),
+    (["finetune", "inspect", "--data.te"], "--data.text_column"),
 ]
 
 

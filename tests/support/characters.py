@@ -16,6 +16,7 @@ class Characters:
     vocabulary: int = 0x110000
     pad: int = 0
     end: int | None = None
+    unknown: int | None = None
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         return [[ord(character) for character in text + self.after] for text in texts]
@@ -26,6 +27,9 @@ class Characters:
 
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(map(chr, tokens)).removesuffix(self.after)
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        return [(ord(character), place, place + 1) for place, character in enumerate(text)]
 
     def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
         return [ord(character) for character in prompt + response], len(prompt)

@@ -32,7 +32,9 @@ def wordpiece(folder: Path) -> Path:
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.WordPiece()
     roles = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-    core.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=list(roles.values())))
+    core.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=list(roles.values()), show_progress=False)
+    )
     core.post_processor = _around(core, "[CLS]", "[SEP]")
     return _saved(core, folder, roles)
 
@@ -44,7 +46,9 @@ def byte_pair(folder: Path) -> Path:
     core.decoder = decoders.ByteLevel()
     specials = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
     letters = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=specials, initial_alphabet=letters)
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=specials, initial_alphabet=letters, show_progress=False
+    )
     core.train_from_iterator(TEXTS, trainer)
     core.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), _around(core, "<s>", None)])
     return _saved(core, folder, {"bos": "<s>", "eos": "</s>"})

@@ -77,6 +77,19 @@ def test_a_response_starts_at_its_first_character(tokenizer: Tokenizer) -> None:
         assert start < len(tokens)
 
 
+def test_spans_lie_where_their_tokens_come_from(tokenizer: Tokenizer) -> None:
+    text = "win a 👍 prize  now"
+    spans = tokenizer.spans(text)
+    assert [token for token, _, _ in spans] == tokenizer.entry(text, "")[0]
+    for token, begin, end in spans:
+        piece = tokenizer.decode([token])
+        assert piece.strip(" #\ufffd").casefold() in text[begin:end].casefold()
+    assert [place for place in range(len(text)) if all(not begin <= place < end for _, begin, end in spans)] in (
+        [], [place for place, letter in enumerate(text) if letter == " "]
+    )  # fmt: skip
+    assert tokenizer.spans("") == []
+
+
 def test_an_entry_has_no_special_tokens_around_it(tokenizer: Tokenizer) -> None:
     tokens, start = tokenizer.entry("win a", " free prize")
     (empty,) = tokenizer.encode([""])

@@ -1,0 +1,26 @@
+"""The fields of `finetune inspect` that say how a file of texts is read: those of a classifier's recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lib.recipes.sections import Quoting, Section, Text, TextColumn
+
+
+class TextFile(Section):
+    """How the file is written."""
+
+    member: Text | None = Field(default=None, description="the file inside a zip archive (null: the only one)")
+    format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
+        default=None, description="how the file is written (null: by the ending of its name)"
+    )
+    text_column: TextColumn = "text"
+    quoting: Quoting = "csv"
+
+
+class InspectedFile(Section):
+    """A file of texts."""
+
+    data: TextFile = TextFile()
