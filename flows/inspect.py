@@ -153,7 +153,7 @@ def _show(source: Texts, inspections: dict[str, Inspection], max_length: int | N
     table = Table(title=f"{source.name}: {len(source.texts):,} messages{without}", title_justify="left")
     table.add_column("", no_wrap=True)
     for name in inspections:
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(Text(Path(name).name if Path(name).is_dir() else name), overflow="fold")
     for row in zip(*(_facts(found, max_length) for found in inspections.values()), strict=True):
         table.add_row(row[0][0], *(Text(value) for _, value in row))
     Console().print(table)
@@ -169,7 +169,7 @@ def _facts(found: Inspection, max_length: int | None) -> Iterator[tuple[str, str
     yield "unknown tokens", f"{found.unknown:.2%}"
     yield "words of several tokens", f"{found.split:.1%}"
     words = (f"{word.word} {word.pieces} × {word.times:,}" for word in found.most_split)
-    yield "  which cost most (tokens × times)", "\n".join(words)
+    yield "  costliest (tokens × times)", "\n".join(words)
     if max_length is not None and found.cut is not None:
         yield f"messages cut at {max_length:,} tokens", f"{found.cut:,} ({found.cut / found.texts:.1%})"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
+REAL_MODELS = Path(os.environ.get("FINETUNE_REAL_MODELS") or PROJECT.parent / "shared" / "models" / "weights")
 
 # Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 os.environ.pop("PREFECT_API_URL", None)
@@ -37,6 +38,14 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real data is not here: {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """The folder with really pretrained weights, a folder each, which are not part of the project."""
+    if not REAL_MODELS.is_dir():
+        pytest.skip(f"the real weights are not here: {REAL_MODELS}")
+    return REAL_MODELS
 
 
 @pytest.fixture

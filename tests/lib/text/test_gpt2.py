@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import re
 import shutil
 import zipfile
@@ -13,10 +14,22 @@ from pathlib import Path
 import pytest
 import tiktoken
 from tiktoken_ext import openai_public
+from transformers import AutoTokenizer
 
+from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.errors import StoreError
 from lib.text.byte_letters import LETTERS
-from lib.text.gpt2 import PAD, PATTERN, RANKS, VOCABULARY, gpt2_tokenizer, last_merge, read_ranks
+from lib.text.gpt2 import (
+    PAD,
+    PATTERN,
+    RANKS,
+    VOCABULARY,
+    gpt2_tokenizer,
+    is_own_file,
+    last_merge,
+    read_ranks,
+    tokenizer_json,
+)
 
 
 def published_sha256(function: Callable[[], object], argument: str) -> str:
@@ -70,6 +83,35 @@ def test_end_of_text_in_a_message_is_ordinary_text() -> None:
 
 def test_built_once_in_a_process() -> None:
     assert gpt2_tokenizer() is gpt2_tokenizer()
+
+
+def test_the_file_for_hugging_face_is_the_same_bytes_everywhere() -> None:
+    assert is_own_file(tokenizer_json())
+    assert not is_own_file(tokenizer_json() + b" ")
+    vocabulary = json.loads(tokenizer_json())["model"]["vocab"]
+    assert sorted(vocabulary.values()) == list(range(VOCABULARY))
+
+
+def test_transformers_makes_tiktokens_tokens_of_it(tmp_path: Path) -> None:
+    """Of every character of the first three planes, between letters, digits and spaces, and of the bundled messages."""
+    gpt2_tokenizer().save(tmp_path, max_length=256)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert (theirs.pad_token_id, theirs.eos_token_id, theirs.padding_side) == (PAD, PAD, "right")
+    assert theirs.model_max_length == 256
+    letters = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    texts = [
+        "".join(f"a{each} {each}1{each}{each}" for each in letters[at : at + 64]) for at in range(0, len(letters), 64)
+    ]
+    texts += [line.split("\t")[1] for line in zipfile.ZipFile(ARCHIVE).read(MEMBER).decode().splitlines()]
+    texts += [
+        "  a   b\n\n\n c\t\t d  ",
+        "don't WE'LL I'd",
+        "1234567 ٣٤ Ⅻ",
+        "👍🏽👨‍👩‍👧 नमस्ते 你好 שלום",
+        "\r\n \r\n",
+        "",
+    ]
+    assert theirs(texts)["input_ids"] == gpt2_tokenizer().encode(texts)
 
 
 def test_damaged_ranks_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from lib.errors import WeightsError
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.hugging_face import HuggingFaceTokenizer
 from lib.text.tokenizer import Tokenizer, load_tokenizer
+from tests.support.e2e import PROJECT
 from tests.support.tiny_tokenizers import FAMILIES, byte_fallback, byte_pair, unigram, wordpiece
 
 MESSAGES = ["Win a free prize", "are you coming home?", "naïve 👍 ok", "a  b\n\nc", "1234", "привет мир", "日本"]
@@ -176,3 +180,21 @@ def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(WeightsError, match=r"tokenizer_config\.json is not JSON"):
         load_tokenizer(tmp_path)
+
+
+def test_a_process_that_forks_neither_hangs_nor_hears_a_warning(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from lib.text.tokenizer import load_tokenizer
+tokenizer = load_tokenizer(Path({str(wordpiece(tmp_path))!r}))
+before = tokenizer.encode(["win a prize"] * 100)
+child = os.fork()
+assert tokenizer.encode(["win a prize"] * 100) == before
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    unset = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PROJECT, env=unset, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
