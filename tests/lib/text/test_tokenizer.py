@@ -133,6 +133,22 @@ def test_the_name_of_a_special_token_in_a_text_is_text(
     assert special in tokenizer.entry(f"win {name}", " free", marked=True)[0]
 
 
+def test_half_a_character_becomes_what_tiktoken_makes_of_it(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode(["a \ud83d b", "win"]) == tokenizer.encode(["a \ufffd b", "win"])
+
+
+def test_a_special_token_of_other_letters_is_spelled_in_bytes(tmp_path: Path) -> None:
+    folder = byte_pair(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    added = {**content["added_tokens"][0], "content": "<｜end｜>", "id": len(content["model"]["vocab"])}
+    content["added_tokens"].append(added)
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = load_tokenizer(folder)
+    (tokens,) = tokenizer.encode(["a<｜end｜>b"])
+    assert added["id"] not in tokens
+    assert tokenizer.decode(tokens) == "a<｜end｜>b"
+
+
 def test_names_say_kind_and_size(tmp_path: Path) -> None:
     assert load_tokenizer(wordpiece(tmp_path / "w")).name == "WordPiece (120 tokens)"
     assert load_tokenizer(byte_pair(tmp_path / "b")).name == "byte-pair encoding (330 tokens)"
