@@ -94,6 +94,8 @@ def test_every_format_that_the_step_messages_reads(
     [
         ([], "the following arguments are required: --tokenizer; --help shows what there is"),
         (["--tokenizer", "gpt2", "nowhere.csv"], "nowhere.csv"),
+        (["--tokenizer", "nothing here"], "and there is no such folder or file here"),
+        (["--tokenizer", "{empty}"], "has no tokenizer (tokenizer.json, or a vocabulary such as"),
         (["--tokenizer", "gpt2", "--max-length", "0"], "0 is no length: give a whole number of tokens, at least 1"),
         (["--tokenizer", "gpt2", "--data.quoting", "some"], "data.quoting"),
         (["--tokenizer", "gpt2", "--data.quotin", "csv"], "unrecognized arguments: --data.quotin"),
@@ -102,7 +104,7 @@ def test_every_format_that_the_step_messages_reads(
 def test_a_mistake_is_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(arguments) == 2
+    assert main([argument.format(empty=tmp_path) for argument in arguments]) == 2
     (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert sentence in error
 
