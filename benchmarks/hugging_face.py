@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -31,6 +31,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from benchmarks.harness import synchronise
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.weights import named_tensors
 from lib.text.batching import pad_batch
 from lib.text.gpt2 import END, PAD, tokenizer_json
@@ -44,7 +45,7 @@ Example = dict[str, Any]  # input_ids: tokens; labels: the class
 
 def sequence_classifier(classifier: Classifier) -> GPT2ForSequenceClassification:
     """The same network and head in transformers' classes, with a copy of the numbers; the same part is frozen."""
-    shape = classifier.backbone.config
+    shape = cast(PooledGPT, classifier.backbone).gpt.config
     config = GPT2Config(
         vocab_size=shape.vocab_size,
         n_positions=shape.context_length,
@@ -66,7 +67,7 @@ def sequence_classifier(classifier: Classifier) -> GPT2ForSequenceClassification
     own = {name: parameter.requires_grad for name, parameter in _learning(classifier).items()}
     with torch.no_grad():
         parameters = dict(model.transformer.named_parameters())
-        for name, tensor in named_tensors(classifier.backbone).items():
+        for name, tensor in named_tensors(cast(PooledGPT, classifier.backbone).gpt).items():
             parameters[name].copy_(tensor)
             parameters[name].requires_grad_(own[name])
         model.score.load_state_dict(classifier.head.state_dict())
@@ -75,8 +76,13 @@ def sequence_classifier(classifier: Classifier) -> GPT2ForSequenceClassification
 
 def _learning(classifier: Classifier) -> dict[str, torch.nn.Parameter]:
     """Our parameters under transformers' names."""
-    by_address = {parameter.data_ptr(): parameter for parameter in classifier.backbone.parameters()}
-    return {name: by_address[tensor.data_ptr()] for name, tensor in named_tensors(classifier.backbone).items()}
+    by_address = {
+        parameter.data_ptr(): parameter for parameter in cast(PooledGPT, classifier.backbone).gpt.parameters()
+    }
+    return {
+        name: by_address[tensor.data_ptr()]
+        for name, tensor in named_tensors(cast(PooledGPT, classifier.backbone).gpt).items()
+    }
 
 
 @functools.cache

@@ -19,7 +19,9 @@ from lib.inference.predictor import Predictor
 from lib.model.classifier import Classifier, Usage, class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.settings import Settings
@@ -28,7 +30,7 @@ from lib.training.settings import Settings
 def new_model(config: GPTConfig) -> Classifier:
     """The classifier before training; every call gives the same numbers."""
     return new_classifier(
-        new_gpt(config, seed=WEIGHTS_SEED), LABELS, pooling="last_token", trainable="last_block", seed=SEED
+        PooledGPT(new_gpt(config, seed=WEIGHTS_SEED), pooling="last_token"), LABELS, trainable="last_block", seed=SEED
     )
 
 
@@ -56,7 +58,7 @@ def features(bench: Bench, classifier: Classifier, split: Split, file: Path, *, 
         classifier.backbone,
         split.tokens,
         ids,
-        blocks=classifier.cut,
+        blocks=classifier.backbone.cut,
         dtype=precision,
         scratch=bench.folder / "scratch",
         device=bench.device,
@@ -179,7 +181,8 @@ def predictor(bench: Bench, *, precision: str) -> Predictor:
     """What classifies texts: tokens, windows, batches by tokens, the order restored."""
     return Predictor(
         new_model(bench.config),
-        Usage("gpt2", max_length=bench.workload.width, padding="batch", precision=precision),
+        Usage(max_length=bench.workload.width, padding="batch", precision=precision),
+        gpt2_tokenizer(),
         device=bench.device,
     )
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from benchmarks.harness import seconds
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
+from lib.model.gpt2.pooled import PooledGPT
 from lib.text.batching import pad_batch
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
@@ -37,7 +38,7 @@ class PaddedClassifier(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Tokens (batch, width) and real lengths (batch,) -> logits (batch, classes)."""
-        logits: Tensor = self.head(self.backbone.hidden(tokens))  # (batch, width, classes)
+        logits: Tensor = self.head(cast(PooledGPT, self.backbone).gpt.hidden(tokens))  # (batch, width, classes)
         return logits[torch.arange(len(tokens), device=tokens.device), lengths - 1].float()
 
 

@@ -24,6 +24,7 @@ from benchmarks.workload import LABELS, QUICK, WEIGHTS_SEED, Bench
 from lib.files.jsonfile import save_json
 from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 
 GROUP = "serving"
@@ -74,8 +75,8 @@ def register(config: GPTConfig, width: int, home: Path) -> None:
     folder = home / "classifier"
     folder.mkdir(parents=True)
     gpt = new_gpt(config, seed=WEIGHTS_SEED)
-    classifier = new_classifier(gpt, LABELS, pooling="last_token", trainable="head", seed=WEIGHTS_SEED)
-    save_classifier(folder, classifier, Usage("gpt2", max_length=width, padding="batch", precision="float32"))
+    classifier = new_classifier(PooledGPT(gpt, pooling="last_token"), LABELS, trainable="head", seed=WEIGHTS_SEED)
+    save_classifier(folder, classifier, Usage(max_length=width, padding="batch", precision="float32"))
     # In a process of its own: MLflow remembers where it was pointed first.
     registering = [sys.executable, "-m", "benchmarks.registering", str(folder), NAME]
     subprocess.run(registering, env={**environment(home), "MLFLOW_LOGGING_LEVEL": "WARNING"}, check=True)

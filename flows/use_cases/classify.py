@@ -19,6 +19,7 @@ from tasks.steps.classify.messages import messages
 from tasks.steps.classify.split import split
 from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.download import download
+from tasks.steps.tokenizer import tokenizer
 
 
 def pages(recipe: ClassifyRecipe, made: Artifacts) -> Pages:
@@ -30,7 +31,10 @@ CLASSIFY = UseCase(
     name="classify",
     flow="finetune-classifier",
     description="From a labelled text file to a registered classifier",
-    steps=(download, messages, balance, split, holdout, tokenize, backbone, features, finetune, evaluate),
+    steps=(
+        *(download, messages, balance, split, holdout, tokenizer, tokenize, backbone),
+        *(features, finetune, evaluate),
+    ),
     trains=finetune,
     final=(evaluate,),
     pages=pages,

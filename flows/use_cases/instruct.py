@@ -19,6 +19,7 @@ from tasks.steps.instruct.judge import judge
 from tasks.steps.instruct.respond import respond
 from tasks.steps.instruct.split import split_entries
 from tasks.steps.instruct.tokenize import tokenize_entries
+from tasks.steps.tokenizer import tokenizer
 
 ASK_AGAIN = "`finetune instruct judge` with the same flags asks again"
 
@@ -47,7 +48,7 @@ INSTRUCT = UseCase(
     flow="finetune-instructions",
     description="From a file of instructions to a registered GPT that follows them, with its answers judged",
     steps=(
-        *(download, entries, split_entries, tokenize_entries, backbone),
+        *(download, entries, split_entries, tokenizer, tokenize_entries, backbone),
         *(finetune_instructions, respond, evaluate_answers),
     ),
     trains=finetune_instructions,

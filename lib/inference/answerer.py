@@ -15,11 +15,9 @@ from lib.model.gpt2.weights import load_gpt
 from lib.model.machine.device import device_name
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
-from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.prompts import Style
-from lib.text.tokenizer import LONGEST_TEXT
+from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 
-END = PAD  # the token that ends an answer
 WINDOW = 256  # questions in memory at once: enough to batch prompts of similar length
 
 
@@ -51,20 +49,20 @@ class Writing:
 
 @dataclass(frozen=True)
 class Answerer:
-    """A model with its prompt style, encoding and generation settings. It runs on the device of `gpt`.
+    """A model with its prompt style, tokenizer and generation settings. It runs on the device of `gpt`.
 
     precision: of the matrix products, "float32" or "bfloat16".
     """
 
     gpt: GPT
     style: Style
-    encoding: str
+    tokenizer: Tokenizer
     precision: str
     writing: Writing
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto", writing: Writing | None = None) -> "Answerer":
-        """Loads a model's folder: model.safetensors, config.json and inference.json.
+        """Loads a model's folder: model.safetensors, config.json, inference.json and its tokenizer.
 
         `writing` overrides the settings that registration adds to the folder. Raises WeightsError if a file is missing,
         damaged or does not fit the others, RecipeError if there is no such device ("auto", "cpu" or "cuda").
@@ -77,7 +75,7 @@ class Answerer:
                 before_input=saved.get("prompt.before_input", str),
                 before_response=saved.get("prompt.before_response", str),
             ),
-            encoding=saved.get("encoding", str),
+            load_tokenizer(folder),
             precision=saved.get("precision", str),
             writing=writing or _saved_writing(saved),
         )
@@ -104,18 +102,17 @@ class Answerer:
         is left out; other bytes that are not UTF-8 become U+FFFD. Tokens outside the encoding (a vocabulary padded to a
         round number) have no text. Raises what `generate` raises.
         """
-        tokenizer = gpt2_tokenizer()
         continuations = generate(
             self.gpt,
-            tokenizer.encode(self.style.prompt(instruction, input_) for instruction, input_ in questions),
+            self.tokenizer.encode(self.style.prompt(instruction, input_) for instruction, input_ in questions),
             **asdict(self.writing),
-            end_token=END,
+            end_token=self.tokenizer.end,
             precision=self.precision,
             progress=progress,
         )
         most = self.writing.max_new_tokens
         return [
-            Written(self.style.answer(tokenizer.decode(tokens)), len(tokens), stopped=len(tokens) < most)
+            Written(self.style.answer(self.tokenizer.decode(tokens)), len(tokens), stopped=len(tokens) < most)
             for tokens in continuations
         ]
 

@@ -1,6 +1,6 @@
 """Classifies texts with a saved classifier: a label and the probability of each class.
 
-Encoding, truncation and padding come from the file beside the weights, so that they agree with the training.
+Tokenizer, truncation and padding come from the file beside the weights, so that they agree with the training.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,7 @@ from lib.errors import MessagesError
 from lib.model.classifier import Classifier, Usage, class_probabilities, load_classifier, load_usage
 from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
 from lib.model.weights.saved import INFERENCE, SavedFields
-from lib.text.gpt2 import gpt2_tokenizer
-from lib.text.tokenizer import LONGEST_TEXT
-from lib.text.tokens import tokenize
+from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 
 WINDOW = 4096  # texts in memory at once: enough to batch those of similar length
 
@@ -29,7 +27,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier with its encoding and decision rule.
+    """A classifier with its tokenizer and decision rule.
 
     positive, threshold: of two labels, the one predicted from this probability on (0.5: the more probable one); with
     more labels `positive` is None and the most probable one is predicted.
@@ -38,13 +36,14 @@ class Predictor:
 
     classifier: Classifier
     usage: Usage
+    tokenizer: Tokenizer
     positive: str | None = None
     threshold: float = MOST_PROBABLE
     device: str = "auto"
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
-        """Loads a classifier's folder: model.safetensors, config.json, labels.json and inference.json.
+        """Loads a classifier's folder: model.safetensors, config.json, labels.json, inference.json and its tokenizer.
 
         Without a threshold in the folder (registration adds it) it is `MOST_PROBABLE`. Raises WeightsError if a file is
         missing, damaged or does not fit the others, LabelError if positive label or threshold do not fit the labels.
@@ -55,6 +54,7 @@ class Predictor:
         return cls(
             classifier,
             load_usage(folder),
+            load_tokenizer(folder),
             positive=positive_class(classifier.labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
             device=device,
@@ -80,7 +80,7 @@ class Predictor:
         usage = self.usage
         probabilities = class_probabilities(
             self.classifier,
-            tokenize(texts, gpt2_tokenizer(), max_length=usage.max_length),
+            [self.tokenizer.cut(tokens, usage.max_length) for tokens in self.tokenizer.encode(texts)],
             padding=usage.padding,
             max_length=usage.max_length,
             device=self.device,

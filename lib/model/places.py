@@ -17,14 +17,19 @@ from lib.model.gpt2.config import read_config
 from lib.model.gpt2.openai import Release
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.model.weights import hub
-from lib.model.weights.folder import CONFIG, WEIGHTS, pickle_refusal, weights_files
+from lib.model.weights.folder import CONFIG, WEIGHTS, network_files, pickle_refusal
 from lib.model.weights.hub import Repository
+from lib.model.weights.saved import network_fields
 from lib.progress import Progress, silent
+from lib.text.tokenizer_folder import FILES, has_gpt2_vocabulary
 
 SCRATCH = "scratch"  # random numbers from a seed
 FROM_WEIGHTS = "from-weights"  # as `model.size`: the size of the weights
 OPENAI = "openai:"
 SUFFIX = ".safetensors"
+
+# Which code computes a network: our own GPT-2, or transformers.
+GPT2, TRANSFORMERS = "gpt2", "transformers"
 
 LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +59,41 @@ def model_config(size: str, weights: str, revision: str | None = None, *, dropou
     return replace(config, dropout=dropout)
 
 
+def network_of(weights: str, revision: str | None = None) -> str:
+    """Returns which code computes the network, `GPT2` or `TRANSFORMERS`: transformers computes whatever is no GPT-2, or
+    has another vocabulary. Raises as `model_config` does."""
+    if weights == SCRATCH:
+        return GPT2
+    place = find_weights(weights, revision)
+    if isinstance(place, Release) or (isinstance(place, Path) and (place.is_file() or openai.is_openai_folder(place))):
+        return GPT2
+    if isinstance(place, Repository) and place.name in hub.KNOWN_COMMITS:
+        return GPT2
+    folder = place if isinstance(place, Path) else hub.fetch_config(place, hub.commit_of(place))
+    if network_fields(folder).get("model_type") != "gpt2":
+        return TRANSFORMERS
+    return GPT2 if has_gpt2_vocabulary(tokenizer_folder(weights, revision)) else TRANSFORMERS
+
+
+def tokenizer_folder(weights: str, revision: str | None = None, *, commit: str | None = None) -> Path:
+    """Returns the local folder with config.json and the tokenizer's files, fetching them if necessary."""
+    place = find_weights(weights, revision)
+    if isinstance(place, Repository):
+        return hub.fetch_files(place, commit or hub.commit_of(place), FILES)
+    assert isinstance(place, Path)
+    return place
+
+
+def tokenizer_identity(weights: str, revision: str | None = None) -> dict[str, str]:
+    """Returns the cache key ingredient of a network's tokenizer and limits, as `weights_identity` does."""
+    place = find_weights(weights, revision)
+    if isinstance(place, Repository):
+        return {"repository": place.name, "commit": hub.commit_of(place)}
+    assert isinstance(place, Path)
+    files = [place / name for name in (CONFIG, *FILES) if (place / name).is_file()]
+    return {file.name: file_sha256(file) for file in files}
+
+
 def weights_identity(weights: str, revision: str | None = None) -> dict[str, str]:
     """Returns the cache key ingredient of the weights, equal for equal weights on every machine.
 
@@ -72,8 +112,7 @@ def weights_identity(weights: str, revision: str | None = None) -> dict[str, str
     elif openai.is_openai_folder(place):
         files = {name: _existing(place / name) for name in openai.WEIGHTS_FILES}
     else:
-        read_config(place)
-        files = {file.name: file for file in (place / CONFIG, *weights_files(place))}
+        files = {file.name: file for file in network_files(place)}
     return {name: file_sha256(file) for name, file in sorted(files.items())}
 
 
@@ -107,7 +146,8 @@ def fetch_weights(
         return target
     if isinstance(place, Repository):
         commit = commit or hub.commit_of(place)
-        _require_size(read_config(hub.fetch_config(place, commit)), size, weights)
+        if size != FROM_WEIGHTS:
+            _require_size(read_config(hub.fetch_config(place, commit)), size, weights)
         return hub.fetch_weights(place, commit, progress=progress)
     return place
 

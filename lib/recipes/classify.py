@@ -69,10 +69,11 @@ class Classifier(Section):
         description="which part learns: the head; with the last norm and the last block or two; everything; or the"
         " head and small matrices beside those of the backbone (see `lora`)",
     )
-    pooling: Literal["last_token", "padded_last", "first_token", "mean"] = Field(
-        default="last_token",
-        description="which position feeds the head: the last real token, the last position (padding or not), the"
-        " first, or the mean over real tokens",
+    pooling: Literal["auto", "last_token", "padded_last", "first_token", "cls", "mean"] = Field(
+        default="auto",
+        description="what feeds the head: what the network was trained for (auto: cls of an encoder with such a token,"
+        " last_token of a decoder); the last real token; the last position, padding or not; the first token; the [CLS]"
+        " token with the layers that the family's own classifier has on it; or the mean over real tokens",
     )
     padding: Literal["batch", "longest", "context"] | Annotated[int, Field(ge=1)] = Field(
         default="batch",

@@ -131,11 +131,11 @@ class Source(Section):
 class Encoding(Section):
     """How texts become tokens."""
 
-    name: Literal["gpt2"] = Field(default="gpt2", description="tiktoken's name of the encoding")
     max_length: int | None = Field(
         default=None,
         ge=1,
-        description="tokens kept of each message (null: as many as the longest training message has)",
+        description="tokens kept of each message, special ones included (null: as many as the longest training message"
+        " has)",
     )
 
 
@@ -180,18 +180,16 @@ class Model(Section):
         return self
 
 
-LinearLayer = Literal["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"]
-
-
 class Lora(Section):
     """Low-rank adapters (Hu et al. 2021) for `trainable` lora, merged into the weights at the end."""
 
     rank: int = Field(default=8, ge=1, description="inner width of an adapter: each is a product of two matrices")
     alpha: float = Field(default=8.0, gt=0, description="an adapter's output is multiplied by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping an input of an adapter")
-    layers: Annotated[tuple[LinearLayer, ...], Field(min_length=1)] = Field(
-        default=("attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"),
-        description="the linear layers of a block that get one",
+    layers: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="the linear layers of a block that get one, such as attention.qkv of GPT-2 or q_proj of Llama"
+        " (null: all of them)",
     )
     blocks: int | None = Field(default=None, ge=1, description="the last so many blocks that get them (null: all)")
 

@@ -24,7 +24,6 @@ from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns, Row
 from lib.scoring.text_rows import check_json_columns, delimited_rows, json_rows
 from lib.store.artifacts import key_of
-from lib.text.gpt2 import gpt2_tokenizer
 
 if TYPE_CHECKING:
     from lib.evaluation.drift.profile import DriftProfile
@@ -144,10 +143,10 @@ class _Scoring:
                 predictions = self._write(writer, file, window)
                 labels.update(prediction.label for prediction in predictions)
                 reasons.update(row.reason for row in window if row.reason is not None)
-                if self._tallier is not None and tally is not None and predictions:
+                if self._tallier and tally and self._predictor and predictions:
                     texts = [row.text for row in window if row.text is not None]
                     probabilities = _probabilities(predictions, self._model.labels)
-                    tally = tally.plus(self._tallier.count(gpt2_tokenizer().encode(texts), probabilities))
+                    tally = tally.plus(self._tallier.count(self._predictor.tokenizer.encode(texts), probabilities))
                 count, scored = count + len(window), scored + len(predictions)
                 self._progress(self.result.rows + count, self._total, "messages")
             part = Part(

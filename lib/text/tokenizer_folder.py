@@ -20,6 +20,8 @@ SOURCES = (
     *("vocab.txt", "vocab.json", "spm.model", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
     *("sentencepiece.model", "tiktoken.model", "tekken.json"),
 )
+# All that a tokenizer may consist of.
+FILES = (TOKENIZER, SETTINGS, ROLES_FILE, TEMPLATE, "added_tokens.json", "merges.txt", *SOURCES)
 # Special tokens by name, for folders whose settings do not name them, as BERT's and RoBERTa's.
 USUAL_NAMES = {
     "bos_token": ("<s>", "<|endoftext|>"),

@@ -8,7 +8,7 @@ from lib.evaluation.flat import flatten_metrics
 from lib.files.jsonfile import load_json
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
-from tasks.record.pages import published_metrics
+from tasks.record.pages import backbone_files, published_metrics
 from tasks.record.track import Pages, by_split
 
 SHOWN = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "log_loss")
@@ -30,7 +30,7 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
             (made["messages"], "profile.json"),
             (made["holdout"], "split.json"),
             (made["tokenize"], "tokens.json"),
-            (made["backbone"], "sanity.txt"),
+            *backbone_files(made["backbone"]),
         ),
         table=by_split(SHOWN, metrics),
         pictures=("loss", "accuracy"),

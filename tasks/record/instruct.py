@@ -15,7 +15,7 @@ from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.mlflow_run import client, log_metrics, set_tags
-from tasks.record.pages import digest_tags, published_metrics
+from tasks.record.pages import backbone_files, digest_tags, published_metrics
 from tasks.record.track import Cell, Pages, by_split, rounded
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
             (made["entries"], "profile.json"),
             (made["split_entries"], "split.json"),
             (made["tokenize_entries"], "tokens.json"),
-            (made["backbone"], "sanity.txt"),
+            *backbone_files(made["backbone"]),
             (made["respond"], "instruction-data-with-response.json"),
         ),
         table=[*by_split(("loss", "perplexity"), metrics), *_of_answers(metrics)],

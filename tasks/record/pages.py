@@ -59,6 +59,11 @@ def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
     tracking.log_text(run_id, text, "recipe.yaml")
 
 
+def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
+    """Returns what the pages show of a network: what it is, and what our own GPT writes before any training."""
+    return [(backbone, name) for name in ("backbone.json", "sanity.txt") if backbone.file(name).is_file()]
+
+
 def published_metrics(finetuned: Artifact) -> dict[str, float]:
     """Returns the published procedure's figures, if measured: before_train_loss, after_test_accuracy and so on."""
     published = load_json(finetuned.file("training.json"))["published"]

@@ -14,15 +14,14 @@ from lib.model.labels import MOST_PROBABLE, positive_class
 from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
-from lib.store.artifacts import Artifact, key_of
+from lib.store.artifacts import MANIFEST, Artifact, key_of
 from tasks.environment import shareable
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
 from tasks.registry.register import Candidate
 
 NAMED_LABELS = 10  # labels named in a registered model's description
-CLASSIFIER_FILES = ("model.safetensors", "config.json", "labels.json", "history.parquet", "training.json")
 EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation, for drift
-FOLLOWER_FILES = ("model.safetensors", "config.json", "history.parquet", "training.json")
+REWRITTEN = (INFERENCE, "recipe.json", MANIFEST)  # of a trained artifact: not copied as they are
 ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
 
 
@@ -36,7 +35,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
         name=recipe.registry.name,
         kind=CLASSIFIER,
         artifact=finetuned,
-        files=CLASSIFIER_FILES,
+        files=_files(finetuned),
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **rule},
         # At the default threshold the positive label changes no prediction.
@@ -60,7 +59,7 @@ def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact],
         name=recipe.registry.name,
         kind=INSTRUCTIONS,
         artifact=finetuned,
-        files=FOLLOWER_FILES,
+        files=_files(finetuned),
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **respond},
         identity=key_of({"digest": finetuned.digest, **respond}),
@@ -68,6 +67,12 @@ def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact],
         about=f"Follows instructions: takes an instruction with an optional input, returns the response. {ALIASES}",
         log=_log_follower,
     )
+
+
+def _files(finetuned: Artifact) -> tuple[str, ...]:
+    """Returns the files of a trained model that are served as they are: weights, tokenizer, curve."""
+    files = (file.relative_to(finetuned.folder) for file in finetuned.folder.rglob("*") if file.is_file())
+    return tuple(sorted(f"{file}" for file in files if file.name not in REWRITTEN))
 
 
 def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
@@ -80,17 +85,18 @@ def _facts(
     recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, labels: Sequence[str], max_length: int
 ) -> CardFacts:
     split = load_json(made["holdout"].file("split.json"))
-    parameters = load_json(made["finetune"].file("training.json"))
-    model, training, classifier = recipe.model, recipe.training, recipe.classifier
-    learned = f"{parameters['trainable_parameters']:,} of {parameters['parameters']:,} parameters"
+    trained = load_json(made["finetune"].file("training.json"))
+    training, classifier = recipe.training, recipe.classifier
+    learned = f"{trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
     return CardFacts(
         headline=headline,
         name=recipe.registry.name,
         about={
             "recipe": recipe.name,
-            "backbone": f"{model.size}, weights {model.weights}",
+            "backbone": "{family}, {depth} layers, {width} dimensions".format(**trained["network"]),
+            "weights": recipe.model.weights,
             "trainable": f"{classifier.trainable}: {learned}",
-            "pooling": classifier.pooling,
+            "pooling": load_json(made["finetune"].file(INFERENCE))["pooling"],
             "balance": recipe.balance.method,
             "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
             f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",

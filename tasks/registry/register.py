@@ -55,6 +55,7 @@ class Candidate:
         """Copies the model's files, as they are served, into a new folder; returns it."""
         folder.mkdir()
         for name in self.files:
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.artifact.file(name), folder / name)
         for file in self.beside:
             shutil.copyfile(file, folder / file.name)

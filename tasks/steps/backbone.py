@@ -1,16 +1,29 @@
-"""Fetches the pretrained weights of the GPT, or draws random ones."""
+"""Fetches the pretrained weights, or draws random ones, and looks at the network before it is used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from lib.model.places import SCRATCH, fetch_weights, model_config, weights_identity
+from lib.files.jsonfile import load_json, save_json
+from lib.model.places import GPT2, SCRATCH, fetch_weights, model_config, network_of, weights_identity
 from tasks.engine.retries import RETRIES
 from tasks.engine.step import Work, step
 from tasks.environment import home
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lib.store.artifacts import Artifact
     from tasks.engine.step import AnyRecipe, Inputs
+
+FACTS = "backbone.json"
+# What a network of transformers is tried with: texts of different lengths.
+TEXTS = (
+    "Free entry in a weekly competition: text WIN to 80082 now!",
+    "ok",
+    "How many people live in the town where the first of these books was printed?",
+)
 
 
 def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
@@ -28,18 +41,12 @@ def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG
     noted=["sanity.txt"],
     **RETRIES,
 )
-def backbone(work: Work[AnyRecipe]) -> None:
-    """Loads weights or draws random ones, checks their shapes, and saves them in Hugging Face layout."""
-    from lib.model.gpt2.gpt import new_gpt
-    from lib.model.gpt2.pretrained import load_pretrained
-    from lib.model.gpt2.sanity import sanity_report
-    from lib.model.gpt2.weights import save_gpt
-    from lib.text.gpt2 import gpt2_tokenizer
-
+def backbone(work: Work[AnyRecipe], tokenizer: Artifact) -> None:
+    """Loads weights or draws random ones, checks them, and saves them in Hugging Face layout; `backbone.json` says what
+    the network is."""
     model = work.recipe.model
-    if model.weights == SCRATCH:
-        gpt = new_gpt(model_config(model.size, SCRATCH), seed=model.seed)
-    else:
+    place: Path | None = None
+    if model.weights != SCRATCH:
         place = fetch_weights(
             model.size,
             model.weights,
@@ -49,7 +56,67 @@ def backbone(work: Work[AnyRecipe]) -> None:
             progress=work.progress,
             warn=work.log.warning,
         )
+    if network_of(model.weights, model.revision) == GPT2:
+        facts = _gpt2(work, place)
+    else:
+        assert place is not None, "only our own GPT begins at random"
+        facts = _transformer(work, place, tokenizer)
+    save_json(facts, work.folder / FACTS)
+
+
+def _gpt2(work: Work[AnyRecipe], place: Path | None) -> dict[str, Any]:
+    """Saves our own GPT with `sanity.txt`, what it writes before any training; returns what it is."""
+    from lib.model.gpt2.gpt import new_gpt
+    from lib.model.gpt2.pretrained import load_pretrained
+    from lib.model.gpt2.sanity import sanity_report
+    from lib.model.gpt2.weights import save_gpt
+    from lib.text.gpt2 import gpt2_tokenizer
+
+    model = work.recipe.model
+    if place is None:
+        gpt = new_gpt(model_config(model.size, SCRATCH), seed=model.seed)
+    else:
         gpt = load_pretrained(place, model_config(model.size, f"{place}"))
     save_gpt(gpt, work.folder)
     # Noted: another machine's rounding may choose another of two almost equally likely tokens.
     (work.folder / "sanity.txt").write_text(sanity_report(gpt, gpt2_tokenizer().encoding), encoding="utf-8")
+    config = gpt.config
+    return {
+        "network": GPT2,
+        "family": "gpt2",
+        "width": config.emb_dim,
+        "depth": config.n_layers,
+        "heads": config.n_heads,
+        "pooling": "last_token",
+        "uncut": None,
+    }
+
+
+def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dict[str, Any]:
+    """Keeps a network of transformers as it came; returns what it is. Raises WeightsError if it cannot be used."""
+    import shutil
+
+    from lib.files.disk import disk_full_is_clear
+    from lib.model.hugging_face.check import inspect_network
+    from lib.model.places import TRANSFORMERS
+    from lib.model.weights.folder import network_files
+    from lib.text.tokenizer import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer.folder)
+    texts = loaded.encode(TEXTS)
+    with disk_full_is_clear(work.folder):
+        for file in network_files(place):
+            shutil.copyfile(file, work.folder / file.name)
+    network = inspect_network(work.folder, texts, vocabulary=loaded.vocabulary, pad=loaded.pad)
+    if network.uncut:
+        work.log.warning("the %s trains whole: %s", network.family, network.uncut)
+    first = {tokens[0] for tokens in texts}
+    pooling = "last_token" if network.causal else "cls" if len(first) == 1 else "mean"
+    return {"network": TRANSFORMERS, **asdict(network), "pooling": pooling}
+
+
+def facts_of(made: Artifact) -> dict[str, Any]:
+    """Returns what the step's artifact says of the network: network, family, width, depth, heads, pooling (what it was
+    trained for), and uncut (why features cannot be kept; null: they can)."""
+    facts: dict[str, Any] = load_json(made.file(FACTS))
+    return facts

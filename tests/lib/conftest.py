@@ -6,6 +6,7 @@ import pytest
 
 from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 
 LABELS = ("ham", "spam & <scam>")
@@ -17,6 +18,8 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "classifier"
     folder.mkdir()
     config = GPTConfig(context_length=16, emb_dim=8, n_heads=2, n_layers=2)
-    classifier = new_classifier(new_gpt(config, seed=1), LABELS, pooling="last_token", trainable="all", seed=2)
-    save_classifier(folder, classifier, Usage("gpt2", max_length=12, padding="batch", precision="float32"))
+    classifier = new_classifier(
+        PooledGPT(new_gpt(config, seed=1), pooling="last_token"), LABELS, trainable="all", seed=2
+    )
+    save_classifier(folder, classifier, Usage(max_length=12, padding="batch", precision="float32"))
     return folder

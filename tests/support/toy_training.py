@@ -1,7 +1,7 @@
 """A training small enough to check by running it again: messages, a classifier and the settings of a run."""
 
 import tempfile
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from lib.model.classifier import Classifier, new_classifier
-from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import Listener
 from lib.recipes.sections import Lora
@@ -47,8 +47,8 @@ def classifier(
     with torch.no_grad():
         for parameter in gpt.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    adapt = None if lora is None else partial(add_adapters, **lora.model_dump())
-    return new_classifier(gpt, ("ham", "spam"), pooling=pooling, trainable=trainable, seed=123, adapt=adapt)
+    adapt = None if lora is None else methodcaller("add_adapters", **lora.model_dump())
+    return new_classifier(PooledGPT(gpt, pooling=pooling), ("ham", "spam"), trainable=trainable, seed=123, adapt=adapt)
 
 
 def settings(**fields: Any) -> Settings:

@@ -30,9 +30,12 @@ class FrozenPart:
     learning_blocks: int | None
     pooling: str
     dropout: float  # probability, while training
+    uncut: str | None = None  # why the network cannot be cut
 
     def obstacle(self) -> str | None:
         """Why its activations cannot be kept; None if they can."""
+        if self.uncut:
+            return f"the network cannot be cut: {self.uncut}"
         if self.learning_blocks is None:
             return "every block learns, so nothing stays the same between epochs"
         if self.pooling == "padded_last":

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
-from lib.model.gpt2.gpt import GPT
+from lib.model.backbone import Backbone
 from lib.model.machine.threads import sensible_threads
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
@@ -71,7 +71,7 @@ class Features(Sequence[Tensor]):
 
 def write_features(
     file: Path,
-    backbone: GPT,
+    backbone: Backbone,
     sequences: Sequence[Sequence[int]],
     ids: Sequence[int],
     *,
@@ -86,19 +86,19 @@ def write_features(
     Features are kept and matrix products computed in `dtype`, "float32" or "bfloat16". Unfinished work lies in
     `scratch`, on the same file system as `file`, and the same call resumes it, with the same bytes as without an
     interruption. Work for other messages, blocks, dtype or batches (a GPU's are larger) is discarded; weights are not
-    compared. The backbone is moved to `device` and left in eval mode, its linear layers in `dtype`. `progress` counts
-    tokens.
+    compared. The backbone, an `nn.Module`, is moved to `device` and left in eval mode, its linear layers in `dtype`.
+    `progress` counts tokens.
 
     Raises `MessagesError` for a message without tokens, and `StoreError` for a full disk before anything is computed.
     """
-    backbone.eval().to(device)
-    for module in backbone.blocks[:blocks].modules():
+    cast(nn.Module, backbone).eval().to(device)
+    for module in backbone.frozen_modules(blocks):
         if isinstance(module, nn.Linear):
             module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
     lengths = [len(sequence) for sequence in sequences]
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    header = _header(offsets, ids, blocks=blocks, emb_dim=backbone.config.emb_dim, dtype=dtype)
-    begins = len(header) + backbone.config.emb_dim * DTYPES[dtype].itemsize * offsets
+    header = _header(offsets, ids, blocks=blocks, emb_dim=backbone.width, dtype=dtype)
+    begins = len(header) + backbone.width * DTYPES[dtype].itemsize * offsets
     budget = RUN_TOKENS[torch.device(device).type]
     batches = batches_by_tokens(lengths, budget)
     batches.reverse()  # the longest first, so that a lack of memory shows at once
@@ -111,7 +111,8 @@ def write_features(
         _reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)
         for number, batch in enumerate(batches[finished:], start=finished + 1):
-            computed = _frozen_part(backbone, [sequences[row] for row in batch], blocks=blocks, dtype=dtype)
+            rows = [sequences[row] for row in batch]
+            computed = _frozen_part(backbone, rows, blocks=blocks, dtype=dtype, device=torch.device(device))
             for position, row in enumerate(batch):
                 _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
             done += sum(lengths[row] for row in batch)
@@ -155,18 +156,15 @@ def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
         rest, at = rest[written:], at + written
 
 
-def _frozen_part(backbone: GPT, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str) -> Tensor:
-    """Returns (batch, longest, emb_dim) of `dtype` on the CPU."""
-    device = backbone.token_embedding.weight.device
-    tokens, lengths = pad_batch(sequences)
-    real = torch.arange(tokens.shape[1]) < lengths[:, None]
-    mask = None if backbone.config.causal_mask else real[:, None, None, :].to(device)
+def _frozen_part(
+    backbone: Backbone, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str, device: torch.device
+) -> Tensor:
+    """Returns (batch, longest, width) of `dtype` on the CPU."""
+    tokens, lengths = pad_batch(sequences, pad=backbone.pad)
     bfloat16 = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-    with sensible_threads(backbone.config.emb_dim), bfloat16:
-        x = backbone.embed(tokens.to(device))
-        for block in backbone.blocks[:blocks]:
-            x = block(x, mask)
-    return x.to(DTYPES[dtype]).cpu()
+    with sensible_threads(backbone.width), bfloat16:
+        features = backbone.frozen_part(tokens.to(device), lengths.to(device), blocks)
+    return features.to(DTYPES[dtype]).cpu()
 
 
 def _header(

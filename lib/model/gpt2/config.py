@@ -6,7 +6,8 @@ from typing import Any
 
 from lib.errors import WeightsError
 from lib.model.gpt2.sizes import GPTConfig
-from lib.model.weights.folder import CONFIG, existing, read_fields, whole_number
+from lib.model.weights.folder import CONFIG, whole_number
+from lib.model.weights.saved import network_fields
 
 # transformers calls GPT-2's own tanh approximation `gelu_new`; the second name is the same formula.
 TANH_GELU = ("gelu_new", "gelu_pytorch_tanh")
@@ -23,7 +24,7 @@ FIXED_FIELDS: dict[str, Any] = {
 def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
     """Reads the shape from `folder`/config.json, plus our own field `causal_mask`, present only if false. Raises
     `WeightsError` if the file is missing, is not a JSON object, or describes no GPT-2."""
-    fields = read_fields(existing(folder, CONFIG))
+    fields = network_fields(folder)
     where = f"{folder / CONFIG}"
     for field, wanted in FIXED_FIELDS.items():
         if fields.get(field, wanted) != wanted:
@@ -65,9 +66,15 @@ _SIZE_FIELDS = {
 
 
 def write_config(config: GPTConfig, folder: Path) -> None:
-    """Writes `folder`/config.json for transformers, with our field `causal_mask` only if it is false."""
+    """Writes `folder`/config.json for transformers' GPT2LMHeadModel."""
+    text = json.dumps(config_fields(config, "GPT2LMHeadModel"), indent=2, sort_keys=True) + "\n"
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+def config_fields(config: GPTConfig, architecture: str) -> dict[str, Any]:
+    """Returns the fields of transformers' GPT2Config, with our own `causal_mask` only if it is false."""
     fields = FIXED_FIELDS | {
-        "architectures": ["GPT2LMHeadModel"],
+        "architectures": [architecture],
         "activation_function": TANH_GELU[0],
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "n_inner": None,
@@ -76,8 +83,7 @@ def write_config(config: GPTConfig, folder: Path) -> None:
     fields |= {field: getattr(config, ours) for field, ours in _SIZE_FIELDS.items()}
     if not config.causal_mask:
         fields["causal_mask"] = False
-    text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    return fields
 
 
 def _switch(fields: dict[str, Any], field: str, where: str) -> bool:

@@ -1,7 +1,6 @@
 """Freezes a GPT except for the part that a recipe names."""
 
-from torch import nn
-
+from lib.model.adapters import adapters
 from lib.model.gpt2.gpt import GPT
 from lib.model.trainable import Trainable, frozen_blocks
 
@@ -25,8 +24,3 @@ def freeze_gpt(gpt: GPT, trainable: Trainable) -> int:
         gpt.final_norm.requires_grad_(True)
         gpt.blocks[cut:].requires_grad_(True)
     return cut
-
-
-def adapters(module: nn.Module) -> list[nn.Parameter]:
-    """Returns the parameters of unmerged adapters, by the names that `adapters.py` gives them."""
-    return [parameter for name, parameter in module.named_parameters() if ".lora_" in name]

@@ -1,7 +1,7 @@
 """Saves and loads a GPT as a folder in Hugging Face layout, with transformers' names of GPT-2's tensors."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
-from lib.model.gpt2.config import read_config, write_config
+from lib.model.gpt2.config import config_fields, read_config, write_config
 from lib.model.gpt2.gpt import GPT, Block, empty_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.weights.folder import WEIGHTS, weights_files
+from lib.model.weights.saved import save_classifier_config
 from lib.model.weights.tensors import Safetensors, StoredTensors, fill_tensors, write_tensors
 
 PREFIX = "transformer."  # absent if only the trunk of the language model was saved
 OUTPUT = "lm_head.weight"
+HEAD = "score"  # transformers' name of a classifier's head
 MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that older versions saved as buffers
 COMPARED_ROWS = 4096  # of two large matrices at once
 
@@ -27,6 +29,53 @@ def save_gpt(gpt: GPT, folder: Path) -> None:
     write_config(gpt.config, folder)
     tensors = {name if name == OUTPUT else PREFIX + name: tensor for name, tensor in named_tensors(gpt).items()}
     write_tensors(folder / WEIGHTS, tensors)
+
+
+def save_classifier_gpt(
+    gpt: GPT, head: nn.Linear, labels: Sequence[str], *, last_token: bool, padding: int, folder: Path
+) -> None:
+    """Writes config.json and model.safetensors with the head, for transformers' GPT2ForSequenceClassification if that
+    can compute the same: it reads the `last_token` under a causal mask, and its head has no bias (see `_folded`)."""
+    tensors = {PREFIX + name: tensor for name, tensor in named_tensors(gpt).items() if name != OUTPUT}
+    tensors |= {f"{HEAD}.weight": head.weight, f"{HEAD}.bias": head.bias}
+    shift = _folded(head) if last_token and gpt.config.causal_mask else None
+    if shift is not None:
+        tensors[f"{PREFIX}ln_f.bias"] = tensors[f"{PREFIX}ln_f.bias"] + shift
+        del tensors[f"{HEAD}.bias"]
+    config = replace(gpt.config, tied_output=True)  # the output matrix is left out: no answer passes it
+    fields = {**config_fields(config, "GPT2ForSequenceClassification"), "pad_token_id": padding}
+    save_classifier_config(folder, fields, labels, standard=shift is not None)
+    write_tensors(folder / WEIGHTS, tensors)
+
+
+def _folded(head: nn.Linear) -> Tensor | None:
+    """Returns what to add to the final norm's bias so that the head needs none: (emb_dim,); None if nothing does.
+
+    The head reads W (n + b) + c, with b the norm's bias: a shift d of b with W d = c replaces c. With more classes than
+    dimensions there may be none.
+    """
+    weight, bias = head.weight.detach().double(), head.bias.detach().double()
+    shift = torch.linalg.lstsq(weight, bias[:, None], driver="gelsd").solution[:, 0]
+    return shift.float() if torch.allclose(weight @ shift, bias, atol=1e-6) else None
+
+
+def read_head(folder: Path, classes: int) -> nn.Linear:
+    """Reads a saved classifier's head; raises `WeightsError` if it does not fit the number of `classes`."""
+    stored = Safetensors(weights_files(folder))
+    contents = stored.contents()
+    if f"{HEAD}.weight" not in contents:
+        raise WeightsError(f"{stored.where} has no {HEAD}.weight: train the classifier again")
+    weight = stored.read(f"{HEAD}.weight").float()
+    if len(weight) != classes:
+        raise WeightsError(
+            f"{stored.where}: {HEAD}.weight has the shape {list(weight.shape)}, not {[classes, weight.shape[1]]}, for"
+            f" {classes} labels: train the classifier again"
+        )
+    head = nn.Linear(weight.shape[1], classes, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(stored.read(f"{HEAD}.bias")) if f"{HEAD}.bias" in contents else head.bias.zero_()
+    return head
 
 
 def load_gpt(folder: Path, *, dropout: float = 0.0, causal_mask: bool = True, device: str = "cpu") -> GPT:
@@ -57,7 +106,7 @@ def filled_gpt(
 
     def wanted(name: str) -> str | None:
         plain = own_name(name).removeprefix(PREFIX)
-        computed = MASKS.fullmatch(plain) or (plain == OUTPUT and config.tied_output)
+        computed = MASKS.fullmatch(plain) or plain.startswith(f"{HEAD}.") or (plain == OUTPUT and config.tied_output)
         return None if computed else plain
 
     fill_tensors(named_tensors(gpt), stored, own_name=wanted, expected=expected)

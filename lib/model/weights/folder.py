@@ -8,6 +8,7 @@ from typing import Any
 from lib.errors import WeightsError
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # for sharded weights: which file has which tensor
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -24,6 +25,13 @@ def weights_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return [existing(folder, WEIGHTS)]
     return [existing(folder, name) for name in shards(folder / INDEX)]
+
+
+def network_files(folder: Path) -> list[Path]:
+    """Returns what a network is read from: config.json, generation_config.json if there, and the tensors with their
+    index; raises `WeightsError` as `existing` does."""
+    optional = [folder / name for name in (GENERATION, INDEX) if (folder / name).is_file()]
+    return [existing(folder, CONFIG), *optional, *weights_files(folder)]
 
 
 def shards(index: Path) -> list[str]:

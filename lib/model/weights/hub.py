@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,16 @@ def fetch_weights(repository: Repository, commit: str, *, progress: Progress = s
         return folder
     for shard in shards(file):
         _check(_fetched(repository, commit, shard, progress), None)
+    return folder
+
+
+def fetch_files(repository: Repository, commit: str, names: Sequence[str]) -> Path:
+    """Returns the folder in the hub's cache with the commit's config.json and those of the small files `names` that it
+    has, fetching them if necessary. Raises as `fetch_config` does."""
+    folder = fetch_config(repository, commit)
+    for name in names:
+        if not (folder / name).is_file() and _has(repository, commit, name):
+            _fetched(repository, commit, name, silent)
     return folder
 
 

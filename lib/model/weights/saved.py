@@ -1,10 +1,18 @@
-"""Reads `inference.json`, a saved model's own description of its use, without the classes that wrote it."""
+"""What a saved classifier says of itself: config.json in Hugging Face layout, and `inference.json` for its use; read
+without the classes that wrote them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.errors import WeightsError
-from lib.model.weights.folder import read_fields
+from lib.files.jsonfile import save_json
+from lib.model.weights.folder import CONFIG, existing, read_fields
+
+# The `model_type` of a classifier that no class of transformers computes: it refuses the folder, instead of putting a
+# new head with random numbers on the backbone.
+OWN_TYPE = "finetune-flows-classifier"
+NETWORK = "network"  # the network's own fields, in the config.json of such a classifier
 
 INFERENCE = "inference.json"  # what using the model needs besides its weights, shape and labels
 
@@ -30,3 +38,26 @@ class SavedFields:
     def wrong(self, path: str, value: Any) -> WeightsError:
         """Returns the error for an invalid value at `path`."""
         return WeightsError(f"{self._file} has {path} = {value!r}: train the model again")
+
+
+def save_classifier_config(folder: Path, network: Mapping[str, Any], labels: Sequence[str], *, standard: bool) -> None:
+    """Writes config.json: the fields of the `network` with the labels, for the class of transformers that its
+    `architectures` names if that class computes the same (`standard`), and otherwise for nobody but us."""
+    names = {
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+    fields = {**network, **names, "problem_type": "single_label_classification"}
+    if not standard:
+        fields = {"model_type": OWN_TYPE, **names, NETWORK: dict(network)}
+    save_json(fields, folder / CONFIG)
+
+
+def network_fields(folder: Path) -> dict[str, Any]:
+    """Returns the network's fields of a folder's config.json; raises `WeightsError` if there are none."""
+    fields = read_fields(existing(folder, CONFIG))
+    if fields.get("model_type") == OWN_TYPE:
+        fields = fields.get(NETWORK)  # type: ignore[assignment]
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{folder / CONFIG} has no {NETWORK}: train the classifier again")
+    return fields

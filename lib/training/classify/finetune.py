@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from lib.errors import MessagesError, RecipeError
+from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
 from lib.model.features.file import Features
-from lib.model.gpt2.adapters import adapter_settings, merge_adapters
 from lib.model.machine.threads import sensible_threads
 from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
@@ -70,15 +70,15 @@ def finetune(
         TrainingError: the loss is not a finite number.
         StoreError: the disk is full.
     """
-    context_length = classifier.backbone.config.context_length
-    width = padding_width(padding, max_length=max_length, context_length=context_length)
+    backbone = classifier.backbone
+    width = padding_width(padding, max_length=max_length, context_length=backbone.context_length)
     checked: dict[str, EncodedMessages] = {}
     for name, split in splits.items():
         named = IN_WORDS.get(name, name)
         inputs = _checked_inputs(split, named, classifier, max_length)
         checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
     order = _order(checked["train"], checked["validation"], padding, settings)
-    examples = {name: Examples(Messages(*split, width), objective) for name, split in checked.items()}
+    examples = {name: Examples(Messages(*split, width, backbone.pad), objective) for name, split in checked.items()}
     published = None
     if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):
@@ -93,7 +93,7 @@ def finetune(
         "max_length": max_length,
         "classifier": _shape(classifier),
     }
-    with sensible_threads(classifier.backbone.config.emb_dim):
+    with sensible_threads(backbone.width):
         trained = train(
             classifier,
             examples,
@@ -104,7 +104,7 @@ def finetune(
             published=published,
             listener=listener,
         )
-    merge_adapters(classifier.backbone)
+    merge_adapters(classifier)
     return trained
 
 
@@ -119,7 +119,7 @@ def _checked_inputs(
         cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in inputs]
         inputs = cast(list[Sequence[int] | Tensor], cut)
     else:
-        inputs.require_blocks(classifier.cut)
+        inputs.require_blocks(classifier.backbone.cut)
     if len(inputs) != len(split.targets):
         raise ValueError(f"{len(inputs)} {name} messages have {len(split.targets)} targets")
     for number, sequence in enumerate(inputs):
@@ -146,7 +146,7 @@ def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding
 def _shape(classifier: Classifier) -> str:
     """Describes what a checkpoint's classifier must match besides the weights."""
     backbone = classifier.backbone
-    return repr((backbone.config, classifier.labels, classifier.pooling, adapter_settings(backbone)))
+    return repr((backbone.config, backbone.use(), classifier.labels, adapter_settings(classifier)))
 
 
 def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:

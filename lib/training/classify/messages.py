@@ -12,11 +12,13 @@ from lib.training.examples import Batch
 
 
 class Messages(NamedTuple):
-    """A split of messages: tokens or features (length, emb_dim), and targets; `width` as in `pad_batch`."""
+    """A split of messages: tokens or features (length, width of
+    the backbone), and targets; `width` and `pad` as in `pad_batch`."""
 
     inputs: Sequence[Sequence[int] | Tensor]
     targets: Sequence[Any]
     width: int | None
+    pad: int
 
     def prepare(self, device: torch.device) -> None:
         """Moves features to the device."""
@@ -25,5 +27,5 @@ class Messages(NamedTuple):
 
     def batch(self, rows: list[int]) -> Batch:
         """Returns padded messages and their lengths, as a classifier takes them."""
-        padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width)
+        padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
         return Batch((padded, lengths), torch.tensor([self.targets[row] for row in rows]), int(lengths.sum()))

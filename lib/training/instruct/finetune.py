@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.errors import RecipeError
-from lib.model.gpt2.adapters import adapter_settings, merge_adapters
+from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.gpt2.gpt import GPT
 from lib.model.gpt2.sizes import require_vocabulary
 from lib.model.machine.threads import sensible_threads

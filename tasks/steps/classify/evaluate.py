@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
-from lib.model.gpt2.config import read_config
 from lib.model.labels import MOST_PROBABLE
+from lib.model.weights.saved import INFERENCE
 from tasks.engine.step import Work, step
 from tasks.environment import PROJECT
 from tasks.steps.training import device_identity
@@ -55,7 +55,7 @@ def evaluate(
     from lib.evaluation.drift.profile import write_profile
     from lib.model.classifier import load_classifier, load_usage
     from lib.model.features.inputs import split_inputs
-    from lib.text.gpt2 import gpt2_tokenizer
+    from lib.text.tokenizer import load_tokenizer
     from lib.training.history import read_history
 
     recipe = work.recipe
@@ -83,20 +83,20 @@ def evaluate(
         progress=work.progress,
     )
     labels = load_json(finetune.file("labels.json"))
-    write_profile(work.folder, labels=labels, class_counts=natural or class_counts, tokenizer=gpt2_tokenizer())
+    write_profile(
+        work.folder, labels=labels, class_counts=natural or class_counts, tokenizer=load_tokenizer(finetune.folder)
+    )
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
     """Describes the training for the report, only by what the key covers."""
-    config = read_config(finetune.folder)
     facts = load_json(finetune.file("training.json"))
     training, classifier = work.recipe.training, work.recipe.classifier
     threshold = work.recipe.evaluation.threshold
     return {
-        "backbone": f"{config.n_layers} layers, {config.emb_dim} dimensions, {config.n_heads} heads,"
-        f" context {config.context_length}",
+        "backbone": "{family}, {depth} layers, {width} dimensions, {heads} heads".format(**facts["network"]),
         "trainable": f"{classifier.trainable}: {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters",
-        "pooling": classifier.pooling,
+        "pooling": load_json(finetune.file(INFERENCE))["pooling"],
         "padding": str(classifier.padding),
         "balance": work.recipe.balance.method,
         **({} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}),

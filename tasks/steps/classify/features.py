@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from lib.data.tables import SPLITS, TOKENS, load_table
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
-from lib.model.gpt2.config import read_config
 from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
 from lib.progress import part_of
 from tasks.engine.step import Work, step
+from tasks.steps.backbone import facts_of
+from tasks.steps.classify.network import load_network
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
     from tasks.engine.step import Inputs
 
 
+ANY_LABELS = ("a", "b")  # the frozen part does not depend on them
+
+
 def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
     """Decides whether to cache this run's features, and says why."""
-    config = read_config(inputs["backbone"].folder)
+    facts = facts_of(inputs["backbone"])
+    depth = facts["depth"]
     lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
     training = recipe.training
     return choose_features(
         training.feature_cache,
-        FrozenPart(config.n_layers, _learning_blocks(recipe), recipe.classifier.pooling, recipe.model.dropout),
-        FeatureSize(sum(lengths[name]["tokens"] for name in _splits(recipe)), config.emb_dim, _dtype(recipe)),
+        FrozenPart(depth, _learning_blocks(recipe), recipe.classifier.pooling, recipe.model.dropout, facts["uncut"]),
+        FeatureSize(sum(lengths[name]["tokens"] for name in _splits(recipe)), facts["width"], _dtype(recipe)),
         epochs=training.epochs,
         budget_gib=training.feature_budget,
     )
@@ -81,11 +86,10 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     identity=_identity,
     tags=["gpu"],
 )
-def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact) -> None:
+def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact, tokenize: Artifact) -> None:
     """Runs the frozen part once over every message; `features.json` says whether features are kept, in a file per
     split."""
     from lib.model.features.file import write_features
-    from lib.model.gpt2.weights import load_gpt
     from lib.model.machine.device import device_name
 
     chosen = choice(work.recipe, {"backbone": backbone, "tokenize": tokenize})
@@ -93,7 +97,7 @@ def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact)
     save_json({"kept": chosen.keep}, work.folder / "features.json")
     if not chosen.keep:
         return
-    gpt = load_gpt(backbone.folder, causal_mask=work.recipe.model.causal_mask)
+    network = load_network(work.recipe, tokenizer, backbone, ANY_LABELS, dropout=0.0)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in _splits(work.recipe)}
@@ -104,10 +108,10 @@ def features(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact)
         if not file.exists():
             write_features(
                 file,
-                gpt,
+                network,
                 table["tokens"].tolist(),
                 table["id"].tolist(),
-                blocks=gpt.config.n_layers - learning,
+                blocks=network.depth - learning,
                 dtype=work.identity["dtype"],
                 scratch=work.scratch,
                 device=device_name(work.identity["device"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+import shutil
+from collections.abc import Callable
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from lib.data.messages.balance import class_weights
@@ -11,16 +13,20 @@ from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
+from tasks.steps.backbone import facts_of
+from tasks.steps.classify.network import load_network
+from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
+    from lib.model.backbone import Backbone
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
 
 
 @step(
     "finetune",
-    reads=["model.dropout", "model.causal_mask", "encoding.name", "classifier", "lora", "training", "balance.method"],
+    reads=["model.dropout", "model.causal_mask", "classifier", "lora", "training", "balance.method"],
     unkeyed=[
         "training.checkpoint_every",
         "training.device",
@@ -35,12 +41,13 @@ if TYPE_CHECKING:
     noted=NOTED,
     tags=["gpu"],
 )
-def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact, features: Artifact) -> None:
-    """Trains a classifier: weights, labels, `inference.json`, `history.parquet`, `training.json`, `recipe.json`."""
+def finetune(
+    work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact, tokenize: Artifact, features: Artifact
+) -> None:
+    """Trains a classifier: weights and tokenizer in Hugging Face layout, labels, `inference.json`, `history.parquet`,
+    `training.json`, `recipe.json`."""
     from lib.model.classifier import Usage, new_classifier, save_classifier
     from lib.model.features.inputs import split_inputs
-    from lib.model.gpt2.adapters import add_adapters
-    from lib.model.gpt2.weights import load_gpt
     from lib.training.batches import EncodedMessages
     from lib.training.classify.finetune import finetune as train_classifier
     from lib.training.classify.single_label import SingleLabel
@@ -56,12 +63,11 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
     }
     max_length = load_json(tokenize.file("tokens.json"))["max_length"]
     classifier = new_classifier(
-        load_gpt(backbone.folder, dropout=recipe.model.dropout, causal_mask=recipe.model.causal_mask),
+        load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout),
         labels,
-        pooling=recipe.classifier.pooling,
         trainable=recipe.classifier.trainable,
         seed=recipe.training.seed,
-        adapt=partial(add_adapters, **recipe.lora.model_dump()) if recipe.classifier.trainable == "lora" else None,
+        adapt=_adapters(recipe),
     )
     weights = None
     if recipe.balance.method == "class_weights":
@@ -80,10 +86,17 @@ def finetune(work: Work[ClassifyRecipe], backbone: Artifact, tokenize: Artifact,
             listener=listener,
         )
     usage = Usage(
-        encoding=recipe.encoding.name,
         max_length=max_length,
         padding=recipe.classifier.padding,
         precision=recipe.training.precision,
     )
     save_classifier(work.folder, classifier, usage)
-    save_training(work, trained, max_length=max_length)
+    for file in tokenizer_files(tokenizer):
+        shutil.copyfile(file, work.folder / file.name)
+    save_training(work, trained, max_length=max_length, network=facts_of(backbone))
+
+
+def _adapters(recipe: ClassifyRecipe) -> Callable[[Backbone], None] | None:
+    if recipe.classifier.trainable != "lora":
+        return None
+    return methodcaller("add_adapters", **recipe.lora.model_dump())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lib.data.tables import ENTRIES, SPLITS, load_table
 from lib.errors import WeightsError
 from lib.files.jsonfile import load_json, save_json
+from lib.model.places import GPT2
 from lib.model.weights.saved import INFERENCE
 from lib.text.prompts import Style, named_style
+from lib.text.tokenizer import load_tokenizer
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
+from tasks.steps.backbone import facts_of
+from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
@@ -24,23 +29,28 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
 
 @step(
     "finetune_instructions",
-    reads=["model.dropout", "model.tied_output", "encoding.name", "prompt", "lora", "training"],
+    reads=["model.dropout", "model.tied_output", "prompt", "lora", "training"],
     unkeyed=["training.checkpoint_every", "training.device"],
     identity=device_identity,
     noted=NOTED,
     tags=["gpu"],
 )
 def finetune_instructions(
-    work: Work[InstructRecipe], backbone: Artifact, split_entries: Artifact, tokenize_entries: Artifact
+    work: Work[InstructRecipe],
+    tokenizer: Artifact,
+    backbone: Artifact,
+    split_entries: Artifact,
+    tokenize_entries: Artifact,
 ) -> None:
-    """Trains a GPT: weights in Hugging Face layout, `inference.json`, `history.parquet` and JSON files."""
+    """Trains a GPT: weights and tokenizer in Hugging Face layout, `inference.json`, `history.parquet` and JSON
+    files."""
     from lib.inference.answerer import Answerer, Writing
     from lib.model.gpt2.weights import save_gpt
     from lib.training.instruct.batches import load_splits
     from lib.training.instruct.finetune import finetune_instructions as train
 
     recipe = work.recipe
-    style, encoding = named_style(recipe.prompt.style), recipe.encoding.name
+    style, tokens = named_style(recipe.prompt.style), load_tokenizer(tokenizer.folder)
     # Including the test split, so that its errors show before a long training.
     splits = load_splits(tokenize_entries.folder, SPLITS, mask_instruction=recipe.prompt.mask_instruction)
     gpt = _gpt(recipe, backbone)
@@ -49,7 +59,7 @@ def finetune_instructions(
 
     def sample(gpt: GPT) -> str:
         writing = Writing(max_new_tokens=SAMPLE_TOKENS, batch_size=1)
-        (written,) = Answerer(gpt, style, encoding, recipe.training.precision, writing).write([question])
+        (written,) = Answerer(gpt, style, tokens, recipe.training.precision, writing).write([question])
         return written.response
 
     with watched(work, "finetune_instructions") as listener:
@@ -64,17 +74,25 @@ def finetune_instructions(
             listener=listener,
         )
     save_gpt(gpt, work.folder)
-    use = {"prompt": asdict(style), "encoding": encoding, "precision": recipe.training.precision}
+    for file in tokenizer_files(tokenizer):
+        shutil.copyfile(file, work.folder / file.name)
+    use = {"network": GPT2, "prompt": asdict(style), "precision": recipe.training.precision}
     save_json(use, work.folder / INFERENCE)
     max_length = load_json(tokenize_entries.file("tokens.json"))["max_length"]
-    save_training(work, trained, max_length=max_length, samples=_samples(style, question, trained.samples))
+    save_training(
+        work,
+        trained,
+        max_length=max_length,
+        network=facts_of(backbone),
+        samples=_samples(style, question, trained.samples),
+    )
 
 
 def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:
     """Builds the backbone with its output matrix and adapters, frozen except for the trainable part."""
     import torch
 
-    from lib.model.gpt2.adapters import add_adapters
+    from lib.model.adapters import add_adapters
     from lib.model.gpt2.freezing import freeze_gpt
     from lib.model.gpt2.weights import load_gpt
 
@@ -88,7 +106,7 @@ def _gpt(recipe: InstructRecipe, backbone: Artifact) -> GPT:
         gpt.untie_output()
     if recipe.training.trainable == "lora":
         torch.manual_seed(recipe.training.seed)
-        add_adapters(gpt, **recipe.lora.model_dump())
+        add_adapters(gpt, gpt.blocks, **recipe.lora.model_dump())
     freeze_gpt(gpt, recipe.training.trainable)
     return gpt
 

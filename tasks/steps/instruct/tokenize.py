@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 from lib.data.tables import ENTRIES, ENTRY_TOKENS, SPLITS, load_table, save_table
 from lib.files.jsonfile import save_json
 from lib.text.entry_tokens import tokenize_entries as encode
-from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
+from lib.text.tokenizer import load_tokenizer
 from tasks.engine.step import Work, step
-from tasks.steps.context import MODEL, context_identity, context_length
+from tasks.steps.tokenizer import context_length
 
 if TYPE_CHECKING:
     from lib.recipes.instruct import InstructRecipe
     from lib.store.artifacts import Artifact
 
 
-@step("tokenize_entries", reads=["encoding", "prompt.style"], unkeyed=MODEL, identity=context_identity)
-def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact) -> None:
+@step("tokenize_entries", reads=["encoding", "prompt.style"])
+def tokenize_entries(work: Work[InstructRecipe], split_entries: Artifact, tokenizer: Artifact) -> None:
     """Formats each entry as a prompt, tokenizes and truncates: a Parquet file for each split with the position where
     the response starts, `tokens.json` with lengths and truncation counts."""
     tokenized = encode(
         {name: load_table(split_entries.file(f"{name}.parquet"), ENTRIES) for name in SPLITS},
         style=named_style(work.recipe.prompt.style),
-        tokenizer=gpt2_tokenizer(),
+        tokenizer=load_tokenizer(tokenizer.folder),
         max_length=work.recipe.encoding.max_length,
-        context_length=context_length(work.recipe),
+        context_length=context_length(tokenizer),
     )
     for name, table in tokenized.tokens.items():
         save_table(table, work.folder / f"{name}.parquet", ENTRY_TOKENS)

@@ -34,11 +34,11 @@ def answerer(folder: Path) -> Answerer:
 
 
 def written(gpt: GPT, questions: list[tuple[str, str]], **changed: Any) -> list[Written]:
-    return Answerer(gpt, STYLE, "gpt2", "float32", Writing(**{**RESPOND, **changed})).write(questions)
+    return Answerer(gpt, STYLE, gpt2_tokenizer(), "float32", Writing(**{**RESPOND, **changed})).write(questions)
 
 
 def test_the_end_of_an_answer_is_what_training_puts_there() -> None:
-    assert answering.END == END
+    assert gpt2_tokenizer().end == END
 
 
 def test_the_prompt_is_in_the_words_that_lie_beside_the_weights(answerer: Answerer) -> None:

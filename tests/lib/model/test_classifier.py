@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from lib.errors import LabelError, MessagesError, RecipeError, WeightsError
+from lib.model.backbone import Pooling
 from lib.model.classifier import (
     Classifier,
-    Pooling,
     Usage,
     class_probabilities,
     freeze,
@@ -23,6 +24,7 @@ from lib.model.classifier import (
 )
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.machine.device import device_name
 from lib.model.trainable import Trainable
@@ -33,13 +35,13 @@ SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6], [7, 7, 7, 7]]
 
 
 def classifier(pooling: Pooling = "last_token", labels: tuple[str, ...] = ("ham", "spam", "other")) -> Classifier:
-    return new_classifier(new_gpt(CONFIG, seed=1), labels, pooling=pooling, trainable="all", seed=2).eval()
+    return new_classifier(PooledGPT(new_gpt(CONFIG, seed=1), pooling=pooling), labels, trainable="all", seed=2).eval()
 
 
 def learning(model: Classifier) -> set[str]:
     """The trainable submodules, two levels deep."""
     return {
-        ".".join(name.split(".")[: 3 if ".blocks." in name else 2])
+        ".".join(name.split(".")[: 4 if ".blocks." in name else 3])
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
@@ -60,8 +62,8 @@ def test_the_head_is_made_as_the_published_procedure_makes_it() -> None:
     ("trainable", "parts"),
     [
         ("head", set()),
-        ("last_block", {"backbone.final_norm", "backbone.blocks.2"}),
-        ("last_two_blocks", {"backbone.final_norm", "backbone.blocks.2", "backbone.blocks.1"}),
+        ("last_block", {"backbone.gpt.final_norm", "backbone.gpt.blocks.2"}),
+        ("last_two_blocks", {"backbone.gpt.final_norm", "backbone.gpt.blocks.2", "backbone.gpt.blocks.1"}),
     ],
 )
 def test_freeze_lets_only_the_named_part_learn(trainable: Trainable, parts: set[str]) -> None:
@@ -79,9 +81,9 @@ def test_freeze_all_lets_everything_learn() -> None:
 
 def test_an_output_matrix_which_no_answer_passes_never_learns() -> None:
     untied = new_gpt(replace(CONFIG, tied_output=False), seed=1)
-    model = new_classifier(untied, ("a", "b"), pooling="mean", trainable="all", seed=2)
+    model = new_classifier(PooledGPT(untied, pooling="mean"), ("a", "b"), trainable="all", seed=2)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    assert frozen == {"backbone.output.weight"}
+    assert frozen == {"backbone.gpt.output.weight"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_pooling_feeds_the_head_with_its_position(pooling: Pooling, expected: Ca
     tokens = torch.tensor([[5, 6, 7, 50256, 50256], [1, 2, 3, 4, 5]])
     logits = model(tokens, torch.tensor([3, 5]))
     assert logits.shape == (2, 3)
-    torch.testing.assert_close(logits[0], model.head(expected(model.backbone.hidden(tokens)[0])))
+    torch.testing.assert_close(logits[0], model.head(expected(cast(PooledGPT, model.backbone).gpt.hidden(tokens)[0])))
 
 
 @pytest.mark.parametrize("pooling", ["last_token", "first_token", "mean"])
@@ -128,12 +130,12 @@ def test_padding_that_no_pooling_reads_is_left_out(monkeypatch: pytest.MonkeyPat
 def test_features_of_another_cut_are_refused(tmp_path: Path) -> None:
     model = classifier()
     freeze(model, "last_block")
-    for blocks in (1, model.cut):
+    for blocks in (1, model.backbone.cut):
         write_features(
             tmp_path / "f", model.backbone, SEQUENCES, range(5), blocks=blocks, dtype="float32", scratch=tmp_path / "s"
         )
         features = Features(tmp_path / "f", range(5))
-        if blocks == model.cut:
+        if blocks == model.backbone.cut:
             class_probabilities(model, features, padding="batch", max_length=8)
         else:
             with pytest.raises(ValueError, match="features after 1 blocks, and the classifier learns from block 2 on"):
@@ -201,10 +203,10 @@ def test_labels_and_vocabulary_are_checked() -> None:
     with pytest.raises(LabelError, match="two or more different labels"):
         classifier(labels=("ham", "ham"))
     with pytest.raises(WeightsError, match="knows 100 tokens"):
-        Classifier(new_gpt(GPTConfig(16, 8, 2, 1, 100), seed=0), ("a", "b"), pooling="mean")
+        PooledGPT(new_gpt(GPTConfig(16, 8, 2, 1, 100), seed=0), pooling="mean")
 
 
-USAGE = Usage("gpt2", max_length=8, padding="batch", precision="float32")
+USAGE = Usage(max_length=8, padding="batch", precision="float32")
 
 
 def save(folder: Path, model: Classifier) -> Path:
@@ -216,7 +218,7 @@ def save(folder: Path, model: Classifier) -> Path:
 def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     model = classifier("mean", labels=("härlig", "spam 💥"))
     again = load_classifier(save(tmp_path / "saved", model))
-    assert (again.labels, again.pooling, again.training) == (("härlig", "spam 💥"), "mean", False)
+    assert (again.labels, again.backbone.pooling, again.training) == (("härlig", "spam 💥"), "mean", False)
     assert load_usage(tmp_path / "saved") == USAGE
     tokens, lengths = torch.tensor([[1, 2, 3]]), torch.tensor([2])
     assert torch.equal(again(tokens, lengths), model(tokens, lengths))
@@ -232,9 +234,9 @@ def test_saved_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
 
 def test_saved_tensors_have_no_copy_of_the_output_matrix(tmp_path: Path) -> None:
     tensors = load_file(save(tmp_path / "saved", classifier()) / "model.safetensors")
-    assert {name.partition(".")[0] for name in tensors} == {"backbone", "head"}
+    assert {name.partition(".")[0] for name in tensors} == {"transformer", "score"}
     vocabulary = [name for name, tensor in tensors.items() if CONFIG.vocab_size in tensor.shape]
-    assert vocabulary == ["backbone.token_embedding.weight"]
+    assert vocabulary == ["transformer.wte.weight"]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_saved_tensors_have_no_copy_of_the_output_matrix(tmp_path: Path) -> None
         ("inference.json", '{"pooling": "first", "cut": 0}', r"inference\.json has pooling = 'first'"),
         ("inference.json", '{"pooling": "mean"}', r"inference\.json has cut = None"),
         ("labels.json", "{}", r"labels\.json must contain a JSON list"),
-        ("labels.json", '["one", "two"]', r"head\.weight has the shape \[3, 8\], not \[2, 8\]"),
+        ("labels.json", '["one", "two"]', r"score\.weight has the shape \[3, 8\], not \[2, 8\]"),
         ("model.safetensors", "rubbish", "is damaged"),
         ("config.json", None, r"config\.json does not exist"),
     ],

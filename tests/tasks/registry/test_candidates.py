@@ -12,18 +12,21 @@ from lib.model.weights.saved import INFERENCE
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact
-from tasks.registry.candidates import FOLLOWER_FILES, instructions_candidate
+from tasks.registry.candidates import instructions_candidate
 from tasks.registry.register import Candidate
+
+# Of a trained model, but for the files that registration writes anew.
+FILES = ("model.safetensors", "config.json", "tokenizer.json", "history.parquet", "training.json")
 
 
 @pytest.fixture
 def finetuned(tmp_path: Path) -> Artifact:
     folder = tmp_path / "finetuned"
     folder.mkdir()
-    for name in FOLLOWER_FILES:
+    for name in FILES:
         (folder / name).write_text(name)
     (folder / "recipe.json").write_text(json.dumps({"encoding": {"max_length": 77}}))
-    (folder / INFERENCE).write_text(json.dumps({"encoding": "gpt2", "precision": "float32"}))
+    (folder / INFERENCE).write_text(json.dumps({"network": "gpt2", "precision": "float32"}))
     return Artifact(step="finetune_instructions", key="a" * 32, digest="b" * 64, folder=folder)
 
 
@@ -36,11 +39,11 @@ def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
 def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetuned: Artifact, tmp_path: Path) -> None:
     made = candidate(finetuned, registry__name="mine")
     folder = made.collect(tmp_path / "served")
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FOLLOWER_FILES, INFERENCE, "recipe.json"])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, INFERENCE, "recipe.json"])
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["encoding"]["max_length"] == 77
     use = json.loads((folder / INFERENCE).read_text())
-    assert use == {"encoding": "gpt2", "precision": "float32", "respond": recipe["respond"]}
+    assert use == {"network": "gpt2", "precision": "float32", "respond": recipe["respond"]}
     assert recipe["registry"]["name"] == made.name == "mine"
     assert (made.kind.tag, made.description) == ("instructions", "what it is")
 

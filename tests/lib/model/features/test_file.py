@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from lib.errors import MessagesError, StoreError, WeightsError
 from lib.model.features import file as module
 from lib.model.features.file import Features, write_features
-from lib.model.gpt2.gpt import GPT, new_gpt
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.text.batching import RUN_TOKENS
 
@@ -20,11 +21,12 @@ SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [5, 6], [7, 7, 7, 7]]
 IDS = [40, 41, 7, 8, 9]
 
 
-def backbone(**fields: Any) -> GPT:
-    return new_gpt(GPTConfig(context_length=16, emb_dim=32, n_heads=2, n_layers=3, **fields), seed=1)
+def backbone(**fields: Any) -> PooledGPT:
+    gpt = new_gpt(GPTConfig(context_length=16, emb_dim=32, n_heads=2, n_layers=3, **fields), seed=1)
+    return PooledGPT(gpt, pooling="last_token")
 
 
-def interrupted(folder: Path, gpt: GPT, *, after: int) -> None:
+def interrupted(folder: Path, network: PooledGPT, *, after: int) -> None:
     """Computes `after` batches, and is killed."""
     seen: list[int] = []
 
@@ -35,20 +37,21 @@ def interrupted(folder: Path, gpt: GPT, *, after: int) -> None:
 
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        written(folder, gpt, progress=killed)
+        written(folder, network, progress=killed)
 
 
-def written(folder: Path, gpt: GPT, *, blocks: int = 2, dtype: str = "float32", **more: Any) -> Path:
+def written(folder: Path, network: PooledGPT, *, blocks: int = 2, dtype: str = "float32", **more: Any) -> Path:
     file = folder / "train.safetensors"
-    write_features(file, gpt, SEQUENCES, IDS, blocks=blocks, dtype=dtype, scratch=folder / "scratch", **more)
+    write_features(file, network, SEQUENCES, IDS, blocks=blocks, dtype=dtype, scratch=folder / "scratch", **more)
     return file
 
 
 @pytest.mark.parametrize("causal_mask", [True, False])
 @pytest.mark.parametrize("blocks", [0, 2, 3])
 def test_features_are_what_enters_the_next_block(tmp_path: Path, blocks: int, causal_mask: bool) -> None:
-    gpt = backbone(causal_mask=causal_mask)
-    features = Features(written(tmp_path, gpt, blocks=blocks), IDS)
+    network = backbone(causal_mask=causal_mask)
+    gpt = network.gpt
+    features = Features(written(tmp_path, network, blocks=blocks), IDS)
     assert len(features) == len(SEQUENCES)
     assert features.blocks == blocks
     for tokens, found in zip(SEQUENCES, features, strict=True):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lib.errors import FinetuneError, LabelError, MessagesError, RecipeError, TrainingError
 from lib.model.classifier import Classifier, class_probabilities, freeze
 from lib.model.features.file import Features, write_features
+from lib.model.gpt2.pooled import PooledGPT
 from lib.text.batching import Padding
 from lib.training.batches import EncodedMessages
 from tests.support.toy_training import MAX_LENGTH, TRAIN, VALIDATION, classifier, messages, train
@@ -53,7 +54,7 @@ def published_procedure(
         return DataLoader(TensorDataset(torch.tensor(padded), torch.tensor(split.targets)), batch_size=8, **options)
 
     def logits(tokens: Tensor) -> Tensor:
-        return cast(Tensor, model.head(model.backbone.hidden(tokens)[:, -1]))
+        return cast(Tensor, model.head(cast(PooledGPT, model.backbone).gpt.hidden(tokens)[:, -1]))
 
     def measure(batches: Iterable[tuple[Tensor, ...]]) -> tuple[float, float]:
         losses, hits, seen = [], 0, 0
@@ -131,7 +132,7 @@ def test_features_give_the_losses_of_the_whole_model(
 ) -> None:
     whole, part = (classifier(trainable=trainable, pooling=pooling) for _ in range(2))
     kept: dict[str, Any] = {
-        name: as_features(split, part, tmp_path / name, blocks=part.cut)
+        name: as_features(split, part, tmp_path / name, blocks=part.backbone.cut)
         for name, split in (("train", TRAIN), ("validation", VALIDATION))
     }
     settings: dict[str, Any] = {"padding": padding, "evaluate_every": 1, "evaluate_batches": None}
@@ -182,7 +183,7 @@ def test_training_all_trains_the_token_embedding() -> None:
     before = weights(model)
     train(model, epochs=1, padding="batch")
     seen = TRAIN.inputs[0][0]
-    name = "backbone.token_embedding.weight"
+    name = "backbone.gpt.token_embedding.weight"
     assert not torch.allclose(weights(model)[name][seen], before[name][seen], atol=1e-3)
 
 
@@ -300,14 +301,14 @@ def test_frozen_classifiers_can_be_trained_again_with_another_part() -> None:
     before = weights(model)
     freeze(model, "all")
     train(model, epochs=1)
-    name = "backbone.blocks.0.mlp.expansion.bias"
+    name = "backbone.gpt.blocks.0.mlp.expansion.bias"
     assert not torch.equal(before[name], model.get_parameter(name))
 
 
 def test_an_infinite_loss_names_its_step() -> None:
     model = classifier(trainable="all")
     with torch.no_grad():
-        model.backbone.token_embedding.weight[TRAIN.inputs[0][0]] = float("nan")
+        cast(PooledGPT, model.backbone).gpt.token_embedding.weight[TRAIN.inputs[0][0]] = float("nan")
     with pytest.raises(TrainingError, match=r"step \d+ is not a finite number: lower training\.learning_rate"):
         train(model, padding="batch")
     train(classifier(), epochs=1)  # and the next training in the same process is not disturbed

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from lib.model.adapters import adapters
 from lib.model.classifier import Classifier
-from lib.model.gpt2.freezing import adapters
 from lib.recipes.sections import Lora
 from lib.training.train import Trained
 from tests.support.toy_training import classifier, train
@@ -38,7 +38,7 @@ def test_only_the_layers_with_adapters_and_the_head_change(tmp_path: Path) -> No
     after = model.state_dict()
     assert after.keys() == before.keys()
     changed = {name for name in after if not torch.equal(after[name], before[name])}
-    assert changed == {"backbone.blocks.2.mlp.expansion.weight", "head.weight", "head.bias"}
+    assert changed == {"backbone.gpt.blocks.2.mlp.expansion.weight", "head.weight", "head.bias"}
 
 
 def test_adapters_learn_what_a_head_alone_does_not(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_stopped_and_resumed_gives_the_same_bits(tmp_path: Path, keep: str) -> N
     assert again.resumed_at == 12
     assert again.kept == result.kept
     assert again.history.drop(columns="seconds").equals(result.history.drop(columns="seconds"))
-    assert not adapters(resumed.backbone)
+    assert not adapters(resumed)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
 

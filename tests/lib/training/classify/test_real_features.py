@@ -13,6 +13,7 @@ from lib.data.tables import SPLITS
 from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize_splits
@@ -38,7 +39,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
     ).tokens
     assert {name: len(table) for name, table in tokens.items()} == {"train": 1045, "validation": 149, "test": 300}
 
-    backbone = new_gpt(SHAPE, seed=1)
+    backbone = PooledGPT(new_gpt(SHAPE, seed=1), pooling="last_token")
     kept = {}
     for name in SPLITS:
         ids = tokens[name]["id"].tolist()
@@ -58,7 +59,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
     histories, verdicts, probabilities = [], [], []
     for inputs in (whole, kept):
         classifier = new_classifier(
-            new_gpt(SHAPE, seed=1), LABELS, pooling="last_token", trainable="last_block", seed=123
+            PooledGPT(new_gpt(SHAPE, seed=1), pooling="last_token"), LABELS, trainable="last_block", seed=123
         )
         trained = finetune(
             classifier,

@@ -1,7 +1,7 @@
 """Every row of the table of variants in docs/book.md, at a tiny shape: its flags make a recipe, which trains."""
 
 import shlex
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lib.model.classifier import new_classifier
-from lib.model.gpt2.adapters import add_adapters
 from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.recipes.classify import ClassifyRecipe
 from lib.training.batches import EncodedMessages
@@ -49,9 +49,13 @@ def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
     with torch.no_grad():
         gpt.token_embedding.weight.mul_(25)
     chosen = recipe.classifier
-    adapt = partial(add_adapters, **recipe.lora.model_dump()) if chosen.trainable == "lora" else None
+    adapt = methodcaller("add_adapters", **recipe.lora.model_dump()) if chosen.trainable == "lora" else None
     classifier = new_classifier(
-        gpt, ("ham", "spam"), pooling=chosen.pooling, trainable=chosen.trainable, seed=123, adapt=adapt
+        PooledGPT(gpt, pooling="last_token" if chosen.pooling == "auto" else chosen.pooling),
+        ("ham", "spam"),
+        trainable=chosen.trainable,
+        seed=123,
+        adapt=adapt,
     )
     trained = finetune(
         classifier,

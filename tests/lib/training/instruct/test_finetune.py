@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from lib.errors import RecipeError, TrainingError, WeightsError
-from lib.model.gpt2.adapters import add_adapters
-from lib.model.gpt2.freezing import adapters, freeze_gpt
+from lib.model.adapters import adapters, add_adapters
+from lib.model.gpt2.freezing import freeze_gpt
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import Listener
@@ -53,7 +53,7 @@ def gpt(trainable: Any = "all", *, dropout: float = 0.0, lora: Lora | None = Non
     if lora is not None:
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            add_adapters(model, **lora.model_dump())
+            add_adapters(model, model.blocks, **lora.model_dump())
     freeze_gpt(model, trainable)
     return model
 

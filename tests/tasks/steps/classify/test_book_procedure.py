@@ -16,6 +16,7 @@ from flows.terminal.published import BookLog
 from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
 from lib.files.jsonfile import load_json
 from lib.model.classifier import new_classifier
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import load_gpt
 from lib.store.artifacts import Artifact, Store
@@ -58,9 +59,8 @@ def test_book_prints_what_the_published_script_prints(
     splits = {name: EncodedMessages(list(table["tokens"]), list(table["target"])) for name, table in tables.items()}
     chosen = recipe.classifier
     classifier = new_classifier(
-        load_gpt(weights),
+        PooledGPT(load_gpt(weights), pooling="padded_last"),
         load_labels(tokens.file("train.parquet")),
-        pooling=chosen.pooling,
         trainable=chosen.trainable,
         seed=recipe.training.seed,
     )

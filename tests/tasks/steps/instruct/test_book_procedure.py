@@ -21,6 +21,7 @@ from lib.model.gpt2.weights import load_gpt
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
 from lib.training.instruct.batches import load_splits
 from lib.training.instruct.finetune import finetune_instructions
@@ -83,6 +84,6 @@ def test_book_prints_and_answers_what_the_published_script_does(
 
     asked = load_table(made["split"].file("test.parquet"), ENTRIES).head(len(PUBLISHED["answers"]))
     writing = Writing(max_new_tokens=32, batch_size=recipe.respond.batch_size)
-    answerer = Answerer(gpt, named_style(recipe.prompt.style), "gpt2", "float32", writing)
+    answerer = Answerer(gpt, named_style(recipe.prompt.style), gpt2_tokenizer(), "float32", writing)
     written = answerer.write(list(zip(asked["instruction"], asked["input"], strict=True)))
     assert [answer.response for answer in written] == PUBLISHED["answers"]

@@ -1,0 +1,129 @@
+"""Loads a network of transformers from a local folder: safetensors only, no code of the folder's own, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lib.errors import WeightsError
+from lib.model.weights.folder import CONFIG, weights_files
+from lib.model.weights.saved import network_fields
+from lib.model.weights.tensors import Safetensors
+
+IN_WORDS = {
+    "AutoModel": "network",
+    "AutoModelForSequenceClassification": "classifier of texts",
+    "AutoModelForCausalLM": "network that writes text",
+}
+POOLER = "pooler"  # a layer that many checkpoints lack, because their pretraining had no use for it
+
+
+def load_config(folder: Path, **changes: Any) -> Any:
+    """Returns transformers' config of a folder, with changes. Raises `WeightsError` if transformers has no such model
+    type, or if the network is not one encoder or decoder of text."""
+    from transformers import CONFIG_MAPPING
+
+    fields = network_fields(folder)
+    kind = fields.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise WeightsError(
+            f"{folder / CONFIG} has model_type = {kind!r}, which the installed transformers does not have, and code"
+            " that comes with weights is not run: choose another model, or a newer transformers if it has this one"
+        )
+    try:
+        config = CONFIG_MAPPING[kind].from_dict(fields)
+    except Exception as error:  # whatever a family's own checks raise
+        raise WeightsError(f"{folder / CONFIG} describes no {kind} ({error}): get the file again") from error
+    if config.is_encoder_decoder:
+        raise WeightsError(
+            f"{folder / CONFIG} describes an encoder with a decoder ({kind}): choose a model that is one of the two"
+        )
+    for name, value in changes.items():
+        setattr(config, name, value)
+    return config
+
+
+def drop(config: Any, probability: float) -> None:
+    """Sets every probability of dropping an activation."""
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+            setattr(config, name, probability)
+
+
+def load_network(auto: str, folder: Path, config: Any, *, new_head: bool = False) -> nn.Module:
+    """Returns the network that `auto`, one of transformers' AutoModel classes, makes of a folder: float32, on the CPU.
+
+    Numbers of the same type stay mapped from the file until they are changed. new_head: whether what lies above the
+    base network may be new, drawn from torch's global generator. Raises `WeightsError` if tensors are missing or of
+    another shape, or if transformers has no such class for the network.
+    """
+    import transformers
+
+    if type(config) not in getattr(transformers, auto)._model_mapping:
+        raise WeightsError(f"transformers has no {IN_WORDS[auto]} of {config.model_type!r}: choose another model")
+
+    files = weights_files(folder)
+    Safetensors(files).contents()  # a damaged file is said in our words
+    with quiet():
+        try:
+            network, report = getattr(transformers, auto).from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                f"the weights in {folder} cannot be loaded ({_first_line(error)}): get them again"
+            ) from error
+    _require_whole(report, network, folder, new_head)
+    return cast(nn.Module, network)
+
+
+def _require_whole(report: Mapping[str, Any], network: Any, folder: Path, new_head: bool) -> None:
+    """Refuses a network with parts that did not come from the folder, except the new ones."""
+
+    def may_be_new(name: str) -> bool:
+        in_base = name.startswith(f"{network.base_model_prefix}.") or network is network.base_model
+        return POOLER in name or (new_head and not in_base)
+
+    problems = []
+    if missing := sorted(name for name in report["missing_keys"] if not may_be_new(name)):
+        problems.append("missing " + ", ".join(missing))
+    for name, stored, expected in sorted(report["mismatched_keys"]):
+        if not may_be_new(name):
+            problems.append(f"{name} has the shape {list(stored)}, not {list(expected)}")
+    if problems:
+        raise WeightsError(
+            f"the tensors in {folder} do not fit the config.json beside them: {'; '.join(problems)}; use the files of"
+            " one and the same model"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps transformers' reports and progress bars out of the terminal: what matters of them is said here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
