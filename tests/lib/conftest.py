@@ -8,6 +8,7 @@ from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.text.gpt2 import gpt2_tokenizer
 
 LABELS = ("ham", "spam & <scam>")
 
@@ -22,4 +23,5 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PooledGPT(new_gpt(config, seed=1), pooling="last_token"), LABELS, trainable="all", seed=2
     )
     save_classifier(folder, classifier, Usage(max_length=12, padding="batch", precision="float32"))
+    gpt2_tokenizer().save(folder)
     return folder
