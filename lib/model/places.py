@@ -70,7 +70,7 @@ def network_of(weights: str, revision: str | None = None) -> str:
     if isinstance(place, Repository) and place.name in hub.KNOWN_COMMITS:
         return GPT2
     folder = place if isinstance(place, Path) else hub.fetch_config(place, hub.commit_of(place))
-    if network_fields(folder).get("model_type") != "gpt2":
+    if network_fields(folder).get("model_type", GPT2) != GPT2:  # without one, as `read_config` takes it
         return TRANSFORMERS
     return GPT2 if has_gpt2_vocabulary(tokenizer_folder(weights, revision)) else TRANSFORMERS
 

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lib.files.jsonfile import load_json, save_json
-from lib.model.places import GPT2, SCRATCH, fetch_weights, model_config, network_of, weights_identity
+from lib.model.places import GPT2, SCRATCH, fetch_weights, model_config, weights_identity
 from tasks.engine.retries import RETRIES
 from tasks.engine.step import Work, step
 from tasks.environment import home
+from tasks.steps.tokenizer import network_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def backbone(work: Work[AnyRecipe], tokenizer: Artifact) -> None:
             progress=work.progress,
             warn=work.log.warning,
         )
-    if network_of(model.weights, model.revision) == GPT2:
+    if network_code(tokenizer) == GPT2:
         facts = _gpt2(work, place)
     else:
         assert place is not None, "only our own GPT begins at random"

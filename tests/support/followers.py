@@ -55,9 +55,10 @@ def write_follower(folder: Path, **respond: Any) -> Path:
     """Fills `folder` with what a registered model has, and returns it; `respond` are fields of how it writes."""
     folder.mkdir(parents=True)
     save_gpt(following(chains_of(ANSWERS)), folder)
+    gpt2_tokenizer().save(folder)
     use = {
+        "network": "gpt2",
         "prompt": asdict(STYLE),
-        "encoding": "gpt2",
         "precision": "float32",
         "respond": RESPOND | respond,
     }

@@ -166,12 +166,18 @@ def _fetched(repository: Repository, commit: str, name: str, progress: Progress)
 
 
 def _has(repository: Repository, commit: str, name: str) -> bool:
+    """Whether the commit has a file. That it has none is remembered in the cache, as huggingface_hub does it."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    with _clear_errors(repository, file=name):
+    absent = _cache(repository) / ".no_exist" / commit / name
+    if absent.is_file():
+        return False
+    with disk_full_is_clear(Path(_hub().constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
         try:
             _look(repository, name, commit)
         except EntryNotFoundError:
+            absent.parent.mkdir(parents=True, exist_ok=True)
+            absent.touch()
             return False
     return True
 

@@ -140,7 +140,7 @@ def test_what_is_no_question_is_named_by_its_position(
     [
         ("respond.seed", "1", "respond.seed = '1'"),
         ("respond.batch_size", True, "respond.batch_size = True"),
-        ("encoding", None, "encoding = None"),
+        ("precision", None, "precision = None"),
         ("prompt.before_input", 0, "prompt.before_input = 0"),
     ],
 )
@@ -157,11 +157,17 @@ def test_a_field_that_is_wrong_is_named(tmp_path: Path, path: str, value: Any, s
         Answerer.load(folder)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "inference.json"])
-def test_a_file_that_is_missing_is_named(tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        *((name, "does not exist") for name in ("model.safetensors", "config.json", "inference.json")),
+        ("tokenizer.json", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(tmp_path: Path, file: str, said: str) -> None:
     folder = write_follower(tmp_path / "incomplete")
     (folder / file).unlink()
-    with pytest.raises(WeightsError, match=f"{file} does not exist"):
+    with pytest.raises(WeightsError, match=f"{file} {said}"):
         Answerer.load(folder)
 
 

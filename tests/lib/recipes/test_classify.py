@@ -17,8 +17,7 @@ from lib.recipes.reading import RECIPES
 from tests.support.recipes import build_recipe, load_recipe
 
 SAMPLE = {"data": {"source": "sample"}}
-LAYERS = "a list of any of attention.qkv, attention.projection, mlp.expansion, mlp.projection"
-BUNDLED = ["book", "gpt2-small", "quickstart", "sms-tiny"]
+BUNDLED = ["book", "encoder", "gpt2-small", "quickstart", "sms-tiny"]
 BOOK = {
     "name": "book",
     "data": {
@@ -45,7 +44,7 @@ BOOK = {
         "stratify": False,
         "group_duplicates": False,
     },
-    "encoding": {"name": "gpt2", "max_length": None},
+    "encoding": {"max_length": None},
     "model": {
         "size": "gpt2-small",
         "weights": "openai-community/gpt2",
@@ -59,7 +58,7 @@ BOOK = {
         "rank": 8,
         "alpha": 8.0,
         "dropout": 0.0,
-        "layers": ["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"],
+        "layers": None,
         "blocks": None,
     },
     "training": {
@@ -281,8 +280,7 @@ LIMITS = [
     ("lora.rank", 0, "a whole number of at least 1"),
     ("lora.alpha", 0, "a number above 0"),
     ("lora.blocks", 0, "a whole number of at least 1 or null"),
-    ("lora.layers", [], LAYERS),
-    ("lora.layers", ["qkv"], LAYERS),
+    ("lora.layers", [], "a list of texts or null"),
     ("published.weights", [], "a list of texts or null"),
     ("published.after_accuracy", [0.9, 0.9], "a list of 3, each a number of at least 0 and of at most 1 or null"),
     ("published.after_accuracy", [97, 97, 95], "a list of 3, each a number of at least 0 and of at most 1 or null"),

@@ -31,7 +31,7 @@ BOOK = {
     },
     "split": {"train": 0.85, "test": 0.1, "shuffle": False, "seed": 123, "group_duplicates": False},
     "prompt": {"style": "alpaca", "mask_instruction": False},
-    "encoding": {"name": "gpt2", "max_length": 1024},
+    "encoding": {"max_length": 1024},
     "model": {
         "size": "gpt2-medium",
         "weights": "openai-community/gpt2-medium",
@@ -45,7 +45,7 @@ BOOK = {
         "rank": 8,
         "alpha": 8.0,
         "dropout": 0.0,
-        "layers": ["attention.qkv", "attention.projection", "mlp.expansion", "mlp.projection"],
+        "layers": None,
         "blocks": None,
     },
     "training": {

@@ -70,7 +70,7 @@ def test_a_declared_field_can_be_read() -> None:
 
 def test_a_section_that_was_declared_as_a_whole_can_be_read() -> None:
     assert seen_by_split().classifier == RECIPE.classifier
-    assert seen_by_split().classifier.pooling == "last_token"
+    assert seen_by_split().classifier.pooling == "auto"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,10 @@ def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Pa
 
 
 def artifacts_in(folder: Path, names: tuple[str, ...]) -> dict[str, Artifact]:
-    """Inputs with digests that depend on their names alone, and the two files that a key is made of."""
+    """Inputs with digests that depend on their names alone, and the files that a key is made of."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(GPT_CONFIG))
+    facts = {"network": "gpt2", "width": 8, "depth": 1, "pooling": "last_token", "uncut": None}
+    (folder / "backbone.json").write_text(json.dumps(facts))
     lengths = {split: {"tokens": 100} for split in (*SPLITS, "reserve")}
     (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
     return {name: Artifact(step=name, key="0" * 32, digest=f"digest of {name}", folder=folder) for name in names}
@@ -220,7 +221,7 @@ def test_every_field_is_read_by_a_step_or_belongs_to_none(use_case: str) -> None
 def test_fields_of_a_section_enter_the_key_one_by_one_without_the_unkeyed() -> None:
     fields = ingredients("classify/finetune", RECIPE)["fields"]
     assert fields["training.epochs"] == 5
-    assert fields["classifier.pooling"] == "last_token"
+    assert fields["classifier.pooling"] == "auto"
     assert "training.checkpoint_every" not in fields
     assert "training" not in fields
 

@@ -14,9 +14,11 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.recipes.classify import ClassifyRecipe
+from lib.store.artifacts import Artifact
 from tasks.engine.step import Run
 from tasks.steps.backbone import backbone
 from tasks.steps.download import download
+from tasks.steps.tokenizer import tokenizer
 from tests.support.hub_server import HubServer, hub_for
 from tests.support.recipes import build_recipe
 
@@ -45,7 +47,13 @@ def recipe(weights: str, **model: Any) -> ClassifyRecipe:
 
 def made(chosen: ClassifyRecipe) -> Path:
     """The folder of the artifact."""
-    return backbone._run(Run(chosen), backbone.ingredients(chosen, {}), {}).folder
+    inputs = with_tokenizer(chosen)
+    return backbone._run(Run(chosen), backbone.ingredients(chosen, inputs), inputs).folder
+
+
+def with_tokenizer(chosen: ClassifyRecipe) -> dict[str, Artifact]:
+    """What the step needs of the ones before it."""
+    return {"tokenizer": tokenizer._run(Run(chosen), tokenizer.ingredients(chosen, {}), {})}
 
 
 def test_weights_from_a_hub_become_an_artifact_under_their_commit(hub: HubServer, files: dict[str, bytes]) -> None:
@@ -64,13 +72,14 @@ def test_after_a_run_the_cache_answers_without_a_network(
 ) -> None:
     hub.add("owner/name", files)
     chosen = recipe("owner/name")
-    before = backbone.ingredients(chosen, {})
+    inputs = with_tokenizer(chosen)
+    before = [step.ingredients(chosen, inputs) for step in (tokenizer, backbone)]
     moved = hub.add("owner/name", files | {"README.md": b""})  # since the key was made
-    folder = backbone._run(Run(chosen), before, {}).folder
+    folder = backbone._run(Run(chosen), before[1], inputs).folder
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
     assert not any(moved in request.path for request in hub.requests)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert backbone.ingredients(chosen, {}) == before
+    assert [step.ingredients(chosen, inputs) for step in (tokenizer, backbone)] == before
 
 
 def test_the_same_weights_have_the_same_key_wherever_they_lie(

@@ -41,8 +41,8 @@ def recipe(of: Step, setting: str) -> AnyRecipe:
 
 def ingredients(of: Step, setting: str, folder: Path) -> dict[str, Any]:
     """Those of a step on the same inputs; of features, with what their key is made of."""
-    shape = {"vocab_size": 50257, "n_positions": 64, "n_embd": 8, "n_layer": 2, "n_head": 1}
-    (folder / "config.json").write_text(json.dumps(shape))
+    facts = {"network": "gpt2", "width": 8, "depth": 2, "pooling": "last_token", "uncut": None}
+    (folder / "backbone.json").write_text(json.dumps(facts))
     lengths = {split: {"tokens": 100} for split in (*SPLITS, "reserve")}
     (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
     made = {name: Artifact(step=name, key="0" * 32, digest=name, folder=folder) for name in ("backbone", "tokenize")}
@@ -95,11 +95,11 @@ def test_a_training_leaves_its_curve_its_facts_and_its_recipe(tmp_path: Path, ca
     rows: list[Row] = [{"step": 0, "epoch": 1.0, "train_loss": 0.7, "validation_loss": 0.8, "learning_rate": 1e-3}]
     history = history_table([{"examples_seen": 8, "tokens_seen": 90, "seconds": 0.5, **row} for row in rows])
     trained = Trained(history, 0, 12, {}, ["yes"], parameters=10, trainable_parameters=4)
-    recipe = {"name": "mine", "encoding": {"name": "gpt2", "max_length": None}}
+    recipe = {"name": "mine", "encoding": {"max_length": None}}
     work: Work[Any] = Work(recipe, recipe, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
     save_training(work, trained, max_length=77, samples=["yes"])
     assert caplog.messages == ["went on from a checkpoint after 12 batches"]
-    assert load_json(tmp_path / "recipe.json") == {"name": "mine", "encoding": {"name": "gpt2", "max_length": 77}}
+    assert load_json(tmp_path / "recipe.json") == {"name": "mine", "encoding": {"max_length": 77}}
     assert load_json(tmp_path / "training.json") == {
         "kept_row": 0,
         "history_sha256": history_checksum(history),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.errors import RecipeError
 from lib.model.adapters import adapters, add_adapters, merge_adapters
 from lib.model.backbone import Pooling
 from lib.model.classifier import Classifier, Usage, freeze, load_classifier, new_classifier, save_classifier
@@ -51,9 +52,20 @@ def test_only_the_head_and_the_adapters_of_the_named_layers_of_the_last_blocks_l
     adapters = {f"backbone.gpt.blocks.{b}.attention.qkv.lora_{m}.default.weight" for b in (1, 2) for m in "AB"}
     assert learning == adapters | {"head.weight", "head.bias"}
     everywhere = classifier(blocks=None)
-    assert everywhere.cut == 0
+    assert everywhere.backbone.cut == 0
     assert sum(".lora_A." in name for name, _ in everywhere.named_parameters()) == 3 * 4
     assert classifier().backbone.cut == 1
+
+
+def test_layers_are_named_by_the_last_part_of_their_names_or_not_at_all() -> None:
+    learning = {n.rpartition(".lora_")[0] for n, p in classifier(layers=("qkv",)).named_parameters() if ".lora_" in n}
+    assert learning == {f"backbone.gpt.blocks.{block}.attention.qkv" for block in (1, 2)}
+    with pytest.raises(RecipeError) as refused:
+        classifier(layers=("qkv", "q_proj"))
+    assert str(refused.value) == (
+        "lora.layers has 'q_proj', and the linear layers of this model's blocks are attention.qkv,"
+        " attention.projection, mlp.expansion, mlp.projection: name some of them, or null for all"
+    )
 
 
 def test_an_adapter_adds_its_product_times_alpha_over_rank() -> None:

@@ -27,6 +27,7 @@ from tasks.steps.classify.messages import messages
 from tasks.steps.classify.split import split
 from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.download import download
+from tasks.steps.tokenizer import tokenizer
 from tasks.steps.training import training_settings
 from tests.support.procedure import checkpoint, perform
 from tests.support.recipes import load_recipe
@@ -53,7 +54,10 @@ def test_book_prints_what_the_published_script_prints(
     made["messages"] = perform(store, recipe, messages, download=made["download"])
     made["balance"] = perform(store, recipe, balance, messages=made["messages"])
     made["split"] = perform(store, recipe, split, messages=made["messages"], balance=made["balance"])
-    tokens = perform(store, recipe, tokenize, balance=made["balance"], holdout=made["split"])
+    made["tokenizer"] = perform(store, recipe, tokenizer)
+    tokens = perform(
+        store, recipe, tokenize, balance=made["balance"], holdout=made["split"], tokenizer=made["tokenizer"]
+    )
 
     tables = {name: load_table(tokens.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     splits = {name: EncodedMessages(list(table["tokens"]), list(table["target"])) for name, table in tables.items()}

@@ -15,12 +15,14 @@ from lib.model.features.inputs import split_inputs
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
+from lib.model.places import GPT2
 from lib.progress import Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 from tasks.steps.classify.features import features
+from tasks.steps.tokenizer import tokenizer
 from tests.support.recipes import build_recipe
 
 SEQUENCES = [[5, 6, 7], [8], [9, 10, 11, 12]]
@@ -35,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, Artifact]:
-    """A backbone of three blocks, and the same three messages in every split and the reserve."""
+    """A backbone of three blocks with its tokenizer, and the same three messages in every split and the reserve."""
     folders = {name: tmp_path / name for name in ("backbone", "tokenize")}
     for folder in folders.values():
         folder.mkdir()
@@ -45,7 +47,10 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
         save_table(table, folders["tokenize"] / f"{name}.parquet", TOKENS, labels=["ham", "spam"])
     lengths = {name: {"tokens": 8} for name in RUN}
     (folders["tokenize"] / "tokens.json").write_text(json.dumps({"splits": lengths}))
-    return {name: Artifact(step=name, key="k", digest=name, folder=folder) for name, folder in folders.items()}
+    facts = {"network": GPT2, "width": 8, "depth": 3, "pooling": "last_token", "uncut": None}
+    (folders["backbone"] / "backbone.json").write_text(json.dumps(facts))
+    made = {name: Artifact(step=name, key="k", digest=name, folder=folder) for name, folder in folders.items()}
+    return {"tokenizer": tokenizer._run(Run(recipe()), tokenizer.ingredients(recipe(), {}), {}), **made}
 
 
 def recipe(**sections: dict[str, Any]) -> ClassifyRecipe:
@@ -129,7 +134,7 @@ def test_splits_that_were_finished_before_an_interruption_are_not_computed_again
 def test_an_explanation_waits_for_what_the_key_is_made_of(inputs: dict[str, Artifact]) -> None:
     made(recipe(), inputs)
     explain = Explainer(Run(recipe()))
-    explain.found["tokenize"] = inputs["tokenize"]  # and no backbone
+    explain.found |= {name: inputs[name] for name in ("tokenizer", "tokenize")}  # and no backbone
     explain(features)
     (forecast,) = explain.forecasts
     assert (forecast.would, forecast.reasons) == ("depend", ("reused if backbone comes out the same",))

@@ -25,10 +25,10 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
     tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
     save_table(tokens, tmp_path / "train.parquet", TOKENS, labels=["ham", "spam"])
     tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
-    backbone = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
     work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
     with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
-        finetune.compute(work, backbone=backbone, tokenize=tokenize, features=backbone)
+        finetune.compute(work, tokenizer=absent, backbone=absent, tokenize=tokenize, features=absent)
 
 
 def test_positive_label_and_threshold_are_part_of_the_evaluations_key_and_not_of_the_trainings() -> None:

@@ -28,6 +28,7 @@ from tasks.steps.classify.messages import messages
 from tasks.steps.classify.split import split
 from tasks.steps.classify.tokenize import tokenize
 from tasks.steps.download import download
+from tasks.steps.tokenizer import tokenizer
 from tests.support.procedure import perform
 from tests.support.recipes import build_recipe
 
@@ -86,7 +87,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
         "train": [written(tmp_path / "a.csv", TRAIN[:30]), written(tmp_path / "b.csv", TRAIN[30:])],
         "test": written(tmp_path / "t.csv", TEST),
     }
-    steps = (*DATA_STEPS, tokenize, backbone, features, finetune, evaluate)
+    steps = (*DATA_STEPS, tokenizer, tokenize, backbone, features, finetune, evaluate)
     made = made_by(store, steps, files, balance={"method": "undersample"}, **QUICK)
 
     # Only train was balanced; the reserve is train's.

@@ -29,6 +29,7 @@ from tasks.steps.download import download
 from tasks.steps.instruct.entries import entries
 from tasks.steps.instruct.split import split_entries
 from tasks.steps.instruct.tokenize import tokenize_entries
+from tasks.steps.tokenizer import tokenizer
 from tasks.steps.training import training_settings
 from tests.support.procedure import checkpoint, perform
 
@@ -57,7 +58,8 @@ def test_book_prints_and_answers_what_the_published_script_does(
     made["download"] = perform(store, recipe, download)
     made["entries"] = perform(store, recipe, entries, download=made["download"])
     made["split"] = perform(store, recipe, split_entries, entries=made["entries"])
-    tokens = perform(store, recipe, tokenize_entries, split_entries=made["split"])
+    made["tokenizer"] = perform(store, recipe, tokenizer)
+    tokens = perform(store, recipe, tokenize_entries, split_entries=made["split"], tokenizer=made["tokenizer"])
 
     gpt = load_gpt(weights)
     gpt.untie_output()
