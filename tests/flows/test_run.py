@@ -31,8 +31,9 @@ FILES = {
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "holdout": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
+    "tokenizer": ["network.json", "tokenizer.json", "tokenizer_config.json"],
     "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
-    "backbone": ["config.json", "model.safetensors", "sanity.txt"],
+    "backbone": ["backbone.json", "config.json", "model.safetensors", "sanity.txt"],
     "features": ["features.json"],  # everything learns, so nothing is frozen
     "finetune": [
         "config.json",
@@ -41,6 +42,8 @@ FILES = {
         "labels.json",
         "model.safetensors",
         "recipe.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
         "training.json",
     ],
     "evaluate": [

@@ -33,6 +33,7 @@ STEPS = [
     "balance",
     "split",
     "holdout",
+    "tokenizer",
     "tokenize",
     "backbone",
     "features",

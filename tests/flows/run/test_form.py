@@ -53,10 +53,11 @@ def test_a_field_says_what_it_is_and_what_each_recipe_has() -> None:
     assert {key: schema["epochs"][key] for key in ("type", "minimum", "description")} == {
         "type": "integer",
         "minimum": 1,
-        "description": "passes over the training split; recipes have: book 5, gpt2-small 3, quickstart 6, sms-tiny 4",
+        "description": "passes over the training split; recipes have: book 5, encoder 4, gpt2-small 3, quickstart 6,"
+        " sms-tiny 4",
     }
     assert schema["url"]["description"].endswith(
-        "book sms-spam, gpt2-small sms-spam, quickstart sample, sms-tiny sms-spam"
+        "book sms-spam, encoder sms-spam, gpt2-small sms-spam, quickstart sample, sms-tiny sms-spam"
     )
     assert schema["registered_name"]["description"] == "the registered model's name (left out: the recipe's name)"
 

@@ -182,8 +182,8 @@ REFUSED = [
     (["--json=3"], "argument --json: ignored explicit argument '3'; --help shows what there is"),
     (
         ["--recipe", "nope"],
-        "there is no recipe 'nope': name one of book, gpt2-small, quickstart, sms-tiny, or give the path of a YAML"
-        " file",
+        "there is no recipe 'nope': name one of book, encoder, gpt2-small, quickstart, sms-tiny, or give the path of a"
+        " YAML file",
     ),
     (
         ["--recipe", "gpt2_small"],
@@ -268,7 +268,7 @@ def test_help_shows_the_values_of_the_recipe_and_its_overrides(capsys: pytest.Ca
     text = help_of(capsys, "-h", "--recipe", "book", "--training.epochs", "7")
     assert "passes over the training split [a whole number of at least 1; default: 5; in this recipe: 7]" in text
     assert '[none or csv; default: "csv"]' in text
-    assert 'default: "last_token"; in this recipe: "padded_last"]' in text
+    assert 'default: "auto"; in this recipe: "padded_last"]' in text
     assert 'default: "scratch"; in this recipe: "openai-community/gpt2"]' in text
 
 
@@ -385,8 +385,8 @@ def test_explain_goes_through_the_steps_of_the_flow(capsys: pytest.CaptureFixtur
     assert main(["--explain", "--json"], instruct.PROGRAM) == 0
     steps = [verdict["step"] for verdict in json.loads(capsys.readouterr().out)["steps"]]
     assert steps == [
-        *("download", "entries", "split_entries", "tokenize_entries", "backbone", "finetune_instructions"),
-        *("respond", "evaluate_answers", "judge"),
+        *("download", "entries", "split_entries", "tokenizer", "tokenize_entries", "backbone"),
+        *("finetune_instructions", "respond", "evaluate_answers", "judge"),
     ]
 
 

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from lib.model.classifier import class_probabilities, load_classifier
 from lib.model.labels import Probabilities
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
+from tests.support.e2e import PROJECT
 
 LABELS = ("ham", "spam & <scam>")
 TEXTS = ["You are a winner", "ok", "a longer message " * 10, "see you at 8 😀", "<|endoftext|>", " padded "]
@@ -43,6 +46,22 @@ def test_predictions_are_those_of_the_training_tokens(predictor: Predictor, clas
     assert np.array_equal(probabilities(predictions), expected)
     assert [each.label for each in predictions] == [LABELS[index] for index in expected.argmax(axis=1)]
     assert {tuple(each.probabilities) for each in predictions} == {LABELS}
+
+
+def test_a_saved_classifier_is_exactly_these_files(classifier_folder: Path) -> None:
+    assert {file.name for file in classifier_folder.iterdir()} == {
+        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),  # as transformers reads them
+        *("labels.json", "inference.json"),
+    }
+
+
+def test_gpt2_is_used_without_transformers(classifier_folder: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom lib.inference.predictor import Predictor\n"
+        "list(Predictor.load(Path(sys.argv[1]), device='cpu').predict(['ok']))\n"
+        "sys.exit('transformers' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, classifier_folder], cwd=PROJECT, check=True)
 
 
 def test_padding_length_and_pooling_are_those_of_the_folder(classifier_folder: Path, tmp_path: Path) -> None:
