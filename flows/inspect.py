@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flows.terminal.command_line import describe
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
-from lib.errors import RecipeError
 from lib.recipes.data import PRESETS
 from lib.recipes.fields import recipe_fields
 from lib.recipes.inspection import InspectedFile, TextFile
@@ -119,21 +118,15 @@ def _read(file: str | None, given: dict[str, str]) -> Texts:
 
 def _tokenizer(name: str) -> Tokenizer:
     from lib.model.gpt2.openai import Release
-    from lib.model.places import find_weights
-    from lib.model.weights.hub import Repository
+    from lib.model.places import find_weights, tokenizer_folder
     from lib.text.gpt2 import gpt2_tokenizer
     from lib.text.tokenizer import load_tokenizer
     from lib.text.tokenizer_folder import prepare_tokenizer
 
-    if name == GPT2:
+    if name == GPT2 or isinstance(find_weights(name), Release):
         return gpt2_tokenizer()
-    place = find_weights(name)
-    if isinstance(place, Release):
-        return gpt2_tokenizer()
-    if isinstance(place, Repository):
-        raise RecipeError(f"--tokenizer {name}: a repository cannot be inspected yet: give a folder with its files")
     with tempfile.TemporaryDirectory() as folder:
-        prepare_tokenizer(place, Path(folder))
+        prepare_tokenizer(tokenizer_folder(name), Path(folder))
         return load_tokenizer(Path(folder))
 
 

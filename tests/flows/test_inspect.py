@@ -14,6 +14,7 @@ import pytest
 
 from flows.inspect import main, parser
 from tests.support.e2e import PROJECT
+from tests.support.hub_server import hub_for
 from tests.support.tiny_tokenizers import unigram, wordpiece
 
 TEXTS = ["Win a free prize", "are you coming home for lunch?", "Ok Fenwold"]
@@ -107,6 +108,19 @@ def test_a_mistake_is_one_sentence(
     assert main([argument.format(empty=tmp_path) for argument in arguments]) == 2
     (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert sentence in error
+
+
+def test_a_repository_on_a_hub_is_fetched_without_its_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = wordpiece(tmp_path / "files")
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with hub_for(monkeypatch, tmp_path) as hub:
+        hub.add("owner/bert", {**files, "config.json": b'{"model_type": "bert"}', "model.safetensors": b"large"})
+        found = asked(capsys, "--tokenizer", "owner/bert", "--tokenizer", str(folder))
+        assert not any(request.path.endswith(".safetensors") for request in hub.requests)
+    hubs, local = found["tokenizers"]
+    assert {**hubs, "tokenizer": ""} == {**local, "tokenizer": ""}
 
 
 def test_it_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
