@@ -1,0 +1,254 @@
+"""`python -m benchmarks.transfer`: what pretraining is worth, on published test sets.
+
+Runs the recipes on real texts with really pretrained weights, with the same networks at random, and TF-IDF beside
+them; each is a run of `finetune classify` from the file to the figures. Prints a table, writes JSON, a picture, and the tables
+of docs/encoder-or-decoder.md and README.md. `--redraw` makes these anew from the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cached_flow import environment, running_prefect
+from benchmarks.harness import machine, machine_kind
+from benchmarks.workload import PROJECT
+
+RESULTS = PROJECT / "benchmarks" / "results" / "transfer"
+PICTURE = PROJECT / "docs" / "images" / "encoder-or-decoder.png"
+PAGES = (PROJECT / "docs" / "encoder-or-decoder.md", PROJECT / "README.md")
+BEGIN = "<!-- transfer: made by python -m benchmarks.transfer -->"
+END = "<!-- end of transfer -->"
+ENCODER, DECODER = "all-minilm-l6-v2", "smollm2-135m-instruct"  # the folders of the weights
+RANDOM = "-random"  # added to a folder's name: the same network with random numbers
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Texts with a published test set: its name, how a recipe names it, and its files in the data folder."""
+
+    name: str
+    title: str
+    files: Mapping[str, str]  # by split; or the one archive of `source`
+    source: str = "file"
+
+    def flags(self, folder: Path) -> list[str]:
+        """The flags of `finetune classify`. All but a twentieth of what is not given goes to train."""
+        if self.source != "file":
+            return ["--data.source", self.source, "--data.url", f"{(folder / self.files['all']).resolve()}"]
+        places = {split: f"{(folder / file).resolve()}" for split, file in self.files.items()}
+        shares = ["--split.train", "0.9", "--split.validation", "0.05", "--split.test", "0.05"]
+        return ["--data.files", json.dumps(places), *shares]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and how it is trained."""
+
+    name: str
+    title: str
+    recipe: str
+    weights: str  # the folder in the models' folder
+    changes: tuple[str, ...] = ()
+
+
+DATA = (
+    Data("trec", "TREC, 6 classes, published test set", {"train": "trec-train.csv", "test": "trec-test.csv"}),
+    Data(
+        "banking77",
+        "Banking77, 77 classes, published test set",
+        {"train": "banking77-train.csv", "test": "banking77-test.csv"},
+    ),
+    Data("sms", "SMS Spam Collection, our split", {"all": "sms+spam+collection.zip"}, source="sms-spam"),
+    Data(
+        "sst2",
+        "SST-2, 2 classes, published sets",
+        {"train": "sst2-train.csv", "validation": "sst2-dev.csv", "test": "sst2-test.csv"},
+    ),
+)
+ALL_LAYERS = ("--classifier.trainable", "all", "--training.learning_rate", "5.0e-5", "--training.epochs", "2")
+MODELS = (
+    Model("encoder", "MiniLM, last block", "encoder", ENCODER),
+    Model("encoder-random", "the same at random", "encoder", ENCODER + RANDOM),
+    Model("decoder", "SmolLM2, last block", "decoder-small", DECODER),
+    Model("decoder-random", "the same at random", "decoder-small", DECODER + RANDOM),
+    Model("encoder-all", "MiniLM, all layers", "encoder", ENCODER, ALL_LAYERS),
+)
+ONLY_FOR = {"encoder-all": ("sst2",)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is asked for and adds it to the results; 1 if a run failed."""
+    options = _parser().parse_args(arguments)
+    file = RESULTS / f"{machine_kind(machine('cpu'))}.json"
+    if not options.redraw:
+        runs = [
+            (data, model) for data in DATA for model in MODELS if data.name in ONLY_FOR.get(model.name, (data.name,))
+        ]
+        wanted = [pair for pair in runs if not options.only or {pair[0].name, pair[1].name} & set(options.only)]
+        with tempfile.TemporaryDirectory() as scratch:
+            _measure(wanted, options, Path(scratch), file)
+    results: Json = json.loads(file.read_text(encoding="utf-8"))
+    print(table(results))  # noqa: T201 - this is the program's output
+    draw(results, PICTURE)
+    for page in PAGES:
+        page.write_text(page_with_table(page.read_text(encoding="utf-8"), table(results)), encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer", description=__doc__)
+    parser.add_argument("--models", type=Path, default=PROJECT.parent / "shared" / "models" / "weights")
+    parser.add_argument("--data", type=Path, default=PROJECT.parent / "shared" / "data")
+    parser.add_argument("--only", nargs="*", help="names of data sets or models: only their runs")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing: pictures and pages from the results")
+    return parser
+
+
+def _measure(wanted: Sequence[tuple[Data, Model]], options: argparse.Namespace, scratch: Path, file: Path) -> None:
+    """Runs each pair, and writes the results after each, so that an interruption loses none."""
+    results: Json = {"machine": machine("cpu"), "runs": []}
+    if file.exists():
+        results = json.loads(file.read_text(encoding="utf-8"))
+    for name in {model.weights for _, model in wanted if model.weights.endswith(RANDOM)}:
+        write_random(options.models / name.removesuffix(RANDOM), scratch / name)
+    env = environment(scratch / "home")
+    with running_prefect(scratch / "home") as server:
+        for data, model in wanted:
+            print(f"{data.title}: {model.title} …", file=sys.stderr)  # noqa: T201
+            place = (scratch if model.weights.endswith(RANDOM) else options.models) / model.weights
+            flags = [*data.flags(options.data), "--model.weights", f"{place.resolve()}", *model.changes]
+            flags += ["--registry.name", f"{data.name}-{model.name}", "--json"]
+            run = _run(["--recipe", model.recipe, *flags], {**env, **server})
+            others = [each for each in results["runs"] if (each["data"], each["model"]) != (data.name, model.name)]
+            results["runs"] = [*others, {"data": data.name, "model": model.name, **run}]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _run(flags: Sequence[str], env: Mapping[str, str]) -> Json:
+    """Returns accuracies with intervals, seconds of the steps, and parameters."""
+    command = [sys.executable, "-m", "flows.classify", *flags]
+    done = subprocess.run(command, cwd=PROJECT, env=dict(env), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(flags)}: {done.stderr[-2000:]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    metrics, steps = told["metrics"], {step["step"]: step for step in told["steps"]}
+    trained = json.loads((Path(steps["finetune"]["artifact"]["folder"]) / "training.json").read_text())
+    figures = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "baseline_test_accuracy", "test_rows")
+    return {
+        **{name: metrics[name] for name in figures if name in metrics},
+        "seconds": {name: steps[name]["seconds"] for name in ("features", "finetune", "evaluate")},
+        "parameters": trained["parameters"],
+        "trainable_parameters": trained["trainable_parameters"],
+    }
+
+
+def write_random(source: Path, target: Path) -> None:
+    """Writes the network of a folder with the random numbers that its family begins with, and its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.from_pretrained(source)).save_pretrained(target)
+    for file in source.iterdir():
+        if file.name.startswith(("tokenizer", "vocab", "special_tokens", "chat_template")):
+            shutil.copyfile(file, target / file.name)
+
+
+def table(results: Json) -> str:
+    """The results in Markdown: a row for each data set, a column for each model, seconds below the accuracies."""
+    runs = {(run["data"], run["model"]): run for run in results["runs"]}
+    lines = [
+        "| data | TF-IDF | " + " | ".join(model.title for model in MODELS) + " |",
+        "|---|" + "---:|" * (len(MODELS) + 1),
+    ]
+    for data in DATA:
+        found = [runs.get((data.name, model.name)) for model in MODELS]
+        baseline = next((run["baseline_test_accuracy"] for run in found if run), None)
+        cells = [f"{data.title} ({_rows(found)} texts)", "" if baseline is None else f"{baseline:.1%}"]
+        lines.append("| " + " | ".join([*cells, *(_cell(run) for run in found)]) + " |")
+    return "\n".join(lines)
+
+
+def _rows(found: Sequence[Json | None]) -> str:
+    return next((f"{run['test_rows']:,.0f}" for run in found if run and "test_rows" in run), "?")
+
+
+def _cell(run: Json | None) -> str:
+    if run is None:
+        return ""
+    interval = f"{100 * run['test_accuracy_low']:.1f} to {100 * run['test_accuracy_high']:.1f}"
+    seconds = run["seconds"]
+    return f"**{run['test_accuracy']:.1%}** ({interval})<br>{seconds['features']:.0f} + {seconds['finetune']:.0f} s"
+
+
+def page_with_table(text: str, made: str) -> str:
+    """The page's text with the table as it must be; raises ValueError if it has lost a marker."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
+
+
+def draw(results: Json, file: Path) -> None:
+    """A panel for each data set: the accuracy of each model, with its interval."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(DATA), figsize=(13, 3.6), layout="constrained")
+    for axis, data in zip(axes, DATA, strict=True):
+        bars = list(_bars(data, results["runs"]))
+        for place, (_, accuracy, low, high, colour) in enumerate(bars):
+            axis.barh(place, accuracy, color=colour, height=0.7)
+            if low is not None and high is not None:
+                axis.plot([low, high], [place, place], color="black", linewidth=1.2)
+            axis.annotate(
+                f"{accuracy:.1%}", (accuracy, place), (-4, 0), textcoords="offset points", ha="right", va="center"
+            )
+        axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=8)
+        axis.invert_yaxis()
+        axis.set_title(data.title, fontsize=8, loc="left")
+        least = min((bar[1] for bar in bars), default=0.5)
+        axis.set_xlim(max(0.0, least - 0.15), 1.0)
+        axis.spines[["top", "right"]].set_visible(False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+BLUE, LIGHT, ORANGE, PALE, GREY = "#0072B2", "#9ecae1", "#D55E00", "#fdbe85", "#999999"  # for colour-blind people too
+COLOURS = {"encoder": BLUE, "encoder-random": LIGHT, "decoder": ORANGE, "decoder-random": PALE, "encoder-all": BLUE}
+
+
+def _bars(data: Data, runs: Sequence[Json]) -> Iterator[tuple[str, float, float | None, float | None, str]]:
+    """Each bar's name, accuracy, interval and colour."""
+    mine = {run["model"]: run for run in runs if run["data"] == data.name}
+    baseline = next((run["baseline_test_accuracy"] for run in mine.values()), None)
+    if baseline is not None:
+        yield "TF-IDF", baseline, None, None, GREY
+    for model in MODELS:
+        if run := mine.get(model.name):
+            title = (
+                model.title
+                if not model.name.endswith("-random")
+                else f"{MODELS[0 if 'encoder' in model.name else 2].title.split(',')[0]} at random"
+            )
+            yield title, run["test_accuracy"], run["test_accuracy_low"], run["test_accuracy_high"], COLOURS[model.name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
