@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow
 
-.PHONY: help run test check lint format bench ui up deploy serve screenshots lock clean
+.PHONY: help run models test check lint format bench ui up deploy serve screenshots lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,6 +18,10 @@ run: $(READY) ## set everything up, then run the quickstart recipe on the bundle
 # together; in the order of the folders the long files come first, and the many short ones fill both processes at the end.
 test: $(READY) ## set everything up, then run all tests that this machine allows; of some: make test ONLY=tests/lib
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ONLY)
+
+# The tests marked `models` find it there; 90 MB.
+models: $(READY) ## fetch a small pretrained encoder for the tests that need one
+	$(BIN)/python tools/models/fetch.py .models
 
 # Without servers, real data and browsers: for while you work.
 check: lint ## style, types and the quick tests, which need no server, in under two minutes on two cores

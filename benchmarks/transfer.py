@@ -1,8 +1,8 @@
 """`python -m benchmarks.transfer`: what pretraining is worth, on published test sets.
 
-Runs the recipes on real texts with really pretrained weights, with the same networks at random, and TF-IDF beside
-them; each is a run of `finetune classify` from the file to the figures. Prints a table, writes JSON, a picture, and the tables
-of docs/encoder-or-decoder.md and README.md. `--redraw` makes these anew from the JSON.
+Runs the recipes on real texts with really pretrained weights, with the same networks at random, and TF-IDF beside them.
+Each is a run of `finetune classify` from the file to the figures. Prints a table, writes JSON, a picture, and the
+tables of docs/encoder-or-decoder.md and README.md. `--redraw` makes these anew from the JSON.
 """
 
 from __future__ import annotations

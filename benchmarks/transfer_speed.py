@@ -1,7 +1,7 @@
 """`python -m benchmarks.transfer_speed`: fine-tuning the last block on TREC, against transformers' Trainer.
 
 Both sides begin with the same really pretrained weights, learn the same parameters from the same texts in batches of
-the same size, and end with accuracies that are printed beside the seconds. Ours is measured cold, with the features, and
+one size, and end with accuracies that are printed beside the seconds. Ours is measured cold, with the features, and
 warm, with features that are there, as a second recipe finds them. The Trainer groups texts by length, which is its best
 setting here; of a slow network it runs a part of the batches, and seconds are scaled by their tokens.
 """

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Folders that may have really pretrained weights; `make models` fills the second.
+REAL_MODELS = [
+    Path(folder)
+    for folder in (
+        os.environ.get("FINETUNE_REAL_MODELS") or PROJECT / ".models",
+        PROJECT / ".models",
+        PROJECT.parent / "shared" / "models" / "weights",
+    )
+]
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
-REAL_MODELS = Path(os.environ.get("FINETUNE_REAL_MODELS") or PROJECT.parent / "shared" / "models" / "weights")
 
 # Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 os.environ.pop("PREFECT_API_URL", None)
@@ -40,12 +48,24 @@ def real_data() -> Path:
     return REAL_DATA
 
 
+def real_model(name: str) -> Path:
+    """The folder of really pretrained weights of this name; a test without them skips by it."""
+    found = next((folder / name for folder in REAL_MODELS if (folder / name).is_dir()), None)
+    if found is None:
+        pytest.skip(f"the weights {name} are in none of {', '.join(map(str, REAL_MODELS))}")
+    return found
+
+
 @pytest.fixture(scope="session")
-def real_models() -> Path:
-    """The folder with really pretrained weights, a folder each, which are not part of the project."""
-    if not REAL_MODELS.is_dir():
-        pytest.skip(f"the real weights are not here: {REAL_MODELS}")
-    return REAL_MODELS
+def minilm() -> Path:
+    """A really pretrained BERT of 6 layers and 384 dimensions (tools/models/fetch.py)."""
+    return real_model("all-minilm-l6-v2")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A really pretrained Llama of 30 layers and 576 dimensions, with a chat template."""
+    return real_model("smollm2-135m-instruct")
 
 
 @pytest.fixture

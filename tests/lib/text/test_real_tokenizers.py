@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import has_gpt2_vocabulary, prepare_tokenizer
+from tests.conftest import real_model
 
 AWKWARD = ["Naïve 👍🏽 привет 日本語\n\n\t x  y", "def f(x):\n    return 1234567", "[x] {y} <z>", " lead", "trail ", ""]
 
@@ -23,8 +24,8 @@ AWKWARD = ["Naïve 👍🏽 привет 日本語\n\n\t x  y", "def f(x):\n    
         ("smollm2-135m-instruct", "byte-pair encoding (49,152 tokens)", 2, 2),
     ],
 )
-def test_real_weights(name: str, said: str, pad: int, end: int | None, real_models: Path, tmp_path: Path) -> None:
-    source = real_models / name
+def test_real_weights(name: str, said: str, pad: int, end: int | None, tmp_path: Path) -> None:
+    source = real_model(name)
     prepare_tokenizer(source, tmp_path)
     tokenizer = load_tokenizer(tmp_path)
     assert (tokenizer.name, tokenizer.pad, tokenizer.end) == (said, pad, end)
