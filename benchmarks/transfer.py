@@ -25,8 +25,6 @@ from benchmarks.workload import PROJECT
 RESULTS = PROJECT / "benchmarks" / "results" / "transfer"
 PICTURE = PROJECT / "docs" / "images" / "encoder-or-decoder.png"
 PAGES = (PROJECT / "docs" / "encoder-or-decoder.md", PROJECT / "README.md")
-BEGIN = "<!-- transfer: made by python -m benchmarks.transfer -->"
-END = "<!-- end of transfer -->"
 ENCODER, DECODER = "all-minilm-l6-v2", "smollm2-135m-instruct"  # the folders of the weights
 RANDOM = "-random"  # added to a folder's name: the same network with random numbers
 
@@ -102,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(results))  # noqa: T201 - this is the program's output
     draw(results, PICTURE)
     for page in PAGES:
-        page.write_text(page_with_table(page.read_text(encoding="utf-8"), table(results)), encoding="utf-8")
+        page.write_text(page_with_tables(page.read_text(encoding="utf-8"), results), encoding="utf-8")
     return 0
 
 
@@ -193,13 +191,39 @@ def _cell(run: Json | None) -> str:
     return f"**{run['test_accuracy']:.1%}** ({interval})<br>{seconds['features']:.0f} + {seconds['finetune']:.0f} s"
 
 
-def page_with_table(text: str, made: str) -> str:
-    """The page's text with the table as it must be; raises ValueError if it has lost a marker."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page needs the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
+def speed_table(results: Json) -> str:
+    """The speed against the Trainer in Markdown: a row for each network and number type."""
+    lines = [
+        "| weights, number type | ours: features + training | Trainer | cold | warm | accuracy, ours and theirs |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in results.get("speed", []):
+        ours, theirs = row["ours"], row["trainer"]
+        other = f"{theirs['accuracy']:.1%}" if "accuracy" in theirs else "not run whole"
+        cells = [
+            f"{row['model']}, {row['precision']}",
+            f"{ours['features']:.1f} + {ours['training']:.1f} s",
+            f"{theirs['seconds']:.0f} s"
+            + ("" if theirs["share"] == 1 else f" (from {theirs['share']:.1%} of the batches)"),
+            f"**{row['cold_ratio']:.1f}x**",
+            f"**{row['warm_ratio']:.1f}x**",
+            f"{ours['accuracy']:.1%}, {other}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"transfer": table, "speed": speed_table}
+
+
+def page_with_tables(text: str, results: Json) -> str:
+    """The page's text with its tables as they must be: each stands between two comments with its name."""
+    for name, make in TABLES.items():
+        before, begin, rest = text.partition(f"<!-- {name}: made by python -m benchmarks.transfer -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if begin and end:
+            text = f"{before}{begin}\n\n{make(results)}\n\n{end}{after}"
+    return text
 
 
 def draw(results: Json, file: Path) -> None:
