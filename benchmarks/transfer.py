@@ -46,7 +46,7 @@ class Data:
             return ["--data.source", self.source, "--data.url", f"{(folder / self.files['all']).resolve()}"]
         places = {split: f"{(folder / file).resolve()}" for split, file in self.files.items()}
         shares = ["--split.train", "0.9", "--split.validation", "0.05", "--split.test", "0.05"]
-        return ["--data.files", json.dumps(places), *shares]
+        return ["--data.source", "file", "--data.files", json.dumps(places), *shares]
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,12 @@ import pytest
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.store.artifacts import Store
 from tests.support.e2e import Home, copy_of, free_port, let_children_heed_signals, serving
+from tests.support.real_models import real_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Folders that may have really pretrained weights; `make models` fills the second.
-REAL_MODELS = [
-    Path(folder)
-    for folder in (
-        os.environ.get("FINETUNE_REAL_MODELS") or PROJECT / ".models",
-        PROJECT / ".models",
-        PROJECT.parent / "shared" / "models" / "weights",
-    )
-]
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
 
 # Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
@@ -46,14 +38,6 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real data is not here: {REAL_DATA}")
     return REAL_DATA
-
-
-def real_model(name: str) -> Path:
-    """The folder of really pretrained weights of this name; a test without them skips by it."""
-    found = next((folder / name for folder in REAL_MODELS if (folder / name).is_dir()), None)
-    if found is None:
-        pytest.skip(f"the weights {name} are in none of {', '.join(map(str, REAL_MODELS))}")
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,18 @@ from lib.recipes.reading import RECIPES
 from tests.support.recipes import build_recipe, load_recipe
 
 SAMPLE = {"data": {"source": "sample"}}
-BUNDLED = ["book", "encoder", "gpt2-small", "quickstart", "sms-tiny"]
+BUNDLED = [
+    "book",
+    "decoder-small",
+    "encoder",
+    "gpt2-small",
+    "modernbert",
+    "quickstart",
+    "qwen3",
+    "sms-decoder",
+    "sms-encoder",
+    "sms-tiny",
+]
 BOOK = {
     "name": "book",
     "data": {

@@ -257,7 +257,8 @@ def test_an_error_names_the_recipe_or_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nope", "lib", "", "~nobody-here/a", "a\0b"])
 def test_a_recipe_that_is_not_there(name: str) -> None:
     assert refusal_of_file(name) == (
-        f"there is no recipe {name!r}: name one of book, encoder, gpt2-small, quickstart, sms-tiny, or give the path of"
+        f"there is no recipe {name!r}: name one of book, decoder-small, encoder, gpt2-small, modernbert,"
+        " quickstart, qwen3, sms-decoder, sms-encoder, sms-tiny, or give the path of"
         " a YAML file"
     )
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import has_gpt2_vocabulary, prepare_tokenizer
-from tests.conftest import real_model
+from tests.support.real_models import real_model
 
 AWKWARD = ["Naïve 👍🏽 привет 日本語\n\n\t x  y", "def f(x):\n    return 1234567", "[x] {y} <z>", " lead", "trail ", ""]
 
