@@ -29,6 +29,7 @@ DOORS = {
     "answer": Door("flows.instruct", "answer instructions with a model", ("answer",), f"{PREDICT}:answer_parser"),
     "score": Door("flows.score", "score files with a classifier"),
     "serve": Door("flows.serve", "serve a classifier over HTTP"),
+    "export": Door("flows.export", "write a model in a form that other programs read: Hugging Face's, or ONNX"),
     "promote": Door(
         "flows.classify", "make a version of a classifier the champion", ("promote",), f"{CHAMPION}:promote_parser"
     ),

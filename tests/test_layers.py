@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("evaluation",),
         ("inference",),
         ("scoring",),
+        ("export",),
         ("serving",),
     ),
     "lib.data": (("*",), ("source",), ("messages",), ("entries",), ("samples",)),
@@ -162,6 +163,7 @@ def test_the_root_of_flows_holds_doors_only() -> None:
         *("flows.classify", "flows.instruct", "flows.score", "flows.deployments", "flows.serve", "flows.store"),
         "flows.inspect",
         *("flows.up", "flows.ui", "flows.deploy", "flows.database", "flows.__main__", "flows.completion"),
+        "flows.export",
     }
 
 

@@ -17,6 +17,7 @@ class Backbone(Protocol):
     `cut` never learn, and features are what leaves them. It is an `nn.Module`."""
 
     network: str  # which code computes it: see `lib.model.places.network_of`
+    family_pooling: Pooling  # that of the family's classifier in transformers
     head_bias: bool  # whether a head on it has a bias, as the classes that read it have
     pooling: Pooling
     cut: int
@@ -24,6 +25,14 @@ class Backbone(Protocol):
     @property
     def config(self) -> object:
         """Its shape and settings; equal ones have the same `repr`."""
+
+    @property
+    def family(self) -> str:
+        """Its family, by transformers' name of the model type."""
+
+    @property
+    def causal_mask(self) -> bool:
+        """Whether a decoder's position sees only itself and those before it, as the family does; true of encoders."""
 
     @property
     def width(self) -> int:
@@ -52,6 +61,10 @@ class Backbone(Protocol):
         inputs: tokens (batch, length) int64, padded on the right; or features (batch, length, width) floating point,
         what enters block `cut`, with any values at the padding.
         """
+
+    def whole(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Returns what `pooled` does of tokens, (batch, pooled_width), without shortcuts: every layer at every
+        position, in operations that torch.export can trace. With `padded_last` the padding is no text here."""
 
     def frozen_part(self, tokens: Tensor, lengths: Tensor, blocks: int) -> Tensor:
         """Returns what leaves the first `blocks` blocks (1 or more): (batch, length, width)."""

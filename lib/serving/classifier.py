@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
-REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "tokenizers", "torch")
+REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "torch")
+TOKENIZERS = ("tokenizers",)  # what every tokenizer but GPT-2's needs besides
+NETWORKS: dict[str, tuple[str, ...]] = {"gpt2": (), "transformers": ("transformers",)}  # what a network needs besides
 EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "are we still on for lunch at 12?"]
 
 
@@ -107,8 +109,17 @@ def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedMod
         code_of="lib.inference.predictor",
         signature=signature(labels),
         example=EXAMPLE,
-        packages=REQUIRED,
+        packages=required(folder),
     )
+
+
+def required(folder: Path) -> tuple[str, ...]:
+    """Returns the packages that the classifier in `folder` is loaded and asked with."""
+    from lib.text.gpt2 import is_own_file
+
+    use = json.loads((folder / "inference.json").read_text(encoding="utf-8"))
+    own = is_own_file((folder / "tokenizer.json").read_bytes())
+    return tuple(sorted({*REQUIRED, *(() if own else TOKENIZERS), *NETWORKS[use["network"]]}))
 
 
 mlflow.models.set_model(TextClassifier())

@@ -60,6 +60,20 @@ def find_model(tracking: MlflowClient, kind: Kind, *, name: str | None = None, r
     return _of_run(tracking, kind, run) if run else _champion(tracking, kind, name)
 
 
+def find_version(tracking: MlflowClient, kind: Kind, name: str, version: str) -> Version:
+    """Returns a version of a registered model, champion or not; raises ServiceError if there is none of this kind."""
+    try:
+        registered = tracking.get_registered_model(name)
+        tracking.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ServiceError(f"there is no version {version} of {name!r}: look in the pages (`make ui`)") from None
+    if kind_of(tracking, registered, version) != kind:
+        raise ServiceError(f"{name!r} version {version} is no {kind.noun}: choose another one")
+    return Version(name, version)
+
+
 def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
     """Loads a version as MLflow's `PyFuncModel`; raises ServiceError if its files are missing or damaged."""
     import mlflow

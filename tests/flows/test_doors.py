@@ -62,6 +62,7 @@ COMMANDS = [
     (["answer", "hi"], "finetune answer: "),
     (["score", "a.csv", "--output", "b"], "finetune score: a.csv; answers go to b, records to {home}"),
     (["serve"], "finetune serve: "),
+    (["export", "--format", "hf", "a"], "finetune export: "),
     (["promote", "1"], "finetune promote: "),
     (["rollback"], "finetune rollback: "),
     (["inspect", "--tokenizer", "gpt2"], "finetune inspect: the bundled messages"),

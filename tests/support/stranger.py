@@ -32,7 +32,8 @@ model = mlflow.pyfunc.load_model("models:/stranger@champion")
 table = model.predict(json.loads(sys.argv[1]))
 import lib
 served = sys.modules[type(model.unwrap_python_model()).__module__].__file__
-answer = {"columns": list(table.columns), "rows": table.values.tolist()}
+imported = [name for name in ("peft", "tokenizers", "transformers") if name in sys.modules]
+answer = {"columns": list(table.columns), "rows": table.values.tolist(), "imported": imported}
 print(json.dumps({"lib": lib.__file__, "served": served, **answer}))
 """
 
@@ -49,7 +50,8 @@ class Logged:
     run_id: str
 
     def ask(self, questions: list[Any]) -> dict[str, Any]:
-        """What a fresh process elsewhere gets: `columns` and `rows`, from the files `lib` and `served`."""
+        """What a fresh process elsewhere gets: `columns` and `rows`, from the files `lib` and `served`; and what it has
+        `imported` of the packages that not every model needs."""
         done = subprocess.run(
             [sys.executable, "-P", "-c", SCRIPT, json.dumps(questions)],
             cwd=self.elsewhere,

@@ -21,7 +21,9 @@ class PooledGPT(nn.Module):
     """A `Backbone`; raises `WeightsError` for a GPT that has fewer tokens than its encoding."""
 
     network = "gpt2"
+    family = "gpt2"
     head_bias = True  # as in the published procedure
+    family_pooling: Pooling = "last_token"
 
     def __init__(self, gpt: GPT, *, pooling: Pooling) -> None:
         super().__init__()
@@ -33,6 +35,10 @@ class PooledGPT(nn.Module):
     @property
     def config(self) -> GPTConfig:
         return self.gpt.config
+
+    @property
+    def causal_mask(self) -> bool:
+        return self.gpt.config.causal_mask
 
     @property
     def width(self) -> int:
@@ -74,6 +80,20 @@ class PooledGPT(nn.Module):
         visible = places <= position[:, None] if causal else real.expand(inputs.shape[:2])
         pooled = blocks[-1].at(x, position, visible) if len(blocks) else x[rows, position]  # (batch, emb_dim)
         return cast(Tensor, self.gpt.final_norm(pooled))
+
+    def whole(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Returns (batch, emb_dim), every layer at every position; of texts without `padded_last`, which reads
+        padding."""
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        real = places < lengths[:, None]  # (batch, length)
+        seen = places <= places[:, None] if self.gpt.config.causal_mask else real[:, None, :]
+        x = self.gpt.embed(tokens)
+        for block in self.gpt.blocks:
+            x = block(x, seen[None, None] if self.gpt.config.causal_mask else seen[:, None])
+        x = self.gpt.final_norm(x)  # (batch, length, emb_dim)
+        if self.pooling == "mean":
+            return cast(Tensor, (x * real[:, :, None]).sum(dim=1) / lengths[:, None])
+        return cast(Tensor, x[torch.arange(tokens.shape[0], device=tokens.device), self._position(tokens, lengths)])
 
     def _position(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The position of each text that feeds the head: (batch,) int64."""

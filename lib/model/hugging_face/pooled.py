@@ -42,6 +42,7 @@ class PooledTransformer(nn.Module):
         super().__init__()
         self.transformer = classifier.eval()
         self._config = cast(Any, classifier.config)
+        self.family = str(self._config.model_type)
         self.pooling, self.context_length, self.pad, self.causal_mask = pooling, context_length, pad, causal_mask
         self.cut = 0
         text = self._config.get_text_config()
@@ -59,6 +60,7 @@ class PooledTransformer(nn.Module):
         self._place_head(nn.Identity())
         causal = self._is_causal()
         self._masked = causal_mask or not causal
+        self.family_pooling: Pooling = "last_token" if causal else "cls"
         self._own = not causal and (pooling == "cls" or (pooling == "mean" and hasattr(self._config, OWN_POOLING)))
         self.standard = self._own or (causal and causal_mask and pooling == "last_token")
         self.pooled_width = int(head.in_features) if self._own else self.width
@@ -81,6 +83,10 @@ class PooledTransformer(nn.Module):
             return self._read(inputs, lengths, self._narrowing)
         with self.blocks.passed_over(self.cut, inputs.float()):
             return self._read(self._fillers(inputs.shape[1], lengths), lengths, self._narrowing)
+
+    def whole(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Returns (batch, pooled_width), every layer at every position, as its makers wrote it."""
+        return self._pool(self._run(tokens, lengths), self._position(lengths), lengths)
 
     def take_head(self) -> nn.Linear:
         """Returns the linear layer that was taken out."""
@@ -142,11 +148,14 @@ class PooledTransformer(nn.Module):
             narrowed = narrowing.at(position, tokens.shape[1])
         with narrowed:
             output = self._run(tokens, lengths)
+        return self._pool(output, position, lengths)
+
+    def _pool(self, output: Any, position: Tensor | None, lengths: Tensor) -> Tensor:
         if self._own:
             return cast(Tensor, output.logits)  # of the identity that stands for the head
         hidden: Tensor = output.last_hidden_state  # (batch, length, width)
         if position is not None:
-            return hidden[torch.arange(len(hidden), device=hidden.device), position]
+            return hidden[torch.arange(hidden.shape[0], device=hidden.device), position]
         real = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
         return (hidden * real[:, :, None]).sum(dim=1) / lengths[:, None]
 

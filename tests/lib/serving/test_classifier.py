@@ -1,6 +1,7 @@
 """A logged classifier, as strangers use it: in fresh processes elsewhere, without the project, and over HTTP."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from lib.errors import MessagesError
 from lib.inference.predictor import Predictor
 from lib.serving.classifier import log_classifier
 from tests.support.e2e import answers, free_port, wait_until
+from tests.support.saved import save_family_classifier, write_weights
 from tests.support.stranger import Logged, logged_by
 
 pytestmark = pytest.mark.slow
@@ -48,7 +50,7 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged, 
         "inference/predictor.py",
         "errors.py",
         "model/gpt2/gpt.py",
-        "text/tokens.py",
+        "text/gpt2.py",
         "text/assets/gpt2.tiktoken",
     } <= code
     assert not any(file.startswith(("data/", "training/", "evaluation/")) or "__pycache__" in file for file in code)
@@ -57,10 +59,28 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged, 
     assert "python_model" not in flavor
 
 
+OTHERS = {"peft", "tokenizers", "transformers"}  # packages of training and of other networks, which no GPT-2 imports
+
+
 def test_the_requirements_name_all_that_the_code_imports(logged: Logged) -> None:
     required = logged.required()
-    assert logged.imported() == set(required)
+    assert logged.imported() == set(required) | OTHERS
+    assert not set(required) & OTHERS
     assert not any("+" in version for version in required.values())
+
+
+def test_a_classifier_of_transformers_is_served_elsewhere_with_what_it_requires(tmp_path: Path) -> None:
+    folder = save_family_classifier("BERT", write_weights("BERT", tmp_path / "weights"), tmp_path / "saved")
+    (tmp_path / "mlflow").mkdir()
+    with logged_by(log_classifier, folder, tmp_path / "mlflow") as logged:
+        seen = logged.ask(TEXTS)
+        assert logged.imported() - set(logged.required()) == {"peft"}
+    assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
+    assert seen["imported"] == ["tokenizers", "transformers"]
+    predictions = list(Predictor.load(folder, device="cpu").predict(TEXTS))
+    assert [row[0] for row in seen["rows"]] == [each.label for each in predictions]
+    wanted = [list(each.probabilities.values()) for each in predictions]
+    assert [row[1:] for row in seen["rows"]] == [pytest.approx(row, abs=1e-6) for row in wanted]
 
 
 def test_the_model_belongs_to_its_run(logged: Logged) -> None:
@@ -80,6 +100,7 @@ def test_a_fresh_process_elsewhere_predicts_without_the_project_or_the_network(
     assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
     assert Path(seen["served"]) == logged.folder / "classifier.py"
     assert seen["columns"] == COLUMNS
+    assert seen["imported"] == []
     assert [row[0] for row in seen["rows"]] == [row[0] for row in expected]
     assert [row[1:] for row in seen["rows"]] == [pytest.approx(row[1:], abs=1e-6) for row in expected]
 
@@ -118,7 +139,8 @@ def test_what_cannot_be_classified_is_refused_in_one_sentence(logged: Logged, te
 def test_a_model_that_cannot_be_logged_leaves_nothing_behind(
     logged: Logged, classifier_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "labels.json").write_text('["ham", "spam"]')
+    for name in ("labels.json", "inference.json", "tokenizer.json"):
+        shutil.copyfile(classifier_folder / name, tmp_path / name)
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "is-not-there")
     experiment = logged.client.get_run(logged.run_id).info.experiment_id
     before = len(logged.client.search_logged_models([experiment]))

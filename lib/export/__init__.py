@@ -1,0 +1,1 @@
+"""Writes a saved model in the forms that other programs read: Hugging Face's folder, and ONNX."""
