@@ -192,7 +192,7 @@ def _single_file(file: Path) -> Path:
     if file.suffix == SUFFIX:
         return file
     if re.search(r"\.(bin|pth?|ckpt)$", file.name):
-        raise pickle_refusal(f"{file}", f"{file.parent}")
+        raise pickle_refusal(f"{file}", f"{file.parent}", file.parent)
     raise WeightsError(f"model.weights is {f'{file}'!r}, which is no {SUFFIX} file: give one, or the folder around it")
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import WeightsError
+from lib.text.tokenizer_folder import FILES
 
 CONFIG = "config.json"
 GENERATION = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # for sharded weights: which file has which tensor
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-CONVERTED = "gpt2-safetensors"  # the output folder of the command that converts a pickle
+CONVERTED = "converted"  # the output folder of the command that converts a pickle
 
 
 def weights_file(folder: Path) -> Path:
@@ -43,15 +44,24 @@ def shards(index: Path) -> list[str]:
     return names
 
 
-def pickle_refusal(where: str, source: str, *, revision: str | None = None) -> WeightsError:
-    """Returns the error for weights that exist only as a pickle; `source` is the argument of `from_pretrained`."""
+def pickle_refusal(where: str, source: str, folder: Path, *, revision: str | None = None) -> WeightsError:
+    """Returns the error for weights that exist only as a pickle, with the command that converts them.
+
+    source, revision: the arguments of `from_pretrained`. folder: has its small files, as far as they are here.
+    """
+    fields = read_fields(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    named = fields.get("architectures")
+    kinds = [str(named[0]) if isinstance(named, list) and named else "AutoModel"]
+    if any((folder / name).is_file() for name in FILES):
+        kinds.append("AutoTokenizer")
     chosen = "" if revision is None else f", revision={json.dumps(revision)}"
-    load = f"GPT2LMHeadModel.from_pretrained({json.dumps(source, ensure_ascii=False)}{chosen})"
-    script = f'from transformers import GPT2LMHeadModel; {load}.save_pretrained("{CONVERTED}")'
+    given = f"{json.dumps(source, ensure_ascii=False)}{chosen}"
+    saves = [f'{kind}.from_pretrained({given}).save_pretrained("{CONVERTED}")' for kind in kinds]
+    script = f"from transformers import {', '.join(kinds)}; {'; '.join(saves)}"
     return WeightsError(
         f"{where} has its weights only as a pickle ({PICKLES[0]}), which can run any code when it is opened, and is not"
-        f" read here: if you trust it, convert it with `python -c {shlex.quote(script)}` where transformers and torch"
-        f" are installed, and set model.weights to {CONVERTED}"
+        f" read here: if you trust it, convert it with `python -c {shlex.quote(script)}`, and set model.weights to"
+        f" {CONVERTED}"
     )
 
 
@@ -70,7 +80,7 @@ def whole_number(fields: dict[str, Any], field: str, where: str) -> int:
     """Returns a field that must be a whole number; raises `WeightsError` otherwise."""
     value = fields.get(field)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: use the file of a GPT-2")
+        raise WeightsError(f"{where} has {field} = {value!r}, and it must be a whole number: get the file again")
     return value
 
 
@@ -84,8 +94,8 @@ def existing(folder: Path, name: str) -> Path:
     if file.is_file():
         return file
     if name == WEIGHTS and any((folder / pickle).is_file() for pickle in PICKLES):
-        raise pickle_refusal(f"{folder}", f"{folder}")
+        raise pickle_refusal(f"{folder}", f"{folder}", folder)
     raise WeightsError(
         f"{file} does not exist: a folder of weights must have {CONFIG} and {WEIGHTS}, in the layout that"
-        " Hugging Face's transformers saves a GPT-2 in"
+        " Hugging Face's transformers saves a model in"
     )

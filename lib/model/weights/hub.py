@@ -109,8 +109,8 @@ def fetch_weights(repository: Repository, commit: str, *, progress: Progress = s
     name = name or next((name for name in (WEIGHTS, INDEX) if _has(repository, commit, name)), None)
     if name is None:
         if any(_has(repository, commit, pickle) for pickle in PICKLES):
-            raise pickle_refusal(repository.name, repository.name, revision=commit)
-        raise WeightsError(f"{repository.name} has neither {WEIGHTS} nor {INDEX}: name a repository of a GPT-2")
+            raise pickle_refusal(repository.name, repository.name, folder, revision=commit)
+        raise WeightsError(f"{repository.name} has neither {WEIGHTS} nor {INDEX}: choose another model")
     file = _fetched(repository, commit, name, progress)
     if name == WEIGHTS:
         _check(file, KNOWN_SHA256.get(commit) if repository.name in KNOWN_COMMITS else None)
@@ -290,7 +290,7 @@ def _refusal(answer: httpx2.Response, file: str) -> str:
     """Explains why the hub refused and what to do."""
     status, code = answer.status_code, answer.headers.get("X-Error-Code")
     if code == "EntryNotFound":
-        return f"it has no {file}; name a repository of a GPT-2"
+        return f"it has no {file}; name a repository of a model of texts"
     if code == "RevisionNotFound":
         return "there is no such revision; check model.revision"
     if code == "GatedRepo":

@@ -263,7 +263,7 @@ def test_a_repository_of_something_else(hub: HubServer, files: dict[str, bytes],
     commit = hub.add(NAME, {"config.json": files["config.json"]})
     with pytest.raises(WeightsError, match=r"has neither model\.safetensors nor model\.safetensors\.index\.json"):
         loaded(NAME, commit, tmp_path)
-    with pytest.raises(SourceError, match=r"it has no config\.json; name a repository of a GPT-2"):
+    with pytest.raises(SourceError, match=r"it has no config\.json; name a repository of a model of texts"):
         loaded(NAME, hub.add(NAME, {"README.md": b""}), tmp_path)
 
 
@@ -275,7 +275,7 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(
     with pytest.raises(WeightsError, match="only as a pickle") as error:
         loaded(NAME, None, tmp_path)
     command = f'python -c \'from transformers import GPT2LMHeadModel; GPT2LMHeadModel.from_pretrained("{NAME}"'
-    assert f'`{command}, revision="{commit}").save_pretrained("gpt2-safetensors")\'`' in str(error.value)
+    assert f'`{command}, revision="{commit}").save_pretrained("converted")\'`' in str(error.value)
     assert not hub.storage.requests
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from lib.model.gpt2.weights import load_gpt, save_gpt
 from lib.model.places import fetch_weights, find_weights, model_config, weights_identity
 from lib.model.weights.folder import CONVERTED
 from lib.model.weights.tensors import TYPES, write_tensors
+from lib.text.tokenizer import load_tokenizer
+from lib.text.tokenizer_folder import prepare_tokenizer
+from tests.support.families import write_family
+from tests.support.tiny_tokenizers import byte_pair, wordpiece
 
 pytestmark = pytest.mark.slow
 
@@ -285,21 +290,50 @@ def pickled(folder: Path) -> Path:
     return folder
 
 
+def obey(refused: WeightsError, folder: Path) -> None:
+    """Runs the command that the sentence recommends."""
+    (command,) = re.findall("`(.*)`", str(refused))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(command, shell=True, check=True, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True)
+
+
 def test_a_pickle_is_refused_with_a_command_that_converts_it(tmp_path: Path) -> None:
     folder = tmp_path / "it's an old one"
     folder.mkdir()
     for given in (pickled(folder), folder / "pytorch_model.bin"):
         with pytest.raises(WeightsError, match="only as a pickle") as refused:
             weights_identity(f"{given}")
-    (command,) = re.findall("`(.*)`", str(refused.value))
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True)
+    obey(refused.value, tmp_path)
     assert str(refused.value).endswith(f"set model.weights to {CONVERTED}")
     converted, expected = load_gpt(tmp_path / CONVERTED), random_tensors()
     assert np.array_equal(converted.token_embedding.weight.detach().numpy(), expected["wte.weight"])
     assert np.array_equal(
         converted.get_parameter("blocks.1.mlp.projection.bias").detach().numpy(), expected["h.1.mlp.c_proj.bias"]
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "auto", "write_tokenizer"),
+    [("BERT", "AutoModelForMaskedLM", wordpiece), ("Llama", "AutoModelForCausalLM", byte_pair)],
+)
+def test_the_command_converts_any_family_with_its_tokenizer(
+    tmp_path: Path, family: str, auto: str, write_tokenizer: Callable[[Path], Path]
+) -> None:
+    folder = write_family(family, write_tokenizer(tmp_path / "old"), auto=auto, vocab_size=330)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    torch.save(tensors, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="only as a pickle") as refused:
+        weights_identity(f"{folder}")
+    obey(refused.value, tmp_path)
+    again = safetensors.torch.load_file(tmp_path / CONVERTED / "model.safetensors")
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+    for place in ("old", CONVERTED):
+        (tmp_path / f"{place}-tokenizer").mkdir()
+        prepare_tokenizer(tmp_path / place, tmp_path / f"{place}-tokenizer")
+    tokens = [load_tokenizer(tmp_path / f"{place}-tokenizer").encode(["Win now!"]) for place in ("old", CONVERTED)]
+    assert tokens[0] == tokens[1]
 
 
 def test_an_empty_folder_says_what_it_must_have(tmp_path: Path) -> None:
