@@ -218,7 +218,7 @@ def _require_size(config: GPTConfig, size: str, weights: str) -> None:
     if config != expected:
         raise RecipeError(
             f"model.size is {size!r}, but the weights {weights!r} have another shape ({_in_words(config)}):"
-            f" set model.size to {FROM_WEIGHTS!r}"
+            f" leave model.size out, or set it to {FROM_WEIGHTS!r}"
         )
 
 

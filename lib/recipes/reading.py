@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from lib.errors import RecipeError
 from lib.recipes.fields import LIST, RecipeField, recipe_fields, section_names
 from lib.recipes.mistakes import refusal, shortened, shown, unknown_field, unknown_recipe
-from lib.recipes.sections import Section
+from lib.recipes.sections import Section, says_its_shape
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+OF_THE_WEIGHTS = ("size", "revision")  # what a recipe says of its weights, and not of others
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
@@ -33,7 +35,8 @@ def load_recipe(
 
     `overrides` maps dotted fields to values; a string is parsed as on a command line: `null`, `[a, b]` or plain text,
     and for a group of fields `{field: value}`. `model` defines the fields. A file without `name` is named after its
-    stem. Raises RecipeError with one sentence that names the file and the field.
+    stem. Other weights than the recipe's need no `model.size`: its size and revision are those of its own weights.
+    Raises RecipeError with one sentence that names the file and the field.
     """
     file = _find(name, folder)
     origin = f"recipe {name}" if file.stem == name else str(file)
@@ -53,6 +56,9 @@ def build_recipe(
         _fill_group(merged, section)
     fields = {field.path: field for field in recipe_fields(model)}
     overrides = dict(_leaves(overrides or {}, section_names(model)))
+    if says_its_shape(overrides.get("model.weights")) and isinstance(backbone := _group(merged, "model"), dict):
+        for name in OF_THE_WEIGHTS:
+            backbone.pop(name, None)
     for path, text in overrides.items():
         if path not in fields:
             raise RecipeError(unknown_field(path, flag=True, model=model))

@@ -32,14 +32,18 @@ Loss = Annotated[float, Field(ge=0)]
 # Fields whose default depends on the kind of recipe.
 Size = Annotated[
     Literal["tiny", "gpt2-small", "gpt2-medium", "gpt2-large", "gpt2-xl", "from-weights"],
-    Field(description="the shape of the GPT; from-weights: whatever `model.weights` has"),
+    Field(
+        description="the shape of a GPT from scratch, or of a .safetensors file without config.json beside it;"
+        " from-weights: whatever `model.weights` has, and the default with all others"
+    ),
 ]
 Weights = Annotated[
     Text,
     Field(
-        description="scratch (random numbers from `model.seed`); a local folder in Hugging Face layout or with OpenAI's"
-        " checkpoint; a .safetensors file; a repository on a Hugging Face hub, `owner/name`; or OpenAI's own files,"
-        " openai:124M, openai:355M, openai:774M or openai:1558M"
+        description="scratch (a GPT with random numbers from `model.seed`); a repository on a Hugging Face hub,"
+        " `owner/name`, with any encoder or decoder that transformers has; a local folder of one, or with OpenAI's"
+        " checkpoint; a .safetensors file of a GPT-2; or OpenAI's own files, openai:124M, openai:355M, openai:774M or"
+        " openai:1558M"
     ),
 ]
 Epochs = Annotated[int, Field(ge=1, description="passes over the training split")]
@@ -139,8 +143,13 @@ class Encoding(Section):
     )
 
 
+def says_its_shape(weights: Any) -> bool:
+    """Whether `model.size` has nothing to add to `model.weights`."""
+    return isinstance(weights, str) and weights not in ("", "scratch") and not weights.endswith(".safetensors")
+
+
 class Model(Section):
-    """The backbone: the GPT before its classifier head."""
+    """The backbone: the network before the classifier's head."""
 
     size: Size = "tiny"
     weights: Weights = "scratch"
@@ -155,6 +164,13 @@ class Model(Section):
         default=True,
         description="let each position see only itself and those before it, as GPT-2 was trained; false: all of them",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_is_that_of_the_weights(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "size" not in given and says_its_shape(given.get("weights")):
+            return {**given, "size": "from-weights"}
+        return given
 
     @model_validator(mode="after")
     def _size_is_known(self) -> Model:

@@ -260,6 +260,29 @@ def test_a_size_from_weights_needs_weights() -> None:
     assert build_recipe({**SAMPLE, "model": {"size": "from-weights", "weights": "gpt2"}}).model.weights == "gpt2"
 
 
+def test_only_scratch_and_single_files_need_a_size() -> None:
+    def size(**model: str) -> str:
+        return build_recipe({**SAMPLE, "model": model}).model.size
+
+    assert size() == size(weights="scratch") == size(weights="a/model.safetensors") == "tiny"
+    assert size(weights="owner/name") == size(weights="a-folder") == size(weights="openai:355M") == "from-weights"
+    assert size(weights="owner/name", size="gpt2-small") == "gpt2-small"  # which is checked
+
+
+def test_other_weights_set_the_size_and_the_revision_of_a_recipe_aside() -> None:
+    def model(recipe: str, **overrides: str) -> tuple[str, str | None]:
+        chosen = load_recipe(recipe, {f"model.{name}": value for name, value in overrides.items()}).model
+        return chosen.size, chosen.revision
+
+    assert model("quickstart") == ("tiny", None)
+    assert model("quickstart", weights="owner/name") == ("from-weights", None)
+    assert model("quickstart", weights="owner/name", revision="v1") == ("from-weights", "v1")
+    assert model("book", weights="owner/name", size="gpt2-small") == ("gpt2-small", None)
+    assert model("book", weights="scratch") == ("gpt2-small", None)
+    own = {**SAMPLE, "model": {"weights": "owner/name", "revision": "v1"}}
+    assert build_recipe(own, {"model.weights": "owner/other"}).model.revision is None
+
+
 LIMITS = [
     ("split.train", 0, "a number above 0 and below 1"),
     ("split.test", 1, "a number above 0 and below 1"),
