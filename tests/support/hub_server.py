@@ -13,6 +13,7 @@ be in Xet too, as the hub says it of its own, but Xet is not spoken here.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -88,18 +89,38 @@ class HubServer(HttpServer):
         told = super().next_reply(request)
         if request.path in self._replies:
             return told
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
-        if found is None:
-            return told
-        name, revision, file = found.groups()
-        return self._resolve(name, revision, file, token=request.headers.get("authorization"))
+        token = request.headers.get("authorization")
+        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path):
+            return self._resolve(token, *found.groups())
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", request.path):
+            return self._info(token, *found.groups())
+        return told
 
-    def _resolve(self, name: str, revision: str, file: str, token: str | None) -> Reply:
+    def _readable(self, name: str, token: str | None) -> Repository | Reply:
+        """The repository, or why whoever has the token may not see it."""
         if token not in (None, f"Bearer {TOKEN}"):
             return refused(401, None, "Invalid credentials in Authorization header")
         repository = self._repositories.get(name)
         if repository is None or (repository.private and token is None):
             return refused(401 if token is None else 404, "RepoNotFound", "Repository not found")
+        return repository
+
+    def _info(self, token: str | None, name: str, revision: str) -> Reply:
+        """What a repository has; of a gated one everybody may know that."""
+        repository = self._readable(name, token)
+        if isinstance(repository, Reply):
+            return repository
+        commit = repository.revisions.get(revision)
+        if commit is None:
+            return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        files = [{"rfilename": file} for file in sorted(repository.commits[commit])]
+        told = {"id": name, "sha": commit, "private": repository.private, "gated": repository.gated, "siblings": files}
+        return Reply(json.dumps(told).encode(), headers={"Content-Type": "application/json"})
+
+    def _resolve(self, token: str | None, name: str, revision: str, file: str) -> Reply:
+        repository = self._readable(name, token)
+        if isinstance(repository, Reply):
+            return repository
         if repository.gated:
             return refused(401 if token is None else 403, "GatedRepo", f"Access to model {name} is restricted")
         commit = repository.revisions.get(revision)

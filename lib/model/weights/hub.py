@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +124,16 @@ def fetch_files(repository: Repository, commit: str, names: Sequence[str]) -> Pa
     """Returns the folder in the hub's cache with the commit's config.json and those of the small files `names` that it
     has, fetching them if necessary. Raises as `fetch_config` does."""
     folder = fetch_config(repository, commit)
-    for name in names:
-        if not (folder / name).is_file() and _has(repository, commit, name):
+    absent = _absent(repository, commit)
+    unknown = [name for name in names if not (folder / name).is_file() and not (absent / name).is_file()]
+    if not unknown or _hub().constants.is_offline_mode():
+        return folder
+    there = _listed(repository, commit)
+    for name in unknown:
+        if name in there:
             _fetched(repository, commit, name, silent)
+        else:
+            _remember_absent(repository, commit, name)
     return folder
 
 
@@ -166,20 +173,42 @@ def _fetched(repository: Repository, commit: str, name: str, progress: Progress)
 
 
 def _has(repository: Repository, commit: str, name: str) -> bool:
-    """Whether the commit has a file. That it has none is remembered in the cache, as huggingface_hub does it."""
+    """Whether the commit has a file. That it has none is remembered."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    absent = _cache(repository) / ".no_exist" / commit / name
-    if absent.is_file():
+    if (_absent(repository, commit) / name).is_file():
         return False
-    with disk_full_is_clear(Path(_hub().constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
+    with _clear_errors(repository, file=name):
         try:
             _look(repository, name, commit)
         except EntryNotFoundError:
-            absent.parent.mkdir(parents=True, exist_ok=True)
-            absent.touch()
+            _remember_absent(repository, commit, name)
             return False
     return True
+
+
+def _absent(repository: Repository, commit: str) -> Path:
+    """Returns the folder in the cache with an empty file for each that the commit is known not to have, as
+    huggingface_hub remembers it."""
+    return _cache(repository) / ".no_exist" / commit
+
+
+def _remember_absent(repository: Repository, commit: str, name: str) -> None:
+    file = _absent(repository, commit) / name
+    with disk_full_is_clear(Path(_hub().constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def _listed(repository: Repository, commit: str) -> set[str]:
+    """Returns the names of the commit's files, asking the hub once."""
+    hub = _hub()
+    api = hub.HfApi(endpoint=hub.constants.ENDPOINT)
+    with _clear_errors(repository):
+        told, _ = _first_without_token(
+            lambda token: api.model_info(repository.name, revision=commit, timeout=LOOK_SECONDS, token=token)
+        )
+    return {file.rfilename for file in told.siblings or ()}
 
 
 @dataclass(frozen=True)
@@ -191,27 +220,32 @@ class _Looked:
 
 
 def _look(repository: Repository, name: str, revision: str) -> _Looked:
-    """Asks for a file's headers, first without a token, so that none is sent where none is needed."""
+    """Asks for a file's headers."""
     hub = _hub()
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
-
     url = hub.hf_hub_url(repository.name, name, revision=revision, endpoint=hub.constants.ENDPOINT)
-    token: str | bool = False
-    try:
-        told = hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS)
-    except (EntryNotFoundError, RevisionNotFoundError):
-        raise
-    except HfHubHTTPError as error:
-        token = hub.get_token() or False
-        if error.response.status_code not in (401, 403, 404) or not token:
-            raise
-        told = hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS)
+    told, token = _first_without_token(lambda token: hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS))
     if told.commit_hash is None:
         raise SourceError(
             f"{hub.constants.ENDPOINT} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check"
             " HF_ENDPOINT and the proxy, or set model.weights to a local folder"
         )
     return _Looked(told.commit_hash, token)
+
+
+def _first_without_token(ask: Callable[[str | bool], Any]) -> tuple[Any, str | bool]:
+    """Returns what the hub answers, and the token that it required (False: none): none is sent where none is needed."""
+    hub = _hub()
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
+
+    try:
+        return ask(False), False
+    except (EntryNotFoundError, RevisionNotFoundError):
+        raise
+    except HfHubHTTPError as error:
+        token = hub.get_token() or False
+        if error.response.status_code not in (401, 403, 404) or not token:
+            raise
+        return ask(token), token
 
 
 def _check(file: Path, sha256: str | None) -> None:

@@ -23,7 +23,7 @@ from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.model.places import fetch_weights as fetch
 from lib.model.places import model_config, weights_identity
-from lib.model.weights.hub import KNOWN_COMMITS, KNOWN_SIZES, Repository, _bar, commit_of, fetch_weights
+from lib.model.weights.hub import KNOWN_COMMITS, KNOWN_SIZES, Repository, _bar, commit_of, fetch_files, fetch_weights
 from tests.support.http_server import Reply
 from tests.support.hub_server import TOKEN, HubServer, hub_for, name_endpoint, stored_at, xet_name
 
@@ -91,6 +91,27 @@ def test_a_branch_a_tag_and_a_commit_mean_different_weights(
     assert weights_identity(NAME) == weights_identity(NAME, "main") == {"repository": NAME, "commit": new}
     assert weights_identity(NAME, "v1") == {"repository": NAME, "commit": old}
     assert fetch("from-weights", NAME, "v1", folder=tmp_path).name == old
+
+
+def test_small_files_are_looked_up_in_one_listing_once(
+    hub: HubServer, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    wanted = ("vocab.json", "merges.txt", "spm.model", "chat_template.jinja")
+    for name, private in ((NAME, False), ("somebody/private", True)):
+        commit = hub.add(name, files | {"merges.txt": b"a b"}, private=private)
+        folder = fetch_files(Repository(name), commit, wanted)
+        assert sorted(file.name for file in folder.iterdir()) == ["config.json", "merges.txt", "vocab.json"]
+        listings = hub.seen(f"/api/models/{name}/revision/{commit}")
+        assert [request.headers.get("authorization") for request in listings] == (
+            [None, f"Bearer {TOKEN}"] if private else [None]
+        )
+        assert not any("spm.model" in request.path for request in hub.requests)
+        seen = len(hub.requests)
+        assert fetch_files(Repository(name), commit, wanted) == folder
+        assert len(hub.requests) == seen
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert fetch_files(Repository(name), commit, (*wanted, "tokenizer.model")) == folder  # what is here
 
 
 def test_openais_models_are_pinned_and_need_no_hub() -> None:
