@@ -147,8 +147,12 @@ def fetch_weights(
     if isinstance(place, Repository):
         commit = commit or hub.commit_of(place)
         if size != FROM_WEIGHTS:
-            _require_size(read_config(hub.fetch_config(place, commit)), size, weights)
+            described = hub.fetch_config(place, commit)
+            _require_gpt2(described, size, weights)
+            _require_size(read_config(described), size, weights)
         return hub.fetch_weights(place, commit, progress=progress)
+    if size != FROM_WEIGHTS and place.is_dir() and not openai.is_openai_folder(place):
+        _require_gpt2(place, size, weights)
     return place
 
 
@@ -208,6 +212,16 @@ def _local_config(place: Path, size: str) -> GPTConfig:
             f" how many heads the GPT has: put it there, or set model.size to one of {', '.join(SIZES)}"
         )
     return SIZES[size]
+
+
+def _require_gpt2(folder: Path, size: str, weights: str) -> None:
+    """Refuses a size, which is that of a GPT-2, with other networks."""
+    kind = network_fields(folder).get("model_type", GPT2)
+    if kind != GPT2:
+        raise RecipeError(
+            f"model.size is {size!r}, but the weights {weights!r} are no GPT-2 ({kind}): leave model.size out, or set"
+            f" it to {FROM_WEIGHTS!r}"
+        )
 
 
 def _require_size(config: GPTConfig, size: str, weights: str) -> None:

@@ -105,10 +105,11 @@ def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dic
 
     loaded = load_tokenizer(tokenizer.folder)
     texts = loaded.encode(TEXTS)
+    files = network_files(place)
+    network = inspect_network(place, texts, vocabulary=loaded.vocabulary, pad=loaded.pad)
     with disk_full_is_clear(work.folder):
-        for file in network_files(place):
+        for file in files:
             shutil.copyfile(file, work.folder / file.name)
-    network = inspect_network(work.folder, texts, vocabulary=loaded.vocabulary, pad=loaded.pad)
     if network.uncut:
         work.log.warning("the %s trains whole: %s", network.family, network.uncut)
     first = {tokens[0] for tokens in texts}

@@ -20,25 +20,35 @@ IN_WORDS = {
     "AutoModelForSequenceClassification": "classifier of texts",
     "AutoModelForCausalLM": "network that writes text",
 }
+OF_TEXTS = ("AutoModelForSequenceClassification", "AutoModelForCausalLM")
 POOLER = "pooler"  # a layer that many checkpoints lack, because their pretraining had no use for it
 
 
 def load_config(folder: Path, **changes: Any) -> Any:
     """Returns transformers' config of a folder, with changes. Raises `WeightsError` if transformers has no such model
     type, or if the network is not one encoder or decoder of text."""
-    from transformers import CONFIG_MAPPING
+    import transformers
 
     fields = network_fields(folder)
     kind = fields.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if kind is None:
+        raise WeightsError(f"{folder / CONFIG} has no model_type: choose weights that transformers saved")
+    if kind not in transformers.CONFIG_MAPPING:
         raise WeightsError(
             f"{folder / CONFIG} has model_type = {kind!r}, which the installed transformers does not have, and code"
             " that comes with weights is not run: choose another model, or a newer transformers if it has this one"
         )
     try:
-        config = CONFIG_MAPPING[kind].from_dict(fields)
+        config = transformers.CONFIG_MAPPING[kind].from_dict(fields)
     except Exception as error:  # whatever a family's own checks raise
-        raise WeightsError(f"{folder / CONFIG} describes no {kind} ({error}): get the file again") from error
+        raise WeightsError(
+            f"{folder / CONFIG} describes no {kind} ({' '.join(str(error).split())}): get the file again"
+        ) from error
+    if not any(type(config) in getattr(transformers, auto)._model_mapping for auto in OF_TEXTS):
+        raise WeightsError(
+            f"{folder / CONFIG} describes a {kind}, of which transformers has neither a classifier of texts nor a"
+            " network that writes text: choose an encoder or a decoder of texts"
+        )
     if config.is_encoder_decoder:
         raise WeightsError(
             f"{folder / CONFIG} describes an encoder with a decoder ({kind}): choose a model that is one of the two"

@@ -13,6 +13,7 @@ GENERATION = "generation_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # for sharded weights: which file has which tensor
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+ADAPTER = "adapter_config.json"  # of low-rank adapters without their base model
 CONVERTED = "converted"  # the output folder of the command that converts a pickle
 
 
@@ -65,6 +66,14 @@ def pickle_refusal(where: str, source: str, folder: Path, *, revision: str | Non
     )
 
 
+def adapter_refusal(where: str) -> WeightsError:
+    """Returns the error for adapters without the model that they belong to."""
+    return WeightsError(
+        f"{where} has adapters ({ADAPTER}) without their base model: merge them into it with peft (merge_and_unload),"
+        " save the result and the tokenizer with save_pretrained, and set model.weights to that folder"
+    )
+
+
 def read_fields(file: Path) -> dict[str, Any]:
     """Reads a JSON object; raises `WeightsError` if it is none."""
     try:
@@ -95,6 +104,8 @@ def existing(folder: Path, name: str) -> Path:
         return file
     if name == WEIGHTS and any((folder / pickle).is_file() for pickle in PICKLES):
         raise pickle_refusal(f"{folder}", f"{folder}", folder)
+    if name == CONFIG and (folder / ADAPTER).is_file():
+        raise adapter_refusal(f"{folder}")
     raise WeightsError(
         f"{file} does not exist: a folder of weights must have {CONFIG} and {WEIGHTS}, in the layout that"
         " Hugging Face's transformers saves a model in"

@@ -6,10 +6,11 @@ and more), and only when something must be asked, so that a fully cached run sta
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,14 @@ from lib.data.source.transfer import SERVER_ERRORS, TEMPORARY_REFUSALS
 from lib.errors import ChecksumError, SourceError, StoreError, WeightsError
 from lib.files.checksum import file_sha256
 from lib.files.disk import FULL, disk_full_is_clear
-from lib.model.weights.folder import CONFIG, INDEX, PICKLES, WEIGHTS, pickle_refusal, shards
+from lib.model.weights.folder import ADAPTER, CONFIG, INDEX, PICKLES, WEIGHTS, adapter_refusal, pickle_refusal, shards
 from lib.progress import Progress, silent
 
 if TYPE_CHECKING:
     import httpx2
 
 MAIN = "main"
+LOGGER = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0  # timeout of a request for headers
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")  # owner/name
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -74,7 +76,7 @@ def commit_of(repository: Repository) -> str:
         return repository.wanted
     hub = _hub()
     if hub.constants.is_offline_mode():
-        reference = _cache(repository) / "refs" / repository.wanted
+        reference = _reference(repository)
         if not reference.is_file():
             raise SourceError(
                 f"{_words(repository)} stands for a commit that only the hub knows, and HF_HUB_OFFLINE is set: set"
@@ -82,7 +84,23 @@ def commit_of(repository: Repository) -> str:
             )
         return reference.read_text(encoding="utf-8").strip()
     with _clear_errors(repository, hint="; set model.revision to a commit, which needs no answer"):
-        return _look(repository, CONFIG, repository.wanted).commit
+        commit = _look(repository, CONFIG, repository.wanted).commit
+    _tell_of_a_move(repository, commit)
+    return commit
+
+
+def _tell_of_a_move(repository: Repository, commit: str) -> None:
+    """Warns if the branch or tag stood for another commit when it was last fetched here."""
+    reference = _reference(repository)
+    before = reference.read_text(encoding="utf-8").strip() if reference.is_file() else commit
+    if before != commit:
+        LOGGER.warning(
+            "%s is now the commit %s, and was %s when it was last fetched here: set model.revision to one of them to"
+            " stay with it",
+            _words(repository),
+            commit,
+            before,
+        )
 
 
 def fetch_config(repository: Repository, commit: str) -> Path:
@@ -90,7 +108,7 @@ def fetch_config(repository: Repository, commit: str) -> Path:
     `SourceError` (`temporary` if a retry may help) or, for a full disk, `StoreError`."""
     folder = _fetched(repository, commit, CONFIG, silent).parent
     if not repository.pinned:  # for `commit_of` offline, as huggingface_hub does for branches and tags
-        reference = _cache(repository) / "refs" / repository.wanted
+        reference = _reference(repository)
         with disk_full_is_clear(reference.parent), _clear_errors(repository):
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(commit, encoding="utf-8")
@@ -150,6 +168,11 @@ def _hub() -> Any:
 def _cache(repository: Repository) -> Path:
     constants = _hub().constants
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.name.replace('/', '--')}"
+
+
+def _reference(repository: Repository) -> Path:
+    """Returns the file in the cache with the commit that the branch or tag was last fetched at."""
+    return _cache(repository) / "refs" / repository.wanted
 
 
 def _fetched(repository: Repository, commit: str, name: str, progress: Progress) -> Path:
@@ -220,10 +243,22 @@ class _Looked:
 
 
 def _look(repository: Repository, name: str, revision: str) -> _Looked:
-    """Asks for a file's headers."""
+    """Asks for a file's headers. Raises WeightsError if config.json is missing because there are only adapters."""
     hub = _hub()
-    url = hub.hf_hub_url(repository.name, name, revision=revision, endpoint=hub.constants.ENDPOINT)
-    told, token = _first_without_token(lambda token: hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS))
+    from huggingface_hub.errors import EntryNotFoundError
+
+    def asked(name: str) -> tuple[Any, str | bool]:
+        url = hub.hf_hub_url(repository.name, name, revision=revision, endpoint=hub.constants.ENDPOINT)
+        return _first_without_token(lambda token: hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS))
+
+    try:
+        told, token = asked(name)
+    except EntryNotFoundError:
+        if name == CONFIG:
+            with suppress(EntryNotFoundError):
+                asked(ADAPTER)
+                raise adapter_refusal(repository.name) from None
+        raise
     if told.commit_hash is None:
         raise SourceError(
             f"{hub.constants.ENDPOINT} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check"
@@ -324,7 +359,9 @@ def _refusal(answer: httpx2.Response, file: str) -> str:
     """Explains why the hub refused and what to do."""
     status, code = answer.status_code, answer.headers.get("X-Error-Code")
     if code == "EntryNotFound":
-        return f"it has no {file}; name a repository of a model of texts"
+        return f"it has no {file}; " + (
+            "name a repository of a model of texts" if file == CONFIG else "choose another revision, or another model"
+        )
     if code == "RevisionNotFound":
         return "there is no such revision; check model.revision"
     if code == "GatedRepo":
