@@ -30,6 +30,7 @@ DOORS = {
     "score": Door("flows.score", "score files with a classifier"),
     "serve": Door("flows.serve", "serve a classifier over HTTP"),
     "export": Door("flows.export", "write a model in a form that other programs read: Hugging Face's, or ONNX"),
+    "push": Door("flows.push", "push a classifier to a Hugging Face hub"),
     "promote": Door(
         "flows.classify", "make a version of a classifier the champion", ("promote",), f"{CHAMPION}:promote_parser"
     ),

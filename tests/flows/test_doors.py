@@ -63,6 +63,7 @@ COMMANDS = [
     (["score", "a.csv", "--output", "b"], "finetune score: a.csv; answers go to b, records to {home}"),
     (["serve"], "finetune serve: "),
     (["export", "--format", "hf", "a"], "finetune export: "),
+    (["push", "owner/name"], "finetune push: "),
     (["promote", "1"], "finetune promote: "),
     (["rollback"], "finetune rollback: "),
     (["inspect", "--tokenizer", "gpt2"], "finetune inspect: the bundled messages"),
@@ -112,6 +113,7 @@ COMPLETED = [
     (["finetune", "classify", "--recipe", "sms"], "sms-tiny"),
     (["finetune", "instruct", "--recipe", "gpt2-m"], "gpt2-medium"),
     (["finetune", "store", "prune", "--unref"], "--unreferenced"),
+    (["finetune", "push", "--pub"], "--public"),
     (["finetune", "score", "--drift.p"], "--drift.psi"),
     (["finetune", "inspect", "--data.te"], "--data.text_column"),
 ]

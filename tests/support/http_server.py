@@ -26,6 +26,7 @@ class Request:
     method: str
     path: str  # as it stood in the request line: percent-encoding is not undone
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _handler_for(server: HttpServer) -> type[BaseHTTPRequestHandler]:
             """Tests look at `HttpServer.requests` instead."""
 
         def do_GET(self) -> None:
-            request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, headers, self._body())
             reply = server.next_reply(request)
             if reply.hang:
                 server.wait_until_closed()
@@ -123,11 +125,17 @@ def _handler_for(server: HttpServer) -> type[BaseHTTPRequestHandler]:
                 return
             self._send(reply, *_part(reply, request.headers))
 
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+        do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the names that http.server calls
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.do_GET()
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
 
         def _send(self, reply: Reply, status: int, body: bytes, headers: dict[str, str]) -> None:
             is_head = self.command == "HEAD"

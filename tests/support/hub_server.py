@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that speaks the Hugging Face hub's protocol, as far as fetching files needs it.
+"""A real HTTP server on 127.0.0.1 that speaks the Hugging Face hub's protocol, as far as fetching and pushing need it.
 
     with HubServer() as hub:
         commit = hub.add("owner/name", {"config.json": b"{}", "model.safetensors": weights})
@@ -12,6 +12,7 @@ be in Xet too, as the hub says it of its own, but Xet is not spoken here.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import huggingface_hub.constants
 import pytest
@@ -28,6 +29,7 @@ import pytest
 from tests.support.http_server import HttpServer, Reply, Request
 
 TOKEN = "hf_of-this-test"  # the only one that is valid
+USER = "somebody"  # whose it is
 
 
 @dataclass
@@ -40,12 +42,27 @@ class Repository:
     gated: bool = False
 
 
+class Storage(HttpServer):
+    """Keeps what is uploaded, if it is what its address says."""
+
+    def next_reply(self, request: Request) -> Reply:
+        if request.method == "PUT":
+            if request.path != stored_at(request.body):
+                return Reply(b"not what was announced", status=400)
+            self.serve(request.path, stored(request.body))
+        return super().next_reply(request)
+
+    def kept(self, path: str) -> bytes:
+        """What lies there."""
+        return self._replies[path][0].body
+
+
 class HubServer(HttpServer):
-    """Serves the repositories that were added."""
+    """Serves the repositories that were added or pushed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.storage = HttpServer()
+        self.storage = Storage()
         self._repositories: dict[str, Repository] = {}
 
     def __enter__(self) -> Self:
@@ -81,8 +98,16 @@ class HubServer(HttpServer):
         repository.revisions |= {revision: commit, commit: commit}
         for file, body in files.items():
             if is_large(file):
-                self.storage.serve(stored_at(body), Reply(body, etag=f'"{hashlib.md5(body).hexdigest()}"'))
+                self.storage.serve(stored_at(body), stored(body))
         return commit
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """What the main branch has."""
+        repository = self._repositories[name]
+        return repository.commits[repository.revisions["main"]]
+
+    def is_private(self, name: str) -> bool:
+        return self._repositories[name].private
 
     def next_reply(self, request: Request) -> Reply:
         """What `serve` was told for this path, or else what a hub answers."""
@@ -94,7 +119,69 @@ class HubServer(HttpServer):
             return self._resolve(token, *found.groups())
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", request.path):
             return self._info(token, *found.groups())
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", request.path):
+            return self._info(token, found[1], "main")
+        if request.method == "POST":
+            return self._write(token, request)
         return told
+
+    def _write(self, token: str | None, request: Request) -> Reply:
+        """What a hub answers to those who push."""
+        if token != f"Bearer {TOKEN}":
+            return refused(401, None, "Invalid credentials in Authorization header")
+        if request.path == "/api/validate-yaml":
+            return as_json({"errors": [], "warnings": []})
+        if request.path == "/api/repos/create":
+            return self._create(json.loads(request.body))
+        found = re.fullmatch(r"(?:/api/models)?/([^/]+/[^/.]+)(?:\.git)?/(preupload|commit|info)/.+", request.path)
+        if found is None:
+            return Reply(b"nothing here", status=404)
+        name, what = found.groups()
+        if name.split("/")[0] != USER:
+            return refused(403, None, f"Forbidden: you must have write access to {name}")
+        answer = {"preupload": self._modes, "info": self._batch, "commit": self._commit}[what]
+        return as_json(answer(name, request.body))
+
+    def _create(self, wanted: Mapping[str, Any]) -> Reply:
+        name = f"{wanted['organization']}/{wanted['name']}"
+        if wanted["organization"] != USER:
+            return refused(403, None, f"You don't have the rights to create a model under {wanted['organization']}")
+        if name in self._repositories:
+            return Reply(json.dumps({"url": self.url(f"/{name}")}).encode(), status=409)
+        self.add(name, {".gitattributes": b""}, private=wanted.get("visibility") == "private")
+        return as_json({"url": self.url(f"/{name}")})
+
+    def _modes(self, name: str, body: bytes) -> dict[str, Any]:
+        """How each file is to come, and the name of what is there already."""
+        there = self.files(name)
+        asked = [file["path"] for file in json.loads(body)["files"]]
+        return {
+            "files": [
+                {
+                    "path": file,
+                    "uploadMode": "lfs" if is_large(file) else "regular",
+                    "shouldIgnore": False,
+                    "oid": None if file not in there else name_of(file, there[file]),
+                }
+                for file in asked
+            ]
+        }
+
+    def _batch(self, name: str, body: bytes) -> dict[str, Any]:
+        objects = json.loads(body)["objects"]
+        places = {each["oid"]: {"upload": {"href": self.storage.url(f"/repos/{each['oid']}")}} for each in objects}
+        return {"transfer": "basic", "objects": [{**each, "actions": places[each["oid"]]} for each in objects]}
+
+    def _commit(self, name: str, body: bytes) -> dict[str, Any]:
+        files = dict(self.files(name))
+        for line in map(json.loads, body.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.storage.kept(f"/repos/{value['oid']}")
+        commit = self.add(name, files, private=self.is_private(name))
+        return {"commitUrl": self.url(f"/{name}/commit/{commit}"), "commitOid": commit, "success": True}
 
     def _readable(self, name: str, token: str | None) -> Repository | Reply:
         """The repository, or why whoever has the token may not see it."""
@@ -115,7 +202,7 @@ class HubServer(HttpServer):
             return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         files = [{"rfilename": file} for file in sorted(repository.commits[commit])]
         told = {"id": name, "sha": commit, "private": repository.private, "gated": repository.gated, "siblings": files}
-        return Reply(json.dumps(told).encode(), headers={"Content-Type": "application/json"})
+        return as_json(told)
 
     def _resolve(self, token: str | None, name: str, revision: str, file: str) -> Reply:
         repository = self._readable(name, token)
@@ -130,11 +217,10 @@ class HubServer(HttpServer):
         if body is None:
             return refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
         if not is_large(file):
-            blob = hashlib.sha1(b"blob %d\0%s" % (len(body), body)).hexdigest()  # git's name of it
-            return Reply(body, headers={"X-Repo-Commit": commit}, etag=f'"{blob}"')
+            return Reply(body, headers={"X-Repo-Commit": commit}, etag=f'"{name_of(file, body)}"')
         linked = {
             "X-Repo-Commit": commit,
-            "X-Linked-Etag": f'"{hashlib.sha256(body).hexdigest()}"',
+            "X-Linked-Etag": f'"{name_of(file, body)}"',
             "X-Linked-Size": str(len(body)),
             "X-Xet-Hash": xet_name(body),
             "X-Xet-Refresh-Route": self.url(f"/api/models/{name}/xet-read-token/{commit}"),
@@ -175,6 +261,21 @@ def name_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 def is_large(file: str) -> bool:
     """Whether the hub keeps such a file outside of git."""
     return file.endswith((".safetensors", ".bin"))
+
+
+def name_of(file: str, body: bytes) -> str:
+    """The name by which the hub knows a file's content: its SHA-256 if it is large, git's otherwise."""
+    if is_large(file):
+        return hashlib.sha256(body).hexdigest()
+    return hashlib.sha1(b"blob %d\0%s" % (len(body), body)).hexdigest()
+
+
+def as_json(told: Mapping[str, Any]) -> Reply:
+    return Reply(json.dumps(told).encode(), headers={"Content-Type": "application/json"})
+
+
+def stored(body: bytes) -> Reply:
+    return Reply(body, etag=f'"{hashlib.md5(body).hexdigest()}"')
 
 
 def xet_name(body: bytes) -> str:

@@ -1,7 +1,8 @@
 """Resolves a repository on a Hugging Face hub to a commit, and fetches its weights into the hub's local cache.
 
-Only this module imports huggingface_hub, with its environment variables (HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN, HF_HOME
-and more), and only when something must be asked, so that a fully cached run starts without it.
+Only this module, and `publishing` through it, imports huggingface_hub, with its environment variables (HF_HUB_OFFLINE,
+HF_ENDPOINT, HF_TOKEN, HF_HOME and more), and only when something must be asked, so that a fully cached run starts
+without it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def commit_of(repository: Repository) -> str:
     Raises `SourceError` if there is no answer or no such repository or revision."""
     if repository.pinned:
         return repository.wanted
-    hub = _hub()
+    hub = hub_library()
     if hub.constants.is_offline_mode():
         reference = _reference(repository)
         if not reference.is_file():
@@ -144,7 +145,7 @@ def fetch_files(repository: Repository, commit: str, names: Sequence[str]) -> Pa
     folder = fetch_config(repository, commit)
     absent = _absent(repository, commit)
     unknown = [name for name in names if not (folder / name).is_file() and not (absent / name).is_file()]
-    if not unknown or _hub().constants.is_offline_mode():
+    if not unknown or hub_library().constants.is_offline_mode():
         return folder
     there = _listed(repository, commit)
     for name in unknown:
@@ -155,7 +156,7 @@ def fetch_files(repository: Repository, commit: str, names: Sequence[str]) -> Pa
     return folder
 
 
-def _hub() -> Any:
+def hub_library() -> Any:
     """Imports huggingface_hub, which reads its environment at that moment. By default, disables telemetry and Xet: Xet
     needs hosts that a mirror lacks, and does not resume a cut transfer."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -166,7 +167,7 @@ def _hub() -> Any:
 
 
 def _cache(repository: Repository) -> Path:
-    constants = _hub().constants
+    constants = hub_library().constants
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.name.replace('/', '--')}"
 
 
@@ -179,7 +180,7 @@ def _fetched(repository: Repository, commit: str, name: str, progress: Progress)
     file = _cache(repository) / "snapshots" / commit / name
     if file.is_file():
         return file
-    hub = _hub()
+    hub = hub_library()
     with disk_full_is_clear(Path(hub.constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
         # Asking first shows whether a token is needed, and fails at once where huggingface_hub would retry for long.
         looked = _look(repository, name, commit)
@@ -218,14 +219,14 @@ def _absent(repository: Repository, commit: str) -> Path:
 
 def _remember_absent(repository: Repository, commit: str, name: str) -> None:
     file = _absent(repository, commit) / name
-    with disk_full_is_clear(Path(_hub().constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
+    with disk_full_is_clear(Path(hub_library().constants.HF_HUB_CACHE)), _clear_errors(repository, file=name):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
 
 
 def _listed(repository: Repository, commit: str) -> set[str]:
     """Returns the names of the commit's files, asking the hub once."""
-    hub = _hub()
+    hub = hub_library()
     api = hub.HfApi(endpoint=hub.constants.ENDPOINT)
     with _clear_errors(repository):
         told, _ = _first_without_token(
@@ -244,7 +245,7 @@ class _Looked:
 
 def _look(repository: Repository, name: str, revision: str) -> _Looked:
     """Asks for a file's headers. Raises WeightsError if config.json is missing because there are only adapters."""
-    hub = _hub()
+    hub = hub_library()
     from huggingface_hub.errors import EntryNotFoundError
 
     def asked(name: str) -> tuple[Any, str | bool]:
@@ -269,7 +270,7 @@ def _look(repository: Repository, name: str, revision: str) -> _Looked:
 
 def _first_without_token(ask: Callable[[str | bool], Any]) -> tuple[Any, str | bool]:
     """Returns what the hub answers, and the token that it required (False: none): none is sent where none is needed."""
-    hub = _hub()
+    hub = hub_library()
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 
     try:
@@ -325,7 +326,7 @@ def _clear_errors(repository: Repository, *, file: str = CONFIG, hint: str = "")
     import httpx2  # huggingface_hub's own client, whose errors it passes on
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    constants = _hub().constants
+    constants = hub_library().constants
     what = f"{_words(repository)} cannot be fetched from {constants.ENDPOINT}"
     later = hint or "; run again, or set model.weights to a local folder"
     try:
