@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from flows.__main__ import main
 from lib.model.classifier import Usage, new_classifier, save_classifier
 from lib.model.hugging_face.pooled import load_backbone
 from lib.model.places import fetch_weights, tokenizer_folder
+from lib.serving.classifier import log_classifier
+from tasks.record.mlflow_run import client, experiment_id
+from tasks.registry.models import CLASSIFIER, KIND_TAG
 from tests.support.families import write_family
 from tests.support.hub_server import TOKEN, HubServer, hub_for, name_endpoint
 from tests.support.tiny_tokenizers import wordpiece
@@ -139,6 +143,29 @@ def test_a_folder_of_something_else(hub: HubServer, tmp_path: Path, capsys: pyte
     assert pushed("--folder", f"{tmp_path}") == 2
     assert "config.json does not exist" in capsys.readouterr().err
     assert not hub.requests
+
+
+def test_a_registered_version_goes_with_its_card(
+    hub: HubServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "home").mkdir()
+    before = mlflow.get_tracking_uri()
+    tracking = client()
+    mlflow.set_tracking_uri(tracking.tracking_uri)
+    use = json.loads((folder / "inference.json").read_text()) | {"positive_label": None, "threshold": 0.5}
+    (folder / "inference.json").write_text(json.dumps(use))
+    run = tracking.create_run(experiment_id(tracking, "tests")).info.run_id
+    logged = log_classifier(folder, run_id=run, tracking_uri=tracking.tracking_uri)
+    tracking.create_registered_model("spam", tags={KIND_TAG: CLASSIFIER.tag})
+    card = f"It is 98 % right.\n\n| weights | {tmp_path}/base |\n\n## Use\n\nmlflow.pyfunc\n"
+    tracking.create_model_version("spam", logged.model_uri, run, model_id=logged.model_id, description=card)
+    assert pushed("--name", "spam", "--version", "1") == 0
+    mlflow.set_tracking_uri(before)
+    assert hub.files(NAME)["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    readme = hub.files(NAME)["README.md"].decode()
+    assert "It is 98 % right.\n\n| weights | a local folder |" in readme
+    assert "mlflow" not in readme
 
 
 def test_a_version_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:

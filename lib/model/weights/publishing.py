@@ -67,17 +67,16 @@ def push(folder: Path, name: str, *, readme: str, public: bool, message: str) ->
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps huggingface_hub's bars and remarks out of the terminal."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
-
-    level, bars = logging.get_verbosity(), not are_progress_bars_disabled()
-    logging.set_verbosity_error()
-    disable_progress_bars()
+    utils = hub_library().utils
+    level, bars = utils.logging.get_verbosity(), not utils.are_progress_bars_disabled()
+    utils.logging.set_verbosity_error()
+    utils.disable_progress_bars()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        utils.logging.set_verbosity(level)
         if bars:
-            enable_progress_bars()
+            utils.enable_progress_bars()
 
 
 @contextmanager
