@@ -40,8 +40,8 @@ def _push(argv: Sequence[str]) -> int:
     what = options.folder or f"{options.name or options.run or 'the model registered last'}"
     where = "" if options.folder else f" of those registered in {without_password(tracking_uri())}"
     announce(f"finetune push: {what}{where}, to {options.repository}")
-    from lib.model.weights.hub_card import hub_card
-    from lib.model.weights.publishing import push
+    from lib.export.hub_card import hub_card
+    from lib.export.publishing import push
 
     folder, called, described = _chosen(options)
     readme = hub_card(folder, options.repository, described)

@@ -163,7 +163,7 @@ def test_the_root_of_flows_holds_doors_only() -> None:
         *("flows.classify", "flows.instruct", "flows.score", "flows.deployments", "flows.serve", "flows.store"),
         "flows.inspect",
         *("flows.up", "flows.ui", "flows.deploy", "flows.database", "flows.__main__", "flows.completion"),
-        "flows.export",
+        *("flows.export", "flows.push"),
     }
 
 

@@ -74,6 +74,15 @@ def test_the_weights_that_it_began_with_are_named_if_they_are_a_repository(hub: 
     assert b'\nbase_model: "owner/base"\n' in hub.files(NAME)["README.md"]
 
 
+def test_the_hub_is_told_the_task(hub: HubServer, folder: Path, tmp_path: Path) -> None:
+    (folder / "labels.json").unlink()  # as an export has it
+    assert pushed("--folder", f"{folder}") == 0
+    assert b"pipeline_tag: text-classification" in hub.files(NAME)["README.md"]
+    writer = write_family("Llama", tmp_path / "writer", auto="AutoModelForCausalLM")
+    assert pushed("--folder", f"{writer}") == 0
+    assert b"pipeline_tag: text-generation" in hub.files(NAME)["README.md"]
+
+
 def test_the_same_again_makes_no_commit(hub: HubServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pushed("--folder", f"{folder}", "--json") == 0
     first = json.loads(capsys.readouterr().out)

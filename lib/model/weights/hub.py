@@ -1,8 +1,8 @@
 """Resolves a repository on a Hugging Face hub to a commit, and fetches its weights into the hub's local cache.
 
-Only this module, and `publishing` through it, imports huggingface_hub, with its environment variables (HF_HUB_OFFLINE,
-HF_ENDPOINT, HF_TOKEN, HF_HOME and more), and only when something must be asked, so that a fully cached run starts
-without it.
+Only this module, and `lib.export.publishing` through it, imports huggingface_hub, with its environment variables
+(HF_HUB_OFFLINE, HF_ENDPOINT, HF_TOKEN, HF_HOME and more), and only when something must be asked, so that a fully cached
+run starts without it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from lib.errors import ServiceError, WeightsError
 from lib.model.weights.folder import CONFIG, GENERATION, INDEX, network_files
 from lib.model.weights.hub import INVALID_TOKEN, hub_library, is_repository
-from lib.model.weights.hub_card import LABELS
 from lib.model.weights.saved import INFERENCE
 from lib.text.tokenizer_folder import FILES
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-README = "README.md"
+LABELS, README = "labels.json", "README.md"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from lib.model.weights.hub import Repository
 from lib.model.weights.saved import OWN_TYPE
 
 RECIPE = "recipe.json"
-LABELS = "labels.json"
 USE = "\n## Use"  # the card's section for those who have the registry
 
 
@@ -23,7 +22,8 @@ def hub_card(folder: Path, repository: str, described: str | None) -> str:
     """
     config = read_fields(existing(folder, CONFIG))
     standard = config.get("model_type") != OWN_TYPE
-    task = "text-classification" if (folder / LABELS).is_file() else "text-generation"
+    classifies = not standard or any("ForSequenceClassification" in each for each in config.get("architectures") or ())
+    task = "text-classification" if classifies else "text-generation"
     weights = _weights(folder)
     base = weights if weights is not None and _is_repository(weights) else None
     front = ["library_name: transformers"] if standard else []
