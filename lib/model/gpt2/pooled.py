@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lib.errors import RecipeError
 from lib.model.adapters import adapters, add_adapters
 from lib.model.backbone import Pooling
 from lib.model.gpt2.freezing import freeze_gpt
@@ -18,7 +19,8 @@ from lib.text.gpt2 import PAD
 
 
 class PooledGPT(nn.Module):
-    """A `Backbone`; raises `WeightsError` for a GPT that has fewer tokens than its encoding."""
+    """A `Backbone`; raises `WeightsError` for a GPT that has fewer tokens than its encoding, and `RecipeError` for the
+    pooling `cls`, which it does not have."""
 
     network = "gpt2"
     family = "gpt2"
@@ -28,8 +30,12 @@ class PooledGPT(nn.Module):
     def __init__(self, gpt: GPT, *, pooling: Pooling) -> None:
         super().__init__()
         require_vocabulary(gpt.config)
+        if pooling == "cls":
+            raise RecipeError(
+                "classifier.pooling is 'cls', which gpt2 does not have: choose last_token or mean, or auto"
+            )
         self.gpt = gpt
-        self.pooling = pooling
+        self.pooling: Pooling = pooling
         self.cut = 0
 
     @property

@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 
 from lib.errors import FinetuneError, RecipeError
+from lib.model.backbone import Pooling
+from lib.model.gpt2.gpt import new_gpt
+from lib.model.gpt2.pooled import PooledGPT
+from lib.model.gpt2.sizes import GPTConfig
+from lib.model.hugging_face.pooled import load_backbone
 from lib.store.artifacts import Artifact
 from lib.text.tokens import require_within_context
 from tasks.engine.step import Run
@@ -171,3 +176,24 @@ def test_robertas_first_positions_are_not_for_texts(hub: HubServer, tmp_path: Pa
         RecipeError, match=r"encoding\.max_length 66 is over the model's context of 64: choose 64 or less"
     ):
         require_within_context(66, limit, null_means="the longest message")
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling", "ways_out"),
+    [
+        ("BERT", "padded_last", "cls or mean"),
+        ("Llama", "padded_last", "last_token or mean"),
+        ("Llama", "cls", "last_token or mean"),
+    ],
+)
+def test_a_pooling_that_the_family_does_not_have(family: str, pooling: Pooling, ways_out: str, tmp_path: Path) -> None:
+    folder = write_family(family, tmp_path)
+    wanted = f"classifier.pooling is '{pooling}', which {family.lower()} does not have: choose {ways_out}, or auto"
+    with pytest.raises(RecipeError, match=f"^{wanted}$"):
+        load_backbone(folder, ("ham", "spam"), pooling=pooling, context_length=64, pad=0, seed=0)
+
+
+def test_gpt2_has_no_cls() -> None:
+    gpt = new_gpt(GPTConfig(context_length=9, emb_dim=8, n_heads=2, n_layers=1), seed=0)
+    with pytest.raises(RecipeError, match="'cls', which gpt2 does not have: choose last_token or mean, or auto"):
+        PooledGPT(gpt, pooling="cls")
