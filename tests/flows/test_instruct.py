@@ -181,6 +181,7 @@ def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructi
     ]
     assert place.files(finished_run) == [
         "answers.json",
+        "backbone.json",
         "figures",
         "instruction-data-with-response.json",
         "judge",
