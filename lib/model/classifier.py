@@ -69,20 +69,32 @@ def new_classifier(
     trainable: Trainable,
     seed: int,
     adapt: Callable[[Backbone], None] | None = None,
+    head: nn.Linear | None = None,
 ) -> Classifier:
-    """Returns a classifier with a new head, frozen except for the part that `trainable` names.
+    """Returns a classifier with a new head, or with `head`, frozen except for the part that `trainable` names.
 
-    The head is made as in the published procedure: `torch.manual_seed(seed)`, then `nn.Linear` with torch's default
+    A new head is made as in the published procedure: `torch.manual_seed(seed)`, then `nn.Linear` with torch's default
     initialisation. `adapt` runs after that; with `lora` it adds the adapters. Torch's global generator is left as it
     was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        classifier = Classifier(backbone, labels)
+        classifier = Classifier(backbone, labels, head=head)
         if adapt is not None:
             adapt(backbone)
     freeze(classifier, trainable)
     return classifier
+
+
+def reordered(head: nn.Linear, stored: Sequence[str], labels: Sequence[str]) -> nn.Linear:
+    """Returns a head whose rows, stored in the order of some labels, have the order of `labels`, which are the same."""
+    rows = torch.tensor([list(stored).index(label) for label in labels])
+    ordered = nn.Linear(head.in_features, len(labels), bias=head.bias is not None, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        ordered.weight.copy_(head.weight[rows])
+        if head.bias is not None:
+            ordered.bias.copy_(head.bias[rows])
+    return ordered
 
 
 def freeze(classifier: Classifier, trainable: Trainable) -> None:

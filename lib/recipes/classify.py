@@ -69,6 +69,11 @@ class Classifier(Section):
         description="which part learns: the head; with the last norm and the last block or two; everything; or the"
         " head and small matrices beside those of the backbone (see `lora`)",
     )
+    head: Literal["new", "keep"] = Field(
+        default="new",
+        description="the last layer: begin with random numbers, or go on with that of `model.weights`, a classifier of"
+        " the same labels",
+    )
     pooling: Literal["auto", "last_token", "padded_last", "first_token", "cls", "mean"] = Field(
         default="auto",
         description="what feeds the head: what the network was trained for (auto: cls of an encoder with such a token,"
@@ -205,6 +210,15 @@ class ClassifyRecipe(Recipe):
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:
         check_adapters(self.lora, "classifier.trainable", self.classifier.trainable)
+        return self
+
+    @model_validator(mode="after")
+    def _a_kept_head_is_there(self) -> ClassifyRecipe:
+        if self.classifier.head == "keep" and self.model.weights == "scratch":
+            raise ValueError(
+                "classifier.head is 'keep', but model.weights 'scratch' has no head: name the folder or repository of a"
+                " classifier, or set classifier.head to 'new'"
+            )
         return self
 
     @model_validator(mode="after")

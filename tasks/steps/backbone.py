@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lib.files.jsonfile import load_json, save_json
 from lib.model.places import GPT2, SCRATCH, fetch_weights, model_config, weights_identity
+from lib.model.weights.folder import CONFIG
+from lib.model.weights.saved import StoredHead, stored_head
 from tasks.engine.retries import RETRIES
 from tasks.engine.step import Work, step
 from tasks.environment import home
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.engine.step import AnyRecipe, Inputs
 
 FACTS = "backbone.json"
+HEAD = "head.safetensors"  # of our own GPT, whose other weights are those of a language model
 # What a network of transformers is tried with: texts of different lengths.
 TEXTS = (
     "Free entry in a weekly competition: text WIN to 80082 now!",
@@ -70,7 +73,7 @@ def _gpt2(work: Work[AnyRecipe], place: Path | None) -> dict[str, Any]:
     from lib.model.gpt2.gpt import new_gpt
     from lib.model.gpt2.pretrained import load_pretrained
     from lib.model.gpt2.sanity import sanity_report
-    from lib.model.gpt2.weights import save_gpt
+    from lib.model.gpt2.weights import read_head, save_gpt, save_head
     from lib.text.gpt2 import gpt2_tokenizer
 
     model = work.recipe.model
@@ -79,6 +82,9 @@ def _gpt2(work: Work[AnyRecipe], place: Path | None) -> dict[str, Any]:
     else:
         gpt = load_pretrained(place, model_config(model.size, f"{place}"))
     save_gpt(gpt, work.folder)
+    head = _head_in(place)
+    if place is not None and head is not None:
+        save_head(read_head(place, len(head.labels)), work.folder / HEAD)
     # Noted: another machine's rounding may choose another of two almost equally likely tokens.
     (work.folder / "sanity.txt").write_text(sanity_report(gpt, gpt2_tokenizer().encoding), encoding="utf-8")
     config = gpt.config
@@ -88,9 +94,23 @@ def _gpt2(work: Work[AnyRecipe], place: Path | None) -> dict[str, Any]:
         "width": config.emb_dim,
         "depth": config.n_layers,
         "heads": config.n_heads,
-        "pooling": "last_token",
         "uncut": None,
+        **_use(head, "last_token"),
     }
+
+
+def _head_in(place: Path | None) -> StoredHead | None:
+    """Returns what a folder of weights says of a head that came with them."""
+    return stored_head(place) if place is not None and (place / CONFIG).is_file() else None
+
+
+def _use(head: StoredHead | None, pooling: str) -> dict[str, Any]:
+    """Returns what the network was trained for: the pooling of its head, if it has one that suits every batch; and the
+    head."""
+    if head is None:
+        return {"pooling": pooling, "head": None}
+    head = replace(head, pooling=head.pooling or pooling)
+    return {"pooling": pooling if head.pooling == "padded_last" else head.pooling, "head": asdict(head)}
 
 
 def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dict[str, Any]:
@@ -114,11 +134,12 @@ def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dic
         work.log.warning("the %s trains whole: %s", network.family, network.uncut)
     first = {tokens[0] for tokens in texts}
     pooling = "last_token" if network.causal else "cls" if len(first) == 1 else "mean"
-    return {"network": TRANSFORMERS, **asdict(network), "pooling": pooling}
+    return {"network": TRANSFORMERS, **asdict(network), **_use(_head_in(place), pooling)}
 
 
 def facts_of(made: Artifact) -> dict[str, Any]:
     """Returns what the step's artifact says of the network: network, family, width, depth, heads, pooling (what it was
-    trained for), and uncut (why features cannot be kept; null: they can)."""
+    trained for), head (the fields of a `StoredHead`, or null), and uncut (why features cannot be kept; null: they
+    can)."""
     facts: dict[str, Any] = load_json(made.file(FACTS))
     return facts

@@ -135,8 +135,7 @@ class PooledGPT(nn.Module):
         """Writes what transformers' GPT2ForSequenceClassification reads, where it computes the same."""
         if adapters(self.gpt):
             raise ValueError("the classifier has adapters: merge them into its weights first")
-        last_token = self.pooling == "last_token"
-        save_classifier_gpt(self.gpt, head, labels, last_token=last_token, padding=PAD, folder=folder)
+        save_classifier_gpt(self.gpt, head, labels, pooling=self.pooling, padding=PAD, folder=folder)
 
 
 def load_pooled_gpt(folder: Path, pooling: Pooling, labels: Sequence[str]) -> tuple[PooledGPT, nn.Linear]:

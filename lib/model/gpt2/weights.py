@@ -32,19 +32,26 @@ def save_gpt(gpt: GPT, folder: Path) -> None:
 
 
 def save_classifier_gpt(
-    gpt: GPT, head: nn.Linear, labels: Sequence[str], *, last_token: bool, padding: int, folder: Path
+    gpt: GPT, head: nn.Linear, labels: Sequence[str], *, pooling: str, padding: int, folder: Path
 ) -> None:
     """Writes config.json and model.safetensors with the head, for transformers' GPT2ForSequenceClassification if that
-    can compute the same: it reads the `last_token` under a causal mask, and its head has no bias (see `_folded`)."""
+    can compute the same: its pooling is `last_token`, under a causal mask, and its head has no bias (see `_folded`)."""
     tensors = {PREFIX + name: tensor for name, tensor in named_tensors(gpt).items() if name != OUTPUT}
     tensors |= {f"{HEAD}.weight": head.weight, f"{HEAD}.bias": head.bias}
-    shift = _folded(head) if last_token and gpt.config.causal_mask else None
+    shift = _folded(head) if pooling == "last_token" and gpt.config.causal_mask else None
     if shift is not None:
         tensors[f"{PREFIX}ln_f.bias"] = tensors[f"{PREFIX}ln_f.bias"] + shift
         del tensors[f"{HEAD}.bias"]
     config = replace(gpt.config, tied_output=True)  # the output matrix is left out: no answer passes it
     fields = {**config_fields(config, "GPT2ForSequenceClassification"), "pad_token_id": padding}
-    save_classifier_config(folder, fields, labels, standard=shift is not None)
+    save_classifier_config(
+        folder,
+        fields,
+        labels,
+        standard=shift is not None,
+        pooling=pooling,
+        causal_mask=config.causal_mask,
+    )
     write_tensors(folder / WEIGHTS, tensors)
 
 
@@ -75,6 +82,20 @@ def read_head(folder: Path, classes: int) -> nn.Linear:
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.copy_(stored.read(f"{HEAD}.bias")) if f"{HEAD}.bias" in contents else head.bias.zero_()
+    return head
+
+
+def save_head(head: nn.Linear, file: Path) -> None:
+    """Writes a head alone, for `load_head`."""
+    write_tensors(file, {"weight": head.weight, "bias": head.bias})
+
+
+def load_head(file: Path) -> nn.Linear:
+    """Reads what `save_head` wrote."""
+    stored = Safetensors([file])
+    classes, width = stored.contents()["weight"][0]
+    head = nn.Linear(width, classes, device="meta").to_empty(device="cpu")
+    fill_tensors({"weight": head.weight.detach(), "bias": head.bias.detach()}, stored)
     return head
 
 

@@ -134,7 +134,14 @@ class PooledTransformer(nn.Module):
                 cast(Any, self.transformer).save_pretrained(folder)
         finally:
             self._place_head(nn.Identity())
-        save_classifier_config(folder, load_json(folder / CONFIG), labels, standard=self.standard)
+        save_classifier_config(
+            folder,
+            load_json(folder / CONFIG),
+            labels,
+            standard=self.standard,
+            pooling=self.pooling,
+            causal_mask=self.causal_mask,
+        )
 
     @property
     def _base(self) -> nn.Module:
@@ -232,10 +239,12 @@ def load_backbone(
     dropout: float = 0.0,
     causal_mask: bool = True,
     seed: int = 0,
+    new_head: bool = True,
 ) -> PooledTransformer:
     """Returns the network in `folder` as the backbone of a new classifier of these labels.
 
-    Layers that only a classifier has are new, drawn with `seed`; torch's global generator is left as it was. Raises
+    Layers that only a classifier has may be new (`new_head`), drawn with `seed`; torch's global generator is left as it
+    was. A head of as many labels that is there can be taken (`PooledTransformer.take_head`). Raises
     `WeightsError` if the folder has no whole network that transformers can make a classifier of, `RecipeError` if
     pooling or mask do not fit it.
     """
@@ -245,7 +254,7 @@ def load_backbone(
     drop(config, dropout)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        classifier = load_network(CLASSIFIER, folder, config, new_head=True)
+        classifier = load_network(CLASSIFIER, folder, config, new_head=new_head)
     return PooledTransformer(
         classifier, pooling=pooling, context_length=context_length, pad=pad, causal_mask=causal_mask
     )

@@ -2,6 +2,7 @@
 without the classes that wrote them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lib.model.weights.folder import CONFIG, existing, read_fields
 # new head with random numbers on the backbone.
 OWN_TYPE = "finetune-flows-classifier"
 NETWORK = "network"  # the network's own fields, in the config.json of such a classifier
+
+ONE_LABEL = "single_label_classification"  # transformers' `problem_type`
 
 INFERENCE = "inference.json"  # what using the model needs besides its weights, shape and labels
 
@@ -40,17 +43,51 @@ class SavedFields:
         return WeightsError(f"{self._file} has {path} = {value!r}: train the model again")
 
 
-def save_classifier_config(folder: Path, network: Mapping[str, Any], labels: Sequence[str], *, standard: bool) -> None:
+def save_classifier_config(
+    folder: Path, network: Mapping[str, Any], labels: Sequence[str], *, standard: bool, pooling: str, causal_mask: bool
+) -> None:
     """Writes config.json: the fields of the `network` with the labels, for the class of transformers that its
-    `architectures` names if that class computes the same (`standard`), and otherwise for nobody but us."""
+    `architectures` names if that class computes the same (`standard`), and otherwise for nobody but us, with `pooling`
+    and `causal_mask`."""
     names = {
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
     }
-    fields = {**network, **names, "problem_type": "single_label_classification"}
+    fields = {**network, **names, "problem_type": ONE_LABEL}
     if not standard:
-        fields = {"model_type": OWN_TYPE, **names, NETWORK: dict(network)}
+        use = {"pooling": pooling, "causal_mask": causal_mask}
+        fields = {"model_type": OWN_TYPE, **names, **use, NETWORK: dict(network)}
     save_json(fields, folder / CONFIG)
+
+
+@dataclass(frozen=True)
+class StoredHead:
+    """What config.json says of the head that weights come with.
+
+    labels: in the order of its rows. pooling: None means that of the family's classifier.
+    """
+
+    labels: tuple[str, ...]
+    pooling: str | None
+    causal_mask: bool
+
+
+def stored_head(folder: Path) -> StoredHead | None:
+    """Returns what a folder's config.json says of a head that gives one label to a text; None if there is none."""
+    fields = read_fields(existing(folder, CONFIG))
+    own = fields.get("model_type") == OWN_TYPE
+    architectures = fields.get("architectures")
+    names = architectures if isinstance(architectures, list) else []
+    if not own and not any(str(name).endswith("ForSequenceClassification") for name in names):
+        return None
+    rows = fields.get("id2label")
+    rows = rows if isinstance(rows, dict) else {}
+    labels = tuple(str(rows.get(str(index))) for index in range(len(rows)))
+    one_of_them = fields.get("problem_type", ONE_LABEL) in (ONE_LABEL, None)
+    if len(set(labels)) < 2 or len(set(labels)) < len(labels) or not one_of_them:
+        return None
+    pooling = fields.get("pooling" if own else "classifier_pooling")
+    return StoredHead(labels, pooling if isinstance(pooling, str) else None, fields.get("causal_mask", True) is True)
 
 
 def network_fields(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lib.model.labels import positive_class
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
-from tasks.steps.classify.network import load_network
+from tasks.steps.classify.network import could_keep_head, keeps_head, load_network, stored_head
 from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "finetune",
     reads=["model.dropout", "model.causal_mask", "classifier", "lora", "training", "balance.method"],
     unkeyed=[
+        "model.weights",  # named in the log and in errors
         "training.checkpoint_every",
         "training.device",
         # The features' key covers these.
@@ -56,18 +57,23 @@ def finetune(
     labels = load_labels(tokenize.file("train.parquet"))
     evaluation = recipe.evaluation
     positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
+    kept = keeps_head(recipe, backbone, labels)
+    if could_keep_head(recipe, backbone, labels):
+        work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
     tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
     splits = {
         name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), list(table["target"]))
         for name, table in tables.items()
     }
     max_length = load_json(tokenize.file("tokens.json"))["max_length"]
+    network = load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout, new_head=not kept)
     classifier = new_classifier(
-        load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout),
+        network,
         labels,
         trainable=recipe.classifier.trainable,
         seed=recipe.training.seed,
         adapt=_adapters(recipe),
+        head=stored_head(network, backbone, labels) if kept else None,
     )
     weights = None
     if recipe.balance.method == "class_weights":

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from lib.errors import LabelError, RecipeError, WeightsError, listed
 from lib.model.places import GPT2
-from tasks.steps.backbone import facts_of
+from tasks.steps.backbone import HEAD, facts_of
 from tasks.steps.tokenizer import context_length
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lib.model.backbone import Backbone, Pooling
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
@@ -22,9 +25,15 @@ def pooling_of(recipe: ClassifyRecipe, backbone: Artifact) -> Pooling:
 
 
 def load_network(
-    recipe: ClassifyRecipe, tokenizer: Artifact, backbone: Artifact, labels: Sequence[str], *, dropout: float
+    recipe: ClassifyRecipe,
+    tokenizer: Artifact,
+    backbone: Artifact,
+    labels: Sequence[str],
+    *,
+    dropout: float,
+    new_head: bool = True,
 ) -> Backbone:
-    """Loads the network on which a classifier of these labels is made."""
+    """Loads the network on which a classifier of these labels is made; `new_head` as in `load_backbone`."""
     from lib.model.gpt2.pooled import PooledGPT
     from lib.model.gpt2.weights import load_gpt
     from lib.model.hugging_face.pooled import load_backbone
@@ -42,4 +51,50 @@ def load_network(
         dropout=dropout,
         causal_mask=causal_mask,
         seed=recipe.training.seed,
+        new_head=new_head,
     )
+
+
+def keeps_head(recipe: ClassifyRecipe, backbone: Artifact, labels: Sequence[str]) -> bool:
+    """Whether the classifier goes on with the head of its weights. Raises, if that is asked for, WeightsError if there
+    is none, LabelError if it has other labels than the data, and RecipeError if it was trained otherwise."""
+    facts = facts_of(backbone)
+    head, weights = facts["head"], recipe.model.weights
+    if recipe.classifier.head == "new":
+        return False
+    new = "set classifier.head to 'new'"
+    if head is None:
+        raise WeightsError(
+            f"classifier.head is 'keep', but {weights} has no head that gives one label to a text, with its labels as"
+            f" id2label in config.json: {new}"
+        )
+    if set(head["labels"]) != set(labels):
+        raise LabelError(
+            f"classifier.head is 'keep', but the head of {weights} has the labels {listed(head['labels'])}, and the"
+            f" data has {listed(labels)}: {new}"
+        )
+    trained = {"classifier.pooling": head["pooling"], "model.causal_mask": head["causal_mask"]}
+    wanted = {"classifier.pooling": pooling_of(recipe, backbone), "model.causal_mask": recipe.model.causal_mask}
+    for field, value in trained.items():
+        if wanted[field] != value:
+            raise RecipeError(
+                f"classifier.head is 'keep', but {field} is {wanted[field]!r}, and the head of {weights} was trained"
+                f" with {value!r}: set {field} to that, or {new}"
+            )
+    return True
+
+
+def could_keep_head(recipe: ClassifyRecipe, backbone: Artifact, labels: Sequence[str]) -> bool:
+    """Whether a new head takes the place of one that has these labels."""
+    head = facts_of(backbone)["head"]
+    return recipe.classifier.head == "new" and head is not None and set(head["labels"]) == set(labels)
+
+
+def stored_head(network: Backbone, backbone: Artifact, labels: Sequence[str]) -> nn.Linear:
+    """Returns the head of the weights, its rows in the order of `labels`, which are its own."""
+    from lib.model.classifier import reordered
+    from lib.model.gpt2.weights import load_head
+    from lib.model.hugging_face.pooled import PooledTransformer
+
+    head = network.take_head() if isinstance(network, PooledTransformer) else load_head(backbone.file(HEAD))
+    return reordered(head, facts_of(backbone)["head"]["labels"], labels)

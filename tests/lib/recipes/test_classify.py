@@ -64,7 +64,7 @@ BOOK = {
         "seed": 123,
         "causal_mask": True,
     },
-    "classifier": {"trainable": "last_block", "pooling": "padded_last", "padding": "longest"},
+    "classifier": {"trainable": "last_block", "head": "new", "pooling": "padded_last", "padding": "longest"},
     "lora": {
         "rank": 8,
         "alpha": 8.0,
