@@ -16,13 +16,13 @@ class _StopError(Exception):
 
 
 class Blocks:
-    """The blocks of a network, from the first to the last.
-
-    Raises `LookupError`, with the reason in words, if the network has no list of `depth` blocks.
-    """
+    """The blocks of a network, from the first to the last; none, and the reason in `uncut`, if the network has no list
+    of `depth` blocks (ALBERT runs one block again and again)."""
 
     def __init__(self, network: nn.Module, depth: int) -> None:
-        self.modules = _find(network, depth)
+        found = _find(network, depth)
+        self.uncut = None if found is not None else f"it has no list of {depth} blocks, one after the other"
+        self.modules = nn.ModuleList() if found is None else found
         self._lengths: list[int | None] = [
             None
         ] * depth  # of the tuple that a block returns (None: it returns a tensor)
@@ -76,23 +76,21 @@ def _returning(output: Tensor, length: int | None) -> Callable[..., Any]:
     return lambda *inputs, **options: whole
 
 
-def _find(network: nn.Module, depth: int) -> nn.ModuleList:
+def _find(network: nn.Module, depth: int) -> nn.ModuleList | None:
     """Returns the shallowest list of `depth` modules."""
     lists = [
         (name.count("."), module)
         for name, module in network.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
-    if not lists:
-        raise LookupError(f"it has no list of {depth} blocks, one after the other")
-    return min(lists, key=lambda found: found[0])[1]
+    return min(lists, key=lambda found: found[0])[1] if lists else None
 
 
 def modules_after(network: nn.Module, blocks: Blocks, run: Callable[[], Any]) -> list[nn.Module]:
     """Returns the modules with parameters of their own that `run` calls only after the last block: a final norm, a
-    pooling layer, a head."""
+    pooling layer, a head; of a network without blocks, those that it calls at all."""
     owners = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
-    done = False
+    done = not len(blocks)
     early: set[int] = set()
     late: list[nn.Module] = []
 
@@ -107,7 +105,8 @@ def modules_after(network: nn.Module, blocks: Blocks, run: Callable[[], Any]) ->
             late.append(module)
 
     with ExitStack() as hooks:
-        hooks.callback(blocks.modules[-1].register_forward_hook(finish).remove)
+        for block in list(blocks.modules)[-1:]:
+            hooks.callback(block.register_forward_hook(finish).remove)
         for owner in owners:
             hooks.callback(owner.register_forward_pre_hook(note).remove)
         run()

@@ -83,10 +83,9 @@ def _embedded(network: nn.Module) -> int:
 
 def _obstacle(network: nn.Module, depth: int, tokens: Tensor, lengths: Tensor, whole: Tensor) -> str | None:
     """Returns why the network cannot be cut; None if cut at any block, with stored vectors, it computes the same."""
-    try:
-        blocks = Blocks(network, depth)
-    except LookupError as error:
-        return str(error)
+    blocks = Blocks(network, depth)
+    if blocks.uncut:
+        return blocks.uncut
     blocks.learn_forms(lambda: _run(network, tokens, lengths))
     fillers = torch.zeros_like(tokens)
     for cut in range(1, depth + 1):

@@ -16,7 +16,7 @@ from lib.model.adapters import adapters, add_adapters
 from lib.model.backbone import Pooling
 from lib.model.hugging_face.blocks import Blocks, modules_after
 from lib.model.hugging_face.loading import drop, load_config, load_network, quiet
-from lib.model.hugging_face.narrow import Narrowing, find_narrowing
+from lib.model.hugging_face.narrow import Narrowing, close, find_narrowing
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.model.weights.folder import CONFIG
 from lib.model.weights.saved import INFERENCE, SavedFields, save_classifier_config
@@ -69,6 +69,11 @@ class PooledTransformer(nn.Module):
                 f"classifier.pooling is {pooling!r}, which {self._config.model_type} does not have: choose"
                 f" {'last_token or mean' if causal else 'cls or mean'}, or auto"
             )
+        if not self._masked and not self._opens():
+            raise RecipeError(
+                f"model.causal_mask is false, and {self.family} cannot be computed without its causal mask: leave it"
+                " true"
+            )
         self._narrowing: Narrowing | None = None
 
     @property
@@ -101,7 +106,10 @@ class PooledTransformer(nn.Module):
         return self.blocks.modules[:blocks].modules()
 
     def freeze(self, trainable: Trainable) -> None:
-        """With `head`, what the family's classifier has between the network and the head learns too: it is new."""
+        """With `head`, what the family's classifier has between the network and the head learns too: it is new. Raises
+        `RecipeError` for a part of a network that cannot be cut."""
+        if trainable not in ("head", "all"):
+            self._require_blocks(trainable)
         adapted = [index for index, block in enumerate(self.blocks.modules) if adapters(block)]
         if trainable == "lora" and not adapted:
             raise ValueError("trainable is 'lora', and the network has no adapters: add them first")
@@ -119,6 +127,7 @@ class PooledTransformer(nn.Module):
                 module.requires_grad_(True)
 
     def add_adapters(self, **settings: Any) -> None:
+        self._require_blocks("lora")
         add_adapters(self.transformer, self.blocks.modules, **settings)
         self._narrowing = None  # other layers compute now
 
@@ -176,7 +185,8 @@ class PooledTransformer(nn.Module):
         real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (batch, length)
         mask = real.long()
         if not self._masked:  # of four axes, so that the network takes it as it is: (batch, 1, length, positions)
-            mask = real[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+            seen = real[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+            mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
         return (self.transformer if self._own else self._base)(input_ids=tokens, attention_mask=mask)
 
     def _fillers(self, length: int, lengths: Tensor) -> Tensor:
@@ -201,6 +211,21 @@ class PooledTransformer(nn.Module):
             first = [self._base(input_ids=each).last_hidden_state[0, 0] for each in (tokens, other)]
         return bool(torch.equal(*first))
 
+    def _opens(self) -> bool:
+        """Whether without the causal mask a position sees those after it, and no padding."""
+        length, shorter = PROBE
+        tokens = torch.full((3, length), self._filler)
+        tokens[1, -1] = self._filler + 1 if self._filler + 1 != self.pad else self._filler + 2
+        tokens[2, shorter:] = self.pad
+        lengths = torch.tensor([length, length, shorter])
+        try:
+            with torch.no_grad():
+                found = self._run(tokens, lengths).last_hidden_state[:, 0]
+                alone = self._run(tokens[2:, :shorter], lengths[2:]).last_hidden_state[:, 0]
+        except (RuntimeError, ValueError, IndexError):  # a family that makes positions of the mask, for example
+            return False
+        return not close(found[0], found[1]) and close(found[2:], alone)
+
     def _find_narrowing(self) -> Narrowing:
         """Finds what of the last block needs only the position that is read."""
         training = self.training
@@ -210,7 +235,7 @@ class PooledTransformer(nn.Module):
         tokens, position = self._fillers(max(PROBE), lengths), self._position(lengths)
         try:
             with torch.no_grad():
-                if position is None:
+                if position is None or not len(self.blocks):
                     return Narrowing()
                 generator = torch.Generator().manual_seed(0)
                 x = torch.randn(len(PROBE), max(PROBE), self.width, generator=generator).to(device)
@@ -222,6 +247,13 @@ class PooledTransformer(nn.Module):
                 return find_narrowing(self.blocks.modules[-1], run, position, max(PROBE))
         finally:
             self.train(training)
+
+    def _require_blocks(self, trainable: Trainable) -> None:
+        if self.blocks.uncut:
+            raise RecipeError(
+                f"classifier.trainable is {trainable!r}, but {self.family} cannot be cut ({self.blocks.uncut}): choose"
+                " 'all', or 'head'"
+            )
 
     def _place_head(self, head: nn.Module) -> None:
         """Puts the head, or what stands for it, where the family's classifier has it."""

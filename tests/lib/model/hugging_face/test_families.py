@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 
+from lib.errors import RecipeError
 from lib.model.backbone import Pooling
 from lib.model.classifier import (
     Classifier,
@@ -32,9 +33,10 @@ from lib.text.batching import pad_batch
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.settings import Settings
-from tests.support.families import CLASSIFIERS, DECODERS, FAMILIES, WORDS, write_family
+from tests.support.families import CLASSIFIERS, DECODERS, FAMILIES, SIZES, WORDS, write_family
 
 LABELS = ("ham", "other", "spam")
+MASKED = ("OPT",)  # decoders that are nothing without their causal mask: OPT makes its positions of it
 WITHIN = 1e-5
 RANDOM = np.random.default_rng(0)
 TEXTS = [RANDOM.integers(5, WORDS, length).tolist() for length in (20, 3, 13, 7, 1)]
@@ -195,6 +197,35 @@ def test_a_pooling_that_the_family_does_not_have_is_refused_by_transformers(
     assert torch.equal(logits(load_classifier(tmp_path), TEXTS), logits(model, TEXTS))
     with pytest.raises(ValueError, match="finetune-flows-classifier"):
         transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+
+
+def test_a_family_that_cannot_be_cut_says_so_and_learns_whole(tmp_path: Path) -> None:
+    config = transformers.AlbertConfig(**SIZES, embedding_size=16)
+    transformers.AlbertModel(config).save_pretrained(tmp_path / "weights")
+    network = inspect_network(tmp_path / "weights", TEXTS, vocabulary=WORDS, pad=0)
+    assert network.uncut == "it has no list of 4 blocks, one after the other"
+    model = load_backbone(tmp_path / "weights", LABELS, pooling="cls", context_length=64, pad=0, seed=1)
+    with pytest.raises(RecipeError, match=r"'last_block', but albert cannot be cut .* choose 'all', or 'head'"):
+        model.freeze("last_block")
+    classifier = new_classifier(model, LABELS, trainable="all", seed=1)
+    trained = finetune(classifier, SPLITS, settings=settings(), padding="batch", max_length=16, scratch=tmp_path / "s")
+    assert trained.history["train_loss"].iloc[-1] < trained.history["train_loss"].iloc[0]
+
+
+@pytest.mark.parametrize("family", [name for name in DECODERS if name not in MASKED])
+def test_a_decoder_without_its_causal_mask_sees_what_follows(family: str, tmp_path: Path) -> None:
+    folder = write_family(family, tmp_path)
+    model = classifier(folder, family, pooling="first_token", causal_mask=False)
+    texts = [TEXTS[0], [*TEXTS[0][:-1], 7], TEXTS[1]]
+    found = logits(model, texts)
+    assert not torch.allclose(found[0], found[1])
+    assert torch.allclose(found, torch.cat([logits(model, [text]) for text in texts]), rtol=0, atol=WITHIN)
+
+
+@pytest.mark.parametrize("family", MASKED)
+def test_a_decoder_that_needs_its_mask_says_so(family: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"model\.causal_mask is false, and \w+ cannot be computed without"):
+        backbone(write_family(family, tmp_path), family, pooling="first_token", causal_mask=False)
 
 
 class KilledError(Exception):
