@@ -77,10 +77,10 @@ DATA = (
 ALL_LAYERS = ("--classifier.trainable", "all", "--training.learning_rate", "5.0e-5", "--training.epochs", "2")
 MODELS = (
     Model("encoder", "MiniLM, last block", "encoder", ENCODER),
-    Model("encoder-random", "the same at random", "encoder", ENCODER + RANDOM),
+    Model("encoder-random", "MiniLM's shape at random", "encoder", ENCODER + RANDOM),
     Model("decoder", "SmolLM2, last block", "decoder-small", DECODER),
-    Model("decoder-random", "the same at random", "decoder-small", DECODER + RANDOM),
     Model("encoder-all", "MiniLM, all layers", "encoder", ENCODER, ALL_LAYERS),
+    Model("decoder-random", "SmolLM2's shape at random", "decoder-small", DECODER + RANDOM),
 )
 ONLY_FOR = {"encoder-all": ("sst2",)}
 
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file = RESULTS / f"{machine_kind(machine('cpu'))}.json"
     if not options.redraw:
         runs = [
-            (data, model) for data in DATA for model in MODELS if data.name in ONLY_FOR.get(model.name, (data.name,))
+            (data, model) for model in MODELS for data in DATA if data.name in ONLY_FOR.get(model.name, (data.name,))
         ]
         wanted = [pair for pair in runs if not options.only or {pair[0].name, pair[1].name} & set(options.only)]
         with tempfile.TemporaryDirectory() as scratch:
@@ -120,13 +120,16 @@ def _measure(wanted: Sequence[tuple[Data, Model]], options: argparse.Namespace, 
         results = json.loads(file.read_text(encoding="utf-8"))
     for name in {model.weights for _, model in wanted if model.weights.endswith(RANDOM)}:
         write_random(options.models / name.removesuffix(RANDOM), scratch / name)
+    (scratch / "home").mkdir()
     env = environment(scratch / "home")
     with running_prefect(scratch / "home") as server:
         for data, model in wanted:
             print(f"{data.title}: {model.title} …", file=sys.stderr)  # noqa: T201
             place = (scratch if model.weights.endswith(RANDOM) else options.models) / model.weights
             flags = [*data.flags(options.data), "--model.weights", f"{place.resolve()}", *model.changes]
-            flags += ["--registry.name", f"{data.name}-{model.name}", "--json"]
+            flags += ["--registry.name", f"{data.name}-{model.name}", "--registry.promote", "never", "--json"]
+            if model is not MODELS[0]:
+                flags += ["--evaluation.baseline", "false"]  # it depends on the data alone
             run = _run(["--recipe", model.recipe, *flags], {**env, **server})
             others = [each for each in results["runs"] if (each["data"], each["model"]) != (data.name, model.name)]
             results["runs"] = [*others, {"data": data.name, "model": model.name, **run}]
@@ -173,10 +176,14 @@ def table(results: Json) -> str:
     ]
     for data in DATA:
         found = [runs.get((data.name, model.name)) for model in MODELS]
-        baseline = next((run["baseline_test_accuracy"] for run in found if run), None)
+        baseline = _baseline(found)
         cells = [f"{data.title} ({_rows(found)} texts)", "" if baseline is None else f"{baseline:.1%}"]
         lines.append("| " + " | ".join([*cells, *(_cell(run) for run in found)]) + " |")
     return "\n".join(lines)
+
+
+def _baseline(found: Sequence[Json | None]) -> float | None:
+    return next((run["baseline_test_accuracy"] for run in found if run and "baseline_test_accuracy" in run), None)
 
 
 def _rows(found: Sequence[Json | None]) -> str:
@@ -261,17 +268,18 @@ COLOURS = {"encoder": BLUE, "encoder-random": LIGHT, "decoder": ORANGE, "decoder
 def _bars(data: Data, runs: Sequence[Json]) -> Iterator[tuple[str, float, float | None, float | None, str]]:
     """Each bar's name, accuracy, interval and colour."""
     mine = {run["model"]: run for run in runs if run["data"] == data.name}
-    baseline = next((run["baseline_test_accuracy"] for run in mine.values()), None)
+    baseline = _baseline(list(mine.values()))
     if baseline is not None:
         yield "TF-IDF", baseline, None, None, GREY
     for model in MODELS:
         if run := mine.get(model.name):
-            title = (
-                model.title
-                if not model.name.endswith("-random")
-                else f"{MODELS[0 if 'encoder' in model.name else 2].title.split(',')[0]} at random"
+            yield (
+                model.title,
+                run["test_accuracy"],
+                run["test_accuracy_low"],
+                run["test_accuracy_high"],
+                COLOURS[model.name],
             )
-            yield title, run["test_accuracy"], run["test_accuracy_low"], run["test_accuracy_high"], COLOURS[model.name]
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ def test_very_many_findings_are_counted() -> None:
 def test_long_input_is_shortened(values: dict[str, Any], overrides: dict[str, str] | None) -> None:
     sentence = refusal({**SAMPLE, **values}, overrides)
     assert "…" in sentence
-    assert len(sentence) < 200
+    assert len(sentence) < len(refusal_of_file("x")) + 60  # of the name, no more is shown
 
 
 # -- files ------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_at_most_ten_recipes_are_named() -> None:
 def test_a_name_longer_than_a_name_can_be() -> None:
     sentence = refusal_of_file("x" * 5000)
     assert sentence.startswith("there is no recipe 'xxx")
-    assert len(sentence) < 200
+    assert len(sentence) < len(refusal_of_file("x")) + 60  # of the name, no more is shown
 
 
 def test_a_file_that_cannot_be_read() -> None:
