@@ -110,7 +110,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 COMPLETED = [
     (["finetune", "cla"], "classify"),
     (["finetune", "classify", "--training.lea"], "--training.learning_rate"),
-    (["finetune", "classify", "--recipe", "sms"], "sms-tiny"),
+    (["finetune", "classify", "--recipe", "sms-t"], "sms-tiny"),
     (["finetune", "instruct", "--recipe", "gpt2-m"], "gpt2-medium"),
     (["finetune", "store", "prune", "--unref"], "--unreferenced"),
     (["finetune", "push", "--pub"], "--public"),

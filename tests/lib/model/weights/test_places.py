@@ -247,7 +247,7 @@ def test_weights_in_several_files_are_loaded(tmp_path: Path) -> None:
     whole, parts = load_gpt(write(tmp_path / "one")), load_gpt(in_shards(tmp_path / "several"))
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, parts.state_dict()[name])
-    assert len(weights_identity(f"{tmp_path}/several")) == 3  # config.json and two files
+    assert len(weights_identity(f"{tmp_path}/several")) == 4  # config.json, the index and two files
 
 
 def test_several_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
