@@ -1,10 +1,14 @@
 """Adds low-rank adapters (Hu et al. 2021, "LoRA", arXiv:2106.09685) beside linear layers, and merges them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from lib.errors import RecipeError
+from lib.files.jsonfile import save_json
+from lib.model.weights.tensors import write_tensors
 
 ADAPTER = "default"  # peft's name for the only adapter that a layer has
 
@@ -70,6 +74,54 @@ def _is_called(name: str, wanted: str) -> bool:
 
 def _path(network: nn.Module, wanted: nn.Module) -> str:
     return next(str(name) for name, module in network.named_modules() if module is wanted)
+
+
+@dataclass(frozen=True)
+class AdapterParts:
+    """What was trained of a classifier with adapters, by the names in transformers' class of the family.
+
+    layers: those with an adapter. modules: those that are kept whole, by the last parts of their names; `tensors` are
+    theirs, by their whole names. transposed: whether transformers keeps the layers' weights as (inputs, outputs).
+    """
+
+    layers: Mapping[str, nn.Module]
+    modules: Sequence[str]
+    tensors: Mapping[str, Tensor]
+    transposed: bool
+
+
+def adapted_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Returns the layers that have an adapter, by name."""
+    return {name: module for name, module in network.named_modules() if hasattr(module, "lora_A")}
+
+
+def save_adapters(
+    folder: Path, parts: AdapterParts, *, rank: int, alpha: float, dropout: float, base: str | None
+) -> None:
+    """Writes adapters in peft's format into a new folder: adapter_config.json and adapter_model.safetensors, with which
+    `PeftModel.from_pretrained` makes the classifier of its base. base: the repository that has it, if one does."""
+    fields = {
+        "peft_type": "LORA",
+        "task_type": "SEQ_CLS",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": dropout,
+        "bias": "none",
+        "fan_in_fan_out": parts.transposed,
+        "inference_mode": True,
+        "target_modules": sorted(parts.layers),
+        "modules_to_save": sorted(parts.modules),
+    }
+    tensors = dict(parts.tensors)
+    for name, layer in parts.layers.items():
+        for matrix in ("lora_A", "lora_B"):
+            tensors[f"{name}.{matrix}.weight"] = getattr(layer, matrix)[ADAPTER].weight
+    folder.mkdir()
+    save_json(fields, folder / "adapter_config.json")
+    write_tensors(
+        folder / "adapter_model.safetensors", {f"base_model.model.{name}": each for name, each in tensors.items()}
+    )
 
 
 def merge_adapters(network: nn.Module) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
+from lib.model.adapters import AdapterParts
 from lib.model.trainable import Trainable
 
 # Where the head's input comes from: the recipe's `classifier.pooling`, once `auto` is resolved.
@@ -21,6 +22,10 @@ class Backbone(Protocol):
     head_bias: bool  # whether a head on it has a bias, as the classes that read it have
     pooling: Pooling
     cut: int
+
+    @property
+    def standard(self) -> bool:
+        """Whether the family's classifier in transformers pools as this one does."""
 
     @property
     def config(self) -> object:
@@ -79,6 +84,9 @@ class Backbone(Protocol):
     def add_adapters(self, **settings: Any) -> None:
         """Puts low-rank adapters beside linear layers of the last blocks; `settings` are those of
         `lib.model.adapters.add_adapters`."""
+
+    def adapter_parts(self, head: nn.Linear) -> AdapterParts:
+        """Returns what was trained of a classifier with adapters and this head; only if `standard`."""
 
     def use(self) -> dict[str, object]:
         """Returns what inference.json says of it: `network`, `pooling`, `cut`, and what else its loading needs."""

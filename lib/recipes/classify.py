@@ -96,6 +96,14 @@ class Classifier(Section):
         return self
 
 
+class ClassifierLora(Lora):
+    """Low-rank adapters (Hu et al. 2021) for `trainable` lora, merged into the weights at the end."""
+
+    keep: bool = Field(
+        default=False, description="also keep them beside the merged weights, in peft's format, in the folder `adapter`"
+    )
+
+
 class Training(Optimisation):
     """The optimisation."""
 
@@ -197,7 +205,7 @@ class ClassifyRecipe(Recipe):
     encoding: Encoding = Encoding()
     model: Model = Model()
     classifier: Classifier = Classifier()
-    lora: Lora = Lora()
+    lora: ClassifierLora = ClassifierLora()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     published: Published = Published()
@@ -210,6 +218,15 @@ class ClassifyRecipe(Recipe):
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:
         check_adapters(self.lora, "classifier.trainable", self.classifier.trainable)
+        return self
+
+    @model_validator(mode="after")
+    def _kept_adapters_have_a_base(self) -> ClassifyRecipe:
+        if self.lora.keep and self.model.weights == "scratch":
+            raise ValueError(
+                "lora.keep is true, but model.weights 'scratch' is no base that adapters could be loaded beside: name"
+                " weights, or leave lora.keep out"
+            )
         return self
 
     @model_validator(mode="after")

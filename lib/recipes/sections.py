@@ -212,7 +212,7 @@ class Lora(Section):
 
 def check_adapters(lora: Lora, field: str, trainable: str) -> None:
     """Raises ValueError if a recipe describes adapters but its `field` trains something else."""
-    if lora != Lora() and trainable != "lora":
+    if lora != type(lora)() and trainable != "lora":
         raise ValueError(
             f"lora describes adapters, but {field} is {trainable!r}, which has none: set it to 'lora', or leave the"
             " fields of lora out"

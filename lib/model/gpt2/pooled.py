@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import RecipeError
-from lib.model.adapters import adapters, add_adapters
+from lib.model.adapters import AdapterParts, adapters, add_adapters
 from lib.model.backbone import Pooling
 from lib.model.gpt2.freezing import freeze_gpt
 from lib.model.gpt2.gpt import GPT, Block
 from lib.model.gpt2.sizes import GPTConfig, require_vocabulary
-from lib.model.gpt2.weights import load_gpt, read_head, save_classifier_gpt
+from lib.model.gpt2.weights import adapter_parts, load_gpt, read_head, save_classifier_gpt
 from lib.model.trainable import Trainable
 from lib.text.gpt2 import PAD
 
@@ -127,6 +127,14 @@ class PooledGPT(nn.Module):
 
     def add_adapters(self, **settings: Any) -> None:
         add_adapters(self.gpt, self.gpt.blocks, **settings)
+
+    @property
+    def standard(self) -> bool:
+        return self.pooling == self.family_pooling and self.causal_mask
+
+    def adapter_parts(self, head: nn.Linear) -> AdapterParts:
+        """The names are those of GPT2ForSequenceClassification; raises `ValueError` as `weights.adapter_parts`."""
+        return adapter_parts(self.gpt, head)
 
     def use(self) -> dict[str, object]:
         return {"network": self.network, "pooling": self.pooling, "cut": self.cut}

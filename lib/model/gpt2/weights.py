@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
+from lib.model.adapters import AdapterParts, adapted_layers
 from lib.model.gpt2.config import config_fields, read_config, write_config
 from lib.model.gpt2.gpt import GPT, Block, empty_gpt
 from lib.model.gpt2.sizes import GPTConfig
@@ -20,6 +21,12 @@ PREFIX = "transformer."  # absent if only the trunk of the language model was sa
 OUTPUT = "lm_head.weight"
 HEAD = "score"  # transformers' name of a classifier's head
 MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that older versions saved as buffers
+LINEAR = {  # transformers' names of a block's linear layers, by ours
+    "attention.qkv": "attn.c_attn",
+    "attention.projection": "attn.c_proj",
+    "mlp.expansion": "mlp.c_fc",
+    "mlp.projection": "mlp.c_proj",
+}
 COMPARED_ROWS = 4096  # of two large matrices at once
 
 
@@ -83,6 +90,25 @@ def read_head(folder: Path, classes: int) -> nn.Linear:
         head.weight.copy_(weight)
         head.bias.copy_(stored.read(f"{HEAD}.bias")) if f"{HEAD}.bias" in contents else head.bias.zero_()
     return head
+
+
+def adapter_parts(gpt: GPT, head: nn.Linear) -> AdapterParts:
+    """Returns a GPT's adapters and head by the names of GPT2ForSequenceClassification. The head's bias is in the final
+    norm, as in `save_classifier_gpt`; raises `ValueError` if there it cannot be."""
+    shift = _folded(head)
+    if shift is None:
+        raise ValueError(f"a head of {len(head.weight)} labels on {head.in_features} dimensions needs its bias")
+    layers = {}
+    for path, layer in adapted_layers(gpt).items():
+        _, index, part = path.split(".", 2)
+        layers[f"{PREFIX}h.{index}.{LINEAR[part]}"] = layer
+    norm = f"{PREFIX}ln_f"
+    tensors = {
+        f"{HEAD}.weight": head.weight,
+        f"{norm}.weight": gpt.final_norm.weight,
+        f"{norm}.bias": gpt.final_norm.bias + shift,
+    }
+    return AdapterParts(layers, (HEAD, "ln_f"), tensors, transposed=True)
 
 
 def save_head(head: nn.Linear, file: Path) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
-from lib.model.adapters import adapters, add_adapters
+from lib.model.adapters import AdapterParts, adapted_layers, adapters, add_adapters
 from lib.model.backbone import Pooling
 from lib.model.hugging_face.blocks import Blocks, modules_after
-from lib.model.hugging_face.loading import drop, load_config, load_network, quiet
+from lib.model.hugging_face.loading import POOLER, drop, load_config, load_network, quiet
 from lib.model.hugging_face.narrow import Narrowing, close, find_narrowing
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.model.weights.folder import CONFIG
@@ -130,6 +130,29 @@ class PooledTransformer(nn.Module):
         self._require_blocks("lora")
         add_adapters(self.transformer, self.blocks.modules, **settings)
         self._narrowing = None  # other layers compute now
+
+    def adapter_parts(self, head: nn.Linear) -> AdapterParts:
+        """What only a classifier has is kept whole, and a pooling layer, which weights may come without."""
+        self._place_head(head)
+        try:
+            children = dict(self.transformer.named_children())
+            whole = {
+                name: module
+                for name, module in children.items()
+                if module is not self._base and next(module.parameters(), None) is not None
+            }
+            whole |= {name: module for name, module in self.transformer.named_modules() if name.endswith(f".{POOLER}")}
+            tensors = {
+                f"{name}.{each}": tensor
+                for name, module in whole.items()
+                for each, tensor in module.state_dict().items()
+            }
+        finally:
+            self._place_head(nn.Identity())
+        layers = adapted_layers(self.transformer)
+        modules = [name.rpartition(".")[2] for name in whole]
+        conv = any(type(cast(Any, layer).get_base_layer()).__name__ == "Conv1D" for layer in layers.values())
+        return AdapterParts(layers, modules, tensors, transposed=conv)
 
     def use(self) -> dict[str, object]:
         kept = ("network", "pooling", "cut", "context_length", "pad", "causal_mask")

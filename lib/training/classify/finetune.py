@@ -1,7 +1,7 @@
 """Fine-tunes a classifier: checks its messages, orders the batches and says what a checkpoint must match."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -45,6 +45,7 @@ def finetune(
     scratch: Path,
     fingerprint: str = "",
     listener: Listener = NOBODY,
+    before_merging: Callable[[Classifier], None] = lambda _: None,
 ) -> Trained:
     """Trains the parameters of `classifier` that require gradients, in place.
 
@@ -61,6 +62,7 @@ def finetune(
     Args:
         splits: `train` and `validation`; with `settings.published_figures` also `test`.
         objective: the loss and the measures.
+        before_merging: gets the trained classifier while its adapters are beside its weights.
 
     Raises:
         ValueError: the features are of another frozen part; published figures without a test split.
@@ -104,6 +106,7 @@ def finetune(
             published=published,
             listener=listener,
         )
+    before_merging(classifier)
     merge_adapters(classifier)
     return trained
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from operator import methodcaller
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.data.messages.balance import class_weights
 from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
+from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
+from lib.model.places import GPT2
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
@@ -20,8 +23,11 @@ from tasks.steps.training import NOTED, device_identity, save_training, training
 
 if TYPE_CHECKING:
     from lib.model.backbone import Backbone
+    from lib.model.classifier import Classifier
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
+
+ADAPTER = "adapter"  # the folder of adapters that are kept
 
 
 @step(
@@ -75,6 +81,7 @@ def finetune(
         adapt=_adapters(recipe),
         head=stored_head(network, backbone, labels) if kept else None,
     )
+    keep = _keep_adapters(recipe, network, len(labels), work.folder / ADAPTER)
     weights = None
     if recipe.balance.method == "class_weights":
         weights = tuple(float(weight) for weight in class_weights(tables["train"]["target"]))
@@ -90,6 +97,7 @@ def finetune(
             scratch=work.scratch,
             fingerprint=features.digest,
             listener=listener,
+            before_merging=keep,
         )
     usage = Usage(
         max_length=max_length,
@@ -105,4 +113,40 @@ def finetune(
 def _adapters(recipe: ClassifyRecipe) -> Callable[[Backbone], None] | None:
     if recipe.classifier.trainable != "lora":
         return None
-    return methodcaller("add_adapters", **recipe.lora.model_dump())
+    return methodcaller("add_adapters", **recipe.lora.model_dump(exclude={"keep"}))
+
+
+def _keep_adapters(
+    recipe: ClassifyRecipe, network: Backbone, labels: int, folder: Path
+) -> Callable[[Classifier], None]:
+    """Returns what writes the adapters, if they are kept. Raises RecipeError if no class could be their base."""
+    from lib.model.adapters import save_adapters
+    from lib.model.weights.hub import is_repository
+
+    if not recipe.lora.keep:
+        return lambda _: None
+    if network.network == GPT2 and labels > network.pooled_width:
+        raise RecipeError(
+            f"lora.keep is true, but the classifier has {labels} labels and {network.pooled_width} dimensions, and"
+            " transformers' GPT-2 has no bias, which then cannot be left out: set lora.keep to false"
+        )
+    if not network.standard:
+        raise RecipeError(
+            f"lora.keep is true, but no class of transformers for {network.family} has classifier.pooling"
+            f" {network.pooling!r} with model.causal_mask {network.causal_mask}: train with classifier.pooling"
+            f" {network.family_pooling!r} and model.causal_mask true, or set lora.keep to false"
+        )
+    lora, weights = recipe.lora, recipe.model.weights
+
+    def keep(classifier: Classifier) -> None:
+        save_adapters(
+            folder,
+            classifier.backbone.adapter_parts(classifier.head),
+            rank=lora.rank,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            # A place on this machine is nobody else's.
+            base=weights if is_repository(weights) and not Path(weights).exists() else None,
+        )
+
+    return keep

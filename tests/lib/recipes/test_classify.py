@@ -71,6 +71,7 @@ BOOK = {
         "dropout": 0.0,
         "layers": None,
         "blocks": None,
+        "keep": False,
     },
     "training": {
         "epochs": 5,

@@ -48,6 +48,13 @@ def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetune
     assert (made.kind.tag, made.description) == ("instructions", "what it is")
 
 
+def test_a_folder_inside_is_carried_too(finetuned: Artifact, tmp_path: Path) -> None:
+    (finetuned.folder / "adapter").mkdir()
+    (finetuned.folder / "adapter" / "adapter_config.json").write_text("kept")
+    folder = candidate(finetuned).collect(tmp_path / "served")
+    assert (folder / "adapter" / "adapter_config.json").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("override", "another"),
     [

@@ -49,7 +49,9 @@ def train(recipe: ClassifyRecipe) -> tuple[Trained, torch.Tensor]:
     with torch.no_grad():
         gpt.token_embedding.weight.mul_(25)
     chosen = recipe.classifier
-    adapt = methodcaller("add_adapters", **recipe.lora.model_dump()) if chosen.trainable == "lora" else None
+    adapt = (
+        methodcaller("add_adapters", **recipe.lora.model_dump(exclude={"keep"})) if chosen.trainable == "lora" else None
+    )
     classifier = new_classifier(
         PooledGPT(gpt, pooling="last_token" if chosen.pooling == "auto" else chosen.pooling),
         ("ham", "spam"),

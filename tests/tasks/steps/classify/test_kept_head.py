@@ -6,9 +6,7 @@ import json
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -17,55 +15,13 @@ from safetensors.torch import load_file, save_file
 from lib.errors import FinetuneError
 from lib.inference.predictor import Predictor
 from lib.progress import NOBODY
-from lib.store.artifacts import Artifact, Store
-from tasks.steps.backbone import backbone
-from tasks.steps.classify.balance import balance
-from tasks.steps.classify.features import features
-from tasks.steps.classify.finetune import finetune
-from tasks.steps.classify.holdout import holdout
-from tasks.steps.classify.messages import messages
-from tasks.steps.classify.split import split
-from tasks.steps.classify.tokenize import tokenize
-from tasks.steps.download import download
-from tasks.steps.tokenizer import tokenizer
-from tests.support.procedure import perform
-from tests.support.recipes import build_recipe
+from lib.store.artifacts import Store
 from tests.support.saved import write_weights
+from tests.support.steps import TEXTS, WORDS, finetuned, write_data
 
 pytestmark = pytest.mark.slow
 
-STEPS = (download, messages, balance, split, holdout, tokenizer, tokenize, backbone, features, finetune)
-WORDS = {"ham": "lunch home later coming okay", "other": "joking weekly competition", "spam": "win free prize call now"}
 STILL = {"training": {"learning_rate": 1e-12, "epochs": 1}}  # nothing moves
-TEXTS = ["free prize", "home for lunch", "weekly competition", "okay, call now"]
-
-
-def write_data(folder: Path, labels: dict[str, str]) -> Path:
-    """Writes texts of words that their label chooses."""
-    random = np.random.default_rng(1)
-    rows = ["label,text"]
-    for number in range(120):
-        label = list(WORDS)[number % 3]
-        words = random.choice(WORDS[label].split(), 4)
-        rows.append(f"{labels.get(label, label)},{' '.join(words)} {random.integers(10**6)}")
-    file = folder / f"{'-'.join(labels)}data.csv"
-    file.write_text("\n".join(rows) + "\n")
-    return file
-
-
-def run(store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]) -> Artifact:
-    """Runs the flow's steps up to the training; returns the classifier."""
-    fields = {
-        "data": {"source": "file", "url": str(data), "format": "csv", "text_column": "text", "label_column": "label"},
-        "model": {"weights": str(weights), "size": "tiny" if weights == "scratch" else "from-weights"},
-        "classifier": {"trainable": "last_block", **sections.get("classifier", {})},
-        "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu", **sections.get("training", {})},
-    }
-    recipe = build_recipe(fields)
-    made: dict[str, Artifact] = {}
-    for step in STEPS:
-        made[step.name] = perform(store, recipe, step, **{name: made[name] for name in step.inputs})
-    return made["finetune"]
 
 
 def probabilities(folder: Path) -> dict[str, list[float]]:
@@ -95,21 +51,21 @@ def test_a_network_of_transformers_goes_on_where_it_was(
     family: str, pooling: str, data: Path, store: Store, tmp_path: Path
 ) -> None:
     weights = write_weights(family, tmp_path / "weights")
-    first = run(store, data, weights, classifier={"pooling": pooling}).folder
-    again = run(store, data, first, classifier={"head": "keep"}, **STILL).folder
+    first = finetuned(store, data, weights, classifier={"pooling": pooling}).folder
+    again = finetuned(store, data, first, classifier={"head": "keep"}, **STILL).folder
     require_same(probabilities(first), probabilities(again))
 
 
 @pytest.mark.parametrize("pooling", ["auto", "mean"])
 def test_our_gpt2_goes_on_where_it_was(pooling: str, data: Path, store: Store) -> None:
-    first = run(store, data, "scratch", classifier={"pooling": pooling}).folder
-    again = run(store, data, first, classifier={"head": "keep"}, **STILL).folder
+    first = finetuned(store, data, "scratch", classifier={"pooling": pooling}).folder
+    again = finetuned(store, data, first, classifier={"head": "keep"}, **STILL).folder
     require_same(probabilities(first), probabilities(again))
 
 
 def test_a_head_of_others_has_its_labels_in_another_order(data: Path, store: Store, tmp_path: Path) -> None:
     """A classifier that transformers made, with its labels from the last to the first."""
-    first = run(store, data, write_weights("BERT", tmp_path / "weights")).folder
+    first = finetuned(store, data, write_weights("BERT", tmp_path / "weights")).folder
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(first)
     with torch.no_grad():
         theirs.classifier.weight.copy_(theirs.classifier.weight.flip(0))
@@ -117,12 +73,12 @@ def test_a_head_of_others_has_its_labels_in_another_order(data: Path, store: Sto
     theirs.config.id2label = dict(enumerate(reversed(WORDS)))
     theirs.save_pretrained(tmp_path / "theirs")
     transformers.AutoTokenizer.from_pretrained(first).save_pretrained(tmp_path / "theirs")
-    again = run(store, data, tmp_path / "theirs", classifier={"head": "keep"}, **STILL).folder
+    again = finetuned(store, data, tmp_path / "theirs", classifier={"head": "keep"}, **STILL).folder
     require_same(probabilities(first), probabilities(again))
 
 
 def test_rows_of_our_gpt2s_head_are_put_into_order_too(data: Path, store: Store, tmp_path: Path) -> None:
-    first = run(store, data, "scratch").folder
+    first = finetuned(store, data, "scratch").folder
     other = tmp_path / "other"
     other.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -133,23 +89,23 @@ def test_rows_of_our_gpt2s_head_are_put_into_order_too(data: Path, store: Store,
     tensors = load_file(first / "model.safetensors")
     tensors["score.weight"] = tensors["score.weight"].flip(0).contiguous()
     save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
-    again = run(store, data, other, classifier={"head": "keep"}, **STILL).folder
+    again = finetuned(store, data, other, classifier={"head": "keep"}, **STILL).folder
     require_same(probabilities(first), probabilities(again))
 
 
 def test_a_new_head_begins_anew_and_the_log_says_what_could_be_kept(
     data: Path, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = run(store, data, "scratch").folder
+    first = finetuned(store, data, "scratch").folder
     caplog.set_level(logging.INFO)
     assert "classifier.head keep" not in caplog.text
-    again = run(store, data, first, **STILL).folder
+    again = finetuned(store, data, first, **STILL).folder
     assert probabilities(again) != probabilities(first)
     assert f"the head is new; classifier.head keep would go on with that of {first}" in caplog.text
 
 
 def test_what_cannot_be_kept_is_one_sentence(data: Path, store: Store, tmp_path: Path) -> None:
-    first = run(store, data, "scratch").folder
+    first = finetuned(store, data, "scratch").folder
     renamed = write_data(tmp_path, {"spam": "junk"})
     keep = {"head": "keep"}
     refused = {
@@ -159,8 +115,8 @@ def test_what_cannot_be_kept_is_one_sentence(data: Path, store: Store, tmp_path:
     }
     for sentence, (file, classifier) in refused.items():
         with pytest.raises(FinetuneError, match=sentence):
-            run(store, file, first, classifier=classifier)
+            finetuned(store, file, first, classifier=classifier)
     with pytest.raises(FinetuneError, match=r"has no head that gives one label .*: set classifier\.head to 'new'"):
-        run(store, data, write_weights("BERT", tmp_path / "weights"), classifier=keep)
+        finetuned(store, data, write_weights("BERT", tmp_path / "weights"), classifier=keep)
     with pytest.raises(FinetuneError, match=r"classifier\.head is 'keep', but model\.weights 'scratch' has no head"):
-        run(store, data, "scratch", classifier=keep)
+        finetuned(store, data, "scratch", classifier=keep)

@@ -1,0 +1,55 @@
+"""A classifier's steps without Prefect around them, on texts whose words say their label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.store.artifacts import Artifact, Store
+from tasks.steps.backbone import backbone
+from tasks.steps.classify.balance import balance
+from tasks.steps.classify.features import features
+from tasks.steps.classify.finetune import finetune
+from tasks.steps.classify.holdout import holdout
+from tasks.steps.classify.messages import messages
+from tasks.steps.classify.split import split
+from tasks.steps.classify.tokenize import tokenize
+from tasks.steps.download import download
+from tasks.steps.tokenizer import tokenizer
+from tests.support.procedure import perform
+from tests.support.recipes import build_recipe
+
+STEPS = (download, messages, balance, split, holdout, tokenizer, tokenize, backbone, features, finetune)
+WORDS = {"ham": "lunch home later coming okay", "other": "joking weekly competition", "spam": "win free prize call now"}
+TEXTS = ["free prize", "home for lunch", "weekly competition", "okay, call now"]
+
+
+def write_data(folder: Path, labels: dict[str, str]) -> Path:
+    """Writes texts of words that their label chooses."""
+    random = np.random.default_rng(1)
+    rows = ["label,text"]
+    for number in range(120):
+        label = list(WORDS)[number % 3]
+        words = random.choice(WORDS[label].split(), 4)
+        rows.append(f"{labels.get(label, label)},{' '.join(words)} {random.integers(10**6)}")
+    file = folder / f"{'-'.join(labels)}data.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+def finetuned(store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]) -> Artifact:
+    """Runs the flow's steps up to the training; returns the classifier."""
+    fields = {
+        "data": {"source": "file", "url": str(data), "format": "csv", "text_column": "text", "label_column": "label"},
+        "model": {"weights": str(weights), "size": "tiny" if weights == "scratch" else "from-weights"},
+        "classifier": {"trainable": "last_block", **sections.get("classifier", {})},
+        "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu", **sections.get("training", {})},
+        "lora": sections.get("lora", {}),
+    }
+    recipe = build_recipe(fields)
+    made: dict[str, Artifact] = {}
+    for step in STEPS:
+        made[step.name] = perform(store, recipe, step, **{name: made[name] for name in step.inputs})
+    return made["finetune"]
