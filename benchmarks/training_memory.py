@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import SIZES
+from lib.model.gpt2.writing import WritingGPT
 from lib.training.instruct.batches import EncodedEntries
 from lib.training.instruct.finetune import finetune_instructions
 from lib.training.settings import Settings
@@ -43,7 +44,7 @@ def _train(size: str, width: str, batch_size: str, precision: str, checkpointing
     with tempfile.TemporaryDirectory() as scratch:
         splits = {"train": entries, "validation": one}
         finetune_instructions(
-            new_gpt(SIZES[size], seed=0),
+            WritingGPT(new_gpt(SIZES[size], seed=0)),
             splits,
             settings=settings,
             gradient_checkpointing=checkpointing == "1",

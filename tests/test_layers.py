@@ -34,7 +34,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("machine",),
         ("weights",),
         ("adapters",),
-        ("backbone",),
+        ("backbone", "language_model", "choice"),
         ("gpt2", "hugging_face"),
         ("features",),
         ("*",),

@@ -1,21 +1,24 @@
 """Answers instructions with a saved model.
 
-The prompt's wording comes from the file beside the weights, not from today's code, so that it agrees with the training.
+The prompt's wording comes from files beside the weights, not from today's code, so that it agrees with the training.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from lib.errors import MessagesError
-from lib.model.gpt2.generation import generate
-from lib.model.gpt2.gpt import GPT
-from lib.model.gpt2.weights import load_gpt
+from torch import nn
+
+from lib.errors import MessagesError, WeightsError
+from lib.model.follower import load_follower
+from lib.model.language_model import LanguageModel, Writing
 from lib.model.machine.device import device_name
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
-from lib.text.prompts import Style
+from lib.text.chat import ChatStyle
+from lib.text.prompt_tokens import end_token, entry_tokens
+from lib.text.prompts import CHAT, PromptStyle, Style
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 
 WINDOW = 256  # questions in memory at once: enough to batch prompts of similar length
@@ -36,26 +39,14 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Writing:
-    """How answers are generated; `lib.model.gpt2.generation.generate` describes the fields."""
-
-    max_new_tokens: int
-    batch_size: int
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
 class Answerer:
-    """A model with its prompt style, tokenizer and generation settings. It runs on the device of `gpt`.
+    """A model with its prompt style, tokenizer and generation settings. It runs on the device of `model`.
 
     precision: of the matrix products, "float32" or "bfloat16".
     """
 
-    gpt: GPT
-    style: Style
+    model: LanguageModel
+    style: PromptStyle
     tokenizer: Tokenizer
     precision: str
     writing: Writing
@@ -68,17 +59,22 @@ class Answerer:
         damaged or does not fit the others, RecipeError if there is no such device ("auto", "cpu" or "cuda").
         """
         saved = SavedFields(folder / INFERENCE)
+        model = load_follower(folder)
+        assert isinstance(model, nn.Module)
+        model.to(device_name(device)).eval()
         return cls(
-            load_gpt(folder, device=device_name(device)).eval(),
-            Style(
-                before_instruction=saved.get("prompt.before_instruction", str),
-                before_input=saved.get("prompt.before_input", str),
-                before_response=saved.get("prompt.before_response", str),
-            ),
+            model,
+            _saved_style(saved, folder),
             load_tokenizer(folder),
             precision=saved.get("precision", str),
             writing=writing or _saved_writing(saved),
         )
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens that end an answer: what training put there, and what the tokenizer and the weights say."""
+        own = () if self.tokenizer.end is None else (self.tokenizer.end,)
+        return tuple(dict.fromkeys((end_token(self.style, self.tokenizer), *own, *self.model.stops)))
 
     def answer(self, questions: Iterable[tuple[str, str]]) -> Iterator[str]:
         """Yields an answer to each question, in order, reading `WINDOW` questions at a time.
@@ -91,30 +87,53 @@ class Answerer:
         while window := list(islice(waiting, WINDOW)):
             for position, question in enumerate(window, start=before + 1):
                 _require_question(*question, position)
-            for written in self.write(window):
+            for written in self.write(window, first=before + 1):
                 yield written.response
             before += len(window)
 
-    def write(self, questions: Sequence[tuple[str, str]], *, progress: Progress = silent) -> list[Written]:
+    def write(
+        self, questions: Sequence[tuple[str, str]], *, first: int = 1, progress: Progress = silent
+    ) -> list[Written]:
         """Writes a response to each question, in order; questions do not influence each other.
 
-        A prompt that fills the context is answered from its last part. A character of several bytes that the limit cuts
-        is left out; other bytes that are not UTF-8 become U+FFFD. Tokens outside the encoding (a vocabulary padded to a
-        round number) have no text. Raises what `generate` raises.
+        A character of several bytes that the limit cuts is left out; other bytes that are not UTF-8 become U+FFFD.
+        Tokens outside the encoding (a vocabulary padded to a round number) have no text.
+
+        first: the position of the first question, in errors. Raises MessagesError for a question that does not fit the
+        context, where the model cannot go on past it, and what `LanguageModel.generate` raises.
         """
-        continuations = generate(
-            self.gpt,
-            self.tokenizer.encode(self.style.prompt(instruction, input_) for instruction, input_ in questions),
-            **asdict(self.writing),
-            end_token=self.tokenizer.end,
-            precision=self.precision,
-            progress=progress,
-        )
-        most = self.writing.max_new_tokens
-        return [
-            Written(self.style.answer(self.tokenizer.decode(tokens)), len(tokens), stopped=len(tokens) < most)
-            for tokens in continuations
+        prompts = [
+            entry_tokens(self.style, self.tokenizer, self.style.prompt(instruction, input_))[0]
+            for instruction, input_ in questions
         ]
+        longest = self.model.longest_prompt
+        for position, prompt in enumerate(prompts, start=first):
+            if longest is not None and len(prompt) > longest:
+                raise MessagesError(
+                    f"question {position} has {len(prompt):,} tokens as a prompt, and the model can answer at most"
+                    f" {longest:,}: shorten it"
+                )
+        continuations = self.model.generate(
+            prompts, self.writing, stops=self.stops, precision=self.precision, progress=progress
+        )
+        return [
+            Written(self.style.answer(self.tokenizer.decode(each.tokens)), len(each.tokens), each.stopped)
+            for each in continuations
+        ]
+
+
+def _saved_style(saved: SavedFields, folder: Path) -> PromptStyle:
+    """Returns the style that the model was trained with."""
+    if saved.get("prompt.style", str) != CHAT:
+        return Style(
+            before_instruction=saved.get("prompt.before_instruction", str),
+            before_input=saved.get("prompt.before_input", str),
+            before_response=saved.get("prompt.before_response", str),
+        )
+    style = ChatStyle.read(folder)
+    if style is None:
+        raise WeightsError(f"{folder} has no chat template, by which its prompts are made: train the model again")
+    return style
 
 
 def _saved_writing(saved: SavedFields) -> Writing:

@@ -86,9 +86,15 @@ class InstructSplit(Section):
 class Prompt(Section):
     """The text that an entry becomes."""
 
-    style: StyleName = Field(default="alpaca", description="the words around instruction, input and response")
-    mask_instruction: bool = Field(
-        default=False, description="learn to write the response only; false: the whole text, as published"
+    style: StyleName = Field(
+        default="auto",
+        description="the words around instruction, input and response: alpaca's or phi3's as published; chat: by the"
+        " chat template of the weights' tokenizer; auto: chat where there is a template, otherwise alpaca",
+    )
+    mask_instruction: bool | None = Field(
+        default=None,
+        description="learn to write the response only; false: the whole text, as published (null: true with chat, whose"
+        " questions are the user's words, otherwise false)",
     )
 
 
@@ -103,14 +109,14 @@ class InstructEncoding(Encoding):
 
 
 class InstructModel(Model):
-    """The GPT that learns to follow instructions."""
+    """The decoder that learns to follow instructions."""
 
     size: Size = "from-weights"
     weights: Weights = "openai-community/gpt2-medium"
     tied_output: bool = Field(
         default=True,
         description="predict tokens with the matrix that embeds them, as GPT-2 does; false: with a copy of it that"
-        " learns by itself, as in the published procedure",
+        " learns by itself, as in the published procedure; other families keep what their weights have",
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -86,7 +86,8 @@ class Section(BaseModel):
     @classmethod
     def _numbers_are_no_switches(cls, value: Any, info: ValidationInfo) -> Any:
         # pydantic would read `epochs: yes` as 1.
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
             raise PydanticCustomError("switch", "true and false are no values of this field")
         return value
 

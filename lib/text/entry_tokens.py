@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lib.text.prompt_tokens import end_token, entry_tokens
 from lib.text.tokens import require_within_context, spread
 
 if TYPE_CHECKING:
-    from lib.text.prompts import Style
+    from lib.text.prompts import PromptStyle
     from lib.text.tokenizer import Tokenizer
 
 
@@ -23,7 +24,8 @@ class TokenizedEntries:
     entries. There are at most `max_length` + 1 tokens: the model reads `max_length`, and the next one is its last
     target. `response_start` is not cut: above `max_length`, nothing of the response is left to predict.
     max_length: the most tokens of an entry that a model reads.
-    report: JSON-able; max_length, and for each split `rows`, `tokens` (read, in all), `response_tokens` (those of a
+    report: JSON-able; max_length, `end` (the token that ends a response, which no entry contains), `pad`, and for each
+    split `rows`, `tokens` (read, in all), `response_tokens` (those of a
     response), `truncated` (entries that were cut), `without_response` (entries with nothing left of the response) and
     `median`, `p95` and `longest` (tokens before cutting).
     """
@@ -36,7 +38,7 @@ class TokenizedEntries:
 def tokenize_entries(
     splits: Mapping[str, pd.DataFrame],
     *,
-    style: Style,
+    style: PromptStyle,
     tokenizer: Tokenizer,
     max_length: int | None,
     context_length: int,
@@ -46,14 +48,15 @@ def tokenize_entries(
     splits: tables with at least id, instruction, input and output, by name.
     max_length: tokens that a model reads of an entry (None: its `context_length`).
 
-    Raises RecipeError if `max_length` exceeds the context.
+    Raises RecipeError if `max_length` exceeds the context, or if nothing ends a text.
     """
+    end = end_token(style, tokenizer)
     require_within_context(max_length, context_length, null_means="all of it")
     limit = context_length if max_length is None else max_length
     tables, reports = {}, {}
     for name, split in splits.items():
         whole = [
-            tokenizer.entry(style.prompt(instruction, input_), style.response(output))
+            entry_tokens(style, tokenizer, style.prompt(instruction, input_), style.response(output))
             for instruction, input_, output in zip(split["instruction"], split["input"], split["output"], strict=True)
         ]
         tables[name] = pd.DataFrame(
@@ -64,7 +67,7 @@ def tokenize_entries(
             }
         )
         reports[name] = _report([(len(tokens), start) for tokens, start in whole], limit)
-    return TokenizedEntries(tables, limit, {"max_length": limit, "splits": reports})
+    return TokenizedEntries(tables, limit, {"max_length": limit, "end": end, "pad": tokenizer.pad, "splits": reports})
 
 
 def _report(entries: list[tuple[int, int]], limit: int) -> dict[str, float | int]:

@@ -42,6 +42,7 @@ class Gpt2Tokenizer:
     vocabulary: int = VOCABULARY
     pad: int = PAD
     end: int | None = PAD
+    begin: tuple[int, ...] = ()
     unknown: int | None = None
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:

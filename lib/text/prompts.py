@@ -4,9 +4,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lib.errors import RecipeError
+from lib.text.chat import ChatStyle
+
+
+class PromptStyle(Protocol):
+    """How an instruction, its input and its response become one text, and back.
+
+    marked: whether names of special tokens in its texts are special tokens. end: the text that ends a response (""
+    means the token that ends any text).
+    """
+
+    @property
+    def marked(self) -> bool: ...
+    @property
+    def end(self) -> str: ...
+    def prompt(self, instruction: str, input: str = "") -> str: ...
+    def response(self, output: str) -> str: ...
+    def answer(self, generated: str) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,9 @@ class Style:
     before_instruction: str
     before_input: str
     before_response: str
+
+    marked = False
+    end = ""
 
     def prompt(self, instruction: str, input: str = "") -> str:
         """Returns the prompt, which ends where the response begins; a blank input counts as none."""
@@ -50,10 +71,24 @@ STYLES: dict[str, Style] = {
     "phi3": Style(before_instruction="<|user|>\n", before_input="\n", before_response="\n<|assistant|>:\n"),
 }
 
+AUTO, CHAT = "auto", "chat"  # by the tokenizer's chat template; where it has none, `auto` is the first of `STYLES`
+
 if TYPE_CHECKING:
     StyleName = str
 else:
-    StyleName = Literal[tuple(STYLES)]  # the names, as a recipe's choices
+    StyleName = Literal[AUTO, *STYLES, CHAT]  # the names, as a recipe's choices
+
+
+def chosen_style(name: str, tokenizer: Path) -> PromptStyle:
+    """Returns the style that a recipe's `prompt.style` means with the tokenizer in this folder. Raises `RecipeError`
+    for `chat` without a chat template, and `WeightsError` if the template fails."""
+    chat = ChatStyle.read(tokenizer) if name in (AUTO, CHAT) else None
+    if name == CHAT and chat is None:
+        raise RecipeError(
+            "prompt.style is 'chat', and the tokenizer of model.weights has no chat template: choose"
+            f" {' or '.join(map(repr, STYLES))}, or weights that were made for conversations"
+        )
+    return chat or named_style(next(iter(STYLES)) if name == AUTO else name)
 
 
 def named_style(name: str) -> Style:

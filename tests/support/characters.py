@@ -16,6 +16,7 @@ class Characters:
     vocabulary: int = 0x110000
     pad: int = 0
     end: int | None = None
+    begin: tuple[int, ...] = ()
     unknown: int | None = None
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:

@@ -58,7 +58,7 @@ def write_follower(folder: Path, **respond: Any) -> Path:
     gpt2_tokenizer().save(folder)
     use = {
         "network": "gpt2",
-        "prompt": asdict(STYLE),
+        "prompt": {"style": "by hand", **asdict(STYLE)},
         "precision": "float32",
         "respond": RESPOND | respond,
     }

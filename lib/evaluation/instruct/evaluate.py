@@ -10,7 +10,7 @@ from lib.data.tables import MEASURED_ANSWERS, save_table
 from lib.evaluation.figures import draw_loss, save_figures
 from lib.evaluation.instruct.answers import Answer, measure_answers, perplexity
 from lib.files.jsonfile import save_json
-from lib.model.gpt2.gpt import GPT
+from lib.model.language_model import LanguageModel
 from lib.model.machine.device import device_name
 from lib.model.machine.threads import sensible_threads
 from lib.progress import Progress, silent
@@ -22,7 +22,7 @@ TOKENS = 512  # positions per batch: their logits over 50,257 tokens take 100 MB
 
 
 def evaluate_answers(
-    gpt: GPT,
+    model: LanguageModel,
     *,
     splits: Mapping[str, EncodedEntries],
     answers: pd.DataFrame,
@@ -48,13 +48,13 @@ def evaluate_answers(
     ]
     measured, summary = measure_answers(rows)
     save_table(pd.DataFrame(measured), folder / "measured.parquet", MEASURED_ANSWERS)
-    losses = split_losses(gpt, splits, device=device, precision=precision, progress=progress)
+    losses = split_losses(model, splits, device=device, precision=precision, progress=progress)
     save_json({"splits": losses, "answers": summary}, folder / "metrics.json")
     save_figures(folder / "figures", lambda: {"loss": draw_loss(history, above="tokens_seen")})
 
 
 def split_losses(
-    gpt: GPT,
+    model: LanguageModel,
     splits: Mapping[str, EncodedEntries],
     *,
     device: str = "auto",
@@ -62,16 +62,16 @@ def split_losses(
     progress: Progress = silent,
 ) -> dict[str, dict[str, float | int | None]]:
     """Returns for each split the mean `loss` over all targets (nats), its `perplexity` and the number of `targets`. The
-    GPT is moved to `device`; its mode does not change."""
+    model is moved to `device`; its mode does not change."""
     place = torch.device(device_name(device))
-    model = Predicting(gpt).to(place)
+    predicting = Predicting(model).to(place)
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     figures: dict[str, dict[str, float | int | None]] = {}
     total = sum(len(split.tokens) for split in splits.values())
     done = 0
-    with sensible_threads(gpt.config.emb_dim), autocast:
+    with sensible_threads(model.width), autocast:
         for name, split in splits.items():
-            loss, targets = mean_loss(model, split, batches_by_tokens(split.lengths(), TOKENS))
+            loss, targets = mean_loss(predicting, split, batches_by_tokens(split.lengths(), TOKENS))
             figures[name] = {"loss": loss, "perplexity": perplexity(loss), "targets": targets}
             done += len(split.tokens)
             progress(done, total, "entries")

@@ -1,73 +1,17 @@
 """Generates text: tokens in, the tokens that follow them out, for many texts at once."""
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from lib.errors import MessagesError, RecipeError, WeightsError
+from lib.errors import RecipeError
+from lib.model.choice import Choice, require_tokens
 from lib.model.gpt2.gpt import GPT, KeyValues
 from lib.model.machine.threads import sensible_threads
 from lib.progress import Progress, silent
-
-LEAST_TEMPERATURE = 1e-6  # below it, logits divided by the temperature may overflow; 0 means the same
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How the next token is chosen from its logits; raises `RecipeError` for other values.
-
-    temperature: 0 takes the likeliest token; above 0 tokens are drawn, the more evenly the higher it is.
-    top_k: draw from this many of the likeliest (None: from all), plus any that tie with the last of them.
-    top_p: draw from the fewest tokens whose probabilities, after `top_k`, add up to this much, in (0, 1]; Holtzman et
-    al. 2019, "The Curious Case of Neural Text Degeneration", section 3.1.
-    """
-
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < math.inf:
-            raise RecipeError(
-                f"temperature is {self.temperature}: use 0 for the likeliest token, or a number from"
-                f" {LEAST_TEMPERATURE:f} to draw tokens"
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise RecipeError(f"top_k is {self.top_k}: use a number of tokens from 1, or none to draw from all")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise RecipeError(f"top_p is {self.top_p}: use a probability above 0 and at most 1")
-
-    def tokens(self, logits: Tensor, generators: Sequence[torch.Generator]) -> list[int]:
-        """Returns one token for each row of logits (rows, vocab_size) float32, drawn from the row's generator.
-
-        `torch.multinomial` draws on the CPU, so a seed means the same on every device. Raises `WeightsError` for NaN
-        logits.
-        """
-        if logits.isnan().any():
-            raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
-        if self.temperature == 0:
-            return [int(token) for token in logits.argmax(dim=1)]
-        shares = self.probabilities(logits).cpu()
-        draws = (torch.multinomial(row, 1, generator=own) for row, own in zip(shares, generators, strict=True))
-        return [int(token) for token in draws]
-
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Returns the probabilities (rows, vocab_size) to draw with, for a temperature above 0."""
-        if self.top_k is not None:
-            least = logits.topk(min(self.top_k, logits.shape[1])).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -math.inf)
-        shares = (logits / self.temperature).softmax(dim=1)
-        if self.top_p is None:
-            return shares
-        ordered, tokens = shares.sort(dim=1, descending=True, stable=True)
-        unneeded = ordered.cumsum(dim=1) - ordered >= self.top_p  # those before it are enough
-        unneeded[:, 0] = False
-        shares = shares.masked_fill(torch.zeros_like(unneeded).scatter(1, tokens, unneeded), 0)
-        return shares / shares.sum(dim=1, keepdim=True)
 
 
 @dataclass
@@ -77,12 +21,12 @@ class _Text:
     tokens: list[int]
     start: int  # where the new ones begin
     most: int  # new ones
-    end_token: int | None
+    stops: Collection[int]  # tokens that end it
     generator: torch.Generator = field(default_factory=torch.Generator)
     open: bool = True
 
     def add(self, token: int) -> None:
-        if token == self.end_token:
+        if token in self.stops:
             self.open = False
         else:
             self.tokens.append(token)
@@ -101,7 +45,7 @@ def generate(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    end_token: int | None = None,
+    stops: Collection[int] = (),
     seed: int | None = None,
     batch_size: int = 8,
     cache: bool = True,
@@ -110,8 +54,9 @@ def generate(
 ) -> list[list[int]]:
     """Returns the tokens that follow each prompt, computed on the device of `gpt`.
 
-    A text ends after `max_new_tokens`, or before `end_token`. `Choice` explains `temperature`, `top_k` and `top_p`. Of
-    a text longer than the context, the GPT sees the last part, with positions counted from 0, as in the published code.
+    A text ends after `max_new_tokens`, or before a token of `stops`. `Choice` explains `temperature`, `top_k` and
+    `top_p`. Of a text longer than the context, the GPT sees the last part, with positions counted from 0, as in the
+    published code.
 
     A text does not depend on the rest of its batch: every prompt draws from its own generator, seeded with `seed`
     (None: from the system), and padding is masked. Equal prompts get equal answers; use several seeds for several
@@ -129,8 +74,8 @@ def generate(
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
         if value < 1:
             raise RecipeError(f"{name} is {value}: use 1 or more")
-    _check_tokens(gpt.config.vocab_size, prompts, end_token)
-    texts = [_Text([*prompt], len(prompt), max_new_tokens, end_token) for prompt in prompts]
+    require_tokens(gpt.config.vocab_size, prompts, stops)
+    texts = [_Text([*prompt], len(prompt), max_new_tokens, stops) for prompt in prompts]
     for text in texts:
         text.generator.seed() if seed is None else text.generator.manual_seed(seed)
 
@@ -153,22 +98,6 @@ def generate(
     finally:
         gpt.train(was_training)
     return [text.tokens[text.start :] for text in texts]
-
-
-def _check_tokens(vocab_size: int, prompts: Sequence[Sequence[int]], end_token: int | None) -> None:
-    for number, prompt in enumerate(prompts, start=1):
-        if not len(prompt):
-            raise MessagesError(f"prompt {number} has no tokens: leave empty texts out")
-        for token in (min(prompt), max(prompt)):
-            if not 0 <= token < vocab_size:
-                raise WeightsError(
-                    f"prompt {number} has the token {token}, and the model knows {vocab_size} tokens (from 0): use"
-                    " weights that were made with this encoding"
-                )
-    if end_token is not None and not 0 <= end_token < vocab_size:
-        raise WeightsError(
-            f"end_token is {end_token}, and the model knows {vocab_size} tokens (from 0): it would never come"
-        )
 
 
 def _write_cached(gpt: GPT, texts: list[_Text], choice: Choice, report: Callable[[], None]) -> None:

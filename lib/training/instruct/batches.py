@@ -20,20 +20,25 @@ from lib.training.examples import Batch
 if TYPE_CHECKING:
     import pandas as pd
 
-END = PAD  # GPT-2 has one token for both the end of a text and padding
+END = PAD  # GPT-2 has one token for both the end of a text and padding; other families say theirs
 IGNORED = -100  # a target that does not count, by default of torch's cross_entropy
 
 
 class EntryBatch(NamedTuple):
     """What a model reads, and what it should predict at each position."""
 
-    inputs: Tensor  # (batch, width) int64, padded with END
+    inputs: Tensor  # (batch, width) int64, padded on the right
     targets: Tensor  # (batch, width) int64, IGNORED where nothing should be predicted
     lengths: Tensor  # (batch,) int64: positions of each row that are no padding
 
 
 def collate(
-    sequences: Sequence[Sequence[int]], response_starts: Sequence[int] | None = None, *, max_length: int | None = None
+    sequences: Sequence[Sequence[int]],
+    response_starts: Sequence[int] | None = None,
+    *,
+    max_length: int | None = None,
+    end: int = END,
+    pad: int = PAD,
 ) -> EntryBatch:
     """Pads token sequences to the longest, and shifts them by one for the targets.
 
@@ -47,11 +52,12 @@ def collate(
             book). None: the whole text counts.
         max_length: cuts rows to so many positions. A longer sequence keeps the next token as its last target and has no
             end token.
+        end, pad: the tokens that end a response and fill a row.
 
     Raises MessagesError if a sequence has no tokens.
     """
-    inputs, lengths = pad_batch([sequence[:max_length] for sequence in sequences], pad=END)
-    targets, _ = pad_batch([[*sequence[1:], END][:max_length] for sequence in sequences], pad=IGNORED)
+    inputs, lengths = pad_batch([sequence[:max_length] for sequence in sequences], pad=pad)
+    targets, _ = pad_batch([[*sequence[1:], end][:max_length] for sequence in sequences], pad=IGNORED)
     for row, start in enumerate(response_starts or ()):
         targets[row, : max(start - 1, 0)] = IGNORED  # position p predicts token p + 1
     return EntryBatch(inputs, targets, lengths)
@@ -65,6 +71,8 @@ class EncodedEntries:
     starts: Sequence[int]
     max_length: int  # positions of a row, at most
     mask_instruction: bool  # whether only responses are learnt
+    end: int = END  # the token that ends a response
+    pad: int = PAD
 
     def lengths(self) -> list[int]:
         """Returns how many tokens the model reads of each entry, for `SortedOrder`."""
@@ -79,26 +87,28 @@ class EncodedEntries:
             [self.tokens[row] for row in rows],
             [self.starts[row] for row in rows] if self.mask_instruction else None,
             max_length=self.max_length,
+            end=self.end,
+            pad=self.pad,
         )
         return Batch((inputs, targets), targets, int(lengths.sum()))
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:
-    """Loads the named splits from a folder with tokens.json (max_length) and one Parquet file per split. Raises what
-    `encoded_entries` raises."""
-    max_length = load_json(folder / "tokens.json")["max_length"]
+    """Loads the named splits from a folder with tokens.json (max_length, end, pad) and one Parquet file per split.
+    Raises what `encoded_entries` raises."""
+    report = load_json(folder / "tokens.json")
+    shared = {name: report[name] for name in ("max_length", "end", "pad")}
     return {
         name: encoded_entries(
-            load_table(folder / f"{name}.parquet", ENTRY_TOKENS),
-            name,
-            max_length=max_length,
-            mask_instruction=mask_instruction,
+            load_table(folder / f"{name}.parquet", ENTRY_TOKENS), name, mask_instruction=mask_instruction, **shared
         )
         for name in names
     }
 
 
-def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_instruction: bool) -> EncodedEntries:
+def encoded_entries(
+    table: pd.DataFrame, name: str, *, max_length: int, mask_instruction: bool, end: int = END, pad: int = PAD
+) -> EncodedEntries:
     """Returns a split from its table (id, tokens, response_start), as `lib.text.entry_tokens` makes it.
 
     `name` is the split's name in errors. Raises `MessagesError` if the split is empty, or if only responses are learnt
@@ -115,4 +125,5 @@ def encoded_entries(table: pd.DataFrame, name: str, *, max_length: int, mask_ins
             f" response{'' if len(cut) == 1 else f' ({len(cut)} entries are like it)'}: raise encoding.max_length,"
             " shorten the entry, or do not mask"
         )
-    return EncodedEntries([list(map(int, tokens)) for tokens in table["tokens"]], starts, max_length, mask_instruction)
+    tokens = [list(map(int, each)) for each in table["tokens"]]
+    return EncodedEntries(tokens, starts, max_length, mask_instruction, end, pad)

@@ -1,4 +1,4 @@
-"""Fine-tunes a GPT on instructions: orders the batches and says what a checkpoint must match."""
+"""Fine-tunes a language model on instructions: orders the batches and says what a checkpoint must match."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,8 +8,7 @@ import numpy as np
 
 from lib.errors import RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
-from lib.model.gpt2.gpt import GPT
-from lib.model.gpt2.sizes import require_vocabulary
+from lib.model.language_model import LanguageModel
 from lib.model.machine.threads import sensible_threads
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
@@ -22,7 +21,7 @@ from lib.training.train import Trained, mark_of, train
 
 
 def finetune_instructions(
-    gpt: GPT,
+    model: LanguageModel,
     splits: Mapping[str, EncodedEntries],
     *,
     settings: Settings,
@@ -30,12 +29,12 @@ def finetune_instructions(
     gradient_checkpointing: bool = False,
     scratch: Path,
     fingerprint: str = "",
-    sample: Callable[[GPT], str] | None = None,
+    sample: Callable[[], str] | None = None,
     listener: Listener = NOBODY,
 ) -> Trained:
-    """Trains the parameters of `gpt` that require gradients, in place.
+    """Trains the parameters of `model` that require gradients, in place.
 
-    The GPT comes back on the CPU, in eval mode, with any adapters merged into its weights.
+    It comes back on the CPU, in eval mode, with any adapters merged into its weights.
 
     With `published_order`, batches, random draws and evaluations are those of the published procedure (chapter 7 of
     "Build a Large Language Model (From Scratch)"), which evaluates only within epochs. `train` describes how a training
@@ -44,15 +43,13 @@ def finetune_instructions(
     Args:
         splits: `train` and `validation`.
         gradient_checkpointing: keeps only each block's input and recomputes the rest for the gradients.
-        sample: lets the GPT write something after each epoch; must not draw from torch's global generator.
+        sample: lets the model write something after each epoch; must not draw from torch's global generator.
 
     Raises:
-        WeightsError: the GPT's vocabulary is smaller than the encoding's.
         RecipeError: batch_size does not fit the data; no such device.
         TrainingError: the loss is not a finite number.
         StoreError: the disk is full.
     """
-    require_vocabulary(gpt.config)
     order = _order(splits["train"], splits["validation"], settings, published_order)
     examples = {name: Examples(split, NextToken()) for name, split in splits.items()}
     published = None
@@ -60,29 +57,29 @@ def finetune_instructions(
         if not isinstance(order, PublishedOrder):
             raise ValueError("the published figures need the published order")
         published = InstructionFigures(order, examples, seed=settings.seed, tell=listener.on_figures)
-    gpt.gradient_checkpointing = gradient_checkpointing
+    model.gradient_checkpointing = gradient_checkpointing
+    predicting = Predicting(model)
     depends_on = {
         "fingerprint": fingerprint,
         "settings": settings.procedure(),
         "published_order": published_order,
         "gradient_checkpointing": gradient_checkpointing,
-        "gpt": repr((gpt.config, adapter_settings(gpt))),
+        "model": repr((model.config, adapter_settings(predicting))),
     }
-    model = Predicting(gpt)
-    with sensible_threads(gpt.config.emb_dim):
+    with sensible_threads(model.width):
         trained = train(
-            model,
+            predicting,
             examples,
             order=order,
             settings=settings,
             scratch=scratch,
-            mark=mark_of(depends_on, model, _bytes(splits.values())),
+            mark=mark_of(depends_on, predicting, _bytes(splits.values())),
             evaluate_epochs=not published_order,
-            sample=None if sample is None else lambda: sample(gpt),
+            sample=sample,
             published=published,
             listener=listener,
         )
-    merge_adapters(gpt)
+    merge_adapters(predicting)
     return trained
 
 
@@ -101,6 +98,7 @@ def _order(train: EncodedEntries, validation: EncodedEntries, settings: Settings
 def _bytes(splits: Iterable[EncodedEntries]) -> Iterator[bytes]:
     """Yields the data that a checkpoint must match."""
     for split in splits:
-        shape = [split.max_length, split.mask_instruction, list(split.starts), [len(tokens) for tokens in split.tokens]]
+        how = [split.max_length, split.mask_instruction, split.end, split.pad]
+        shape = [*how, list(split.starts), [len(tokens) for tokens in split.tokens]]
         yield json.dumps(shape).encode()
         yield np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in split.tokens]).tobytes()

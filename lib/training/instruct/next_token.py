@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lib.model.classifier import run_batches
-from lib.model.gpt2.gpt import GPT
+from lib.model.language_model import LanguageModel
 from lib.training.batches import Batches
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 
@@ -19,30 +19,30 @@ ROWS = 1024  # positions whose logits are in memory at once when it is short: 20
 
 
 class Predicting(nn.Module):
-    """A GPT that returns its loss. The loss is inside the module so that wrappers for training (mixed precision,
-    several devices) cover it too."""
+    """A language model that returns its loss. The loss is inside the module so that wrappers for training (mixed
+    precision, several devices) cover it too."""
 
-    def __init__(self, gpt: GPT) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         super().__init__()
-        self.gpt = gpt
+        self.model = model
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the summed cross-entropy (nats, a scalar) of predicting targets from inputs, both (batch, width)
         int64.
 
-        Computes logits only where targets count (are not IGNORED): over 50,257 classes they dominate a small GPT's
+        Computes logits only where targets count (are not IGNORED): over 50,257 classes they dominate a small model's
         work.
         """
         counted = targets != IGNORED
-        hidden, wanted = self.gpt.hidden(inputs)[counted], targets[counted]  # (counted, emb_dim), (counted,)
-        if not (self.gpt.gradient_checkpointing and torch.is_grad_enabled()):
+        hidden, wanted = self.model.hidden(inputs)[counted], targets[counted]  # (counted, emb_dim), (counted,)
+        if not (self.model.gradient_checkpointing and torch.is_grad_enabled()):
             return self._loss(hidden, wanted)
         rows = zip(torch.split(hidden, ROWS), torch.split(wanted, ROWS), strict=True)
         losses = [checkpoint(self._loss, some, theirs, use_reentrant=False) for some, theirs in rows]
         return torch.stack([cast(Tensor, loss) for loss in losses]).sum()
 
     def _loss(self, hidden: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(self.gpt.logits(hidden).float(), wanted, reduction="sum")
+        return F.cross_entropy(self.model.logits(hidden).float(), wanted, reduction="sum")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import ANSWERS, SPLITS, load_table
+from lib.data.tables import ANSWERS, load_table
 from tasks.engine.step import Work, step
+from tasks.steps.instruct.tokenize import encoded_splits
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ def evaluate_answers(
 ) -> None:
     """Measures every entry of every split and every answer: `metrics.json`, `measured.parquet`, `figures/`."""
     from lib.evaluation.instruct.evaluate import evaluate_answers as write_evaluation
-    from lib.model.gpt2.weights import load_gpt
+    from lib.model.follower import load_follower
     from lib.training.history import read_history
-    from lib.training.instruct.batches import load_splits
 
     write_evaluation(
-        load_gpt(finetune_instructions.folder),
-        splits=load_splits(tokenize_entries.folder, SPLITS, mask_instruction=work.recipe.prompt.mask_instruction),
+        load_follower(finetune_instructions.folder),
+        splits=encoded_splits(work.recipe, tokenize_entries),
         answers=load_table(respond.file("answers.parquet"), ANSWERS),
         history=read_history(finetune_instructions.file("history.parquet")),
         folder=work.folder,

@@ -26,9 +26,10 @@ PUBLISHED_FORM = "instruction-data-with-response.json"
     tags=["gpu"],
 )
 def respond(work: Work[InstructRecipe], split_entries: Artifact, finetune_instructions: Artifact) -> None:
-    """Lets the GPT answer every test entry: `answers.parquet`, and in the published form
+    """Lets the model answer every test entry: `answers.parquet`, and in the published form
     `instruction-data-with-response.json`."""
-    from lib.inference.answerer import Answerer, Writing
+    from lib.inference.answerer import Answerer
+    from lib.model.language_model import Writing
 
     recipe = work.recipe
     asked = load_table(split_entries.file("test.parquet"), ENTRIES)

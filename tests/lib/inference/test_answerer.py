@@ -11,8 +11,10 @@ import pytest
 
 from lib.errors import MessagesError, WeightsError
 from lib.inference import answerer as answering
-from lib.inference.answerer import Answerer, Writing, Written
+from lib.inference.answerer import Answerer, Written
 from lib.model.gpt2.gpt import GPT
+from lib.model.gpt2.writing import WritingGPT
+from lib.model.language_model import Writing
 from lib.store.fingerprint import code_fingerprint
 from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.tokenizer import LONGEST_TEXT
@@ -34,7 +36,8 @@ def answerer(folder: Path) -> Answerer:
 
 
 def written(gpt: GPT, questions: list[tuple[str, str]], **changed: Any) -> list[Written]:
-    return Answerer(gpt, STYLE, gpt2_tokenizer(), "float32", Writing(**{**RESPOND, **changed})).write(questions)
+    writing = Writing(**{**RESPOND, **changed})
+    return Answerer(WritingGPT(gpt), STYLE, gpt2_tokenizer(), "float32", writing).write(questions)
 
 
 def test_the_end_of_an_answer_is_what_training_puts_there() -> None:
@@ -80,7 +83,8 @@ def test_tokens_that_the_encoding_does_not_have_are_no_text() -> None:
 
 
 def test_a_prompt_that_fills_the_context_is_answered(answerer: Answerer) -> None:
-    assert answerer.gpt.config.context_length == 24
+    assert isinstance(answerer.model, WritingGPT)
+    assert answerer.model.config.context_length == 24
     assert list(answerer.answer([("word " * 60 + "Is it?", "")])) == [RESPONSES["?"]]
 
 

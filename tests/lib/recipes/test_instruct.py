@@ -181,7 +181,7 @@ def test_every_field_has_a_description_and_a_kind_in_words() -> None:
         assert field.description, field.path
         assert field.kind, field.path
     kinds = {field.path: field.kind for field in recipe_fields(InstructRecipe)}
-    assert kinds["prompt.style"] == "alpaca or phi3"
+    assert kinds["prompt.style"] == "auto, alpaca, phi3 or chat"
     assert kinds["data.source"] == "sample, published or file"
     assert list(PRESETS) == ["sample", "published", "file"]
 
@@ -200,7 +200,7 @@ def test_what_a_recipe_says_wins_over_its_source() -> None:
         (PUBLISHED | {"split": {"train": 0.9}}, "split.train + split.test is 1: it must be below 1, since validation"),
         (PUBLISHED | {"model": {"causal_mask": False}}, "model.causal_mask is false: a GPT that sees what follows"),
         (PUBLISHED | {"model": {"weights": "scratch"}}, "model.size is 'from-weights', but model.weights is 'scratch'"),
-        (PUBLISHED | {"prompt": {"style": "llama"}}, "prompt.style is 'llama', but must be alpaca or phi3"),
+        (PUBLISHED | {"prompt": {"style": "llama"}}, "prompt.style is 'llama', but must be auto, alpaca, phi3 or chat"),
         (PUBLISHED | {"training": {"trainable": "head"}}, "training.trainable is 'head', but must be last_block,"),
         (PUBLISHED | {"training": {"feature_cache": "on"}}, "there is no field training.feature_cache: "),
         (PUBLISHED | {"judge": {"model": ""}}, "judge.model is '', but must be text (not empty)"),

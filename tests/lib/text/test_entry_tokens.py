@@ -34,7 +34,7 @@ SPLITS = {
 
 def tokens_of(max_length: int | None, context_length: int = 10) -> TokenizedEntries:
     return tokenize_entries(
-        SPLITS, style=SHORT, tokenizer=Characters(), max_length=max_length, context_length=context_length
+        SPLITS, style=SHORT, tokenizer=Characters(end=10), max_length=max_length, context_length=context_length
     )
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lib.errors import FinetuneError, MessagesError, RecipeError, WeightsError
-from lib.model.gpt2.generation import Choice, generate, next_logits
+from lib.model.choice import Choice
+from lib.model.gpt2.generation import generate, next_logits
 from lib.model.gpt2.gpt import GPT, KeyValues, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 
@@ -104,8 +105,8 @@ def test_the_end_token_ends_one_text_and_is_not_in_it() -> None:
     whole = generate(gpt, RAGGED, max_new_tokens=12, **DRAWN)
     end = next(token for token in whole[0][3:] if not all(token in text for text in whole))
     expected = [text[: text.index(end)] if end in text else text for text in whole]
-    assert generate(gpt, RAGGED, max_new_tokens=12, end_token=end, **DRAWN) == expected
-    assert generate(gpt, RAGGED, max_new_tokens=12, end_token=end, cache=False, **DRAWN) == expected
+    assert generate(gpt, RAGGED, max_new_tokens=12, stops=(end,), **DRAWN) == expected
+    assert generate(gpt, RAGGED, max_new_tokens=12, stops=(end,), cache=False, **DRAWN) == expected
 
 
 def test_finished_texts_leave_the_batch() -> None:
@@ -115,7 +116,7 @@ def test_finished_texts_leave_the_batch() -> None:
     ends = {end: [text.index(end) if end in text else 15 for text in whole] for end in range(50)}
     end = min(ends, key=lambda end: sum(ends[end]))  # the one that ends most texts, soonest
     shapes = shapes_entering(gpt.blocks[0])
-    assert generate(gpt, prompts, max_new_tokens=15, end_token=end) == [
+    assert generate(gpt, prompts, max_new_tokens=15, stops=(end,)) == [
         text[:length] for text, length in zip(whole, ends[end], strict=True)
     ]
     rows = [shape[0] for shape in shapes]
@@ -224,7 +225,7 @@ def test_progress_counts_tokens_and_the_mode_is_put_back() -> None:
         ({"prompts": [[1], []]}, MessagesError, "prompt 2 has no tokens: leave empty texts out"),
         ({"prompts": [[1, 50]]}, WeightsError, "prompt 1 has the token 50, and the model knows 50 tokens"),
         ({"prompts": [[3, -1]]}, WeightsError, "prompt 1 has the token -1"),
-        ({"end_token": 50256}, WeightsError, "end_token is 50256, and the model knows 50 tokens"),
+        ({"stops": (50256,)}, WeightsError, "a text is to end with the token 50256, and the model knows 50 tokens"),
         ({"max_new_tokens": 0}, RecipeError, "max_new_tokens is 0: use 1 or more"),
         ({"batch_size": 0}, RecipeError, "batch_size is 0"),
         ({"temperature": -0.1}, RecipeError, "temperature is -0.1: use 0 for the likeliest token"),

@@ -17,6 +17,7 @@ from lib.model.adapters import adapters, add_adapters
 from lib.model.gpt2.freezing import freeze_gpt
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig
+from lib.model.gpt2.writing import WritingGPT
 from lib.progress import Listener
 from lib.recipes.sections import Lora
 from lib.training.examples import Examples
@@ -71,7 +72,7 @@ def settings(**fields: Any) -> Settings:
 
 def train(model: GPT, scratch: Path, *, splits: Any = SPLITS, **more: Any) -> Trained:
     fields = {name: more.pop(name) for name in list(more) if name in Settings.__dataclass_fields__}
-    return finetune_instructions(model, splits, settings=settings(**fields), scratch=scratch, **more)
+    return finetune_instructions(WritingGPT(model), splits, settings=settings(**fields), scratch=scratch, **more)
 
 
 def weights(model: GPT) -> dict[str, torch.Tensor]:
@@ -92,31 +93,32 @@ def reference_loss(model: GPT, split: EncodedEntries, batch: Sequence[int]) -> t
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_loss_is_the_mean_over_all_targets_that_count(masked: bool) -> None:
     model, split = gpt(), entries(6, 2, mask_instruction=masked)
-    loss, tokens = examples(split).loss(Predicting(model), [0, 3, 5])
+    loss, tokens = examples(split).loss(Predicting(WritingGPT(model)), [0, 3, 5])
     torch.testing.assert_close(loss, reference_loss(model, split, [0, 3, 5]))
     assert tokens == sum(len(split.tokens[entry]) for entry in (0, 3, 5))
 
 
 def test_a_batch_in_which_nothing_counts_has_no_loss() -> None:
     split = EncodedEntries([[1, 2, 3]], [9], max_length=3, mask_instruction=True)
-    loss, _ = examples(split).loss(Predicting(gpt()), [0])
+    loss, _ = examples(split).loss(Predicting(WritingGPT(gpt())), [0])
     assert loss.item() == 0
     # A GPT that waits for gradients gets zeros.
     loss.backward()  # type: ignore[no-untyped-call]
 
 
 def test_measuring_leaves_dropout_out_and_the_mode_as_it_was() -> None:
-    model = Predicting(gpt(dropout=0.5)).train()
+    dropping = gpt(dropout=0.5)
+    model = Predicting(WritingGPT(dropping)).train()
     split = examples(SPLITS["validation"])
     one, two = split.measure(model, [[0, 1], [2]]), split.measure(model, [[0, 1], [2]])
     assert one == two
     assert list(one) == ["loss"]
     assert model.training
-    assert model.gpt.training
+    assert dropping.training
 
 
 def test_the_mean_over_tokens_does_not_depend_on_the_batches() -> None:
-    model, split = Predicting(gpt()), SPLITS["validation"]
+    model, split = Predicting(WritingGPT(gpt())), SPLITS["validation"]
     one, targets = mean_loss(model, split, [[0, 1, 2], [3]])
     two, again = mean_loss(model, split, [[2], [1, 3], [0]])
     assert one == pytest.approx(two, rel=1e-6)
@@ -137,8 +139,8 @@ def test_gradient_checkpointing_changes_no_number(tmp_path: Path, monkeypatch: p
 def test_gradient_checkpointing_keeps_fewer_activations() -> None:
     kept: dict[bool, int] = {}
     for saving in (False, True):
-        model = Predicting(gpt())
-        model.gpt.gradient_checkpointing = saving
+        model = Predicting(WritingGPT(gpt()))
+        model.model.gradient_checkpointing = saving
         saved: list[int] = []
 
         def note(tensor: torch.Tensor, saved: list[int] = saved) -> torch.Tensor:
@@ -226,10 +228,12 @@ def test_more_than_the_training_split_in_a_published_batch_is_refused(tmp_path: 
 def test_a_sample_is_written_after_each_epoch_in_the_present_state(tmp_path: Path) -> None:
     heard: list[tuple[int, str]] = []
 
-    def sample(model: GPT) -> str:
+    model = gpt()
+
+    def sample() -> str:
         return f"{model.final_norm.weight.sum().item():.6f}"
 
-    result = train(gpt(), tmp_path, sample=sample, listener=Listener(on_sample=lambda *told: heard.append(told)))
+    result = train(model, tmp_path, sample=sample, listener=Listener(on_sample=lambda *told: heard.append(told)))
     assert heard == list(enumerate(result.samples, start=1))
     assert len(set(result.samples)) == 3
 
@@ -248,7 +252,7 @@ def test_a_gpt_that_diverges_between_evaluations_writes_no_sample(tmp_path: Path
             with torch.no_grad():
                 model.final_norm.weight.fill_(torch.nan)
 
-    def sample(model: GPT) -> str:
+    def sample() -> str:
         raise AssertionError("it was asked")
 
     listener = Listener(progress=spoil)
@@ -264,14 +268,14 @@ def test_a_killed_training_ends_with_the_same_bytes_rows_and_samples(tmp_path: P
     """Killed in its third epoch, with dropout, accumulation and the best weights kept."""
     fields: dict[str, Any] = {"checkpoint_every": 2, "gradient_accumulation": 2, "keep": "best", "patience": 3}
 
-    def sample(model: GPT) -> str:
-        return f"{model.final_norm.weight.sum().item():.6f}"
-
     def stop(done: int, total: int | None, unit: str) -> None:
         if done == 17:
             raise KilledError
 
     def run(model: GPT, scratch: Path, **listener: Listener) -> Trained:
+        def sample() -> str:
+            return f"{model.final_norm.weight.sum().item():.6f}"
+
         return train(model, scratch, sample=sample, **fields, **listener)
 
     whole, killed, resumed = (gpt(dropout=0.1) for _ in range(3))

@@ -15,9 +15,10 @@ import pytest
 
 from flows.terminal.published import BookLog
 from lib.data.tables import ENTRIES, load_table
-from lib.inference.answerer import Answerer, Writing
+from lib.inference.answerer import Answerer
 from lib.model.gpt2.sizes import GPTConfig
-from lib.model.gpt2.weights import load_gpt
+from lib.model.gpt2.writing import pretrained_gpt
+from lib.model.language_model import Writing
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
 from lib.store.artifacts import Artifact, Store
@@ -61,13 +62,12 @@ def test_book_prints_and_answers_what_the_published_script_does(
     made["tokenizer"] = perform(store, recipe, tokenizer)
     tokens = perform(store, recipe, tokenize_entries, split_entries=made["split"], tokenizer=made["tokenizer"])
 
-    gpt = load_gpt(weights)
-    gpt.untie_output()
+    gpt = pretrained_gpt(weights, dropout=0.0, tied_output=False)
     lines: list[str] = []
     log = BookLog(lines.append, recipe.training.evaluate_every)
     trained = finetune_instructions(
         gpt,
-        load_splits(tokens.folder, ("train", "validation"), mask_instruction=recipe.prompt.mask_instruction),
+        load_splits(tokens.folder, ("train", "validation"), mask_instruction=bool(recipe.prompt.mask_instruction)),
         settings=training_settings(recipe.training, "cpu"),
         published_order=True,
         scratch=tmp_path / "scratch",
