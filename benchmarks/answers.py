@@ -9,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.workload import PROJECT
 from lib.data.tables import ANSWERS, ENTRIES, load_table
 from lib.evaluation.instruct.answers import Answer, measure_answers
@@ -30,7 +32,7 @@ def main(flags: Sequence[str]) -> None:
     folders = {name: Path(step["artifact"]["folder"]) for name, step in steps.items() if step["artifact"]}
     recipe = load_json(folders["finetune_instructions"] / "recipe.json")
     before, seconds = _before(folders, recipe)
-    after = load_table(folders["respond"] / "answers.parquet", ANSWERS).to_dict("records")
+    after = _rows(load_table(folders["respond"] / "answers.parquet", ANSWERS))
     trained = load_json(folders["finetune_instructions"] / "training.json")
     told = steps["finetune_instructions"]["seconds"], steps["respond"]["seconds"]
     lines = [
@@ -38,7 +40,8 @@ def main(flags: Sequence[str]) -> None:
         "|---|---|---|---|---|---|",
         f"| before | {_figures(before)} | | {seconds:.0f} s |",
         f"| after | {_figures(after)} | {told[0]:.0f} s | {told[1]:.0f} s |",
-        f"{len(after)} test entries; {trained['trainable_parameters']:,} of {trained['parameters']:,} parameters learnt",
+        f"\n{len(after)} test entries; {trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
+        " learnt",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -54,8 +57,12 @@ def _before(folders: Mapping[str, Path], recipe: Mapping[str, Any]) -> tuple[lis
     started = perf_counter()
     written = answerer.write(list(zip(asked["instruction"], asked["input"], strict=True)))
     seconds = perf_counter() - started
-    rows = zip(asked.to_dict("records"), written, strict=True)
+    rows = zip(_rows(asked), written, strict=True)
     return [{**entry, **vars(answer)} for entry, answer in rows], seconds
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
 REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "torch")
-TOKENIZERS = ("tokenizers",)  # what every tokenizer but GPT-2's needs besides
-NETWORKS: dict[str, tuple[str, ...]] = {"gpt2": (), "transformers": ("transformers",)}  # what a network needs besides
 EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "are we still on for lunch at 12?"]
 
 
@@ -97,7 +95,7 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
 
 def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
     """Logs the classifier in `folder`, which `Predictor.load` reads, as a model of the MLflow run: see `log_model`."""
-    from lib.serving.logged_model import log_model  # neither needed nor copied where a model is served
+    from lib.serving.logged_model import log_model, required  # neither needed nor copied where a model is served
 
     labels = tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
     return log_model(
@@ -109,17 +107,8 @@ def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedMod
         code_of="lib.inference.predictor",
         signature=signature(labels),
         example=EXAMPLE,
-        packages=required(folder),
+        packages=required(folder, REQUIRED),
     )
-
-
-def required(folder: Path) -> tuple[str, ...]:
-    """Returns the packages that the classifier in `folder` is loaded and asked with."""
-    from lib.text.gpt2 import is_own_file
-
-    use = json.loads((folder / "inference.json").read_text(encoding="utf-8"))
-    own = is_own_file((folder / "tokenizer.json").read_bytes())
-    return tuple(sorted({*REQUIRED, *(() if own else TOKENIZERS), *NETWORKS[use["network"]]}))
 
 
 mlflow.models.set_model(TextClassifier())

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 ARTIFACT = "instruction-follower"  # the name of a logged model and of its folder
 INSTRUCTION, INPUT, RESPONSE = "instruction", "input", "response"  # columns; the input is optional
-REQUIRED = ("mlflow", "pandas", "safetensors", "tiktoken", "tokenizers", "torch")
-MORE = {"transformers": ("jinja2", "transformers")}  # by the network of inference.json
+REQUIRED = ("mlflow", "pandas", "safetensors", "tiktoken", "torch")
 EXAMPLE = pd.DataFrame(
     {
         INSTRUCTION: ["What is an antonym of 'complicated'?", "Rewrite the sentence in the past tense."],
@@ -72,10 +71,8 @@ def questions(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
     """Logs the model in `folder`, which `Answerer.load` reads, as a model of the MLflow run: see `log_model`."""
-    from lib.model.weights.saved import INFERENCE, SavedFields
-    from lib.serving.logged_model import log_model  # neither needed nor copied where a model is served
+    from lib.serving.logged_model import log_model, required  # neither needed nor copied where a model is served
 
-    network = SavedFields(folder / INFERENCE).get("network", str)
     return log_model(
         folder,
         run_id=run_id,
@@ -85,7 +82,7 @@ def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel
         code_of="lib.inference.answerer",
         signature=SIGNATURE,
         example=EXAMPLE,
-        packages=(*REQUIRED, *MORE.get(network, ())),
+        packages=required(folder, REQUIRED),
     )
 
 

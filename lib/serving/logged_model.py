@@ -12,7 +12,13 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 
+from lib.files.jsonfile import load_json
+from lib.model.weights.saved import INFERENCE
 from lib.store.fingerprint import PROJECT, code_fingerprint
+from lib.text.gpt2 import is_own_file
+from lib.text.tokenizer_files import TEMPLATE, TOKENIZER
+
+NETWORKS: dict[str, tuple[str, ...]] = {"gpt2": (), "transformers": ("transformers",)}  # what a network needs besides
 
 
 def log_model(
@@ -77,6 +83,16 @@ def copy_code(module: str, folder: Path) -> Path:
         if source.is_dir() and (source / "assets").is_dir():
             shutil.copytree(source / "assets", target.parent / "assets")
     return folder / "lib"
+
+
+def required(folder: Path, always: Iterable[str]) -> tuple[str, ...]:
+    """Returns the packages that the model in `folder` is loaded and asked with: those that every model of its kind
+    needs, and what its tokenizer, its network and its chat template need besides."""
+    use = load_json(folder / INFERENCE)
+    own = is_own_file((folder / TOKENIZER).read_bytes())
+    chat = (folder / TEMPLATE).is_file()
+    more = (*(() if own else ("tokenizers",)), *NETWORKS[use["network"]], *(("jinja2",) if chat else ()))
+    return tuple(sorted({*always, *more}))
 
 
 def pinned(packages: Iterable[str]) -> list[str]:

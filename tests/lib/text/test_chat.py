@@ -125,7 +125,7 @@ def test_auto_is_the_template_where_there_is_one(tmp_path: Path) -> None:
     assert chosen_style("auto", with_one) == chosen_style("chat", with_one)
     assert chosen_style("auto", without) == STYLES["alpaca"]
     assert chosen_style("phi3", with_one) == STYLES["phi3"]
-    with pytest.raises(RecipeError, match="prompt.style is 'chat', and the tokenizer of model.weights has no chat"):
+    with pytest.raises(RecipeError, match=r"is 'chat', and the tokenizer of model\.weights"):
         chosen_style("chat", without)
 
 

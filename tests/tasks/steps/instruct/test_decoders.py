@@ -1,4 +1,4 @@
-"""The second flow's steps with a decoder of transformers that has a chat template: what they leave, and who can use it."""
+"""The second flow's steps with a decoder of transformers and its chat template: what they leave, who can use it."""
 
 from __future__ import annotations
 
