@@ -345,7 +345,7 @@ def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
         (["--respond=3"], "--respond is a group of fields: name one of them, such as --respond.max_new_tokens"),
         (
             ["--recipe", "sms-tiny"],
-            "there is no recipe 'sms-tiny': name one of book, gpt2-medium, gpt2-small, quickstart",
+            "there is no recipe 'sms-tiny': name one of book, gpt2-medium, gpt2-small, quickstart, smollm2",
         ),
         (["answer"], "the following arguments are required: INSTRUCTION; --help shows what there is"),
         (["judge", "--judge.modell", "x"], "there is no flag --judge.modell: did you mean --judge.model?"),

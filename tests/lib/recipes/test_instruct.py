@@ -16,7 +16,7 @@ from lib.recipes.mistakes import unknown_field
 from lib.recipes.reading import RECIPES, build_recipe, load_recipe
 from lib.recipes.sections import Model, Optimisation
 
-BUNDLED = ["book", "gpt2-medium", "gpt2-small", "quickstart"]
+BUNDLED = ["book", "gpt2-medium", "gpt2-small", "quickstart", "smollm2"]
 PUBLISHED = {"data": {"source": "published"}}
 BOOK = {
     "name": "book",
@@ -239,7 +239,9 @@ def test_an_unknown_flag_is_compared_with_this_recipes_fields() -> None:
 
 
 def test_a_recipe_that_is_not_there_and_a_file_that_is(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"name one of book, gpt2-medium, gpt2-small, quickstart, or give the path"):
+    with pytest.raises(
+        RecipeError, match=r"name one of book, gpt2-medium, gpt2-small, quickstart, smollm2, or give the path"
+    ):
         loaded("sms-tiny")
     file = tmp_path / "mine.yaml"
     file.write_text("data: {source: published}\njudge:\n# model: llama3\n")

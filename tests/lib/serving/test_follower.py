@@ -121,11 +121,13 @@ def test_texts_without_a_column_are_refused_by_the_signature(model: Any) -> None
 
 
 def test_a_model_that_cannot_be_logged_leaves_nothing_behind(logged: Logged, tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").symlink_to(tmp_path / "is-not-there")
+    folder = write_follower(tmp_path / "damaged")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "is-not-there")
     experiment = logged.client.get_run(logged.run_id).info.experiment_id
     before = len(logged.client.search_logged_models([experiment]))
     with pytest.raises(OSError, match=r"model\.safetensors"):
-        log_follower(tmp_path, run_id=logged.run_id, tracking_uri=logged.environment["MLFLOW_TRACKING_URI"])
+        log_follower(folder, run_id=logged.run_id, tracking_uri=logged.environment["MLFLOW_TRACKING_URI"])
     assert len(logged.client.search_logged_models([experiment])) == before
 
 
