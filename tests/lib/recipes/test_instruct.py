@@ -256,4 +256,5 @@ def test_no_bundled_recipe_is_registered_by_the_name_of_a_bundled_classifier() -
         "instructions-gpt2-medium",
         "instructions-gpt2-small",
         "quickstart-instructions",
+        "instructions-smollm2",
     ]

@@ -92,6 +92,8 @@ def test_every_split_is_formatted_encoded_and_cut_behind_one_more_token() -> Non
     assert len(result.tokens["validation"]["tokens"][0]) == 7
     assert result.report == {
         "max_length": 6,
+        "end": 10,
+        "pad": 0,
         "splits": {
             "train": {
                 "rows": 2,

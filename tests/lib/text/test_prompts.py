@@ -105,7 +105,7 @@ def test_a_style_is_saved_as_plain_texts(style: Style) -> None:
 
 
 def test_a_recipes_choices_are_the_table() -> None:
-    assert get_args(StyleName) == tuple(STYLES)
+    assert get_args(StyleName) == ("auto", *STYLES, "chat")
 
 
 def test_an_unknown_style_is_refused() -> None:
