@@ -164,7 +164,7 @@ def test_answers_stand_beside_their_entries_also_in_the_published_form(place: In
 
 def test_the_style_is_saved_with_the_model(place: Instructing, finished_run: Any) -> None:
     saved = json.loads((place.artifact("finetune_instructions") / "inference.json").read_text())
-    assert saved["prompt"] == vars(STYLES["phi3"])
+    assert saved["prompt"] == {"style": "phi3", **vars(STYLES["phi3"])}
 
 
 def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructing, finished_run: Any) -> None:
