@@ -53,8 +53,8 @@ def test_a_field_says_what_it_is_and_what_each_recipe_has() -> None:
     assert {key: schema["epochs"][key] for key in ("type", "minimum", "description")} == {
         "type": "integer",
         "minimum": 1,
-        "description": "passes over the training split; recipes have: book 5, encoder 4, gpt2-small 3, quickstart 6,"
-        " sms-tiny 4",
+        "description": "passes over the training split; recipes have: book 5, decoder-small 4, encoder 6, gpt2-small 3,"
+        " modernbert 4, quickstart 6, qwen3 4, sms-decoder 4, sms-encoder 6, sms-tiny 4",
     }
     assert schema["url"]["description"].endswith(
         "book sms-spam, encoder sms-spam, gpt2-small sms-spam, quickstart sample, sms-tiny sms-spam"
