@@ -57,7 +57,8 @@ def test_a_field_says_what_it_is_and_what_each_recipe_has() -> None:
         " modernbert 4, quickstart 6, qwen3 4, sms-decoder 4, sms-encoder 6, sms-tiny 4",
     }
     assert schema["url"]["description"].endswith(
-        "book sms-spam, encoder sms-spam, gpt2-small sms-spam, quickstart sample, sms-tiny sms-spam"
+        "book sms-spam, decoder-small sample, encoder sample, gpt2-small sms-spam, modernbert sample,"
+        " quickstart sample, qwen3 sample, sms-decoder sms-spam, sms-encoder sms-spam, sms-tiny sms-spam"
     )
     assert schema["registered_name"]["description"] == "the registered model's name (left out: the recipe's name)"
 

@@ -182,9 +182,8 @@ REFUSED = [
     (["--json=3"], "argument --json: ignored explicit argument '3'; --help shows what there is"),
     (
         ["--recipe", "nope"],
-        "there is no recipe 'nope': name one of book, decoder-small, encoder, gpt2-small, modernbert, quickstart, qwen3,"
-        " sms-decoder, sms-encoder, sms-tiny, or give the path of a"
-        " YAML file",
+        "there is no recipe 'nope': name one of book, decoder-small, encoder, gpt2-small, modernbert, quickstart,"
+        " qwen3, sms-decoder, sms-encoder, sms-tiny, or give the path of a YAML file",
     ),
     (
         ["--recipe", "gpt2_small"],
