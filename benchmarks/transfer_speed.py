@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from benchmarks.harness import machine, machine_kind
@@ -78,10 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer_speed", description=__doc__)
     parser.add_argument("--models", type=Path, default=PROJECT.parent / "shared" / "models" / "weights")
     parser.add_argument("--data", type=Path, default=PROJECT.parent / "shared" / "data")
+    parser.add_argument("--only", help="the folder of one network: only that")
     options = parser.parse_args(arguments)
     keep_freed_memory()  # for both sides
-    rows = []
     for side in SIDES:
+        if options.only not in (None, side.folder):
+            continue
         splits, labels = _texts(options.models / side.folder, options.data)
         for precision in ("float32", "bfloat16"):
             ours = _ours(options.models / side.folder, side, splits, labels, precision)
@@ -89,14 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row: dict[str, Any] = {"model": side.folder, "precision": precision, "ours": ours, "trainer": theirs}
             row["cold_ratio"] = theirs["seconds"] / (ours["features"] + ours["training"])
             row["warm_ratio"] = theirs["seconds"] / ours["training"]
-            rows.append(row)
+            _keep(row)
             print(json.dumps(row), flush=True)  # noqa: T201 - this is the program's output
+    return 0
+
+
+def _keep(row: dict[str, Any]) -> None:
+    """Puts a row into the results in place of the same network's in the same number type."""
     file = RESULTS / f"{machine_kind(machine('cpu'))}.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"runs": []}
-    results["speed"] = rows
+    same = (row["model"], row["precision"])
+    others = [each for each in results.get("speed", []) if (each["model"], each["precision"]) != same]
+    results["speed"] = [*others, row]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
 
 
 def _texts(model: Path, data: Path) -> tuple[dict[str, Texts], tuple[str, ...]]:
@@ -215,11 +224,15 @@ def _trainer(
             train_dataset=chosen,
             data_collator=collate,
         )
-        started = time.perf_counter()
-        trainer.train()
-        trained = time.perf_counter()
-        looked = trainer.predict(sorted(examples["test"], key=lambda each: len(each["input_ids"])))
-        ended = time.perf_counter()
+        try:
+            started = time.perf_counter()
+            trainer.train()
+            trained = time.perf_counter()
+            looked = trainer.predict(sorted(examples["test"], key=lambda each: len(each["input_ids"])))
+            ended = time.perf_counter()
+        finally:
+            # Accelerate keeps one state for a process, and the next training may want another precision.
+            AcceleratorState._reset_state(reset_partial_state=True)
     accuracy = float((looked.predictions.argmax(axis=1) == looked.label_ids).mean())
     epochs = EPOCHS if side.share == 1 else 1
     scale = EPOCHS / epochs * _tokens(examples["train"]) / _tokens(chosen)
