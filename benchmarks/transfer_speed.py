@@ -48,8 +48,8 @@ SETTINGS = Settings(
     schedule="cosine",
     warmup_steps=50,
     gradient_clip=1.0,
-    evaluate_every=50,
-    evaluate_batches=10,
+    evaluate_every=100_000,  # only after the first batch and after each epoch, where the Trainer evaluates too
+    evaluate_batches=9,  # the whole validation split
     device="cpu",
 )
 

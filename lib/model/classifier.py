@@ -17,8 +17,8 @@ from lib.model.backbone import Backbone, Pooling
 from lib.model.features.file import Features
 from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
+from lib.model.machine.cpu import fast_cpu
 from lib.model.machine.device import device_name
-from lib.model.machine.threads import sensible_threads
 from lib.model.trainable import Trainable
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
@@ -178,7 +178,7 @@ def class_probabilities(
         pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad) for batch in order
     )
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-    with sensible_threads(backbone.width), autocast:
+    with fast_cpu(classifier, backbone.width), autocast:
         logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, count, "messages")))
     probabilities = np.empty((count, len(classifier.labels)))
     probabilities[np.concatenate(order)] = logits.double().softmax(dim=1).cpu().numpy()

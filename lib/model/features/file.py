@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
 from lib.model.backbone import Backbone
-from lib.model.machine.threads import sensible_threads
+from lib.model.machine.cpu import fast_cpu
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
 
@@ -91,7 +91,7 @@ def write_features(
 
     Raises `MessagesError` for a message without tokens, and `StoreError` for a full disk before anything is computed.
     """
-    cast(nn.Module, backbone).eval().to(device)
+    network = cast(nn.Module, backbone).eval().to(device)
     for module in backbone.frozen_modules(blocks):
         if isinstance(module, nn.Linear):
             module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
@@ -107,7 +107,12 @@ def write_features(
     plan = {"header": hashlib.sha256(header).hexdigest(), "batch_tokens": budget}
     finished = _finished_batches(note, plan) if part.exists() else 0
     done, total = sum(lengths[row] for batch in batches[:finished] for row in batch), sum(lengths)
-    with disk_full_is_clear(scratch), part.open("r+b" if finished else "w+b") as writing, torch.inference_mode():
+    with (
+        disk_full_is_clear(scratch),
+        part.open("r+b" if finished else "w+b") as writing,
+        torch.inference_mode(),
+        fast_cpu(network, backbone.width),
+    ):
         _reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)
         for number, batch in enumerate(batches[finished:], start=finished + 1):
@@ -162,7 +167,7 @@ def _frozen_part(
     """Returns (batch, longest, width) of `dtype` on the CPU."""
     tokens, lengths = pad_batch(sequences, pad=backbone.pad)
     bfloat16 = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-    with sensible_threads(backbone.width), bfloat16:
+    with bfloat16:
         features = backbone.frozen_part(tokens.to(device), lengths.to(device), blocks)
     return features.to(DTYPES[dtype]).cpu()
 

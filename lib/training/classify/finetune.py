@@ -12,7 +12,7 @@ from lib.errors import MessagesError, RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
 from lib.model.features.file import Features
-from lib.model.machine.threads import sensible_threads
+from lib.model.machine.cpu import fast_cpu
 from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
 from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
@@ -95,7 +95,7 @@ def finetune(
         "max_length": max_length,
         "classifier": _shape(classifier),
     }
-    with sensible_threads(backbone.width):
+    with fast_cpu(classifier, backbone.width):
         trained = train(
             classifier,
             examples,

@@ -9,7 +9,7 @@ import numpy as np
 from lib.errors import RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.language_model import LanguageModel
-from lib.model.machine.threads import sensible_threads
+from lib.model.machine.cpu import fast_cpu
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
 from lib.training.examples import Examples
@@ -66,7 +66,7 @@ def finetune_instructions(
         "gradient_checkpointing": gradient_checkpointing,
         "model": repr((model.config, adapter_settings(predicting))),
     }
-    with sensible_threads(model.width):
+    with fast_cpu(predicting, model.width):
         trained = train(
             predicting,
             examples,
