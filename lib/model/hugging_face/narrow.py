@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from lib.model.adapters import linear_layers
 
@@ -18,14 +20,17 @@ CLOSE = 1e-5  # difference of an output, relative to the largest, that rounding 
 
 
 class Narrowing:
-    """The linear layers of a block that compute one position of each sequence.
+    """What of a block computes one position of each sequence.
 
-    one: their output has length 1, and is broadcast where it is added. spread: it is repeated to the full length,
-    because what follows gives it a fixed shape.
+    one: linear layers whose output has length 1, and is broadcast where it is added. spread: those whose output is
+    repeated to the full length, because what follows gives it a fixed shape. attention: the block, if torch's attention
+    in it computes one query and repeats what it found.
     """
 
-    def __init__(self, one: Sequence[nn.Module] = (), spread: Sequence[nn.Module] = ()) -> None:
-        self.one, self.spread = tuple(one), tuple(spread)
+    def __init__(
+        self, one: Sequence[nn.Module] = (), spread: Sequence[nn.Module] = (), attention: nn.Module | None = None
+    ) -> None:
+        self.one, self.spread, self.attention = tuple(one), tuple(spread), attention
 
     @contextmanager
     def at(self, positions: Tensor, length: int) -> Iterator[None]:
@@ -44,7 +49,54 @@ class Narrowing:
                 hooks.callback(module.register_forward_pre_hook(pick).remove)
             for module in self.spread:
                 hooks.callback(module.register_forward_hook(spread).remove)
+            if self.attention is not None:
+                query = _OneQuery(positions)
+                hooks.callback(self.attention.register_forward_pre_hook(query.begin).remove)
+                hooks.callback(self.attention.register_forward_hook(query.end, always_call=True).remove)
             yield
+
+
+class _OneQuery(TorchFunctionMode):
+    """Between `begin` and `end`, torch's attention answers only the query at `positions` (batch,), for all of them."""
+
+    def __init__(self, positions: Tensor) -> None:
+        super().__init__()
+        self.positions = positions
+
+    def begin(self, module: nn.Module, inputs: Any) -> None:  # noqa: ARG002 - torch's signature
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def end(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is scaled_dot_product_attention:
+            return self._attend(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attend(
+        self,
+        query: Tensor,  # (batch, heads, length, size)
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **options: Any,
+    ) -> Tensor:
+        batch, _, length, _ = query.shape
+        rows = torch.arange(batch, device=query.device)
+        if is_causal:
+            seen = torch.arange(key.shape[2], device=query.device) <= self.positions[:, None]
+            attn_mask = seen[:, None, None]
+        elif attn_mask is not None:
+            of_queries = attn_mask.expand(batch, -1, length, -1)
+            attn_mask = of_queries[rows, :, self.positions].unsqueeze(2)  # (batch, 1 or heads, 1, length)
+        one = query[rows, :, self.positions].unsqueeze(2)
+        answer = scaled_dot_product_attention(one, key, value, attn_mask, dropout_p, **options)
+        return answer.expand(-1, -1, length, -1)
 
 
 def find_narrowing(block: nn.Module, run: Callable[[], Tensor], positions: Tensor, length: int) -> Narrowing:
@@ -56,7 +108,7 @@ def find_narrowing(block: nn.Module, run: Callable[[], Tensor], positions: Tenso
     one: list[nn.Module] = []
     spread: list[nn.Module] = []
 
-    def holds(*tried: Sequence[nn.Module]) -> bool:
+    def holds(*tried: Any) -> bool:
         # Where what follows gives a tensor a fixed shape, torch raises.
         with suppress(RuntimeError, ValueError, IndexError), Narrowing(*tried).at(positions, length):
             found = run()
@@ -70,7 +122,7 @@ def find_narrowing(block: nn.Module, run: Callable[[], Tensor], positions: Tenso
             one.append(layer)
         elif holds(one, [*spread, layer]):
             spread.append(layer)
-    return Narrowing(one, spread)
+    return Narrowing(one, spread, block if holds(one, spread, block) else None)
 
 
 def _reads_one(layer: nn.Module, run: Callable[[], Tensor], positions: Tensor) -> bool:

@@ -104,6 +104,7 @@ def test_the_last_block_computes_one_position(folder: Path, family: str) -> None
         found = network._narrowing
         assert found is not None
         assert len(found.one) >= 1
+        assert found.attention is network.blocks.modules[-1]
         network._narrowing = Narrowing()
         assert torch.allclose(network.pooled(tokens, lengths), narrowed, rtol=0, atol=WITHIN)
 
