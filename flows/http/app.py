@@ -1,98 +1,53 @@
-"""The scoring server's application: MLflow's paths with limits, and a page to try a classifier.
+"""The scoring server's application: MLflow's paths with limits, and pages to try a classifier and to read about it.
 
-GET  /ping /health /version   MLflow's own
 POST /invocations             texts in one of MLflow's JSON forms; for each its label, threshold and probabilities
 POST /explain                 {"text": "..."}; the same of one text, and how much each word weighed
 GET  /model                   which model answers
-GET  /                        a page to try it
+GET  /ping /health /version   MLflow's own
+GET  / /docs /openapi.json    a page to try it, a page about these paths, the same for programs
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 
-from mlflow.pyfunc import scoring_server
-from starlette.applications import Starlette
+import mlflow
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from flows.http.answers import ONE_TEXT, REFUSALS, TEXTS, Explained, Model, Predictions
+from flows.http.batching import MOST, Turns
 from flows.http.limits import Limits
+from flows.http.pages import pages
+from flows.http.versions import Served
 from lib.errors import MessagesError
 from lib.inference.explanation import explain
-from lib.inference.requests import TEXT, text_of, texts_of
+from lib.inference.requests import text_of, texts_of
 
 JSON = "application/json"
-ASSETS = Path(__file__).parent / "assets"
-PAGE = {"/": ("try.html", "text/html"), "/try.css": ("try.css", "text/css"), "/try.js": ("try.js", "text/javascript")}
-# The page runs its own script and asks its own server, whatever a text or a label says.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-PATHS = "GET / and /model, /ping, /health, /version; POST /invocations and /explain"
-TOGETHER = 128  # texts that are classified in one go; between two goes other requests have their turn
+PATHS = "GET / and /docs, /openapi.json, /model, /ping, /health, /version; POST /invocations and /explain"
 LONGEST_EXPLAINED = 10_000  # characters of a text: it is classified once for each of its words
 CLIENT_IS_GONE = 499  # nginx's number for it; nobody reads the answer
+ABOUT = "Texts in, their labels and probabilities out, by a classifier of MLflow's registry."
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Served:
-    """A version of a registered model, loaded: MLflow's `PyFuncModel`."""
-
-    name: str
-    version: str
-    model: Any
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What every answer says of it."""
-        return {"name": self.name, "version": self.version}
-
-    def rows(self, texts: list[str]) -> list[dict[str, Any]]:
-        """What MLflow's scoring server answers for each text: `label`, `threshold`, `probability_<label>`."""
-        # Not as "inputs": of those MLflow makes NumPy's strings, each as wide as the widest, without NULs at the end.
-        asked = json.dumps({"dataframe_split": {"columns": [TEXT], "data": [[text] for text in texts]}})
-        schema = self.model.metadata.get_input_schema()
-        answer = scoring_server.invocations(asked, JSON, self.model, schema)  # type: ignore[no-untyped-call]
-        rows: list[dict[str, Any]] = json.loads(answer.response)["predictions"]
-        return rows
-
-    def explanation(self, text: str) -> dict[str, Any]:
-        """The text's own row as `prediction`, its `words` with their weights, and how many words were `not_weighed`."""
-        (row,) = self.rows([text])
-        share = f"probability_{row['label']}"
-        found = explain(text, lambda texts: [float(other[share]) for other in self.rows(texts)])
-        return {"prediction": row, **asdict(found)}
-
-
-def application(served: Served, limits: Limits, *, threads: int) -> Starlette:
-    """The application over one loaded model, which so many `threads` work on at once."""
-    endpoints = _Endpoints(served, limits, ThreadPoolExecutor(threads, thread_name_prefix="classify"))
-    mlflow = scoring_server.init(served.model)
-    pages = [Route(path, partial(_page, *file)) for path, file in PAGE.items()]
-    return Starlette(
-        routes=[
-            *pages,
-            *(Route(path, mlflow, methods=["GET"]) for path in ("/ping", "/health", "/version")),
-            Route("/model", endpoints.model),
-            Route("/invocations", endpoints.invocations, methods=["POST"]),
-            Route("/explain", endpoints.explain, methods=["POST"]),
-        ],
+def application(served: Served, limits: Limits, turns: Turns) -> FastAPI:
+    """The application over one loaded model, whose texts are classified by turns."""
+    app = FastAPI(
+        title=f"{served.name}: texts classified over HTTP",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={
             HTTPException: _refused,
             MessagesError: _wrong_input,
@@ -100,43 +55,59 @@ def application(served: Served, limits: Limits, *, threads: int) -> Starlette:
             Exception: _failed,
         },
     )
+    endpoints = _Endpoints(served, limits, turns)
+    app.post("/invocations", response_model=Predictions, responses=REFUSALS, openapi_extra=TEXTS)(endpoints.invocations)
+    app.post("/explain", response_model=Explained, responses=REFUSALS, openapi_extra=ONE_TEXT)(endpoints.explain)
+    app.get("/model", response_model=Model)(endpoints.model)
+    for path in ("/ping", "/health"):
+        app.get(path, response_class=Response)(_ping)
+    app.get("/version", response_class=Response)(_version)
+    app.routes.extend(pages(app))
+    return app
 
 
 @dataclass(frozen=True)
 class _Endpoints:
+    """The paths that ask the model; what their methods say of themselves is on the page `/docs`."""
+
     served: Served
     limits: Limits
-    workers: ThreadPoolExecutor
-
-    async def model(self, request: Request) -> Response:  # noqa: ARG002 - what a route is given
-        return _json({**self.served.identity, "limits": asdict(self.limits)})
+    turns: Turns
 
     async def invocations(self, request: Request) -> Response:
+        """Classifies texts, in one of MLflow's JSON forms; answers with a row for each text, in order."""
         texts = texts_of(await self._body(request))
         if len(texts) > self.limits.texts:
             raise _too_large(
                 f"the request has {len(texts):,} texts, and {self.limits.texts:,} are the most: send several requests,"
                 " or score files with finetune score"
             )
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(texts), TOGETHER):
-            if start and await request.is_disconnected():
-                raise ClientDisconnect
-            rows += await self._in_turn(partial(self.served.rows, texts[start : start + TOGETHER]))
+        work = self.turns.predictions(self.served.predictor, texts)
+        predictions = await (work if len(texts) <= MOST else _while_connected(request, work))
+        rows = [self.served.row(prediction) for prediction in predictions]
         return _json({"predictions": rows, "model": self.served.identity})
 
     async def explain(self, request: Request) -> Response:
+        """Classifies one text, and weighs each word by how far the label's probability falls without it."""
         text = text_of(await self._body(request))
         if len(text) > LONGEST_EXPLAINED:
             raise _too_large(
                 f"the text has {len(text):,} characters, and {LONGEST_EXPLAINED:,} are the most that are explained:"
                 " shorten it, or POST it to /invocations"
             )
-        found = await self._in_turn(partial(self.served.explanation, text))
-        return _json({**found, "model": self.served.identity})
+        predictor, loop = self.served.predictor, asyncio.get_running_loop()
+        (prediction,) = await self.turns.predictions(predictor, [text])
 
-    async def _in_turn(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
+        def probability(texts: list[str]) -> list[float]:
+            work = asyncio.run_coroutine_threadsafe(self.turns.predictions(predictor, texts), loop)
+            return [other.probabilities[prediction.label] for other in work.result()]
+
+        found = await asyncio.to_thread(explain, text, probability)
+        return _json({"prediction": self.served.row(prediction), **asdict(found), "model": self.served.identity})
+
+    async def model(self) -> Response:
+        """Says which version answers, and what one request may bring."""
+        return _json({**self.served.identity, "limits": asdict(self.limits)})
 
     async def _body(self, request: Request) -> bytes:
         """The request's body; no more of it is kept than the limit, whatever its headers say."""
@@ -158,8 +129,28 @@ class _Endpoints:
         return bytes(body)
 
 
-async def _page(name: str, kind: str, request: Request) -> Response:  # noqa: ARG001 - what a route is given
-    return Response((ASSETS / name).read_bytes(), media_type=kind, headers=PAGE_HEADERS)
+async def _ping() -> Response:
+    """Says that the model is loaded and warm: before that, nothing listens."""
+    return Response("\n", media_type=JSON)
+
+
+async def _version() -> Response:
+    """Says MLflow's version."""
+    return Response(mlflow.__version__, media_type=JSON)
+
+
+async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """Returns what `work` gives; raises ClientDisconnect, and ends it, once nobody waits for it any more."""
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(request.receive())  # its body has been read: only the end of the connection follows
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        left.cancel()
 
 
 def _json(content: dict[str, Any], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:

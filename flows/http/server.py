@@ -8,13 +8,14 @@ import socket
 
 import uvicorn
 
-from flows.http.app import Served, application
+from flows.http.app import application
+from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
+from flows.http.versions import load
 from lib.errors import ServiceError
 from tasks.record.mlflow_run import client
-from tasks.registry.models import CLASSIFIER, find_model, load_model
+from tasks.registry.models import CLASSIFIER, find_model
 
-THREADS = 1  # that classify; docs/serving.md says why
 WAITING = 2048  # connections that may wait to be accepted
 CONNECTIONS = 1000  # at once; what is more is answered with 503
 LAST_SECONDS = 10  # for requests that are being answered when the server is to stop
@@ -25,12 +26,10 @@ def serve(options: argparse.Namespace) -> None:
     is no such model, or the address is not free."""
     with listener(options.host, options.port) as place:
         tracking = client()
-        version = find_model(tracking, CLASSIFIER, name=options.name)
-        model = load_model(tracking, CLASSIFIER, version)
-        served = Served(version.name, version.version, model)
+        served = load(tracking, find_model(tracking, CLASSIFIER, name=options.name))
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
         config = uvicorn.Config(
-            application(served, limits, threads=THREADS),
+            application(served, limits, Turns(Manner())),
             log_level="warning",
             server_header=False,
             lifespan="off",

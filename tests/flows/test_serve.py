@@ -19,7 +19,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from flows.http.app import LONGEST_EXPLAINED, TOGETHER
+from flows.http.app import LONGEST_EXPLAINED
+from flows.http.batching import MOST
 from flows.serve import main
 from lib.inference.predictor import Predictor
 from tests.support.chromium import Browser, chromium, missing
@@ -117,7 +118,7 @@ def test_the_answer_has_label_threshold_probabilities_and_the_version(
 def test_batches_of_many_clients_at_once_are_answered_in_order(
     server: Server, expected: Callable[[list[str]], list[tuple[str, float]]]
 ) -> None:
-    batches = [[f"{'prize ' * (number % 7)}{number} {client}" for number in range(TOGETHER + 20)] for client in "abcd"]
+    batches = [[f"{'prize ' * (number % 7)}{number} {client}" for number in range(MOST + 20)] for client in "abcd"]
     with ThreadPoolExecutor(len(batches)) as clients:
         answers = list(clients.map(lambda batch: server.rows(*batch), batches))
     for batch, rows in zip(batches, answers, strict=True):
@@ -163,7 +164,7 @@ def test_another_method_is_told_which_one_there_is(server: Server) -> None:
 def test_one_long_text_makes_the_others_of_its_batch_no_larger(
     finished: tuple[Home, Any], expected: Callable[[list[str]], list[tuple[str, float]]]
 ) -> None:
-    texts = ["claim your prize\0", *["a"] * (TOGETHER - 2), "prize " * 150_000]
+    texts = ["claim your prize\0", *["a"] * (MOST - 2), "prize " * 150_000]
     with started(finished[0]) as server:
         server.rows(*texts[:2])
         before = psutil.Process(server.process.pid).memory_info().rss

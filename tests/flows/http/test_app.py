@@ -1,0 +1,95 @@
+"""The application without a server: what OpenAPI says of the answers is true, and no page needs another host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from flows.http.answers import Explained, Model, Predictions, Problem
+from flows.http.app import PATHS, application
+from flows.http.batching import Manner, Turns
+from flows.http.limits import Limits
+from flows.http.versions import Served
+from lib.inference.requests import FORMS
+
+TEXTS = ["You are a winner, claim your free prize now", "see you at lunch"]
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[TestClient]:
+    with TestClient(application(served, Limits(body_bytes=5000), Turns(Manner()))) as client:
+        yield client
+
+
+def described(client: TestClient) -> dict[str, Any]:
+    content: dict[str, Any] = client.get("/openapi.json").json()
+    return content
+
+
+def test_answers_are_what_openapi_says(client: TestClient) -> None:
+    predictions = Predictions.model_validate(client.post("/invocations", json={"inputs": TEXTS}).json())
+    assert [set(row.__pydantic_extra__) for row in predictions.predictions] == [
+        {"probability_ham", "probability_spam"}
+    ] * 2
+    assert Explained.model_validate(client.post("/explain", json={"text": TEXTS[0]}).json()).model.version == "7"
+    assert Model.model_validate(client.get("/model").json()).limits.body_bytes == 5000
+    refused = client.post("/invocations", json={"inputs": [""]})
+    assert Problem.model_validate(refused.json()).error_code == "BAD_REQUEST"
+
+
+def test_every_example_of_openapi_is_answered(client: TestClient) -> None:
+    asked = 0
+    for path, methods in described(client)["paths"].items():
+        for method, operation in methods.items():
+            bodies = [None]
+            if "requestBody" in operation:
+                examples = operation["requestBody"]["content"]["application/json"]["examples"]
+                bodies = [example["value"] for example in examples.values()]
+            for body in bodies:
+                assert client.request(method, path, json=body).status_code == 200, (path, body)
+                asked += 1
+    assert asked > len(FORMS)
+
+
+def test_openapi_describes_every_form_and_every_path(client: TestClient) -> None:
+    paths = described(client)["paths"]
+    assert set(paths["/invocations"]["post"]["requestBody"]["content"]["application/json"]["examples"]) == set(FORMS)
+    pages = {"/", "/docs", "/openapi.json"}
+    assert set(paths) | pages == set(re.findall(r"/[a-z.]*(?=[ ,;]|$)", PATHS))
+
+
+def test_the_page_about_the_paths_names_no_other_host_and_runs_nothing(client: TestClient) -> None:
+    answer = client.get("/docs")
+    assert answer.status_code == 200
+    assert "//" not in re.sub(r"<pre>.*?</pre>", "", answer.text, flags=re.DOTALL)  # the address of no other host
+    assert "<script" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    for path in described(client)["paths"]:
+        assert f"{path}</code>" in answer.text
+    links = set(re.findall(r'(?:href|src)="([^"#]*)"', answer.text)) - {"data:,", ""}
+    assert links == {"try.css", "./", "openapi.json"}
+    assert all(client.get(f"/{link.removeprefix('./')}").status_code == 200 for link in links)
+    anchors = set(re.findall(r'href="#([^"]+)"', answer.text))
+    assert anchors <= set(re.findall(r'id="([^"]+)"', answer.text))
+
+
+def test_what_mlflow_serves_is_there(client: TestClient) -> None:
+    assert [client.get(path).text for path in ("/ping", "/health")] == ["\n", "\n"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", client.get("/version").text)
+
+
+def test_what_fails_inside_is_told_without_its_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Served, prediction: Any) -> Any:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(Served, "row", broken)
+    quiet = TestClient(client.app, raise_server_exceptions=False)
+    answer = quiet.post("/invocations", json={"inputs": TEXTS})
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error_code": "INTERNAL_SERVER_ERROR", "message": "the server failed to answer: its log says why",
+    }  # fmt: skip
