@@ -33,7 +33,7 @@ from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.weights import named_tensors
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.text.gpt2 import END, PAD, tokenizer_json
 
 transformers.logging.set_verbosity_error()  # it would warn of padding without a mask, which is right here

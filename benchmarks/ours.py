@@ -15,12 +15,14 @@ from torch import Tensor
 from benchmarks.harness import seconds
 from benchmarks.workload import LABELS, SEED, WEIGHTS_SEED, Bench, Split
 from lib.data.tables import SPLITS
+from lib.inference.engines.torch_engine import TorchEngine
 from lib.inference.predictor import Predictor
-from lib.model.classifier import Classifier, Usage, class_probabilities, new_classifier
+from lib.model.classifier import Classifier, class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.model.usage import Usage
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
@@ -179,12 +181,9 @@ def _log_probabilities(bench: Bench, classifier: Classifier, inputs: Features) -
 
 def predictor(bench: Bench, *, precision: str) -> Predictor:
     """What classifies texts: tokens, windows, batches by tokens, the order restored."""
-    return Predictor(
-        new_model(bench.config),
-        Usage(max_length=bench.workload.width, padding="batch", precision=precision),
-        gpt2_tokenizer(),
-        device=bench.device,
-    )
+    usage = Usage(max_length=bench.workload.width, padding="batch", precision=precision)
+    engine = TorchEngine(new_model(bench.config), usage, bench.device)
+    return Predictor(engine, gpt2_tokenizer(), usage.max_length)
 
 
 def predict(predictor: Predictor, texts: Sequence[str]) -> list[list[float]]:

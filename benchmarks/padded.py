@@ -21,7 +21,7 @@ from benchmarks.harness import seconds
 from benchmarks.workload import SEED, Amounts, Bench, Split
 from lib.model.classifier import Classifier
 from lib.model.gpt2.pooled import PooledGPT
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokens import tokenize
 

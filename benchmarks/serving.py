@@ -22,10 +22,11 @@ from benchmarks.harness import DifferentResultsError, Measured, Row, ratio_row, 
 from benchmarks.server import free_port, running
 from benchmarks.workload import LABELS, QUICK, WEIGHTS_SEED, Bench
 from lib.files.jsonfile import save_json
-from lib.model.classifier import Usage, new_classifier, save_classifier
+from lib.model.classifier import new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import SIZES, GPTConfig
+from lib.model.usage import Usage
 
 GROUP = "serving"
 CLIENTS = (1, 8, 32)

@@ -32,7 +32,7 @@ from lib.model.classifier import Classifier, class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.hugging_face.pooled import load_backbone
 from lib.model.machine.heap import keep_freed_memory
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.text.tokenizer import load_tokenizer
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib.errors import WeightsError
-from lib.export.checking import Probabilities, require_same, save_tokenizer
+from lib.export.checking import Original, require_same, save_tokenizer
 from lib.files.appear import appearing
-from lib.inference.predictor import Predictor
 from lib.model.classifier import Classifier
 from lib.model.hugging_face.loading import quiet
+from lib.model.labels import Probabilities
 from lib.model.weights.folder import CONFIG, network_files, read_fields
 from lib.model.weights.saved import NETWORK, OWN_TYPE
 from lib.text.tokenizer import load_tokenizer
@@ -21,12 +21,12 @@ def export_classifier(source: Path, target: Path) -> None:
 
     Raises `WeightsError` if no class of transformers computes the same, `RecipeError` if `target` is not empty.
     """
-    predictor = Predictor.load(source, device="cpu")
-    _require_standard(source, predictor.classifier)
+    original = Original.load(source)
+    _require_standard(source, original.classifier)
     with appearing(target) as folder:
         _copy_network(source, folder)
-        save_tokenizer(predictor, folder)
-        require_same(predictor, "a folder of transformers", _reader(folder))
+        save_tokenizer(original, folder)
+        require_same(original, "a folder of transformers", _reader(folder))
 
 
 def export_follower(source: Path, target: Path) -> None:

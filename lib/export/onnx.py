@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
-from lib.export.checking import Probabilities, encoded, require_same, save_tokenizer
+from lib.export.checking import Original, require_same, save_tokenizer
 from lib.extras import require
 from lib.files.appear import appearing
 from lib.files.jsonfile import save_json
-from lib.inference.predictor import Predictor
 from lib.model.classifier import Classifier
+from lib.model.labels import Probabilities
+from lib.model.padding import pad_batch
 from lib.model.weights.folder import CONFIG, read_fields
-from lib.text.batching import pad_batch
 
 MODEL = "model.onnx"
 TOKENS, MASK, LOGITS = "input_ids", "attention_mask", "logits"
@@ -47,24 +47,24 @@ def export_onnx(source: Path, target: Path) -> None:
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, "onnx", "export --format onnx")
-    predictor = Predictor.load(source, device="cpu")
-    if predictor.classifier.backbone.pooling == "padded_last":
+    original = Original.load(source)
+    if original.classifier.backbone.pooling == "padded_last":
         raise WeightsError(
             "the classifier has classifier.pooling 'padded_last', whose answers depend on how texts are padded: train"
             " with classifier.pooling 'last_token'"
         )
     with appearing(target) as folder:
-        _write(predictor, folder / MODEL)
+        _write(original, folder / MODEL)
         save_json(read_fields(source / CONFIG), folder / CONFIG)
-        save_tokenizer(predictor, folder)
-        require_same(predictor, "ONNX", _reader(folder / MODEL, predictor))
+        save_tokenizer(original, folder)
+        require_same(original, "ONNX", _reader(folder / MODEL, original))
 
 
-def _write(predictor: Predictor, file: Path) -> None:
-    classifier = predictor.classifier
+def _write(original: Original, file: Path) -> None:
+    classifier = original.classifier
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=classifier.backbone.context_length)
     size = sum(parameter.nbytes for parameter in classifier.parameters())
-    example, lengths = pad_batch(_example(predictor), pad=classifier.backbone.pad)
+    example, lengths = pad_batch(_example(original), pad=classifier.backbone.pad)
     with _quiet(), torch.no_grad():
         try:
             torch.onnx.export(
@@ -85,9 +85,9 @@ def _write(predictor: Predictor, file: Path) -> None:
             ) from error
 
 
-def _example(predictor: Predictor) -> list[list[int]]:
+def _example(original: Original) -> list[list[int]]:
     """Returns two texts to trace with, of different lengths; axes of length 1 would be taken for constants."""
-    (tokens,) = encoded(predictor, ["Free entry: text WIN to 80082 before Friday."])
+    (tokens,) = original.encoded(["Free entry: text WIN to 80082 before Friday."])
     return [tokens, tokens[: max(1, len(tokens) - 1)]]
 
 
@@ -95,14 +95,14 @@ def _mask(tokens: Tensor, lengths: Tensor) -> Tensor:
     return (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
 
 
-def _reader(file: Path, predictor: Predictor) -> Callable[[list[str]], Probabilities]:
+def _reader(file: Path, original: Original) -> Callable[[list[str]], Probabilities]:
     """Returns how ONNX Runtime reads a batch of texts."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
 
     def ask(texts: list[str]) -> Probabilities:
-        tokens, lengths = pad_batch(encoded(predictor, texts), pad=predictor.classifier.backbone.pad)
+        tokens, lengths = pad_batch(original.encoded(texts), pad=original.classifier.backbone.pad)
         (logits,) = session.run([LOGITS], {TOKENS: tokens.numpy(), MASK: _mask(tokens, lengths).numpy()})
         probabilities: Probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
         return probabilities

@@ -1,6 +1,7 @@
 """Classifies texts with a saved classifier: a label and the probability of each class.
 
-Tokenizer, truncation and padding come from the file beside the weights, so that they agree with the training.
+Tokenizer and truncation come from the files beside the weights, so that they agree with the training; which engine
+computes does too. What an engine needs, such as torch, is imported when it is loaded.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from lib.errors import MessagesError
-from lib.model.classifier import Classifier, Usage, class_probabilities, load_classifier, load_usage
+from lib.inference.engines.engine import Engine
+from lib.inference.engines.loading import load_engine
 from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
+from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 
@@ -27,43 +30,41 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier with its tokenizer and decision rule.
+    """A classifier's engine with its tokenizer and decision rule.
 
+    max_length: tokens kept of each text.
     positive, threshold: of two labels, the one predicted from this probability on (0.5: the more probable one); with
     more labels `positive` is None and the most probable one is predicted.
-    device: "auto", "cpu" or "cuda".
     """
 
-    classifier: Classifier
-    usage: Usage
+    engine: Engine
     tokenizer: Tokenizer
+    max_length: int
     positive: str | None = None
     threshold: float = MOST_PROBABLE
-    device: str = "auto"
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
-        """Loads a classifier's folder: model.safetensors, config.json, labels.json, inference.json and its tokenizer.
+        """Loads a classifier's folder: labels.json, inference.json, its tokenizer, and what its engine reads.
 
-        Without a threshold in the folder (registration adds it) it is `MOST_PROBABLE`. Raises WeightsError if a file is
-        missing, damaged or does not fit the others, LabelError if positive label or threshold do not fit the labels.
+        device: "auto", "cpu" or "cuda". Without a threshold in the folder (registration adds it) it is `MOST_PROBABLE`.
+        Raises WeightsError if a file is missing, damaged or does not fit the others, LabelError if positive label or
+        threshold do not fit the labels, and what `load_engine` raises.
         """
-        classifier = load_classifier(folder)
-        saved = SavedFields(folder / INFERENCE)
+        labels, saved = load_labels(folder), SavedFields(folder / INFERENCE)
         threshold = saved.get("threshold", float | int | None) or MOST_PROBABLE
         return cls(
-            classifier,
-            load_usage(folder),
+            load_engine(folder, device=device),
             load_tokenizer(folder),
-            positive=positive_class(classifier.labels, saved.get("positive_label", str | None), threshold),
+            load_usage(folder).max_length,
+            positive=positive_class(labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
-            device=device,
         )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the probabilities."""
-        return self.classifier.labels
+        return self.engine.labels
 
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
         """Yields a prediction for each text, in order, reading `WINDOW` texts at a time. Raises MessagesError, naming
@@ -77,15 +78,8 @@ class Predictor:
             before += len(window)
 
     def _predict(self, texts: list[str]) -> Iterator[Prediction]:
-        usage = self.usage
-        probabilities = class_probabilities(
-            self.classifier,
-            [self.tokenizer.cut(tokens, usage.max_length) for tokens in self.tokenizer.encode(texts)],
-            padding=usage.padding,
-            max_length=usage.max_length,
-            device=self.device,
-            precision=usage.precision,
-        )
+        tokens = [self.tokenizer.cut(each, self.max_length) for each in self.tokenizer.encode(texts)]
+        probabilities = self.engine.probabilities(tokens)
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
         for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
             yield Prediction(self.labels[index], dict(zip(self.labels, row, strict=True)))

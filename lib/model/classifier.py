@@ -1,8 +1,7 @@
 """A classifier: a backbone, which makes one vector of each text, and a linear head on it."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.errors import LabelError, WeightsError
+from lib.errors import LabelError
 from lib.files.jsonfile import save_json
 from lib.model.adapters import adapters
 from lib.model.backbone import Backbone, Pooling
@@ -19,31 +18,18 @@ from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
 from lib.model.machine.cpu import fast_cpu
 from lib.model.machine.device import device_name
+from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
+from lib.model.usage import LABELS, Usage, load_labels
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
-from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, pad_batch, padding_width
-
-LABELS = "labels.json"
+from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, padding_width
 
 # From a saved classifier's folder, pooling and labels to its backbone and head, by the network that computes it.
 LOADERS: dict[str, Callable[[Path, Pooling, Sequence[str]], tuple[Backbone, nn.Linear]]] = {
     PooledGPT.network: load_pooled_gpt,
     PooledTransformer.network: load_pooled_transformer,
 }
-
-
-@dataclass(frozen=True)
-class Usage:
-    """How a saved classifier is used: its inputs and its arithmetic are those of training.
-
-    max_length: tokens kept of each text. padding: as in `padding_width`. precision: "float32" or "bfloat16", for the
-    matrix products.
-    """
-
-    max_length: int
-    padding: Padding
-    precision: str
 
 
 class Classifier(nn.Module):
@@ -119,7 +105,7 @@ def load_classifier(folder: Path) -> Classifier:
     """Reads what `save_classifier` wrote, without its `Usage`: float32, on the CPU, in eval mode. Raises `WeightsError`
     if a file is missing or damaged, or does not fit the others."""
     saved = SavedFields(folder / INFERENCE)
-    pooling, cut, labels = saved.get("pooling", str), saved.get("cut", int), _read_labels(folder / LABELS)
+    pooling, cut, labels = saved.get("pooling", str), saved.get("cut", int), load_labels(folder)
     if pooling not in get_args(Pooling):
         raise saved.wrong("pooling", pooling)
     network = saved.get("network", str)
@@ -129,16 +115,6 @@ def load_classifier(folder: Path) -> Classifier:
     classifier = Classifier(backbone, labels, head=head)
     backbone.cut = cut
     return classifier.eval()
-
-
-def load_usage(folder: Path) -> Usage:
-    """Reads the `Usage` that `save_classifier` wrote; raises `WeightsError` if it is missing or damaged."""
-    saved = SavedFields(folder / INFERENCE)
-    return Usage(
-        max_length=saved.get("max_length", int),
-        padding=saved.get("padding", str | int),
-        precision=saved.get("precision", str),
-    )
 
 
 def class_probabilities(
@@ -213,15 +189,3 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-def _read_labels(file: Path) -> list[str]:
-    try:
-        labels = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeightsError(f"{file} does not exist: a classifier's folder must have it") from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise WeightsError(f"{file} is not JSON ({error}): train the classifier again") from error
-    if not isinstance(labels, list):
-        raise WeightsError(f"{file} must contain a JSON list: train the classifier again")
-    return labels

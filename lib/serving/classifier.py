@@ -1,11 +1,11 @@
 """The file that MLflow loads to serve a classifier ("models from code"); a logged model holds a copy of it.
 
-Torch is imported only when a model is loaded.
+What an engine needs, such as torch, is imported only when a model is loaded.
 """
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -16,9 +16,7 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ColSpec, DataType, Schema
 
 from lib.errors import MessagesError
-
-if TYPE_CHECKING:
-    from lib.inference.predictor import Predictor
+from lib.inference.predictor import Predictor
 
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
@@ -33,12 +31,10 @@ class InputError(MlflowException, MessagesError):
 class TextClassifier(PythonModel):
     """Texts in; out one row each: `label`, of two labels its `threshold`, and `probability_<label>` for each label."""
 
-    _predictor: "Predictor"
+    _predictor: Predictor
 
     def load_context(self, context: Any) -> None:
         """Loads the classifier's folder, logged as the artifact `ARTIFACT`; MLflow calls this once."""
-        from lib.inference.predictor import Predictor  # here, so that logging a model does not import torch
-
         self._predictor = Predictor.load(Path(context.artifacts[ARTIFACT]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002

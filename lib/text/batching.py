@@ -1,12 +1,10 @@
-"""Pads sequences of tokens or features into batches, sorted by length and filled up to a number of tokens."""
+"""Sorts sequences by length into batches of up to a number of tokens, and pads tokens; without torch."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from lib.errors import MessagesError, RecipeError
 from lib.text.gpt2 import PAD
@@ -14,6 +12,8 @@ from lib.text.gpt2 import PAD
 # Tokens in an inference batch, measured on two cores with GPT-2 124M: smaller ones read the weights too often, larger
 # ones pad more and exceed the caches. A GPU needs enough work for each launch.
 RUN_TOKENS = {"cpu": 1024, "cuda": 65_536}
+
+Tokens = NDArray[np.int64]
 
 Padding = Literal["batch", "longest", "context"] | int  # the recipe's `classifier.padding`
 
@@ -54,29 +54,25 @@ def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None 
     return batches
 
 
-def pad_batch(
-    sequences: Sequence[Sequence[int] | Tensor | npt.NDArray[np.integer[Any]]], width: int | None = None, pad: int = PAD
-) -> tuple[Tensor, Tensor]:
-    """Pads on the right; returns the batch and each row's real length (batch,) int64.
-
-    Tokens (lists or integer arrays, already cut) give (batch, width) int64; features, tensors (length, emb_dim) of one
-    floating type, give (batch, width, emb_dim) of that type, padded with zeros. `width` None is the longest sequence.
-    Raises `ValueError` if a sequence is longer than `width` or there is none, `MessagesError` if one is empty.
-    """
+def pad_tokens(
+    sequences: Sequence[Sequence[int] | NDArray[np.integer[Any]]], width: int | None = None, pad: int = PAD
+) -> tuple[Tokens, Tokens]:
+    """Pads sequences, already cut, on the right; returns tokens (batch, width) and their real lengths (batch,), both
+    int64. `width` None is the longest sequence. Raises as `padded_width` does."""
     lengths = [len(sequence) for sequence in sequences]
+    tokens = np.full((len(sequences), padded_width(lengths, width)), pad, dtype=np.int64)
+    for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
+        tokens[row, :length] = sequence
+    return tokens, np.array(lengths, dtype=np.int64)
+
+
+def padded_width(lengths: Sequence[int], width: int | None) -> int:
+    """Returns the width of a batch of sequences of these lengths (None: that of the longest). Raises `ValueError` if
+    one is longer than `width` or there is none, `MessagesError` if one is empty."""
     longest = max(lengths)
     width = longest if width is None else width
     if longest > width:
         raise ValueError(f"a sequence of {longest} tokens does not fit a width of {width}")
     if min(lengths) == 0:
         raise MessagesError("a message has no tokens: leave empty texts out")
-    first = sequences[0]
-    if isinstance(first, Tensor) and first.is_floating_point():
-        batch = first.new_zeros(len(sequences), width, first.shape[1])
-        for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
-            batch[row, :length] = cast(Tensor, sequence)
-        return batch, torch.tensor(lengths)
-    tokens = np.full((len(sequences), width), pad, dtype=np.int64)
-    for row, (length, sequence) in enumerate(zip(lengths, sequences, strict=True)):
-        tokens[row, :length] = sequence
-    return torch.from_numpy(tokens), torch.tensor(lengths)
+    return width

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from lib.errors import LabelError, WeightsError, listed
 from lib.files.jsonfile import load_json
+from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 from tasks.record.mlflow_run import ARTIFACT_TAG, client, reason_of
@@ -93,8 +94,6 @@ def challenge(
 
 
 def _ask(folder: Path, texts: Sequence[str], device: str) -> dict[str, str]:
-    from lib.inference.predictor import Predictor  # here, because it imports torch, which a cached run does not need
-
     predictions = Predictor.load(folder, device=device).predict(texts)
     return {text: prediction.label for text, prediction in zip(texts, predictions, strict=True)}
 

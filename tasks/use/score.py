@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lib.evaluation.drift.profile import DriftProfile, read_profile
 from lib.files.jsonfile import load_json
+from lib.inference.predictor import Predictor
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
 from lib.scoring.result import Model, Result
@@ -30,7 +31,6 @@ from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
 
 if TYPE_CHECKING:
-    from lib.inference.predictor import Predictor
     from lib.progress import Progress
     from lib.recipes.scoring import ScoringJob
 
@@ -75,8 +75,6 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     began = time.monotonic()
 
     def load() -> Predictor:
-        from lib.inference.predictor import Predictor  # here, because torch is not needed if every part is kept
-
         return Predictor.load(chosen.folder, device=job.device)
 
     with Output(Path(job.output).expanduser()).opened() as output:

@@ -10,9 +10,10 @@ import mlflow
 import pytest
 
 from flows.__main__ import main
-from lib.model.classifier import Usage, new_classifier, save_classifier
+from lib.model.classifier import new_classifier, save_classifier
 from lib.model.hugging_face.pooled import load_backbone
 from lib.model.places import fetch_weights, tokenizer_folder
+from lib.model.usage import Usage
 from lib.serving.classifier import log_classifier
 from tasks.record.mlflow_run import client, experiment_id
 from tasks.registry.models import CLASSIFIER, KIND_TAG

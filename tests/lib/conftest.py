@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.model.classifier import Usage, new_classifier, save_classifier
+from lib.model.classifier import new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.model.usage import Usage
 from lib.text.gpt2 import gpt2_tokenizer
 
 LABELS = ("ham", "spam & <scam>")

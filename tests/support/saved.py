@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from lib.model.backbone import Pooling
-from lib.model.classifier import Usage, new_classifier, save_classifier
+from lib.model.classifier import new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.hugging_face.pooled import load_backbone
+from lib.model.usage import Usage
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import prepare_tokenizer

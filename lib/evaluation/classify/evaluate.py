@@ -19,8 +19,9 @@ from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.prevalence import natural_prevalence
 from lib.evaluation.classify.report import Findings, write_report
 from lib.files.jsonfile import save_json
-from lib.model.classifier import Classifier, Usage, class_probabilities
+from lib.model.classifier import Classifier, class_probabilities
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, positive_class
+from lib.model.usage import Usage
 from lib.progress import Progress, part_of, silent
 
 RESERVE = "reserve"  # what undersampling left out: never trained on

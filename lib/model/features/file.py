@@ -21,8 +21,9 @@ from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
 from lib.model.backbone import Backbone
 from lib.model.machine.cpu import fast_cpu
+from lib.model.padding import pad_batch
 from lib.progress import Progress, silent
-from lib.text.batching import RUN_TOKENS, batches_by_tokens, pad_batch
+from lib.text.batching import RUN_TOKENS, batches_by_tokens
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lib.errors import WeightsError
 from lib.model.hugging_face.blocks import Blocks
 from lib.model.hugging_face.loading import load_config, load_network
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 
 TOLERANCE = 1e-4  # largest difference of a vector's numbers, relative to the largest of them
 

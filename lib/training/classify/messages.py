@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lib.model.features.file import Features
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.training.examples import Batch
 
 

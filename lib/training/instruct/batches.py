@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.data.tables import ENTRY_TOKENS, load_table
 from lib.errors import MessagesError
 from lib.files.jsonfile import load_json
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.text.gpt2 import PAD
 from lib.training.examples import Batch
 

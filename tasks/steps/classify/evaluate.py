@@ -53,8 +53,9 @@ def evaluate(
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.drift.profile import write_profile
-    from lib.model.classifier import load_classifier, load_usage
+    from lib.model.classifier import load_classifier
     from lib.model.features.inputs import split_inputs
+    from lib.model.usage import load_usage
     from lib.text.tokenizer import load_tokenizer
     from lib.training.history import read_history
 

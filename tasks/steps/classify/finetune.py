@@ -53,8 +53,9 @@ def finetune(
 ) -> None:
     """Trains a classifier: weights and tokenizer in Hugging Face layout, labels, `inference.json`, `history.parquet`,
     `training.json`, `recipe.json`."""
-    from lib.model.classifier import Usage, new_classifier, save_classifier
+    from lib.model.classifier import new_classifier, save_classifier
     from lib.model.features.inputs import split_inputs
+    from lib.model.usage import Usage
     from lib.training.batches import EncodedMessages
     from lib.training.classify.finetune import finetune as train_classifier
     from lib.training.classify.single_label import SingleLabel

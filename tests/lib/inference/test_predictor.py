@@ -64,6 +64,11 @@ def test_gpt2_is_used_without_transformers(classifier_folder: Path) -> None:
     subprocess.run([sys.executable, "-c", program, classifier_folder], cwd=PROJECT, check=True)
 
 
+def test_importing_it_imports_no_torch() -> None:
+    program = "import sys, lib.inference.predictor, lib.inference.requests; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True)
+
+
 def test_padding_length_and_pooling_are_those_of_the_folder(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "other")
     change(folder, max_length=3, padding=7, pooling="padded_last")

@@ -14,11 +14,9 @@ from lib.errors import LabelError, MessagesError, RecipeError, WeightsError
 from lib.model.backbone import Pooling
 from lib.model.classifier import (
     Classifier,
-    Usage,
     class_probabilities,
     freeze,
     load_classifier,
-    load_usage,
     new_classifier,
     save_classifier,
 )
@@ -28,6 +26,7 @@ from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.machine.device import device_name
 from lib.model.trainable import Trainable
+from lib.model.usage import Usage, load_usage
 from lib.text.batching import Padding
 
 CONFIG = GPTConfig(context_length=16, emb_dim=8, n_heads=2, n_layers=3)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from tests.support.toy_training import VALIDATION, classifier, messages, train
 
 TEST = messages(30, 2)

@@ -11,7 +11,8 @@ import pytest
 
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.evaluation.drift.profile import read_profile, write_profile
-from lib.model.classifier import class_probabilities, load_classifier, load_usage
+from lib.model.classifier import class_probabilities, load_classifier
+from lib.model.usage import load_usage
 from lib.text.gpt2 import gpt2_tokenizer
 
 pytestmark = pytest.mark.slow

@@ -9,10 +9,11 @@ from torch import nn
 from lib.errors import RecipeError
 from lib.model.adapters import adapters, add_adapters, merge_adapters
 from lib.model.backbone import Pooling
-from lib.model.classifier import Classifier, Usage, freeze, load_classifier, new_classifier, save_classifier
+from lib.model.classifier import Classifier, freeze, load_classifier, new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.model.usage import Usage
 from lib.recipes.sections import Lora
 from lib.store.fingerprint import code_fingerprint
 

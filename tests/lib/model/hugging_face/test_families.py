@@ -14,22 +14,16 @@ import transformers
 
 from lib.errors import RecipeError
 from lib.model.backbone import Pooling
-from lib.model.classifier import (
-    Classifier,
-    Usage,
-    class_probabilities,
-    load_classifier,
-    new_classifier,
-    save_classifier,
-)
+from lib.model.classifier import Classifier, class_probabilities, load_classifier, new_classifier, save_classifier
 from lib.model.features.file import Features, write_features
 from lib.model.hugging_face.check import inspect_network
 from lib.model.hugging_face.limits import context_length_of
 from lib.model.hugging_face.narrow import Narrowing
 from lib.model.hugging_face.pooled import PooledTransformer, load_backbone
+from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
+from lib.model.usage import Usage
 from lib.progress import Listener
-from lib.text.batching import pad_batch
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.settings import Settings

@@ -14,7 +14,7 @@ from lib.model.features.file import Features, write_features
 from lib.model.hugging_face.check import inspect_network
 from lib.model.hugging_face.limits import context_length_of
 from lib.model.hugging_face.pooled import PooledTransformer, load_backbone
-from lib.text.batching import pad_batch
+from lib.model.padding import pad_batch
 from lib.text.tokenizer import load_tokenizer
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune

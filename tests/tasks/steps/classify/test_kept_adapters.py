@@ -40,7 +40,7 @@ def require_same(made: Artifact, base: Path) -> None:
 
     predictor = Predictor.load(made.folder, device="cpu")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=3, pad_token_id=predictor.classifier.backbone.pad
+        base, num_labels=3, pad_token_id=predictor.tokenizer.pad
     )
     model = PeftModel.from_pretrained(model, made.folder / "adapter").eval()
     for text, ours in zip(TEXTS, predictor.predict(TEXTS), strict=True):

@@ -1,0 +1,1 @@
+"""What computes a saved classifier's probabilities: torch, or ONNX Runtime."""

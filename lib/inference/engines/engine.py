@@ -1,0 +1,33 @@
+"""Says what an engine does: tokens in, probabilities out; without torch."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lib.model.labels import Probabilities
+from lib.progress import Progress, silent
+
+TORCH = "torch"  # an engine's name
+
+ALIKE = 3e-6  # how far a text's probability may move with the texts that are asked beside it
+
+
+class Engine(Protocol):
+    """A saved classifier at work.
+
+    name: what computes. precision: of its matrix products. labels: in the order of the probabilities.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    def probabilities(self, sequences: Sequence[Sequence[int]], *, progress: Progress = silent) -> Probabilities:
+        """Returns the class probabilities (sequences, classes) float64 of the tokens of texts, in their order.
+
+        Texts are sorted into batches by length; in float32 and int8 none moves another's probability by more than
+        rounding, 3e-6. Raises `MessagesError` for a text without tokens. Not to be called by two threads at once.
+        """
+        ...

@@ -1,0 +1,55 @@
+"""A saved classifier computed by torch, on a CPU or a GPU, in float32 or bfloat16."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from lib.inference.engines.engine import TORCH
+from lib.model.classifier import Classifier, class_probabilities, load_classifier
+from lib.model.labels import Probabilities
+from lib.model.usage import Usage, load_usage
+from lib.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class TorchEngine:
+    """An `Engine`. Padding, length and precision are those of `usage`; `device`: "auto", "cpu" or "cuda"."""
+
+    classifier: Classifier
+    usage: Usage
+    device: str = "auto"
+    name: str = TORCH
+
+    @classmethod
+    def load(cls, folder: Path, *, precision: str | None = None, device: str = "auto") -> "TorchEngine":
+        """Loads what `save_classifier` wrote; `precision` None: that of the training. Raises WeightsError if a file is
+        missing, damaged or does not fit the others."""
+        usage = load_usage(folder)
+        if precision is not None:
+            usage = replace(usage, precision=precision)
+        return cls(load_classifier(folder), usage, device)
+
+    @property
+    def precision(self) -> str:
+        return self.usage.precision
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.classifier.labels
+
+    def probabilities(
+        self, sequences: Sequence[Sequence[int] | Tensor], *, progress: Progress = silent
+    ) -> Probabilities:
+        """As `Engine.probabilities`, also of features that enter the classifier's block `cut`; raises what
+        `class_probabilities` raises."""
+        return class_probabilities(
+            self.classifier,
+            sequences,
+            padding=self.usage.padding,
+            max_length=self.usage.max_length,
+            device=self.device,
+            precision=self.usage.precision,
+            progress=progress,
+        )
