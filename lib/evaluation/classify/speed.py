@@ -1,0 +1,73 @@
+"""Measures how fast classifiers answer, several in turn, so that what else the machine does slows all of them alike."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from lib.model.labels import Probabilities
+
+Classify = Callable[[Sequence[Sequence[int]]], Probabilities]  # tokens of each text -> (texts, classes)
+
+ROUNDS = 5  # times that each is measured; the median hides what disturbs one or two of them
+PASS_SECONDS = 0.3  # of the slowest, in one pass; the others are faster, so that all rounds of five take about 5 s
+MOST_TEXTS = 1024  # in one pass
+MOST_ALONE = 5  # texts that are classified one by one in a round
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a classifier answers on this machine.
+
+    messages_per_second: many texts at once. milliseconds: one text alone, the median.
+    """
+
+    messages_per_second: float
+    milliseconds: float
+
+
+def measure_speed(classifiers: Mapping[str, Classify], sequences: Sequence[Sequence[int]]) -> dict[str, Speed]:
+    """Returns the speed of each classifier with the same texts, given as tokens.
+
+    They take turns in `ROUNDS` rounds. A pass hands over as many texts, evenly chosen, as the slowest can do in
+    `PASS_SECONDS`; the classifier sorts them into batches. Raises ValueError without texts or classifiers.
+    """
+    if not sequences or not classifiers:
+        raise ValueError("there is nothing to measure")
+    many = _texts_of_a_pass(classifiers.values(), sequences)
+    alone = evenly(sequences, min(MOST_ALONE, len(many)))
+    passes: dict[str, list[float]] = {name: [] for name in classifiers}
+    single: dict[str, list[float]] = {name: [] for name in classifiers}
+    for _ in range(ROUNDS):
+        for name, classify in classifiers.items():
+            passes[name].append(_seconds(classify, many))
+            single[name] += [_seconds(classify, [one]) for one in alone]
+    return {name: Speed(len(many) / median(passes[name]), 1000 * median(single[name])) for name in classifiers}
+
+
+def evenly(sequences: Sequence[Sequence[int]], most: int) -> list[Sequence[int]]:
+    """Returns at most `most` of the sequences, from the shortest to the longest in even steps, so that they have about
+    the mean length of all."""
+    ordered = sorted(sequences, key=len)
+    count = min(most, len(ordered))
+    return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
+
+
+def _texts_of_a_pass(classifiers: Collection[Classify], sequences: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """Doubles the texts of a pass until the slowest needs half of `PASS_SECONDS`; the first calls, which may prepare
+    weights and memory, do not count."""
+    texts = evenly(sequences, 1)
+    for classify in classifiers:
+        classify(texts)
+    while max(_seconds(classify, texts) for classify in classifiers) < PASS_SECONDS / 2:
+        more = evenly(sequences, min(2 * len(texts), MOST_TEXTS))
+        if len(more) == len(texts):
+            break
+        texts = more
+    return texts
+
+
+def _seconds(classify: Classify, sequences: Sequence[Sequence[int]]) -> float:
+    start = perf_counter()
+    classify(sequences)
+    return perf_counter() - start
