@@ -46,6 +46,9 @@ def parser() -> Parser:
     parser.add_argument(
         "--max-texts", type=_amount, default=Limits.texts, help=f"of a request (default: {Limits.texts})"
     )
+    parser.add_argument(
+        "--access-log", action="store_true", help="log each request to standard error, one JSON object a line"
+    )
     return parser
 
 

@@ -3,6 +3,7 @@
 POST /invocations             texts in one of MLflow's JSON forms; for each its label, threshold and probabilities
 POST /explain                 {"text": "..."}; the same of one text, and how much each word weighed
 GET  /model                   which model answers
+GET  /metrics                 for Prometheus
 GET  /ping /health /version   MLflow's own
 GET  / /docs /openapi.json    a page to try it, a page about these paths, the same for programs
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -25,14 +26,17 @@ from starlette.responses import Response
 from flows.http.answers import ONE_TEXT, REFUSALS, TEXTS, Explained, Model, Predictions
 from flows.http.batching import MOST, Turns
 from flows.http.limits import Limits
+from flows.http.metrics import CONTENT_TYPE, Metrics
+from flows.http.observed import NOTES, Observed
 from flows.http.pages import pages
 from flows.http.versions import Served
 from lib.errors import MessagesError
 from lib.inference.explanation import explain
+from lib.inference.predictor import Prediction
 from lib.inference.requests import text_of, texts_of
 
 JSON = "application/json"
-PATHS = "GET / and /docs, /openapi.json, /model, /ping, /health, /version; POST /invocations and /explain"
+PATHS = "GET / and /docs, /openapi.json, /model, /metrics, /ping, /health, /version; POST /invocations and /explain"
 LONGEST_EXPLAINED = 10_000  # characters of a text: it is classified once for each of its words
 CLIENT_IS_GONE = 499  # nginx's number for it; nobody reads the answer
 ABOUT = "Texts in, their labels and probabilities out, by a classifier of MLflow's registry."
@@ -40,8 +44,10 @@ ABOUT = "Texts in, their labels and probabilities out, by a classifier of MLflow
 Result = TypeVar("Result")
 
 
-def application(served: Served, limits: Limits, turns: Turns) -> FastAPI:
-    """The application over one loaded model, whose texts are classified by turns."""
+def application(
+    served: Served, limits: Limits, turns: Turns, metrics: Metrics, *, access_log: bool = False
+) -> Observed:
+    """The application over one loaded model, whose texts are classified by turns, as it is observed."""
     app = FastAPI(
         title=f"{served.name}: texts classified over HTTP",
         description=ABOUT,
@@ -55,15 +61,18 @@ def application(served: Served, limits: Limits, turns: Turns) -> FastAPI:
             Exception: _failed,
         },
     )
-    endpoints = _Endpoints(served, limits, turns)
+    endpoints = _Endpoints(served, limits, turns, metrics)
     app.post("/invocations", response_model=Predictions, responses=REFUSALS, openapi_extra=TEXTS)(endpoints.invocations)
     app.post("/explain", response_model=Explained, responses=REFUSALS, openapi_extra=ONE_TEXT)(endpoints.explain)
     app.get("/model", response_model=Model)(endpoints.model)
     for path in ("/ping", "/health"):
         app.get(path, response_class=Response)(_ping)
     app.get("/version", response_class=Response)(_version)
+    app.get("/metrics", response_class=Response)(endpoints.read_metrics)
     app.routes.extend(pages(app))
-    return app
+    metrics.watch_queue(lambda: turns.waiting)
+    paths = {getattr(route, "path", "") for route in app.routes}
+    return Observed(app, paths, metrics, access_log)
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ class _Endpoints:
     served: Served
     limits: Limits
     turns: Turns
+    metrics: Metrics
 
     async def invocations(self, request: Request) -> Response:
         """Classifies texts, in one of MLflow's JSON forms; answers with a row for each text, in order."""
@@ -84,6 +94,7 @@ class _Endpoints:
             )
         work = self.turns.predictions(self.served.predictor, texts)
         predictions = await (work if len(texts) <= MOST else _while_connected(request, work))
+        self._note(request, predictions)
         rows = [self.served.row(prediction) for prediction in predictions]
         return _json({"predictions": rows, "model": self.served.identity})
 
@@ -97,6 +108,7 @@ class _Endpoints:
             )
         predictor, loop = self.served.predictor, asyncio.get_running_loop()
         (prediction,) = await self.turns.predictions(predictor, [text])
+        self._note(request, [prediction])
 
         def probability(texts: list[str]) -> list[float]:
             work = asyncio.run_coroutine_threadsafe(self.turns.predictions(predictor, texts), loop)
@@ -108,6 +120,14 @@ class _Endpoints:
     async def model(self) -> Response:
         """Says which version answers, and what one request may bring."""
         return _json({**self.served.identity, "limits": asdict(self.limits)})
+
+    async def read_metrics(self) -> Response:
+        """Says what Prometheus collects: requests, seconds, the queue, batches, labels, drift of scores."""
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+
+    def _note(self, request: Request, predictions: Sequence[Prediction]) -> None:
+        self.metrics.given(self.served, predictions)
+        request.scope[NOTES].update(version=self.served.version, texts=len(predictions))
 
     async def _body(self, request: Request) -> bytes:
         """The request's body; no more of it is kept than the limit, whatever its headers say."""

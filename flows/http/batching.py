@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -83,16 +83,22 @@ Turn = list[tuple[Job, list[int]]]  # which positions of which jobs
 
 
 class Turns:
-    """Classifies the texts of requests, turn by turn, in a thread of its own."""
+    """Classifies the texts of requests, turn by turn, in a thread of its own. `heard` gets the number of texts of each
+    turn, and the seconds that it took."""
 
-    def __init__(self, manner: Manner) -> None:
-        self._manner = manner
+    def __init__(self, manner: Manner, heard: Callable[[int, float], None] = lambda texts, seconds: None) -> None:
+        self._manner, self._heard = manner, heard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="classify")
         self._waiting: deque[Job] = deque()
         self._working: asyncio.Task[None] | None = None
         self._enough: asyncio.Future[None] | None = None  # while a turn waits for others
         self._expected = 0  # requests that the last turn had
         self._text_seconds = manner.text_seconds
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a turn."""
+        return len(self._waiting)
 
     async def predictions(self, predictor: Classifies, texts: Sequence[str]) -> list[Prediction]:
         """Returns the predictions of `texts`, in order; the caller may cancel it. Raises what the predictor raises."""
@@ -161,6 +167,7 @@ class Turns:
             return
         seconds = perf_counter() - began
         self._text_seconds += RECENT * (seconds / len(texts) - self._text_seconds)
+        self._heard(len(texts), seconds)
         answers = iter(predictions)
         for job, places in turn:
             job.keep(places, list(islice(answers, len(places))))

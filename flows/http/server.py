@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
 
 import uvicorn
 
 from flows.http.app import application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
+from flows.http.logs import log_as_json
+from flows.http.metrics import Metrics
 from flows.http.versions import load
 from lib.errors import ServiceError
 from tasks.record.mlflow_run import client
@@ -18,19 +21,22 @@ from tasks.registry.models import CLASSIFIER, find_model
 
 WAITING = 2048  # connections that may wait to be accepted
 CONNECTIONS = 1000  # at once; what is more is answered with 503
-LAST_SECONDS = 10  # for requests that are being answered when the server is to stop
+LAST_SECONDS = 30  # for requests that are being answered when the server is to stop
 
 
 def serve(options: argparse.Namespace) -> None:
     """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
     is no such model, or the address is not free."""
+    log_as_json(sys.stderr)
     with listener(options.host, options.port) as place:
         tracking = client()
         served = load(tracking, find_model(tracking, CLASSIFIER, name=options.name))
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
+        metrics = Metrics()
         config = uvicorn.Config(
-            application(served, limits, Turns(Manner())),
-            log_level="warning",
+            application(served, limits, Turns(Manner(), metrics.batch), metrics, access_log=options.access_log),
+            log_config=None,
+            access_log=False,
             server_header=False,
             lifespan="off",
             backlog=WAITING,

@@ -24,7 +24,7 @@ from flows.http.batching import MOST
 from flows.serve import main
 from lib.inference.predictor import Predictor
 from tests.support.chromium import Browser, chromium, missing
-from tests.support.e2e import Home, free_port
+from tests.support.e2e import Home, free_port, wait_until
 from tests.support.said import after_the_first_line
 
 pytestmark = pytest.mark.e2e
@@ -40,6 +40,7 @@ class Server:
     process: subprocess.Popen[str]
     http: httpx.Client
     said: str  # its first line
+    complained: str = ""  # what was on standard error, when it has ended
 
     def ask(self, path: str, question: Any) -> httpx.Response:
         """POSTs it as JSON."""
@@ -53,8 +54,11 @@ class Server:
 
 
 @contextmanager
-def started(home: Home, *arguments: str, ended_by: signal.Signals = signal.SIGTERM) -> Iterator[Server]:
-    """A server from when it says that it answers; a signal ends it, with status 0 and nothing to complain about."""
+def started(
+    home: Home, *arguments: str, ended_by: signal.Signals = signal.SIGTERM, quiet: bool = True
+) -> Iterator[Server]:
+    """A server from when it says that it answers; a signal ends it, with status 0 and, where it is to be `quiet`,
+    nothing to complain about."""
     port = free_port()
     process = subprocess.Popen(
         home.command("--port", str(port), *arguments, module="flows.serve"),
@@ -71,12 +75,16 @@ def started(home: Home, *arguments: str, ended_by: signal.Signals = signal.SIGTE
         assert said, process.stderr.read()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
             assert f" answers at {http.base_url}; ".replace("/;", ";") in said
-            yield Server(process, http, said)
+            server = Server(process, http, said)
+            yield server
     finally:
         process.send_signal(ended_by)
         status = process.wait(60)
         out, said = process.communicate()
-    assert (status, out, after_the_first_line(said)) == (0, "", "")
+    server.complained = said
+    assert (status, out) == (0, "")
+    if quiet:
+        assert after_the_first_line(said) == ""
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +167,19 @@ def test_what_is_wrong_is_one_sentence(
 def test_another_method_is_told_which_one_there_is(server: Server) -> None:
     answer = server.http.get("/invocations")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_what_was_accepted_is_answered_before_the_end(finished: tuple[Home, Any]) -> None:
+    texts = [f"{number} prizes" for number in range(10_000)]
+    with started(finished[0], "--access-log", quiet=False) as server, ThreadPoolExecutor(1) as clients:
+        rows = clients.submit(server.rows, *texts)
+        wait_until(
+            lambda: "finetune_waiting_requests 1.0" in server.http.get("/metrics").text, seconds=60, what="a queue"
+        )
+        server.process.send_signal(signal.SIGTERM)
+        assert len(rows.result()) == len(texts)
+    *_, line = map(json.loads, after_the_first_line(server.complained).splitlines())
+    assert (line["event"], line["path"], line["status"], line["texts"]) == ("request", "/invocations", 200, 10_000)
 
 
 def test_one_long_text_makes_the_others_of_its_batch_no_larger(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from lib.evaluation.drift.profile import Distribution, DriftProfile, scores_of
+from lib.evaluation.drift.profile import Distribution, DriftProfile, Floats, scores_of
 
 BINS = 10  # of a PSI: tenths of the profile, the usual choice
 EMPTY_BIN = 0.5  # added to each bin's count, so that an empty bin does not make the PSI infinite (Jeffreys' prior)
@@ -160,7 +160,7 @@ def compare(
     noise = Noise(profile.effective, float(tally.messages), significance)
     shares = np.array([profile.most_probable[label] for label in profile.labels])
     measures = (
-        _psi("psi_score", "scores: PSI", *_binned(profile.score, tally.score), psi, noise),
+        _psi_score(profile, tally.score, psi, noise),
         _ks("ks_score", "scores: Kolmogorov-Smirnov", profile.score, tally.score, ks, noise),
         _psi("psi_label", "labels: PSI", shares, np.array(tally.labels), psi, noise),
         _psi("psi_length", "lengths: PSI", *_binned(profile.length, tally.length), psi, noise),
@@ -175,6 +175,16 @@ def compare(
         measures=measures,
         too_few=_too_few(profile, tally, minimum),
     )
+
+
+def score_drift(profile: DriftProfile, scores: Floats, *, psi: float, significance: float) -> Measure:
+    """Compares scores (messages,) of `score_of` with the profile: `psi_score` of `compare`."""
+    noise = Noise(profile.effective, float(len(scores)), significance)
+    return _psi_score(profile, _cells(profile.score, scores), psi, noise)
+
+
+def _psi_score(profile: DriftProfile, cells: Sequence[int], threshold: float, noise: Noise) -> Measure:
+    return _psi("psi_score", "scores: PSI", *_binned(profile.score, cells), threshold, noise)
 
 
 def _too_few(profile: DriftProfile, tally: Tally, minimum: int) -> str:

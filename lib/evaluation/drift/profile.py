@@ -88,6 +88,11 @@ def scores_of(probabilities: Floats) -> Floats:
     return np.round(scores, SCORE_DIGITS)
 
 
+def score_of(probabilities: Sequence[float]) -> float:
+    """Returns the score of one message, as `scores_of` does."""
+    return round(probabilities[-1] if len(probabilities) == 2 else max(probabilities), SCORE_DIGITS)
+
+
 def drift_profile(
     predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
 ) -> DriftProfile:
