@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import SPLITS, TOKENS, load_table
+from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
 from lib.model.machine.device import device_here, feature_dtype
@@ -12,7 +12,7 @@ from lib.model.trainable import learning_blocks
 from lib.progress import part_of
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
-from tasks.steps.classify.network import load_network
+from tasks.steps.classify.network import keeps_head, load_network
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
         "model.dropout",
         "model.causal_mask",
         "evaluation.natural_prevalence",
+        "model.weights",  # named in errors
     ],
     identity=_identity,
     tags=["gpu"],
@@ -97,6 +98,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     save_json({"kept": chosen.keep}, work.folder / "features.json")
     if not chosen.keep:
         return
+    keeps_head(work.recipe, backbone, load_labels(tokenize.file("train.parquet")))  # refuse before the work
     network = load_network(work.recipe, tokenizer, backbone, ANY_LABELS, dropout=0.0)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"

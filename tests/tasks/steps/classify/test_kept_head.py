@@ -113,9 +113,11 @@ def test_what_cannot_be_kept_is_one_sentence(data: Path, store: Store, tmp_path:
         r"classifier\.pooling is 'mean', and the head of .* was trained with 'last_token': set classifier\.pooling to"
         r" that, or set classifier\.head to 'new'": (data, {**keep, "pooling": "mean"}),
     }
+    computed = list((store.root / "features").iterdir())
     for sentence, (file, classifier) in refused.items():
         with pytest.raises(FinetuneError, match=sentence):
             finetuned(store, file, first, classifier=classifier)
+    assert list((store.root / "features").iterdir()) == computed  # refused before the frozen part ran
     with pytest.raises(FinetuneError, match=r"has no head that gives one label .*: set classifier\.head to 'new'"):
         finetuned(store, data, write_weights("BERT", tmp_path / "weights"), classifier=keep)
     with pytest.raises(FinetuneError, match=r"classifier\.head is 'keep', but model\.weights 'scratch' has no head"):
