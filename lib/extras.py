@@ -3,9 +3,17 @@
 pip install 'finetune-flows[lora]'
 """
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from lib.errors import ExtraError
+
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")  # of the extra `onnx`
+
+
+def installed(packages: Iterable[str]) -> bool:
+    """Whether all of these can be imported; none is."""
+    return all(find_spec(package) is not None for package in packages)
 
 
 def require(package: str, extra: str, purpose: str) -> None:

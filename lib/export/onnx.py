@@ -1,8 +1,9 @@
 """Writes a saved classifier as ONNX: tokens in, logits out, with pooling and head inside."""
 
 import logging
+import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,17 +12,18 @@ from torch import Tensor, nn
 
 from lib.errors import WeightsError
 from lib.export.checking import Original, require_same, save_tokenizer
-from lib.extras import require
+from lib.extras import ONNX_PACKAGES, require
 from lib.files.appear import appearing
+from lib.files.checksum import file_sha256
 from lib.files.jsonfile import save_json
+from lib.inference.engines.engine import ONNXRUNTIME
+from lib.inference.engines.onnx_engine import OnnxEngine, open_session
+from lib.inference.engines.saved import LOGITS, MASK, MODEL, TOKENS, Graph, SavedEngine, saved_engine
 from lib.model.classifier import Classifier
-from lib.model.labels import Probabilities
 from lib.model.padding import pad_batch
 from lib.model.weights.folder import CONFIG, read_fields
 
-MODEL = "model.onnx"
-TOKENS, MASK, LOGITS = "input_ids", "attention_mask", "logits"
-LARGEST = 1_900_000_000  # bytes of weights inside the file, whose format ends at 2 GiB; more lie beside it
+INSIDE = 10_000_000  # bytes of weights inside the file; more lie beside it, from where they are mapped into memory
 
 
 class _Traced(nn.Module):
@@ -39,25 +41,88 @@ class _Traced(nn.Module):
 
 
 def export_onnx(source: Path, target: Path) -> None:
-    """Writes the classifier in `source`, which `Predictor.load` reads, into a new folder: model.onnx, config.json with
-    the labels, and the tokenizer with the length at which texts are cut.
+    """Writes the classifier in `source`, which `Predictor.load` reads, into a new folder: model.onnx in float32 (that
+    of its engine, if there is one), config.json with the labels, and the tokenizer with the length at which texts are
+    cut.
 
-    Raises `WeightsError` if the classifier cannot be written as ONNX or gives other probabilities there, `ExtraError`
-    without the extra `onnx`, `RecipeError` if `target` is not empty.
+    Raises as `write_graph` does, `RecipeError` if `target` is not empty.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        require(package, "onnx", "export --format onnx")
-    original = Original.load(source)
+    _require_packages("export --format onnx")
+    served, original = saved_engine(source), Original.load(source)
+    with appearing(target) as folder:
+        if served.graph is not None and served.precision == "float32":
+            served.graph.require_files(source)
+            copy_graph(served.graph, source, folder)
+        else:
+            write_graph(original, folder)
+        save_json(read_fields(source / CONFIG), folder / CONFIG)
+        save_tokenizer(original, folder)
+
+
+def write_engine_file(source: Path, target: Path) -> SavedEngine:
+    """Writes what serves the classifier in `source` with ONNX Runtime in float32: model.onnx and engine.json, into the
+    folder `target` (or `source` itself); raises as `write_graph` does."""
+    _require_packages("serving.engine onnxruntime")
+    engine = SavedEngine(ONNXRUNTIME, "float32", write_graph(Original.load(source), target))
+    engine.save(target)
+    return engine
+
+
+def write_graph(original: Original, folder: Path) -> Graph:
+    """Writes a classifier as `MODEL` into a folder, in float32, and compares its answers; returns what it is.
+
+    Raises `WeightsError` if the classifier cannot be written as ONNX or gives other probabilities there. The packages
+    of the extra `onnx` must be installed.
+    """
     if original.classifier.backbone.pooling == "padded_last":
         raise WeightsError(
             "the classifier has classifier.pooling 'padded_last', whose answers depend on how texts are padded: train"
             " with classifier.pooling 'last_token'"
         )
-    with appearing(target) as folder:
-        _write(original, folder / MODEL)
-        save_json(read_fields(source / CONFIG), folder / CONFIG)
-        save_tokenizer(original, folder)
-        require_same(original, "ONNX", _reader(folder / MODEL, original))
+    _write(original, folder / MODEL)
+    graph = describe_graph(folder / MODEL, pad=original.classifier.backbone.pad)
+    engine = graph_engine(original, folder, SavedEngine(ONNXRUNTIME, "float32", graph))
+    require_same(original, "ONNX", lambda texts: engine.probabilities(original.encoded(texts)))
+    return graph
+
+
+def graph_engine(original: Original, folder: Path, saved: SavedEngine) -> OnnxEngine:
+    """Returns the engine that computes a classifier's graph in a folder."""
+    assert saved.graph is not None
+    return OnnxEngine(
+        open_session(folder / saved.graph.file),
+        original.classifier.labels,
+        precision=saved.precision,
+        max_length=original.max_length,
+        pad=saved.graph.pad,
+    )
+
+
+def describe_graph(file: Path, *, pad: int) -> Graph:
+    """Returns what engine.json says of an ONNX file of a classifier whose rows are padded with `pad`."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(file, load_external_data=False)
+    files = sorted(file.parent.glob(f"{file.name}*"))
+    return Graph(
+        file=file.name,
+        sha256={each.name: file_sha256(each) for each in files},
+        opset=next(each.version for each in model.opset_import if not each.domain),
+        onnxruntime=onnxruntime.__version__,
+        pad=pad,
+    )
+
+
+def copy_graph(graph: Graph, source: Path, target: Path) -> None:
+    """Copies a graph's files from one folder to another."""
+    for name in graph.sha256:
+        shutil.copyfile(source / name, target / name)
+
+
+def _require_packages(purpose: str) -> None:
+    for package in ONNX_PACKAGES:
+        require(package, "onnx", purpose)
 
 
 def _write(original: Original, file: Path) -> None:
@@ -75,7 +140,7 @@ def _write(original: Original, file: Path) -> None:
                 input_names=[TOKENS, MASK],
                 output_names=[LOGITS],
                 dynamic_shapes={name: {0: batch, 1: length} for name in (TOKENS, MASK)},
-                external_data=size > LARGEST,
+                external_data=size > INSIDE,
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -93,21 +158,6 @@ def _example(original: Original) -> list[list[int]]:
 
 def _mask(tokens: Tensor, lengths: Tensor) -> Tensor:
     return (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-
-
-def _reader(file: Path, original: Original) -> Callable[[list[str]], Probabilities]:
-    """Returns how ONNX Runtime reads a batch of texts."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-
-    def ask(texts: list[str]) -> Probabilities:
-        tokens, lengths = pad_batch(original.encoded(texts), pad=original.classifier.backbone.pad)
-        (logits,) = session.run([LOGITS], {TOKENS: tokens.numpy(), MASK: _mask(tokens, lengths).numpy()})
-        probabilities: Probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
-        return probabilities
-
-    return ask
 
 
 def _reason(error: Exception) -> str:

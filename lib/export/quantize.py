@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lib.evaluation.classify.speed import evenly
 from lib.export.graph import CONTRIB, Floats, Graph, Product, make_node, running
-from lib.export.onnx import LOGITS, MASK, TOKENS
+from lib.inference.engines.saved import LOGITS, MASK, TOKENS
 from lib.text.batching import pad_tokens
 
 if TYPE_CHECKING:

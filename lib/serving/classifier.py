@@ -20,7 +20,7 @@ from lib.inference.predictor import Predictor
 
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
 TEXT_COLUMN = "text"
-REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "tiktoken", "torch")
+REQUIRED = ("mlflow", "numpy", "pandas", "tiktoken")  # besides what its engine needs
 EXAMPLE = ["You are a winner: claim your free prize by texting WIN to 80082", "are we still on for lunch at 12?"]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ARTIFACT = "instruction-follower"  # the name of a logged model and of its folder
 INSTRUCTION, INPUT, RESPONSE = "instruction", "input", "response"  # columns; the input is optional
-REQUIRED = ("mlflow", "pandas", "safetensors", "tiktoken", "torch")
+REQUIRED = ("mlflow", "pandas", "tiktoken")  # besides what its engine needs
 EXAMPLE = pd.DataFrame(
     {
         INSTRUCTION: ["What is an antonym of 'complicated'?", "Rewrite the sentence in the past tense."],

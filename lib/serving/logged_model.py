@@ -13,11 +13,14 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 
 from lib.files.jsonfile import load_json
+from lib.inference.engines.engine import ONNXRUNTIME
+from lib.inference.engines.saved import ENGINE, saved_engine
 from lib.model.weights.saved import INFERENCE
 from lib.store.fingerprint import PROJECT, code_fingerprint
 from lib.text.gpt2 import is_own_file
 from lib.text.tokenizer_files import TEMPLATE, TOKENIZER
 
+TORCH_NEEDS = ("safetensors", "torch")
 NETWORKS: dict[str, tuple[str, ...]] = {"gpt2": (), "transformers": ("transformers",)}  # what a network needs besides
 
 
@@ -87,11 +90,13 @@ def copy_code(module: str, folder: Path) -> Path:
 
 def required(folder: Path, always: Iterable[str]) -> tuple[str, ...]:
     """Returns the packages that the model in `folder` is loaded and asked with: those that every model of its kind
-    needs, and what its tokenizer, its network and its chat template need besides."""
-    use = load_json(folder / INFERENCE)
+    needs, and what its engine, its tokenizer, its network and its chat template need besides."""
+    network = load_json(folder / INFERENCE)["network"]
+    graph = (folder / ENGINE).is_file() and saved_engine(folder).graph is not None
+    engine = (ONNXRUNTIME,) if graph else (*TORCH_NEEDS, *NETWORKS[network])
     own = is_own_file((folder / TOKENIZER).read_bytes())
     chat = (folder / TEMPLATE).is_file()
-    more = (*(() if own else ("tokenizers",)), *NETWORKS[use["network"]], *(("jinja2",) if chat else ()))
+    more = (*engine, *(() if own else ("tokenizers",)), *(("jinja2",) if chat else ()))
     return tuple(sorted({*always, *more}))
 
 

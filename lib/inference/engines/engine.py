@@ -6,7 +6,8 @@ from typing import Protocol
 from lib.model.labels import Probabilities
 from lib.progress import Progress, silent
 
-TORCH = "torch"  # an engine's name
+TORCH, ONNXRUNTIME = "torch", "onnxruntime"  # the names of engines
+REFERENCE = f"{TORCH} float32"  # what every other way to compute a classifier is compared with
 
 ALIKE = 3e-6  # how far a text's probability may move with the texts that are asked beside it
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lib.errors import MessagesError
+from lib.export.onnx import write_engine_file
 from lib.inference.predictor import Predictor
 from lib.serving.classifier import log_classifier
 from tests.support.e2e import answers, free_port, wait_until
@@ -59,7 +60,8 @@ def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged, 
     assert "python_model" not in flavor
 
 
-OTHERS = {"peft", "tokenizers", "transformers"}  # packages of training and of other networks, which no GPT-2 imports
+# Packages of training, of other networks and of another engine, which no GPT-2 on torch imports.
+OTHERS = {"onnxruntime", "peft", "tokenizers", "transformers"}
 
 
 def test_the_requirements_name_all_that_the_code_imports(logged: Logged) -> None:
@@ -74,13 +76,26 @@ def test_a_classifier_of_transformers_is_served_elsewhere_with_what_it_requires(
     (tmp_path / "mlflow").mkdir()
     with logged_by(log_classifier, folder, tmp_path / "mlflow") as logged:
         seen = logged.ask(TEXTS)
-        assert logged.imported() - set(logged.required()) == {"peft"}
+        assert logged.imported() - set(logged.required()) == {"onnxruntime", "peft"}
     assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
     assert seen["imported"] == ["tokenizers", "transformers"]
     predictions = list(Predictor.load(folder, device="cpu").predict(TEXTS))
     assert [row[0] for row in seen["rows"]] == [each.label for each in predictions]
     wanted = [list(each.probabilities.values()) for each in predictions]
     assert [row[1:] for row in seen["rows"]] == [pytest.approx(row, abs=1e-6) for row in wanted]
+
+
+def test_a_classifier_on_onnxruntime_is_served_elsewhere_without_torch(tmp_path: Path) -> None:
+    folder = save_family_classifier("BERT", write_weights("BERT", tmp_path / "weights"), tmp_path / "saved")
+    write_engine_file(folder, folder)
+    (tmp_path / "mlflow").mkdir()
+    with logged_by(log_classifier, folder, tmp_path / "mlflow") as logged:
+        seen = logged.ask(TEXTS)
+        assert {"onnxruntime", "tokenizers"} < set(logged.required())
+        assert not {"torch", "transformers", "safetensors"} & set(logged.required())
+    assert seen["imported"] == ["tokenizers"]
+    predictions = list(Predictor.load(folder).predict(TEXTS))
+    assert seen["rows"] == [[each.label, *each.probabilities.values()] for each in predictions]
 
 
 def test_the_model_belongs_to_its_run(logged: Logged) -> None:

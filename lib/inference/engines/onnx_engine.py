@@ -1,0 +1,102 @@
+"""A saved classifier computed by ONNX Runtime, on the CPU; without torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.errors import WeightsError
+from lib.extras import require
+from lib.inference.engines.engine import ONNXRUNTIME
+from lib.inference.engines.saved import ENGINE, LOGITS, MASK, TOKENS, Graph
+from lib.model.labels import Probabilities
+from lib.model.machine.processor import processors
+from lib.model.usage import load_labels, load_usage
+from lib.progress import Progress, silent
+from lib.text.batching import batches_by_tokens, pad_tokens
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# Tokens in a batch, measured on two cores with GPT-2 124M and MiniLM: larger ones exceed the caches, which costs a
+# quarter with 2,048.
+BATCH_TOKENS = 512
+ERRORS = 3  # ONNX Runtime's level of what it logs: not what it did to the graph
+
+
+@dataclass(frozen=True)
+class OnnxEngine:
+    """An `Engine`; sequences are cut to `max_length` tokens. It may be asked by several threads at once."""
+
+    session: "onnxruntime.InferenceSession"
+    labels: tuple[str, ...]
+    precision: str
+    max_length: int
+    pad: int
+    name: str = ONNXRUNTIME
+
+    @classmethod
+    def load(
+        cls, folder: Path, precision: str, graph: Graph, *, files: Path | None = None, threads: int | None = None
+    ) -> "OnnxEngine":
+        """Loads a classifier's folder, in which the graph's files lie if not in the folder `files`; `threads` None: one
+        for each processor that this process may use.
+
+        Raises WeightsError if a file is missing, is not the one that `graph` names, or cannot be computed, ExtraError
+        without onnxruntime.
+        """
+        require("onnxruntime", "onnx", f"the classifier in {folder}, which is served with ONNX Runtime,")
+        files = files or folder
+        graph.require_files(files)
+        return cls(
+            session=open_session(files / graph.file, threads=threads),
+            labels=load_labels(folder),
+            precision=precision,
+            max_length=load_usage(folder).max_length,
+            pad=graph.pad,
+        )
+
+    def probabilities(self, sequences: Sequence[Sequence[int]], *, progress: Progress = silent) -> Probabilities:
+        """As `Engine.probabilities`."""
+        lengths = [min(len(sequence), self.max_length) for sequence in sequences]
+        probabilities = np.empty((len(sequences), len(self.labels)))
+        done = 0
+        for batch in batches_by_tokens(lengths, BATCH_TOKENS):
+            probabilities[batch] = _softmax(self._logits([sequences[row][: self.max_length] for row in batch]))
+            done += len(batch)
+            progress(done, len(sequences), "messages")
+        return probabilities
+
+    def _logits(self, sequences: Sequence[Sequence[int]]) -> Probabilities:
+        tokens, lengths = pad_tokens(sequences, pad=self.pad)
+        mask = (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)
+        (logits,) = self.session.run([LOGITS], {TOKENS: tokens, MASK: mask})
+        return np.asarray(logits, dtype=np.float64)
+
+
+def open_session(file: Path, *, threads: int | None = None) -> "onnxruntime.InferenceSession":
+    """Opens an ONNX file; weights beside it are mapped into memory, not read. Raises WeightsError if ONNX Runtime
+    cannot compute it."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or processors()  # its own choice are all that the machine has
+    options.log_severity_level = ERRORS
+    # Threads wait for one another by spinning, which is fast, but not on after the last one is done.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no base class of their own
+        raise WeightsError(
+            f"{file} cannot be computed by onnxruntime {onnxruntime.__version__} ({' '.join(str(error).split())}):"
+            f" install the version that {ENGINE} names, or register the model again"
+        ) from error
+
+
+def _softmax(logits: Probabilities) -> Probabilities:
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Probabilities = shares / shares.sum(axis=1, keepdims=True)
+    return probabilities
