@@ -238,35 +238,40 @@ def draw(results: Json, file: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(1, len(DATA), figsize=(13, 3.6), layout="constrained")
+    names = ["TF-IDF", *(model.title for model in MODELS)]
+    figure, axes = pyplot.subplots(1, len(DATA), figsize=(13, 3.6), layout="constrained", sharey=True)
     for axis, data in zip(axes, DATA, strict=True):
-        bars = list(_bars(data, results["runs"]))
-        for place, (_, accuracy, low, high, colour) in enumerate(bars):
-            axis.barh(place, accuracy, color=colour, height=0.7)
+        # Points and not bars: an axis that does not begin at zero would give bars a wrong length.
+        for name, accuracy, low, high, colour in _measured(data, results["runs"]):
+            place = names.index(name)
+            axis.plot(accuracy, place, "o", color=colour, markersize=7)
             if low is not None and high is not None:
-                axis.plot([low, high], [place, place], color="black", linewidth=1.2)
+                axis.plot([low, high], [place, place], color=colour, linewidth=1.5)
             axis.annotate(
-                f"{accuracy:.1%}", (accuracy, place), (-4, 0), textcoords="offset points", ha="right", va="center"
+                f"{accuracy:.1%}", (accuracy, place), (0, 6), textcoords="offset points", ha="center", fontsize=9
             )
-        axis.set_yticks(range(len(bars)), [bar[0] for bar in bars], fontsize=8)
-        axis.invert_yaxis()
-        axis.set_title(data.title, fontsize=8, loc="left")
-        least = min((bar[1] for bar in bars), default=0.5)
-        axis.set_xlim(max(0.0, least - 0.15), 1.0)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_title(data.title, fontsize=9, loc="left")
+        axis.margins(x=0.15)
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(4))
+        axis.xaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+        axis.grid(axis="y", alpha=0.3)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(len(names)), names, fontsize=9)
+    axes[0].set_ylim(len(names) - 0.5, -0.7)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=120, metadata={"Software": None})
     pyplot.close(figure)
 
 
-BLUE, LIGHT, ORANGE, PALE, GREY = "#0072B2", "#9ecae1", "#D55E00", "#fdbe85", "#999999"  # for colour-blind people too
+BLUE, LIGHT, ORANGE, PALE, GREY = "#0072B2", "#7fb8dc", "#D55E00", "#f0a35e", "#777777"  # for colour-blind people too
 COLOURS = {"encoder": BLUE, "encoder-random": LIGHT, "decoder": ORANGE, "decoder-random": PALE, "encoder-all": BLUE}
 
 
-def _bars(data: Data, runs: Sequence[Json]) -> Iterator[tuple[str, float, float | None, float | None, str]]:
-    """Each bar's name, accuracy, interval and colour."""
+def _measured(data: Data, runs: Sequence[Json]) -> Iterator[tuple[str, float, float | None, float | None, str]]:
+    """The name, accuracy, interval and colour of each model."""
     mine = {run["model"]: run for run in runs if run["data"] == data.name}
     baseline = _baseline(list(mine.values()))
     if baseline is not None:
