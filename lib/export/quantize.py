@@ -33,7 +33,7 @@ BLOCK = 32  # weights of a block, which has a scale of its own
 SMOOTHING = 0.7  # share of an input's differences between channels that its weights take over: best of 0, 0.3, 0.5, 0.7
 RARE = 0.1  # of the mean channel: what a channel that is silent in the calibration is taken to reach
 CALIBRATION_TOKENS = 1024  # read to learn how far each channel reaches
-SENSITIVITY_TOKENS = 192  # in the batch that is computed once for each layer
+SENSITIVITY_TOKENS = 128  # in the batch that is computed once for each layer
 LEFT_OUT_SHARE = 0.1  # of the weights, in the layers that stay in float32
 SWITCHES = "switches"
 
