@@ -26,6 +26,7 @@ from lib.model.classifier import new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import SIZES, GPTConfig
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.model.usage import Usage
 
 GROUP = "serving"
@@ -78,6 +79,7 @@ def register(config: GPTConfig, width: int, home: Path) -> None:
     gpt = new_gpt(config, seed=WEIGHTS_SEED)
     classifier = new_classifier(PooledGPT(gpt, pooling="last_token"), LABELS, trainable="head", seed=WEIGHTS_SEED)
     save_classifier(folder, classifier, Usage(max_length=width, padding="batch", precision="float32"))
+    gpt2_tokenizer().save(folder)
     # In a process of its own: MLflow remembers where it was pointed first.
     registering = [sys.executable, "-m", "benchmarks.registering", str(folder), NAME]
     subprocess.run(registering, env={**environment(home), "MLFLOW_LOGGING_LEVEL": "WARNING"}, check=True)

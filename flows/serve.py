@@ -13,6 +13,7 @@ from flows.terminal.program import Parser, port
 from tasks.environment import tracking_uri, without_password
 
 HOST, PORT = "127.0.0.1", 5050
+CHECK, DELAY = 5.0, 0.0  # seconds, milliseconds
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,6 +48,32 @@ def parser() -> Parser:
         "--max-texts", type=_amount, default=Limits.texts, help=f"of a request (default: {Limits.texts})"
     )
     parser.add_argument(
+        "--check",
+        type=_number,
+        default=CHECK,
+        metavar="SECONDS",
+        help=f"how often a new champion is looked for; 0: never (default: {CHECK:g})",
+    )
+    parser.add_argument(
+        "--share",
+        type=_share,
+        metavar="VERSION=PART",
+        help="another version that answers a part of the requests, 0.1 for a tenth, chosen by their X-Request-ID",
+    )
+    parser.add_argument(
+        "--shadow",
+        metavar="VERSION",
+        help="another version that is asked the same, and whose answers are only compared",
+    )
+    parser.add_argument(
+        "--delay",
+        type=_number,
+        default=DELAY,
+        metavar="MILLISECONDS",
+        help="how long a turn waits for as many requests as the one before it had, where classifying them together pays"
+        f" (default: {DELAY:g})",
+    )
+    parser.add_argument(
         "--access-log", action="store_true", help="log each request to standard error, one JSON object a line"
     )
     return parser
@@ -56,6 +83,27 @@ def _amount(text: str) -> int:
     if not text.isdecimal() or (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount: choose a whole number from 1")
     return number
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0")
+    return number
+
+
+def _share(text: str) -> tuple[str, float]:
+    version, _, part = text.partition("=")
+    try:
+        share = float(part)
+    except ValueError:
+        share = 0.0
+    if not version or not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write VERSION=PART with a part up to 1, such as 2=0.1")
+    return version, share
 
 
 if __name__ == "__main__":

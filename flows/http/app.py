@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, TypeVar
 
 import mlflow
@@ -25,11 +27,12 @@ from starlette.responses import Response
 
 from flows.http.answers import ONE_TEXT, REFUSALS, TEXTS, Explained, Model, Predictions
 from flows.http.batching import MOST, Turns
+from flows.http.comparing import Comparison
 from flows.http.limits import Limits
 from flows.http.metrics import CONTENT_TYPE, Metrics
-from flows.http.observed import NOTES, Observed
+from flows.http.observed import ID, NOTES, Observed
 from flows.http.pages import pages
-from flows.http.versions import Served
+from flows.http.versions import Answering, Served
 from lib.errors import MessagesError
 from lib.inference.explanation import explain
 from lib.inference.predictor import Prediction
@@ -44,13 +47,36 @@ ABOUT = "Texts in, their labels and probabilities out, by a classifier of MLflow
 Result = TypeVar("Result")
 
 
+Work = Callable[[], Coroutine[Any, Any, None]]  # goes on until it is cancelled
+
+
 def application(
-    served: Served, limits: Limits, turns: Turns, metrics: Metrics, *, access_log: bool = False
+    answering: Answering,
+    limits: Limits,
+    turns: Turns,
+    metrics: Metrics,
+    *,
+    comparison: Comparison | None = None,
+    behind: Sequence[Work] = (),
+    access_log: bool = False,
 ) -> Observed:
-    """The application over one loaded model, whose texts are classified by turns, as it is observed."""
+    """The application over the versions that answer, whose texts are classified by turns, as it is observed.
+
+    comparison: hears of every answer. behind: what goes on while requests are answered.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - what FastAPI gives it
+        tasks = [asyncio.create_task(work()) for work in behind]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     app = FastAPI(
-        title=f"{served.name}: texts classified over HTTP",
+        title=f"{answering.champion.name}: texts classified over HTTP",
         description=ABOUT,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -61,7 +87,7 @@ def application(
             Exception: _failed,
         },
     )
-    endpoints = _Endpoints(served, limits, turns, metrics)
+    endpoints = _Endpoints(answering, limits, turns, metrics, comparison)
     app.post("/invocations", response_model=Predictions, responses=REFUSALS, openapi_extra=TEXTS)(endpoints.invocations)
     app.post("/explain", response_model=Explained, responses=REFUSALS, openapi_extra=ONE_TEXT)(endpoints.explain)
     app.get("/model", response_model=Model)(endpoints.model)
@@ -79,10 +105,11 @@ def application(
 class _Endpoints:
     """The paths that ask the model; what their methods say of themselves is on the page `/docs`."""
 
-    served: Served
+    answering: Answering
     limits: Limits
     turns: Turns
     metrics: Metrics
+    comparison: Comparison | None
 
     async def invocations(self, request: Request) -> Response:
         """Classifies texts, in one of MLflow's JSON forms; answers with a row for each text, in order."""
@@ -92,11 +119,14 @@ class _Endpoints:
                 f"the request has {len(texts):,} texts, and {self.limits.texts:,} are the most: send several requests,"
                 " or score files with finetune score"
             )
-        work = self.turns.predictions(self.served.predictor, texts)
+        began, served = perf_counter(), self.answering.to(request.scope[ID])
+        work = self.turns.predictions(served.predictor, texts)
         predictions = await (work if len(texts) <= MOST else _while_connected(request, work))
-        self._note(request, predictions)
-        rows = [self.served.row(prediction) for prediction in predictions]
-        return _json({"predictions": rows, "model": self.served.identity})
+        self._note(request, served, predictions)
+        if self.comparison is not None:
+            self.comparison.answered(request.scope[ID], served, texts, predictions, perf_counter() - began)
+        rows = [served.row(prediction) for prediction in predictions]
+        return _json({"predictions": rows, "model": served.identity})
 
     async def explain(self, request: Request) -> Response:
         """Classifies one text, and weighs each word by how far the label's probability falls without it."""
@@ -106,28 +136,28 @@ class _Endpoints:
                 f"the text has {len(text):,} characters, and {LONGEST_EXPLAINED:,} are the most that are explained:"
                 " shorten it, or POST it to /invocations"
             )
-        predictor, loop = self.served.predictor, asyncio.get_running_loop()
-        (prediction,) = await self.turns.predictions(predictor, [text])
-        self._note(request, [prediction])
+        served, loop = self.answering.to(request.scope[ID]), asyncio.get_running_loop()
+        (prediction,) = await self.turns.predictions(served.predictor, [text])
+        self._note(request, served, [prediction])
 
         def probability(texts: list[str]) -> list[float]:
-            work = asyncio.run_coroutine_threadsafe(self.turns.predictions(predictor, texts), loop)
+            work = asyncio.run_coroutine_threadsafe(self.turns.predictions(served.predictor, texts), loop)
             return [other.probabilities[prediction.label] for other in work.result()]
 
         found = await asyncio.to_thread(explain, text, probability)
-        return _json({"prediction": self.served.row(prediction), **asdict(found), "model": self.served.identity})
+        return _json({"prediction": served.row(prediction), **asdict(found), "model": served.identity})
 
     async def model(self) -> Response:
-        """Says which version answers, and what one request may bring."""
-        return _json({**self.served.identity, "limits": asdict(self.limits)})
+        """Says which version is the champion, and what one request may bring."""
+        return _json({**self.answering.champion.identity, "limits": asdict(self.limits)})
 
     async def read_metrics(self) -> Response:
         """Says what Prometheus collects: requests, seconds, the queue, batches, labels, drift of scores."""
         return Response(self.metrics.text(), media_type=CONTENT_TYPE)
 
-    def _note(self, request: Request, predictions: Sequence[Prediction]) -> None:
-        self.metrics.given(self.served, predictions)
-        request.scope[NOTES].update(version=self.served.version, texts=len(predictions))
+    def _note(self, request: Request, served: Served, predictions: Sequence[Prediction]) -> None:
+        self.metrics.given(served, predictions)
+        request.scope[NOTES].update(version=served.version, texts=len(predictions))
 
     async def _body(self, request: Request) -> bytes:
         """The request's body; no more of it is kept than the limit, whatever its headers say."""

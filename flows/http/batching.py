@@ -90,6 +90,7 @@ class Turns:
         self._manner, self._heard = manner, heard
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="classify")
         self._waiting: deque[Job] = deque()
+        self._behind: deque[Job] = deque()  # these have a turn when nothing else waits
         self._working: asyncio.Task[None] | None = None
         self._enough: asyncio.Future[None] | None = None  # while a turn waits for others
         self._expected = 0  # requests that the last turn had
@@ -100,10 +101,13 @@ class Turns:
         """How many requests wait for a turn."""
         return len(self._waiting)
 
-    async def predictions(self, predictor: Classifies, texts: Sequence[str]) -> list[Prediction]:
-        """Returns the predictions of `texts`, in order; the caller may cancel it. Raises what the predictor raises."""
+    async def predictions(
+        self, predictor: Classifies, texts: Sequence[str], *, behind: bool = False
+    ) -> list[Prediction]:
+        """Returns the predictions of `texts`, in order; the caller may cancel it. `behind`: they have time until
+        nothing else waits. Raises what the predictor raises."""
         job = Job(predictor, texts, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        (self._behind if behind else self._waiting).append(job)
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         elif len(self._waiting) >= self._expected:
@@ -111,7 +115,7 @@ class Turns:
         return await job.done
 
     async def _work(self) -> None:
-        while self._waiting:
+        while self._waiting or self._behind:
             await self._others()
             if turn := self._next():
                 await self._classify(turn)
@@ -120,7 +124,7 @@ class Turns:
     async def _others(self) -> None:
         """Waits, for the stated delay at most, until as many requests wait as the turn before had."""
         manner = self._manner
-        if not manner.together or not manner.delay or len(self._waiting) >= self._expected:
+        if not (manner.together and manner.delay and self._waiting) or len(self._waiting) >= self._expected:
             return
         loop = asyncio.get_running_loop()
         self._enough = loop.create_future()
@@ -135,21 +139,16 @@ class Turns:
             self._enough.set_result(None)
 
     def _next(self) -> Turn:
-        """Chooses the next turn; what still waits of its requests goes to the end of the queue."""
-        self._waiting = deque(job for job in self._waiting if not job.done.cancelled())
-        if not self._waiting:
-            return []
+        """Chooses the next turn; what still waits of its requests goes to the end of their queue."""
+        queue = self._waiting or self._behind
+        left = [job for job in queue if not job.done.cancelled()]
         room = min(max(int(TURN_SECONDS / self._text_seconds), LEAST), MOST)
-        first = self._waiting[0]
-        alike = [job for job in self._waiting if job.predictor is first.predictor] if self._manner.together else [first]
-        jobs = alike[:room]
-        shares = fair_shares([len(job.left) for job in jobs], room)
-        turn = [(job, job.take(share)) for job, share in zip(jobs, shares, strict=True)]
+        alike = [job for job in left if job.predictor is left[0].predictor]
+        jobs = alike[: room if self._manner.together else 1]
+        turn = [(job, job.take(share)) for job, share in zip(jobs, _shares(jobs, room), strict=True)]
+        queue.clear()
+        queue.extend([job for job in left if job not in jobs] + [job for job in jobs if job.left])
         self._expected = len(jobs)
-        taken = set(map(id, jobs))
-        self._waiting = deque(
-            [job for job in self._waiting if id(job) not in taken] + [job for job in jobs if job.left]
-        )
         return turn
 
     async def _classify(self, turn: Turn) -> None:
@@ -176,6 +175,10 @@ class Turns:
 def classify(predictor: Classifies, texts: Sequence[str]) -> list[Prediction]:
     """Returns the predictions of `texts`, in order."""
     return list(predictor.predict(texts))
+
+
+def _shares(jobs: Sequence[Job], room: int) -> list[int]:
+    return fair_shares([len(job.left) for job in jobs], room)
 
 
 def fair_shares(wanted: Sequence[int], room: int) -> list[int]:

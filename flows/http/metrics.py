@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from flows.http.versions import Served
 from lib.evaluation.drift.comparison import score_drift
-from lib.evaluation.drift.profile import score_of
+from lib.evaluation.drift.profile import DriftProfile, score_of
 from lib.inference.predictor import Prediction
 from lib.recipes.scoring import Drift
 
@@ -45,6 +45,15 @@ class Metrics:
             "finetune_batch_seconds", "Seconds to classify a batch.", buckets=SECONDS, registry=registry
         )
         self._labels = Counter("finetune_labels", "Labels given.", ["version", "label"], registry=registry)
+        self._champion = Gauge(
+            "finetune_champion", "The version that is champion.", ["name", "version"], registry=registry
+        )
+        self._shadow = Counter(
+            "finetune_shadow_texts",
+            "Texts by whether a shadow gave the label that was answered.",
+            ["version", "shadow", "outcome"],
+            registry=registry,
+        )
         self._drift = _Drift()
         registry.register(self._drift)
 
@@ -68,6 +77,17 @@ class Metrics:
             self._labels.labels(served.version, prediction.label).inc()
         self._drift.keep(served, predictions)
 
+    def champion(self, served: Served) -> None:
+        """Shows which version is champion."""
+        self._champion.clear()
+        self._champion.labels(served.name, served.version).set(1)
+
+    def compared(self, served: Served, shadow: Served, **texts: int) -> None:
+        """Counts texts that a shadow was asked, too, by what came of it: `agreed`, `differed`, or `dropped` because too
+        many waited."""
+        for outcome, count in texts.items():
+            self._shadow.labels(served.version, shadow.version, outcome).inc(count)
+
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -77,11 +97,11 @@ class Metrics:
 class _Drift(Collector):
     """The population stability index of each version's recent scores against those that it was measured on."""
 
-    scores: dict[str, tuple[Served, deque[float]]] = field(default_factory=dict)  # by version
+    scores: dict[str, tuple[DriftProfile, deque[float]]] = field(default_factory=dict)  # by version
 
     def keep(self, served: Served, predictions: Sequence[Prediction]) -> None:
         if served.profile is not None:
-            _, recent = self.scores.setdefault(served.version, (served, deque(maxlen=RECENT)))
+            _, recent = self.scores.setdefault(served.version, (served.profile, deque(maxlen=RECENT)))
             recent.extend(score_of(list(prediction.probabilities.values())) for prediction in predictions)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -97,10 +117,10 @@ class _Drift(Collector):
             labels=["version"],
         )
         texts = GaugeMetricFamily("finetune_score_texts", "Texts that the index is measured on.", labels=["version"])
-        for version, (served, recent) in self.scores.items():
+        for version, (profile, recent) in self.scores.items():
             texts.add_metric([version], len(recent))
-            if served.profile is not None and len(recent) >= DRIFT.minimum:
-                measure = score_drift(served.profile, np.array(recent), psi=DRIFT.psi, significance=DRIFT.significance)
+            if len(recent) >= DRIFT.minimum:
+                measure = score_drift(profile, np.array(recent), psi=DRIFT.psi, significance=DRIFT.significance)
                 psi.add_metric([version], measure.value)
                 chance.add_metric([version], measure.chance)
         yield from (psi, chance, texts)

@@ -1,4 +1,4 @@
-"""Serves a champion: binds its socket, loads the model, and answers with the version that is champion then."""
+"""Serves a registered model: binds its socket, loads the champion, and answers with whichever version is champion."""
 
 from __future__ import annotations
 
@@ -6,52 +6,101 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
+from mlflow import MlflowClient
 
 from flows.http.app import application
-from flows.http.batching import Manner, Turns
+from flows.http.batching import Turns
+from flows.http.comparing import Comparison
+from flows.http.following import Follower
 from flows.http.limits import Limits
 from flows.http.logs import log_as_json
+from flows.http.measuring import Measured, measure
 from flows.http.metrics import Metrics
-from flows.http.versions import load
+from flows.http.observed import Observed
+from flows.http.versions import Answering, Served, Share, champion_of, load, version_of
 from lib.errors import ServiceError
 from tasks.record.mlflow_run import client
 from tasks.registry.models import CLASSIFIER, find_model
+from tasks.use.serving import ServingRuns
 
 WAITING = 2048  # connections that may wait to be accepted
 CONNECTIONS = 1000  # at once; what is more is answered with 503
 LAST_SECONDS = 30  # for requests that are being answered when the server is to stop
+IDLE_SECONDS = (
+    75  # that a connection is kept: longer than clients and proxies keep one, so that none is cut as they use it
+)
 
 
 def serve(options: argparse.Namespace) -> None:
     """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
-    is no such model, or the address is not free."""
+    is no such model or version, or the address is not free."""
     log_as_json(sys.stderr)
     with listener(options.host, options.port) as place:
         tracking = client()
-        served = load(tracking, find_model(tracking, CLASSIFIER, name=options.name))
+        name = find_model(tracking, CLASSIFIER, name=options.name).name
+        answering = Answering(load(tracking, champion_of(tracking, name)))
+        measured = measure(answering.champion.predictor)
+        with _application(options, tracking, answering, measured) as app:
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=WAITING,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=IDLE_SECONDS,
+                timeout_graceful_shutdown=LAST_SECONDS,
+            )
+            # From here on a request is accepted, and answered as soon as the loop below runs.
+            _listen(place, options.host, options.port)
+            shown = f"[{options.host}]" if ":" in options.host else options.host
+            print(  # noqa: T201
+                f"{name} version {answering.champion.version} answers at http://{shown}:{options.port};"
+                f" {measured}; a new champion is served {_when(options.check)}; Ctrl-C stops it",
+                flush=True,
+            )
+            uvicorn.Server(config).run(sockets=[place])
+
+
+def _when(check: float) -> str:
+    return f"within {check:g} seconds of its promotion" if check else "after a restart"
+
+
+@contextmanager
+def _application(
+    options: argparse.Namespace, tracking: MlflowClient, answering: Answering, measured: Measured
+) -> Iterator[Observed]:
+    """The application over the champion and the versions beside it, with what goes on behind the requests."""
+    name, metrics, behind = answering.champion.name, Metrics(), []
+    turns = Turns(measured.manner(options.delay / 1000), metrics.batch)
+    metrics.champion(answering.champion)
+    if options.check:
+        find, load_one = partial(champion_of, tracking, name), partial(load, tracking)
+        behind.append(Follower(answering, find, load_one, options.check, metrics.champion).run)
+    with ServingRuns(tracking) as runs:
+        comparison = None
+        if options.share or options.shadow:
+            shadow = None
+            if options.share:
+                version, part = options.share
+                answering.share = Share(load(tracking, version_of(tracking, name, version)), part)
+            if options.shadow:
+                shadow = load(tracking, version_of(tracking, name, options.shadow))
+
+            def record(served: Served, figures: Mapping[str, float]) -> None:
+                runs.record(served.registered.version, "shadow" if served is shadow else "answers", figures)
+
+            comparison = Comparison(turns, metrics, record, shadow)
+            behind.append(comparison.run)
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
-        metrics = Metrics()
-        config = uvicorn.Config(
-            application(served, limits, Turns(Manner(), metrics.batch), metrics, access_log=options.access_log),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            backlog=WAITING,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=LAST_SECONDS,
+        yield application(
+            answering, limits, turns, metrics, comparison=comparison, behind=behind, access_log=options.access_log
         )
-        # From here on a request is accepted, and answered as soon as the loop below runs.
-        _listen(place, options.host, options.port)
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        print(  # noqa: T201
-            f"{served.name} version {served.version} answers at http://{shown}:{options.port};"
-            " a new champion is served after a restart; Ctrl-C stops it",
-            flush=True,
-        )
-        uvicorn.Server(config).run(sockets=[place])
 
 
 def listener(host: str, port: int) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.entities import PagedList
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
 from prefect.exceptions import TerminationSignal
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -270,6 +272,11 @@ def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float
     now = int(time.time() * 1000)
     entries = [Metric(name, float(value), now, step) for name, value in metrics.items()]
     tracking.log_batch(run_id, metrics=entries)
+
+
+def metric_name(name: str) -> str:
+    """Returns a name that MLflow accepts: only letters, digits and _ - . and not too long."""
+    return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]
 
 
 def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

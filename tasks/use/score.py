@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
-from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -25,7 +23,7 @@ from lib.scoring.rows import Columns
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress
-from tasks.record.mlflow_run import log_metrics, set_tags
+from tasks.record.mlflow_run import log_metrics, metric_name, set_tags
 from tasks.record.pages import page_in_mlflow
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
@@ -134,8 +132,3 @@ def _counts(result: Result) -> list[dict[str, str | int | float]]:
         for kind, counts in kinds.items()
         for answer, count in counts.items()
     ]
-
-
-def metric_name(name: str) -> str:
-    """Returns a name that MLflow accepts: only letters, digits and _ - . and not too long."""
-    return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]

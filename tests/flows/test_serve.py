@@ -24,7 +24,7 @@ from flows.http.batching import MOST
 from flows.serve import main
 from lib.inference.predictor import Predictor
 from tests.support.chromium import Browser, chromium, missing
-from tests.support.e2e import Home, free_port, wait_until
+from tests.support.e2e import Home, copy_of, experiment_id, free_port, wait_until
 from tests.support.said import after_the_first_line
 
 pytestmark = pytest.mark.e2e
@@ -221,25 +221,93 @@ def test_words_weigh_what_the_probability_loses_without_them(server: Server) -> 
     assert server.ask("/explain", {"text": "prize"}).json()["words"] == []
 
 
-def test_a_new_champion_with_its_threshold_is_served_after_a_restart(copied: Home) -> None:
-    result = copied.run("--evaluation.threshold=0.001")
+@pytest.fixture(scope="module")
+def two_versions(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose champion is version 1; version 2 has the same weights, and calls nearly everything spam."""
+    home = copy_of(finished[0], tmp_path_factory.mktemp("versions") / "home")
+    result = home.run("--evaluation.threshold=0.001")
     assert {step["step"]: step["state"] for step in result["steps"]}["finetune"] == "cached"
     assert result["registered"]["version"] == "2"  # the same weights at another threshold are another classifier
-    with started(copied, "--name", "e2e", ended_by=signal.SIGINT) as server:
+    return home
+
+
+def registry(home: Home) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
+
+
+def test_a_new_champion_is_served_without_a_restart_and_one_that_cannot_be_loaded_is_not(
+    two_versions: Home, tmp_path: Path
+) -> None:
+    home = copy_of(two_versions, tmp_path / "home")
+    tracking = registry(home)
+    with started(home, "--name", "e2e", "--check", "0.1", ended_by=signal.SIGINT, quiet=False) as server:
+        assert server.said.startswith("e2e version 1 answers")
         before = server.rows(*TEXTS)
-        MlflowClient(f"sqlite:///{copied.folder / 'mlflow.db'}").set_registered_model_alias("e2e", "champion", "2")
-        assert server.ask("/invocations", {"inputs": TEXTS}).json()["model"]["version"] == "1"
-    with started(copied, "--name", "e2e") as server:
-        assert server.said.startswith("e2e version 2 answers")
+        tracking.set_registered_model_alias("e2e", "champion", "2")
+        wait_until(lambda: server.http.get("/model").json()["version"] == "2", seconds=60, what="version 2")
         answer = server.ask("/invocations", {"inputs": TEXTS}).json()
-    assert answer["model"] == {"name": "e2e", "version": "2"}
+        assert answer["model"] == {"name": "e2e", "version": "2"}
+        assert 'finetune_champion{name="e2e",version="2"} 1.0' in server.http.get("/metrics").text
+        empty = tracking.create_model_version("e2e", source=(tmp_path / "nothing").as_uri())
+        tracking.set_registered_model_alias("e2e", "champion", empty.version)
+        assert server.process.stderr is not None
+        lines = [server.process.stderr.readline() for _ in range(3)]
+        assert server.ask("/invocations", {"inputs": TEXTS}).json()["model"]["version"] == "2"
+    _, switched, kept = lines
+    switched = json.loads(switched)
+    assert (switched["event"], switched["version"], switched["before"]) == ("new champion", "2", "1")
+    assert json.loads(kept)["event"].startswith("version 2 goes on: the new champion, version 3, cannot be loaded (")
+    assert server.complained == ""  # it said so once
     assert [row["threshold"] for row in answer["predictions"]] == [0.001, 0.001]
     assert [row["label"] for row in answer["predictions"]] == ["spam", "spam"]
     assert "ham" in [row["label"] for row in before]
     for old, new in zip(before, answer["predictions"], strict=True):
         assert new["probability_spam"] == pytest.approx(old["probability_spam"], abs=1e-6)
-    said = json.loads(copied.call("predict", "--json", TEXTS[0]).stdout)
+
+
+def test_the_threshold_of_a_champion_is_that_of_predict(two_versions: Home, tmp_path: Path) -> None:
+    home = copy_of(two_versions, tmp_path / "home")
+    registry(home).set_registered_model_alias("e2e", "champion", "2")
+    said = json.loads(home.call("predict", "--json", TEXTS[0]).stdout)
     assert (said["label"], said["threshold"]) == ("spam", 0.001)
+
+
+def test_versions_are_compared_side_by_side(two_versions: Home) -> None:
+    arguments = ("--name", "e2e", "--share", "2=0.25", "--shadow", "2", "--check", "0")
+    with started(two_versions, *arguments, quiet=False) as server:
+
+        def answered_by(request: str) -> str:
+            answer = server.http.post("/invocations", json={"inputs": TEXTS}, headers={"X-Request-ID": request})
+            return str(answer.json()["model"]["version"])
+
+        versions = [answered_by(f"request {number}".replace(" ", "-")) for number in range(40)]
+        assert [answered_by(f"request-{number}") for number in range(40)] == versions
+        agreed = 'finetune_shadow_texts_total{outcome="agreed",shadow="2",version="2"} '
+        expected = f"{agreed}{2 * 2.0 * versions.count('2')}"
+        wait_until(lambda: expected in server.http.get("/metrics").text, seconds=60, what="the shadow")
+    assert 4 <= versions.count("2") <= 20
+    lines = [json.loads(line) for line in after_the_first_line(server.complained).splitlines()]
+    assert {line["event"] for line in lines} == {"shadow"}
+    assert {(line["version"], line["agreed"] == line["texts"]) for line in lines} == {("1", False), ("2", True)}
+    tracking = registry(two_versions)
+    runs = {
+        run.info.run_name: run
+        for run in tracking.search_runs([experiment_id(tracking, "serving")])
+        if run.info.status == "FINISHED"
+    }
+    assert set(runs) == {"e2e 1 (answers)", "e2e 2 (answers)", "e2e 2 (shadow)"}
+    shadow = runs["e2e 2 (shadow)"].data.metrics
+    assert shadow["serving/texts"] == 2 * 2 * 40
+    assert shadow["serving/agreement"] == sum(line["agreed"] for line in lines) / (2 * 2 * 40)
+    assert shadow["serving/share/spam"] == 1
+    assert runs["e2e 1 (answers)"].data.metrics["serving/requests"] == 2 * versions.count("1")
+    assert runs["e2e 1 (answers)"].data.metrics["serving/share/ham"] > 0
+
+
+def test_a_version_that_is_not_there_is_one_sentence(two_versions: Home) -> None:
+    done = two_versions.call("--port", str(free_port()), "--shadow", "9", module="flows.serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert after_the_first_line(done.stderr).startswith("error: there is no version 9 of 'e2e': ")
 
 
 def test_a_taken_port_is_one_sentence(finished: tuple[Home, Any]) -> None:
@@ -260,6 +328,8 @@ def test_a_taken_port_is_one_sentence(finished: tuple[Home, Any]) -> None:
             f"'{'a' * 70}' is no address of this machine (not a host's name): choose another --host",
         ),
         (("--max-bytes", "many"), "argument --max-bytes: 'many' is no amount: choose a whole number from 1; --help"),
+        (("--check", "often"), "argument --check: 'often' is no number from 0; --help"),
+        (("--share", "2=half"), "argument --share: '2=half' is no share: write VERSION=PART with a part up to 1"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(

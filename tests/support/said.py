@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
+
+Lines = Callable[[], list[dict[str, Any]]]  # what was logged so far, one JSON object a line
 
 
 def after_the_first_line(said: str) -> str:

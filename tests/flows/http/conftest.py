@@ -1,13 +1,20 @@
-"""Versions of a registered model, as they are served: tiny ones, loaded from their folders."""
+"""A tiny version of a registered model, as it is served, and what is logged."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.http.versions import Served
+from flows.http.logs import LOGGERS, log_as_json
+from flows.http.versions import Registered, Served
 from lib.inference.predictor import Predictor
+from tasks.registry.models import Version
+from tests.support.said import Lines
 from tests.support.saved import save_gpt2_classifier
 
 
@@ -19,4 +26,15 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served(served_folder: Path) -> Served:
     """Version 7 of the registered model `tiny`."""
-    return Served("tiny", "7", Predictor.load(served_folder, device="cpu"))
+    return Served(Registered(Version("tiny", "7"), at=0), Predictor.load(served_folder, device="cpu"))
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """The log's lines so far; logging is as before when the test ends."""
+    stream = io.StringIO()
+    before = [(each, {**vars(each)}) for each in map(logging.getLogger, LOGGERS)]
+    log_as_json(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    for logger, state in before:
+        vars(logger).update(state)

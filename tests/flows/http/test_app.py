@@ -14,7 +14,7 @@ from flows.http.app import PATHS, application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
 from flows.http.metrics import Metrics
-from flows.http.versions import Served
+from flows.http.versions import Answering, Served
 from lib.inference.requests import FORMS
 
 TEXTS = ["You are a winner, claim your free prize now", "see you at lunch"]
@@ -22,7 +22,7 @@ TEXTS = ["You are a winner, claim your free prize now", "see you at lunch"]
 
 @pytest.fixture
 def client(served: Served) -> Iterator[TestClient]:
-    with TestClient(application(served, Limits(body_bytes=5000), Turns(Manner()), Metrics())) as client:
+    with TestClient(application(Answering(served), Limits(body_bytes=5000), Turns(Manner()), Metrics())) as client:
         yield client
 
 

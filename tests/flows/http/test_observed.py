@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from flows.http.app import application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
-from flows.http.logs import LOG, LOGGERS, log_as_json
+from flows.http.logs import LOG
 from flows.http.metrics import DRIFT, Metrics
-from flows.http.versions import Served
+from flows.http.versions import Answering, Served
 from lib.evaluation.drift.comparison import Tallier, compare, score_drift
 from lib.evaluation.drift.profile import Distribution, DriftProfile
 from lib.inference.predictor import Prediction
+from tests.support.said import Lines
 
 SECRET = "a text that is nobody's business"
-Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def profile() -> DriftProfile:
 def asking(served: Served, metrics: Metrics, *, access_log: bool = False) -> TestClient:
     turns = Turns(Manner(), metrics.batch)
     return TestClient(
-        application(served, Limits(), turns, metrics, access_log=access_log), raise_server_exceptions=False
+        application(Answering(served), Limits(), turns, metrics, access_log=access_log), raise_server_exceptions=False
     )
 
 
@@ -51,17 +48,6 @@ def values(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Each sample by its name and the values of its labels, in the order of their names."""
     families = text_string_to_metric_families(metrics.text().decode())
     return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    """The log's lines so far; logging is as before when the test ends."""
-    stream = io.StringIO()
-    before = [(each, {**vars(each)}) for each in map(logging.getLogger, LOGGERS)]
-    log_as_json(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    for logger, state in before:
-        vars(logger).update(state)
 
 
 def test_requests_batches_and_labels_are_counted(served: Served) -> None:

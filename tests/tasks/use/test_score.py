@@ -6,7 +6,7 @@ import pytest
 from mlflow.entities import Metric
 from mlflow.utils.validation import _validate_metric
 
-from tasks.use.score import metric_name
+from tasks.record.mlflow_run import metric_name
 
 
 @pytest.mark.parametrize("label", ["n/a", "yes//no", "spam/", "a/../b", "..", "50 % off: now", "да", "x" * 300])

@@ -1,0 +1,45 @@
+"""Records versions that are served side by side: an MLflow run for each, so that its pages compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from mlflow import MlflowClient
+
+from tasks.record.mlflow_run import log_metrics, metric_name, tracked_run
+from tasks.registry.models import Version
+
+EXPERIMENT = "serving"
+
+
+class ServingRuns:
+    """The runs of one server; they end when the block ends."""
+
+    def __init__(self, tracking: MlflowClient) -> None:
+        self._tracking = tracking
+        self._open = ExitStack()
+        self._runs: dict[tuple[Version, str], str] = {}
+        self._step = 0
+
+    def __enter__(self) -> ServingRuns:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def record(self, version: Version, role: str, metrics: Mapping[str, float]) -> None:
+        """Logs a version's figures; its run begins with the first ones. Raises `FAILURES` if MLflow does not take
+        them."""
+        if (version, role) not in self._runs:
+            run = tracked_run(
+                self._tracking,
+                experiment=EXPERIMENT,
+                name=f"{version.name} {version.version} ({role})",
+                params={"role": role},
+                tags={"model.name": version.name, "model.version": version.version},
+            )
+            self._runs[version, role] = self._open.enter_context(run)
+        self._step += 1
+        named = {"/".join(map(metric_name, name.split("/"))): value for name, value in metrics.items()}
+        log_metrics(self._tracking, self._runs[version, role], named, step=self._step)
