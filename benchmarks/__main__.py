@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "cached_flow": ("prefect", "mlflow"),
     "growth": (),
     "scoring": ("pydantic", "filelock"),
-    "serving": ("prefect", "mlflow", "uvicorn"),
+    "serving": ("prefect", "mlflow", "fastapi", "uvicorn"),
 }
 QUICK_OUTPUT = PROJECT / "build" / "benchmarks"
 

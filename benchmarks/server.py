@@ -26,8 +26,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: Sequence[str], *, health: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """`python -m {command}`, from when it answers at `health` to the block's end, with all that it started."""
+def running(command: Sequence[str], *, health: str, environment: Mapping[str, str], log: Path) -> Iterator[int]:
+    """`python -m {command}`, from when it answers at `health` to the block's end, with all that it started; yields its
+    process's number."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -38,7 +39,7 @@ def running(command: Sequence[str], *, health: str, environment: Mapping[str, st
         )
         try:
             _wait_until_up(health, server, log)
-            yield
+            yield server.pid
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.soak import MOST_GROWTH, soak
 from flows.http.app import LONGEST_EXPLAINED
 from flows.http.batching import MOST
 from flows.serve import main
@@ -178,6 +179,7 @@ def test_what_was_accepted_is_answered_before_the_end(finished: tuple[Home, Any]
         )
         server.process.send_signal(signal.SIGTERM)
         assert len(rows.result()) == len(texts)
+        server.process.wait(60)
     *_, line = map(json.loads, after_the_first_line(server.complained).splitlines())
     assert (line["event"], line["path"], line["status"], line["texts"]) == ("request", "/invocations", 200, 10_000)
 
@@ -263,6 +265,24 @@ def test_a_new_champion_is_served_without_a_restart_and_one_that_cannot_be_loade
     assert "ham" in [row["label"] for row in before]
     for old, new in zip(before, answer["predictions"], strict=True):
         assert new["probability_spam"] == pytest.approx(old["probability_spam"], abs=1e-6)
+
+
+def test_no_request_fails_and_memory_stays_while_champions_change(two_versions: Home, tmp_path: Path) -> None:
+    home = copy_of(two_versions, tmp_path / "home")
+    tracking = registry(home)
+    with started(home, "--name", "e2e", "--check", "0.1", quiet=False) as server:
+        soaked = soak(
+            str(server.http.base_url).rstrip("/"),
+            server.process.pid,
+            lambda version: tracking.set_registered_model_alias("e2e", "champion", version),
+            seconds=6,
+            texts=[*TEXTS, "claim " * 30],
+        )
+    lines = [json.loads(line) for line in after_the_first_line(server.complained).splitlines()]
+    assert [(line["event"], line["version"]) for line in lines] == [("new champion", each) for each in "2121"]
+    assert soaked.failed == []
+    assert soaked.requests > 100
+    assert soaked.growth < MOST_GROWTH
 
 
 def test_the_threshold_of_a_champion_is_that_of_predict(two_versions: Home, tmp_path: Path) -> None:
