@@ -1,8 +1,8 @@
 """Row "serving": requests a second of `python -m flows.serve`, by clients at once, against two other servers.
 
-These are the same predictor in a bare handler of FastAPI (`bare.py`), and plain `mlflow models serve`. All serve the same
-registered classifier with random weights, in one process, one after the other. Each client sends one text, waits for the
-answer and sends the next (`load.py`, a process of its own). A request that fails on any side fails the row.
+These are the same predictor in a bare handler of FastAPI (`bare.py`), and plain `mlflow models serve`. All serve the
+same registered classifier with random weights, in one process, one after the other. Each client sends one text, waits
+for the answer and sends the next (`load.py`, a process of its own). A request that fails on any side fails the row.
 """
 
 import json
@@ -55,12 +55,8 @@ def rows(bench: Bench) -> Iterator[Row]:
             bench.say(f"serving: {shape}, {side}")
             port = free_port()
             address = f"http://127.0.0.1:{port}"
-            with running(
-                command(side, port, home),
-                health=f"{address}/ping",
-                environment=served_from(home),
-                log=home / "server.log",
-            ):
+            log = home / "server.log"
+            with running(command(side, port, home), health=f"{address}/ping", environment=served_from(home), log=log):
                 answers[side] = probabilities(address, texts[:COMPARED])
                 asked(address, clients=max(CLIENTS), requests=WARM_UP, texts=file)
                 measured[side] = [asked(address, clients=n, requests=requests, texts=file) for n in CLIENTS]

@@ -82,7 +82,7 @@ def main(minutes: float) -> int:
         register(SIZES["tiny"], WIDTH, home)
         tracking = MlflowClient(served_from(home)["MLFLOW_TRACKING_URI"])
         first = tracking.get_model_version(NAME, "1")
-        tracking.create_model_version(NAME, source=first.source, run_id=first.run_id)
+        tracking.create_model_version(NAME, source=str(first.source), run_id=first.run_id)
         address = f"http://127.0.0.1:{port}"
         with running(
             [*command(OURS, port, home), "--check", "1"],

@@ -20,6 +20,7 @@ from lib.inference.predictor import Prediction
 
 MOST, LEAST = 128, 8  # texts of a turn: more gain nothing, and fewer would give away what batches gain
 TURN_SECONDS = 0.1  # that a turn may take, beyond LEAST texts
+QUICK_SECONDS = 0.002  # in which one request is classified where it is read: the way to the thread takes 0.1 ms
 RECENT = 0.2  # the weight of the last turn in the average of what a text takes
 
 
@@ -156,7 +157,11 @@ class Turns:
         loop = asyncio.get_running_loop()
         began = perf_counter()
         try:
-            predictions = await loop.run_in_executor(self._thread, classify, turn[0][0].predictor, texts)
+            predictor = turn[0][0].predictor
+            if len(turn) == 1 and self._text_seconds * len(texts) < QUICK_SECONDS:
+                predictions = classify(predictor, texts)
+            else:
+                predictions = await loop.run_in_executor(self._thread, classify, predictor, texts)
         except Exception as error:
             if len(turn) == 1:
                 turn[0][0].fail(error)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lib.inference.predictor import Prediction, Predictor
 from tests.support.saved import save_family_classifier, save_gpt2_classifier, write_weights
 
 ENDLESS = 3600.0  # seconds that no test waits for
+SLOW = Manner(text_seconds=1.0)  # so that a turn has a thread
 
 
 class Echo:
@@ -64,7 +66,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def test_requests_that_wait_are_classified_together_and_each_has_its_own_answer() -> None:
     predictor = Echo()
-    answers = run(behind_a_turn(Turns(Manner()), predictor, ["a"], ["bb", "c"], ["d"]))
+    answers = run(behind_a_turn(Turns(SLOW), predictor, ["a"], ["bb", "c"], ["d"]))
     assert answers == [["a"], ["bb", "c"], ["d"]]
     first, together = predictor.turns
     assert (first, sorted(together)) == (["first"], ["a", "bb", "c", "d"])
@@ -72,7 +74,7 @@ def test_requests_that_wait_are_classified_together_and_each_has_its_own_answer(
 
 def test_where_it_does_not_pay_each_is_classified_alone() -> None:
     predictor = Echo()
-    answers = run(behind_a_turn(Turns(Manner(together=False)), predictor, ["a"], ["bb"]))
+    answers = run(behind_a_turn(Turns(replace(SLOW, together=False)), predictor, ["a"], ["bb"]))
     assert answers == [["a"], ["bb"]]
     assert predictor.turns == [["first"], ["a"], ["bb"]]
 
@@ -81,7 +83,7 @@ def test_versions_never_share_a_turn() -> None:
     one, other = Echo(), Echo()
 
     async def work() -> None:
-        turns = Turns(Manner())
+        turns = Turns(SLOW)
         one.gate.clear()
         tasks = [asyncio.create_task(labels(turns, one, ["a"]))]
         await begun(one, 1)
@@ -98,7 +100,7 @@ def test_a_single_text_need_not_wait_for_ten_thousand() -> None:
     predictor = Echo()
 
     async def work() -> None:
-        turns = Turns(Manner(text_seconds=1.0))
+        turns = Turns(SLOW)
         predictor.gate.clear()
         large = asyncio.create_task(labels(turns, predictor, [f"{number:05}" for number in range(10_000)]))
         await begun(predictor, 1)
@@ -125,7 +127,7 @@ def test_a_large_request_is_cut_into_texts_of_similar_length() -> None:
 
 def test_what_fails_in_one_request_harms_no_other() -> None:
     predictor = Echo()
-    good, bad, fine = run(behind_a_turn(Turns(Manner()), predictor, ["a"], ["bad"], ["c"]))
+    good, bad, fine = run(behind_a_turn(Turns(SLOW), predictor, ["a"], ["bad"], ["c"]))
     assert (good, fine) == (["a"], ["c"])
     assert isinstance(bad, ValueError)
 
@@ -134,7 +136,7 @@ def test_what_nobody_waits_for_is_not_classified() -> None:
     predictor = Echo()
 
     async def work() -> None:
-        turns = Turns(Manner())
+        turns = Turns(SLOW)
         predictor.gate.clear()
         first = asyncio.create_task(labels(turns, predictor, ["first"]))
         await begun(predictor, 1)
@@ -152,7 +154,7 @@ def test_a_turn_waits_for_as_many_requests_as_the_one_before_had() -> None:
     predictor = Echo()
 
     async def work() -> None:
-        turns = Turns(Manner(delay=ENDLESS))
+        turns = Turns(replace(SLOW, delay=ENDLESS))
         predictor.gate.clear()
         tasks = [asyncio.create_task(labels(turns, predictor, ["alone"]))]  # which waits for nobody
         await begun(predictor, 1)
@@ -171,12 +173,30 @@ def test_the_delay_is_the_most_that_a_turn_waits() -> None:
     predictor = Echo()
 
     async def work() -> None:
-        turns = Turns(Manner(delay=0.001))
+        turns = Turns(replace(SLOW, delay=0.001))
         assert await behind_a_turn(turns, predictor, ["a"], ["b"]) == [["a"], ["b"]]
         assert await labels(turns, predictor, ["c"]) == ["c"]
 
     run(work())
     assert predictor.turns[2:] == [["c"]]
+
+
+def test_a_quick_request_alone_needs_no_thread() -> None:
+    threads: list[str] = []
+
+    class Noted(Echo):
+        def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
+            threads.append(threading.current_thread().name)
+            return super().predict(texts)
+
+    async def work() -> None:
+        turns, predictor = Turns(Manner(text_seconds=1e-6)), Noted()
+        assert await labels(turns, predictor, ["alone"]) == ["alone"]
+        await asyncio.gather(*(labels(turns, predictor, [text]) for text in "ab"))
+
+    run(work())
+    assert threads[0] == threading.current_thread().name
+    assert threads[1].startswith("classify")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +224,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(family: str, tmp_path: Path
     texts = [f"{'you are a winner ' * (number % 5)}{number}" for number in range(40)]
 
     async def work() -> tuple[list[list[Prediction]], list[list[Prediction]]]:
-        turns = Turns(Manner())
+        turns = Turns(SLOW)
         alone = [await turns.predictions(predictor, [text]) for text in texts]
         return alone, await asyncio.gather(*(turns.predictions(predictor, [text]) for text in texts))
 
