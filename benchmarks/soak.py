@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import mlflow
 import psutil
 from mlflow import MlflowClient
 
@@ -80,7 +81,8 @@ def main(minutes: float) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         home, port = Path(scratch) / "home", free_port()
         register(SIZES["tiny"], WIDTH, home)
-        tracking = MlflowClient(served_from(home)["MLFLOW_TRACKING_URI"])
+        mlflow.set_tracking_uri(served_from(home)["MLFLOW_TRACKING_URI"])  # which parts of the registry read
+        tracking = MlflowClient()
         first = tracking.get_model_version(NAME, "1")
         tracking.create_model_version(NAME, source=str(first.source), run_id=first.run_id)
         address = f"http://127.0.0.1:{port}"
