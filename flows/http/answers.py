@@ -60,11 +60,19 @@ class LimitsOfARequest(BaseModel):
     texts: int
 
 
+class EngineOfAModel(BaseModel):
+    """What computes."""
+
+    name: str = Field(examples=["torch", "onnxruntime"])
+    precision: str = Field(examples=["float32", "int8"])
+
+
 class Model(BaseModel):
     """The champion that is served."""
 
     name: str
     version: str
+    engine: EngineOfAModel
     limits: LimitsOfARequest
 
 

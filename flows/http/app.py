@@ -148,8 +148,9 @@ class _Endpoints:
         return _json({"prediction": served.row(prediction), **asdict(found), "model": served.identity})
 
     async def model(self) -> Response:
-        """Says which version is the champion, and what one request may bring."""
-        return _json({**self.answering.champion.identity, "limits": asdict(self.limits)})
+        """Says which version is the champion, what computes its answers, and what one request may bring."""
+        champion = self.answering.champion
+        return _json({**champion.identity, "engine": champion.engine, "limits": asdict(self.limits)})
 
     async def read_metrics(self) -> Response:
         """Says what Prometheus collects: requests, seconds, the queue, batches, labels, drift of scores."""

@@ -88,14 +88,18 @@ class Turns:
     turn, and the seconds that it took."""
 
     def __init__(self, manner: Manner, heard: Callable[[int, float], None] = lambda texts, seconds: None) -> None:
-        self._manner, self._heard = manner, heard
+        self._heard = heard
+        self.change(manner)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="classify")
         self._waiting: deque[Job] = deque()
         self._behind: deque[Job] = deque()  # these have a turn when nothing else waits
         self._working: asyncio.Task[None] | None = None
         self._enough: asyncio.Future[None] | None = None  # while a turn waits for others
         self._expected = 0  # requests that the last turn had
-        self._text_seconds = manner.text_seconds
+
+    def change(self, manner: Manner) -> None:
+        """Classifies in this manner from the next turn on."""
+        self._manner, self._text_seconds = manner, manner.text_seconds
 
     @property
     def waiting(self) -> int:

@@ -1,4 +1,4 @@
-"""Measures at the start whether classifying texts together pays, which depends on engine, model and machine."""
+"""Measures whether classifying texts together pays, which depends on engine, model and machine."""
 
 from __future__ import annotations
 

@@ -19,7 +19,6 @@ from flows.http.comparing import Comparison
 from flows.http.following import Follower
 from flows.http.limits import Limits
 from flows.http.logs import log_as_json
-from flows.http.measuring import Measured, measure
 from flows.http.metrics import Metrics
 from flows.http.observed import Observed
 from flows.http.versions import Answering, Served, Share, champion_of, load, version_of
@@ -44,8 +43,7 @@ def serve(options: argparse.Namespace) -> None:
         tracking = client()
         name = find_model(tracking, CLASSIFIER, name=options.name).name
         answering = Answering(load(tracking, champion_of(tracking, name)))
-        measured = measure(answering.champion.predictor)
-        with _application(options, tracking, answering, measured) as app:
+        with _application(options, tracking, answering) as app:
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -59,9 +57,11 @@ def serve(options: argparse.Namespace) -> None:
             # From here on a request is accepted, and answered as soon as the loop below runs.
             _listen(place, options.host, options.port)
             shown = f"[{options.host}]" if ":" in options.host else options.host
+            served, when = answering.champion, _when(options.check)
             print(  # noqa: T201
-                f"{name} version {answering.champion.version} answers at http://{shown}:{options.port};"
-                f" {measured}; a new champion is served {_when(options.check)}; Ctrl-C stops it",
+                f"{name} version {served.version} answers at http://{shown}:{options.port}; with"
+                f" {served.engine['name']} in {served.engine['precision']} {served.measured}; a new champion is served"
+                f" {when}; Ctrl-C stops it",
                 flush=True,
             )
             uvicorn.Server(config).run(sockets=[place])
@@ -72,16 +72,20 @@ def _when(check: float) -> str:
 
 
 @contextmanager
-def _application(
-    options: argparse.Namespace, tracking: MlflowClient, answering: Answering, measured: Measured
-) -> Iterator[Observed]:
+def _application(options: argparse.Namespace, tracking: MlflowClient, answering: Answering) -> Iterator[Observed]:
     """The application over the champion and the versions beside it, with what goes on behind the requests."""
     name, metrics, behind = answering.champion.name, Metrics(), []
-    turns = Turns(measured.manner(options.delay / 1000), metrics.batch)
+    delay = options.delay / 1000
+    turns = Turns(answering.champion.measured.manner(delay), metrics.batch)
     metrics.champion(answering.champion)
+
+    def switched(served: Served) -> None:
+        turns.change(served.measured.manner(delay))
+        metrics.champion(served)
+
     if options.check:
         find, load_one = partial(champion_of, tracking, name), partial(load, tracking)
-        behind.append(Follower(answering, find, load_one, options.check, metrics.champion).run)
+        behind.append(Follower(answering, find, load_one, options.check, switched).run)
     with ServingRuns(tracking) as runs:
         comparison = None
         if options.share or options.shadow:

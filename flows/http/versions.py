@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 
-from flows.http.batching import classify
+from flows.http.measuring import Measured, measure
 from lib.evaluation.drift.profile import DriftProfile, read_profile
 from lib.inference.predictor import Prediction, Predictor
-from lib.serving.classifier import EXAMPLE, has_threshold
+from lib.serving.classifier import has_threshold
 from tasks.registry.files import model_files
 from tasks.registry.models import CHAMPION, CLASSIFIER, Version, find_version
 
@@ -26,11 +26,12 @@ class Registered:
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A version of a registered classifier, loaded and warm. `profile`: of the messages that it was measured on; None
-    if it was registered without one."""
+    """A version of a registered classifier, loaded and warm. `measured`: how fast it is alone and together. `profile`:
+    of the messages that it was measured on; None if it was registered without one."""
 
     registered: Registered
     predictor: Predictor
+    measured: Measured
     profile: DriftProfile | None = None
 
     @property
@@ -42,6 +43,11 @@ class Served:
     def version(self) -> str:
         """The version's number."""
         return self.registered.version.version
+
+    @property
+    def engine(self) -> dict[str, str]:
+        """What computes, and in which precision."""
+        return {"name": self.predictor.engine.name, "precision": self.predictor.engine.precision}
 
     @property
     def identity(self) -> dict[str, str]:
@@ -96,12 +102,12 @@ def version_of(tracking: MlflowClient, name: str, version: str) -> Registered:
 
 
 def load(tracking: MlflowClient, registered: Registered) -> Served:
-    """Loads a version and classifies a few texts, so that the first request need not wait for what is done only once.
+    """Loads a version and measures it, which warms it too: no request waits for what is done only once.
+
     Raises ServiceError if it is no classifier or if its files are missing, WeightsError or LabelError if they are
-    damaged."""
+    damaged.
+    """
     version = find_version(tracking, CLASSIFIER, registered.version.name, registered.version.version)
     folder = model_files(tracking, CLASSIFIER, version).folder
-    served = Served(registered, Predictor.load(folder), read_profile(folder))
-    for texts in (EXAMPLE[:1], EXAMPLE):
-        classify(served.predictor, texts)
-    return served
+    predictor = Predictor.load(folder)
+    return Served(registered, predictor, measure(predictor), read_profile(folder))

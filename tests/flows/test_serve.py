@@ -106,7 +106,8 @@ def test_it_is_ready_when_it_says_so_and_for_this_machine_alone(server: Server) 
     assert server.said.startswith("e2e version 1 answers at http://127.0.0.1:")
     assert [server.http.get(path).status_code for path in ("/ping", "/health")] == [200, 200]
     assert server.http.get("/model").json() == {
-        "name": "e2e", "version": "1", "limits": {"body_bytes": 20_000, "texts": 500},
+        "name": "e2e", "version": "1", "engine": {"name": "torch", "precision": "float32"},
+        "limits": {"body_bytes": 20_000, "texts": 500},
     }  # fmt: skip
     listening = [place for place in psutil.Process(server.process.pid).net_connections() if place.status == "LISTEN"]
     assert {place.laddr.ip for place in listening} == {"127.0.0.1"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.http.logs import LOGGERS, log_as_json
+from flows.http.measuring import Measured
 from flows.http.versions import Registered, Served
 from lib.inference.predictor import Predictor
 from tasks.registry.models import Version
@@ -26,7 +27,9 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def served(served_folder: Path) -> Served:
     """Version 7 of the registered model `tiny`."""
-    return Served(Registered(Version("tiny", "7"), at=0), Predictor.load(served_folder, device="cpu"))
+    return Served(
+        Registered(Version("tiny", "7"), at=0), Predictor.load(served_folder, device="cpu"), Measured(1.0, 0.5)
+    )
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from flows.http.answers import Explained, Model, Predictions, Problem
-from flows.http.app import PATHS, application
+from flows.http.app import PATHS, _while_connected, application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
 from flows.http.metrics import Metrics
@@ -94,3 +97,16 @@ def test_what_fails_inside_is_told_without_its_words(client: TestClient, monkeyp
     assert answer.json() == {
         "error_code": "INTERNAL_SERVER_ERROR", "message": "the server failed to answer: its log says why",
     }  # fmt: skip
+
+
+def test_work_ends_with_the_connection_of_who_asked() -> None:
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def work() -> None:
+        endless: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with pytest.raises(ClientDisconnect):
+            await _while_connected(Request({"type": "http"}, gone), endless)
+        assert endless.cancelled()
+
+    asyncio.run(work())

@@ -79,6 +79,13 @@ def test_where_it_does_not_pay_each_is_classified_alone() -> None:
     assert predictor.turns == [["first"], ["a"], ["bb"]]
 
 
+def test_the_manner_can_change() -> None:
+    predictor, turns = Echo(), Turns(SLOW)
+    turns.change(replace(SLOW, together=False))
+    run(behind_a_turn(turns, predictor, ["a"], ["b"]))
+    assert predictor.turns == [["first"], ["a"], ["b"]]
+
+
 def test_versions_never_share_a_turn() -> None:
     one, other = Echo(), Echo()
 
