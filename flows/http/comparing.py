@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from flows.http.metrics import Metrics
 from flows.http.versions import Served
 from lib.inference.predictor import Prediction
 from tasks.record.mlflow_run import reason_of
+from tasks.registry.models import Version
 
 MOST_WAITING = 2000  # texts for the shadow; what comes while so many wait is not asked
 RECORD_SECONDS = 60.0  # between two records in MLflow
@@ -53,7 +55,8 @@ class Side:
         return figures
 
 
-Record = Callable[[Served, Mapping[str, float]], None]  # writes a version's figures into its MLflow run
+ANSWERS, SHADOW = "answers", "shadow"  # roles of a version
+Record = Callable[[Version, str, Mapping[str, float]], None]  # writes a version's figures into its MLflow run
 
 
 @dataclass
@@ -64,16 +67,17 @@ class Comparison:
     metrics: Metrics
     record: Record
     shadow: Served | None = None
-    sides: dict[Served, Side] = field(default_factory=dict)
+    sides: dict[tuple[Version, str], Side] = field(default_factory=dict)  # by version and role
     _waiting: int = 0  # texts for the shadow
     _asking: set[asyncio.Task[None]] = field(default_factory=set)
-    _said: str = ""
+    _said: str = ""  # the last complaint, which is not repeated
+    _writing: threading.Lock = field(default_factory=threading.Lock)  # the last time may come while one is under way
 
     def answered(
         self, request: str, served: Served, texts: Sequence[str], predictions: Sequence[Prediction], seconds: float
     ) -> None:
         """Counts what a version answered, and has the shadow asked the same, without waiting for it."""
-        side = self.sides.setdefault(served, Side())
+        side = self._side(served, ANSWERS)
         side.given(predictions)
         side.requests += 1
         side.seconds += seconds
@@ -102,7 +106,7 @@ class Comparison:
             abs(each.probabilities[each.label] - other.probabilities.get(each.label, 0.0)) for each, other in pairs
         ]
         agreed = sum(each.label == other.label for each, other in pairs)
-        side = self.sides.setdefault(shadow, Side())
+        side = self._side(shadow, SHADOW)
         side.given(others)
         side.compared += len(pairs)
         side.agreed += agreed
@@ -119,6 +123,10 @@ class Comparison:
             largest_difference=round(max(differences), 6),
         )
 
+    def _side(self, served: Served, role: str) -> Side:
+        # Not by what is served itself: former champions are not to stay in memory.
+        return self.sides.setdefault((served.registered.version, role), Side())
+
     async def run(self) -> None:
         """Records every minute, and once more when it is cancelled."""
         try:
@@ -130,11 +138,15 @@ class Comparison:
 
     def write(self) -> None:
         """Writes all figures into MLflow; what MLflow does not take is written the next time."""
-        for served, side in list(self.sides.items()):
-            try:
-                self.record(served, side.metrics())
-            except Exception as error:
-                sentence = f"MLflow does not take the figures of version {served.version} ({reason_of(error)})"
-                if sentence != self._said:
-                    log(logging.WARNING, sentence)
-                    self._said = sentence
+        with self._writing:
+            for (version, role), side in list(self.sides.items()):
+                self._write(version, role, side)
+
+    def _write(self, version: Version, role: str, side: Side) -> None:
+        try:
+            self.record(version, role, side.metrics())
+        except Exception as error:
+            sentence = f"MLflow does not take the figures of version {version.version} ({reason_of(error)})"
+            if sentence != self._said:
+                log(logging.WARNING, sentence)
+                self._said = sentence

@@ -6,7 +6,7 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -95,11 +95,7 @@ def _application(options: argparse.Namespace, tracking: MlflowClient, answering:
                 answering.share = Share(load(tracking, version_of(tracking, name, version)), part)
             if options.shadow:
                 shadow = load(tracking, version_of(tracking, name, options.shadow))
-
-            def record(served: Served, figures: Mapping[str, float]) -> None:
-                runs.record(served.registered.version, "shadow" if served is shadow else "answers", figures)
-
-            comparison = Comparison(turns, metrics, record, shadow)
+            comparison = Comparison(turns, metrics, runs.record, shadow)
             behind.append(comparison.run)
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
         yield application(

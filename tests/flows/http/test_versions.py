@@ -123,11 +123,11 @@ def compared(served: Served) -> tuple[Comparison, list[tuple[str, Mapping[str, f
     strict = replace(served, predictor=replace(served.predictor, threshold=0.999999999))
     records: list[tuple[str, Mapping[str, float]]] = []
     metrics = Metrics()
-    turns = Turns(Manner(), metrics.batch)
-    return (
-        Comparison(turns, metrics, lambda each, figures: records.append((each.version, figures)), version(strict, "8")),
-        records,
-    )
+
+    def record(each: Version, role: str, figures: Mapping[str, float]) -> None:
+        records.append((f"{each.version} {role}", figures))
+
+    return Comparison(Turns(Manner(), metrics.batch), metrics, record, version(strict, "8")), records
 
 
 TEXTS = [f"{number} prizes" for number in range(20)]
@@ -151,7 +151,7 @@ def test_a_shadow_is_asked_the_same_and_compared(
     assert 0 < ham < len(TEXTS)
     comparison.write()
     (one, ours), (other, theirs) = records
-    assert (one, other) == ("7", "8")
+    assert (one, other) == ("7 answers", "8 shadow")
     assert ours["serving/share/ham"] == ham / len(TEXTS)
     assert (ours["serving/requests"], ours["serving/mean_milliseconds"]) == (1, 250)
     assert theirs["serving/share/ham"] == 1
@@ -176,7 +176,7 @@ def test_what_would_wait_too_long_for_the_shadow_is_dropped_and_counted(
 def test_a_record_that_fails_is_told_once(served: Served, compared: tuple[Comparison, Any], lines: Lines) -> None:
     comparison, _ = compared
 
-    def fails(each: Served, figures: Mapping[str, float]) -> None:
+    def fails(each: Version, role: str, figures: Mapping[str, float]) -> None:
         raise ServiceError("it is away")
 
     comparison.record, comparison.shadow = fails, None
