@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lib.errors import WeightsError
 from lib.extras import require
+from lib.inference.engines.onnx_engine import open_session
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -42,7 +43,7 @@ class Product:
         return str(self.node.input[2]) if len(self.node.input) == 3 else None
 
 
-class Graph:
+class EditedGraph:
     """An ONNX graph whose products with constant weights are replaced, all but the last one, which is the head."""
 
     def __init__(self, source: Path) -> None:
@@ -143,14 +144,10 @@ def _attributes(node: "NodeProto") -> dict[str, Any]:
 
 
 @contextmanager
-def running(graph: Graph) -> Iterator[Run]:
+def running(graph: EditedGraph) -> Iterator[Run]:
     """Yields how ONNX Runtime computes the graph: names of outputs and the inputs to arrays."""
     require("onnxruntime", "onnx", "serving.precision int8")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
     with TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         graph.save(file)
-        yield onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]).run
+        yield open_session(file).run

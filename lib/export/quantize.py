@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.evaluation.classify.speed import evenly
-from lib.export.graph import CONTRIB, Floats, Graph, Product, make_node, running
+from lib.export.graph import CONTRIB, EditedGraph, Floats, Product, make_node, running
 from lib.inference.engines.saved import LOGITS, MASK, TOKENS
 from lib.text.batching import pad_tokens
 
@@ -30,10 +30,10 @@ Tokens = Sequence[Sequence[int]]
 MIDDLE = 128  # what stands for zero in unsigned 8 bits, so that they reach as far as signed ones
 REACH = 127  # the largest number of signed 8 bits, used on both sides
 BLOCK = 32  # weights of a block, which has a scale of its own
-SMOOTHING = 0.7  # share of an input's differences between channels that its weights take over: best of 0, 0.3, 0.5, 0.7
+SMOOTHING = 0.7  # share of the differences between channels that weights take over; MiniLM likes 0.5 best, SmolLM2 0.7
 RARE = 0.1  # of the mean channel: what a channel that is silent in the calibration is taken to reach
 CALIBRATION_TOKENS = 1024  # read to learn how far each channel reaches
-SENSITIVITY_TOKENS = 128  # in the batch that is computed once for each layer
+SENSITIVITY_TOKENS = 96  # in the batch that is computed once for each layer
 LEFT_OUT_SHARE = 0.1  # of the weights, in the layers that stay in float32
 SWITCHES = "switches"
 
@@ -54,7 +54,7 @@ def int8_but(left_out: Collection[str], source: Path, target: Path, sequences: T
             reaches. Channels that reach far are divided, and their weights multiplied, by a constant (G. Xiao et al.,
             "SmoothQuant: accurate and efficient post-training quantization for large language models", ICML 2023).
     """
-    graph = Graph(source)
+    graph = EditedGraph(source)
     layers = _Int8Layers(graph, _largest_inputs(source, sequences))
     graph.replace(lambda product, output: layers.nodes(product, output), but=left_out)
     graph.save(target)
@@ -63,7 +63,7 @@ def int8_but(left_out: Collection[str], source: Path, target: Path, sequences: T
 def blocks_of_8_bits(source: Path, target: Path) -> None:
     """Writes the float32 classifier `source` with weights of 8 bits that have a scale for each `BLOCK` of them, as have
     their inputs: slower than `int8_per_channel`, and nearer to float32. Files and errors are those of `int8_but`."""
-    graph = Graph(source)
+    graph = EditedGraph(source)
     graph.replace(lambda product, output: [_blocks(graph, product, output)])
     graph.save(target)
 
@@ -76,7 +76,7 @@ def sensitive_layers(source: Path, sequences: Tokens, *, pad: int) -> tuple[str,
     together have `LEFT_OUT_SHARE` of the weights are named; it may be none. Takes as many passes as there are layers.
     sequences, errors: as in `int8_but`. pad: the token that rows are padded with.
     """
-    graph = Graph(source)
+    graph = EditedGraph(source)
     layers = _Int8Layers(graph, _largest_inputs(source, sequences))
     numbers = {product.layer: number for number, product in enumerate(graph.products)}
     graph.add_input(SWITCHES, len(numbers))
@@ -101,7 +101,7 @@ class _Int8Layers:
     largest: for each input of a layer, the largest size of each channel. dividers: what its channels are divided by.
     """
 
-    graph: Graph
+    graph: EditedGraph
     largest: dict[str, Floats]
     dividers: dict[str, Floats] = field(default_factory=dict)
 
@@ -149,7 +149,7 @@ class _Int8Layers:
         ]
 
 
-def _blocks(graph: Graph, product: Product, output: str) -> "NodeProto":
+def _blocks(graph: EditedGraph, product: Product, output: str) -> "NodeProto":
     weights = graph.weights(product).T  # (outputs, inputs)
     outputs, inputs = weights.shape
     padded = np.pad(weights, ((0, 0), (0, -inputs % BLOCK))).reshape(outputs, -1, BLOCK)
@@ -180,7 +180,7 @@ def _switched(layers: _Int8Layers, product: Product, output: str, number: int) -
 
 def _largest_inputs(source: Path, sequences: Tokens) -> dict[str, Floats]:
     """Returns, for each input of a layer, the largest size of each channel (inputs,) float32 in some of the texts."""
-    graph = Graph(source)
+    graph = EditedGraph(source)
     names = sorted({product.input for product in graph.products})
     graph.add_outputs(names)
     largest: dict[str, Floats] = {}

@@ -15,13 +15,13 @@ from lib.evaluation.classify.agreement import Candidate, choose, measure_agreeme
 from lib.evaluation.classify.speed import Speed
 from lib.export.onnx import export_onnx
 from lib.export.quantize import blocks_of_8_bits, int8_but, int8_per_channel, sensitive_layers
+from lib.inference.engines.engine import ALIKE
 from tests.support.onnx_files import VOCABULARY, ask, operators, write_layers
 from tests.support.saved import save_family_classifier, save_gpt2_classifier, write_weights
 
 DRAW = np.random.default_rng(7)
 TEXTS = [DRAW.integers(1, VOCABULARY, size).tolist() for size in DRAW.integers(2, 14, 400)]
 INT8, BLOCKS = "MatMulIntegerToFloat", "MatMulNBits"
-ALIKE = 3e-6
 
 
 @pytest.fixture
