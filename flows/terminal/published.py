@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What of a recipe does not say what is computed.
 NO_PROCEDURE = {
-    *("name", "data", "evaluation", "published", "registry"),
+    *("name", "data", "evaluation", "serving", "published", "registry"),
     *(f"model.{name}" for name in ("size", "weights", "revision", "seed")),  # the weights are told by their identity
     *(f"training.{name}" for name in ("checkpoint_every", "device", "published_figures")),
     *(f"training.{name}" for name in ("feature_cache", "feature_dtype", "feature_budget", "gradient_checkpointing")),

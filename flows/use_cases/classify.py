@@ -11,6 +11,7 @@ from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
+from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.features import choice, features
 from tasks.steps.classify.finetune import finetune
@@ -33,7 +34,7 @@ CLASSIFY = UseCase(
     description="From a labelled text file to a registered classifier",
     steps=(
         *(download, messages, balance, split, holdout, tokenizer, tokenize, backbone),
-        *(features, finetune, evaluate),
+        *(features, finetune, engine, evaluate),
     ),
     trains=finetune,
     final=(evaluate,),

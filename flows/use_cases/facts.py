@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.use_cases.use_case import Artifacts, Fact
 from lib.files.jsonfile import load_json
+from tasks.record.engine import served_with
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -28,6 +29,7 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     yield "longest message kept", f"{tokens['max_length']} tokens"
     yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)
+    yield "served with", served_with(artifacts["engine"])
     low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
     confidence = recipe.evaluation.confidence
     yield "test accuracy", f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"

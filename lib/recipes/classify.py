@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lib.extras import require
+from lib.extras import ONNX_PACKAGES, require
 from lib.recipes.data import Data
+from lib.recipes.fields import either
 from lib.recipes.sections import (
     Confidence,
     Encoding,
@@ -149,6 +150,55 @@ class Evaluation(Section):
     )
 
 
+PRECISIONS = {"torch": ("auto", "float32", "bfloat16"), "onnxruntime": ("auto", "float32", "int8")}  # by engine
+
+
+class Serving(Section):
+    """What computes the classifier once it is trained: in the final figures, in `predict`, `score` and `serve`. Of what
+    is left to `auto`, candidates are measured on the validation split and on this machine."""
+
+    engine: Literal["auto", "torch", "onnxruntime"] = Field(
+        default="auto",
+        description="torch; ONNX Runtime, which is faster on a CPU (extra `onnx`); or the faster one here (auto: torch"
+        " where there is a GPU, where ONNX Runtime is not installed, and for what cannot be exported)",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+        default="auto",
+        description="arithmetic of the matrix products: bfloat16 is torch's, int8 ONNX Runtime's; auto: the fastest of"
+        " those whose labels agree with float32",
+    )
+    largest_flip_share: Share = Field(
+        default=0.001,
+        description="the largest share of validation messages to which a candidate may give another label than float32"
+        " does",
+    )
+
+    @model_validator(mode="after")
+    def _the_engine_has_the_precision(self) -> Serving:
+        if self.engine != "auto" and self.precision not in PRECISIONS[self.engine]:
+            other = next(engine for engine, precisions in PRECISIONS.items() if self.precision in precisions)
+            raise ValueError(
+                f"serving.precision is {self.precision!r}, which serving.engine {self.engine!r} does not have: choose"
+                f" engine {other!r}, or precision {either(PRECISIONS[self.engine])}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _flips_are_counted(self) -> Serving:
+        share = self.largest_flip_share
+        if self.is_named and share != type(self).model_fields["largest_flip_share"].default:
+            raise ValueError(
+                f"serving.largest_flip_share is {share:g}, but engine {self.engine!r} with precision {self.precision!r}"
+                " leaves nothing to choose: set one of them to 'auto', or leave that field out"
+            )
+        return self
+
+    @property
+    def is_named(self) -> bool:
+        """Whether engine and precision leave nothing to measure; in int8 there are several candidates."""
+        return self.precision == "bfloat16" or (self.precision == "float32" and self.engine != "auto")
+
+
 class ClassifierRegistry(Registry):
     """Where the classifier goes in MLflow's registry, and when it becomes the champion there. Every version of a name
     is measured on the same frozen test set: that of the first run under the name."""
@@ -208,12 +258,17 @@ class ClassifyRecipe(Recipe):
     lora: ClassifierLora = ClassifierLora()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    serving: Serving = Serving()
     published: Published = Published()
     registry: ClassifierRegistry = ClassifierRegistry()
 
     def require_extras(self) -> None:
         if self.classifier.trainable == "lora":
             require("peft", "lora", "classifier.trainable lora")
+        if self.serving.engine == "onnxruntime" or self.serving.precision == "int8":
+            field = "engine onnxruntime" if self.serving.engine == "onnxruntime" else "precision int8"
+            for package in ONNX_PACKAGES:
+                require(package, "onnx", f"serving.{field}")
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:
@@ -252,6 +307,17 @@ class ClassifyRecipe(Recipe):
             raise ValueError(
                 f"training.feature_cache is 'on', but with {field} {getattr(getattr(self, section), name)!r} there is"
                 " nothing that stays the same between epochs for every real token: choose 'auto', or change that field"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _padding_is_no_text_for_onnx(self) -> ClassifyRecipe:
+        named = {"serving.engine": self.serving.engine, "serving.precision": self.serving.precision}
+        field = next((field for field, value in named.items() if value in ("onnxruntime", "int8")), None)
+        if self.classifier.pooling == "padded_last" and field is not None:
+            raise ValueError(
+                f"{field} is {named[field]!r}, but with classifier.pooling 'padded_last' answers depend on how"
+                " texts are padded, which only torch computes here: choose pooling 'last_token', or engine 'torch'"
             )
         return self
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from lib.evaluation.flat import flatten_metrics
 from lib.files.jsonfile import load_json
+from lib.inference.engines.saved import TABLE
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
+from tasks.record.engine import engine_table, served_with
 from tasks.record.pages import backbone_files, published_metrics
 from tasks.record.track import Pages, by_split
 
@@ -18,6 +20,7 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
     """Returns what the steps of `made`, by name, produced. `features`: whether they are cached, and why."""
     evaluated, trained = made["evaluate"], made["finetune"]
     metrics = flatten_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(trained)
+    engines = engine_table(made["engine"])
     return Pages(
         headline=headline(recipe, metrics),
         metrics=metrics,
@@ -30,11 +33,13 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
             (made["messages"], "profile.json"),
             (made["holdout"], "split.json"),
             (made["tokenize"], "tokens.json"),
+            (made["engine"], TABLE),
             *backbone_files(made["backbone"]),
         ),
         table=by_split(SHOWN, metrics),
+        shown_tables={"engines": (engines, "What the classifier could be served with")} if engines else {},
         pictures=("loss", "accuracy"),
-        tags={"finetune.features": features},
+        tags={"finetune.features": features, "finetune.engine": served_with(made["engine"])},
     )
 
 

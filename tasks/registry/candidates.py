@@ -10,12 +10,14 @@ from mlflow.entities import LoggedModel
 
 from lib.evaluation.classify.model_card import CardFacts, classifier_card
 from lib.files.jsonfile import load_json
+from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
 from lib.model.labels import MOST_PROBABLE, positive_class
 from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import MANIFEST, Artifact, key_of
 from tasks.environment import shareable
+from tasks.record.engine import served_with
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
 from tasks.registry.register import Candidate
 
@@ -30,6 +32,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
     finetuned = made["finetune"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
     labels = load_json(finetuned.file("labels.json"))
+    engine = saved_engine(made["engine"].folder)
     rule = {field: resolved["evaluation"][field] for field in ("positive_label", "threshold")}
     return Candidate(
         name=recipe.registry.name,
@@ -38,12 +41,21 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
         files=_files(finetuned),
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **rule},
-        # At the default threshold the positive label changes no prediction.
-        identity=key_of({"digest": finetuned.digest, **(rule if rule["threshold"] != MOST_PROBABLE else {})}),
+        # At the default threshold the positive label changes no prediction, and without its file torch is the engine.
+        identity=key_of(
+            {
+                "digest": finetuned.digest,
+                **(rule if rule["threshold"] != MOST_PROBABLE else {}),
+                **({} if engine == default_engine(finetuned.folder) else {"engine": made["engine"].digest}),
+            }
+        ),
         description=classifier_card(_facts(recipe, made, headline, labels, resolved["encoding"]["max_length"])),
         about=f"Classifies texts as {_listed(labels)}. {ALIASES}",
         log=_log_classifier,
-        beside=tuple(made["evaluate"].file(name) for name in EVALUATION_FILES),
+        beside=(
+            *(made["evaluate"].file(name) for name in EVALUATION_FILES),
+            *(made["engine"].file(name) for name in (ENGINE, TABLE, *(engine.graph.sha256 if engine.graph else ()))),
+        ),
     )
 
 
@@ -101,6 +113,7 @@ def _facts(
             "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
             f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
             "threshold": f"{recipe.evaluation.threshold:g}",
+            "served with": served_with(made["engine"]),
         },
         source=load_json(made["messages"].file("profile.json"))["labels"],
         splits=split["labels"],

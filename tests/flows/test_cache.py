@@ -17,7 +17,7 @@ from tests.support.e2e import PROJECT, STEPS, Home, digests, ran, wait_until
 
 pytestmark = pytest.mark.e2e
 
-FROM_FINETUNE_ON = ["finetune", "evaluate"]
+FROM_FINETUNE_ON = ["finetune", "engine", "evaluate"]
 
 
 def task_runs(api: str, flow_run: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_the_first_run_computes_every_step(finished: tuple[Home, Any], prefect_a
     # No step asks the classifier about the frozen test set: `evaluate` has its answers.
     assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "promote"], "Completed")
     on_gpu = {name for name, run in runs.items() if "gpu" in run["tags"]}
-    assert on_gpu == {"features", "finetune", "evaluate"}
+    assert on_gpu == {"features", "finetune", "engine", "evaluate"}
 
 
 def test_a_second_run_reuses_every_step_and_prefect_says_cached(
@@ -64,7 +64,7 @@ def test_a_learning_rate_reruns_finetune_and_what_follows(copied: Home, retraine
     verdicts = copied.explain("--training.learning_rate=0.002")
     assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.002"])
     assert verdicts["evaluate"] == ("run", ["training.learning_rate changed 0.001 -> 0.002"])
-    assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == STEPS[:-2]
+    assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == STEPS[:-3]
     assert ran(retrained[1]) == FROM_FINETUNE_ON
 
 
@@ -136,7 +136,7 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
             "lib/model/gpt2/gpt.py",
             "class GPT(",
             "EDITED = 1\n\n\nclass GPT(",
-            ["backbone", "features", "finetune", "evaluate"],
+            ["backbone", "features", "finetune", "engine", "evaluate"],
         ),
         ("lib/data/source/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
         (

@@ -103,7 +103,7 @@ def test_prefect_shows_the_name_and_each_step_as_cached_or_completed(browser: Br
     for step in [*STEPS, "track", "register", "promote"]:
         (row,) = [row for row, line in enumerate(shown) if line == step]
         states[step] = next(line for line in shown[row:] if line in ("Cached", "Completed"))
-    ran = ("finetune", "evaluate", "track", "register", "promote")
+    ran = ("finetune", "engine", "evaluate", "track", "register", "promote")
     assert states == {step: "Completed" if step in ran else "Cached" for step in states}
 
 

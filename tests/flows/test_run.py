@@ -46,6 +46,7 @@ FILES = {
         "tokenizer_config.json",
         "training.json",
     ],
+    "engine": ["engine.json", "engines.json"],  # torch in float32, which the recipe names
     "evaluate": [
         "drift_profile.json",
         *sorted(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),

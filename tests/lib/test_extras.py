@@ -50,6 +50,18 @@ def follower(**fields: Any) -> InstructRecipe:
             " 'finetune-flows[judge]'`",
         ),
         (
+            "onnxruntime",
+            classifier(serving={"engine": "onnxruntime"}),
+            "serving.engine onnxruntime needs the package onnxruntime, which is not installed: run `pip install"
+            " 'finetune-flows[onnx]'`",
+        ),
+        (
+            "onnx",
+            classifier(serving={"precision": "int8"}),
+            "serving.precision int8 needs the package onnx, which is not installed: run `pip install"
+            " 'finetune-flows[onnx]'`",
+        ),
+        (
             "sacrebleu",
             follower(),
             "measuring answers by chrF needs the package sacrebleu, which is not installed: run `pip install"

@@ -38,6 +38,7 @@ STEPS = [
     "backbone",
     "features",
     "finetune",
+    "engine",
     "evaluate",
 ]
 # Small enough for seconds, large enough that every class is in every split.

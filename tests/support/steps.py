@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, Store
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
@@ -41,15 +42,23 @@ def write_data(folder: Path, labels: dict[str, str]) -> Path:
 
 def finetuned(store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]) -> Artifact:
     """Runs the flow's steps up to the training; returns the classifier."""
+    return steps_until_trained(store, data, weights, **sections)[1]["finetune"]
+
+
+def steps_until_trained(
+    store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]
+) -> tuple[ClassifyRecipe, dict[str, Artifact]]:
+    """Runs the flow's steps up to the training; returns the recipe, and the artifacts by step."""
     fields = {
         "data": {"source": "file", "url": str(data), "format": "csv", "text_column": "text", "label_column": "label"},
         "model": {"weights": str(weights), "size": "tiny" if weights == "scratch" else "from-weights"},
         "classifier": {"trainable": "last_block", **sections.get("classifier", {})},
         "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu", **sections.get("training", {})},
         "lora": sections.get("lora", {}),
+        "serving": sections.get("serving", {}),
     }
     recipe = build_recipe(fields)
     made: dict[str, Artifact] = {}
     for step in STEPS:
         made[step.name] = perform(store, recipe, step, **{name: made[name] for name in step.inputs})
-    return made["finetune"]
+    return recipe, made

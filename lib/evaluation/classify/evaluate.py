@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from lib.data.duplicates import normalise
 from lib.data.tables import SPLITS
@@ -19,9 +18,8 @@ from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.prevalence import natural_prevalence
 from lib.evaluation.classify.report import Findings, write_report
 from lib.files.jsonfile import save_json
-from lib.model.classifier import Classifier, class_probabilities
+from lib.inference.engines.engine import Engine
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, positive_class
-from lib.model.usage import Usage
 from lib.progress import Progress, part_of, silent
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
@@ -61,18 +59,17 @@ class Choices:
 
 
 def evaluate(
-    classifier: Classifier,
-    usage: Usage,
+    engine: Engine,
     *,
     splits: Mapping[str, pd.DataFrame],
-    inputs: Mapping[str, Sequence[Sequence[int] | Tensor]],
+    inputs: Mapping[str, Any],
     facts: Facts,
     choices: Choices,
     folder: Path,
-    device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measures `classifier` and writes metrics.json, predictions.parquet, figures/ and report.html into `folder`.
+    """Measures a classifier with the engine that it is served with, and writes metrics.json, predictions.parquet,
+    figures/ and report.html into `folder`.
 
     Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for (the
     latter null where it cannot be estimated). Raises LabelError if positive label and threshold do not fit the labels,
@@ -80,9 +77,9 @@ def evaluate(
 
     Args:
         splits: id, text, label of `train`, `validation`, `test`, and of `reserve` if there is one.
-        inputs: the tokens of the same rows, or their features.
+        inputs: the tokens of the same rows; torch's engine takes their features too.
     """
-    positive_class(classifier.labels, choices.positive_label, choices.threshold)  # refused before the work
+    positive_class(engine.labels, choices.positive_label, choices.threshold)  # refused before the work
     names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
     total = sum(len(splits[name]) for name in names)
     probabilities: dict[str, Probabilities] = {}
@@ -90,19 +87,11 @@ def evaluate(
     for name in names:
         if len(splits[name]) != len(inputs[name]):
             raise ValueError(f"the {len(inputs[name])} inputs of {name} are not those of its messages")
-        probabilities[name] = class_probabilities(
-            classifier,
-            inputs[name],
-            padding=usage.padding,
-            max_length=usage.max_length,
-            device=device,
-            precision=usage.precision,
-            progress=part_of(progress, done, total),
-        )
+        probabilities[name] = engine.probabilities(inputs[name], progress=part_of(progress, done, total))
         done += len(splits[name])
     measured = {name: splits[name] for name in names}
     return write_evaluation(
-        folder, splits=measured, probabilities=probabilities, labels=classifier.labels, facts=facts, choices=choices
+        folder, splits=measured, probabilities=probabilities, labels=engine.labels, facts=facts, choices=choices
     )
 
 

@@ -9,9 +9,9 @@ from lib.data.tables import TOKENS, load_table
 from lib.model.features.file import Features
 
 
-def split_inputs(tokens: Path, features: Path, split: str) -> Sequence[Sequence[int] | Tensor]:
-    """Returns each message's features, or its tokens where no features are kept. tokens, features: artifact folders
-    with `<split>.parquet` and, where kept, `<split>.safetensors`."""
+def split_inputs(tokens: Path, features: Path | None, split: str) -> Sequence[Sequence[int] | Tensor]:
+    """Returns each message's features, or its tokens where no features are kept or wanted (`features` None). tokens,
+    features: artifact folders with `<split>.parquet` and, where kept, `<split>.safetensors`."""
     table = load_table(tokens / f"{split}.parquet", TOKENS)
-    file = features / f"{split}.safetensors"
-    return Features(file, table["id"].tolist()) if file.exists() else list(table["tokens"])
+    file = None if features is None else features / f"{split}.safetensors"
+    return list(table["tokens"]) if file is None or not file.exists() else Features(file, table["id"].tolist())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
+from lib.inference.engines.engine import TORCH
 from lib.model.labels import MOST_PROBABLE
 from lib.model.weights.saved import INFERENCE
 from tasks.engine.step import Work, step
@@ -47,40 +48,41 @@ def evaluate(
     tokenize: Artifact,
     features: Artifact,
     finetune: Artifact,
+    engine: Artifact,
 ) -> None:
-    """Measures every row of every split: `metrics.json`, `predictions.parquet`, `figures/`, `report.html`; and
-    `drift_profile.json`, to compare later messages with."""
+    """Measures every row of every split with the engine that serves: `metrics.json`, `predictions.parquet`, `figures/`,
+    `report.html`; and `drift_profile.json`, to compare later messages with."""
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.drift.profile import write_profile
-    from lib.model.classifier import load_classifier
+    from lib.inference.engines.loading import load_engine
     from lib.model.features.inputs import split_inputs
-    from lib.model.usage import load_usage
     from lib.text.tokenizer import load_tokenizer
     from lib.training.history import read_history
 
     recipe = work.recipe
     texts = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
-    usage = load_usage(finetune.folder)
+    served = load_engine(finetune.folder, device=work.identity["device"], engine=engine.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
     split = load_json(holdout.file("split.json"))
     natural = split["labels"]["test"] if "test" in split["given"] else None
     write_evaluation(
-        load_classifier(finetune.folder),
-        usage,
+        served,
         splits=texts,
-        inputs={name: split_inputs(tokenize.folder, features.folder, name) for name in texts},
+        inputs={
+            name: split_inputs(tokenize.folder, features.folder if served.name == TORCH else None, name)
+            for name in texts
+        },
         facts=Facts(
             history=read_history(finetune.file("history.parquet")),
             class_counts=class_counts,
             natural=natural,
             straddling=split["straddling"],
-            about=_about(work, finetune),
+            about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
         ),
         choices=Choices(**recipe.evaluation.model_dump()),
         folder=work.folder,
-        device=work.identity["device"],
         progress=work.progress,
     )
     labels = load_json(finetune.file("labels.json"))

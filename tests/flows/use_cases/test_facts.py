@@ -146,9 +146,11 @@ def test_the_table_of_a_run_that_trained_a_classifier(
         "validation loss",
         "train accuracy",
         "validation accuracy",
+        "served with",
         "test accuracy",
         "TF-IDF baseline",
     ]
+    assert values["served with"] == "torch float32"
     assert values["messages"] == "400 (300 ham, 100 spam)"
     points = 100 * (printed["metrics"]["test_accuracy"] - 0.99)
     assert values["TF-IDF baseline"] == f"99.00%; this classifier is {points:+.2f} points away"

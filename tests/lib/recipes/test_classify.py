@@ -103,6 +103,7 @@ BOOK = {
         "positive_label": None,
         "threshold": 0.5,
     },
+    "serving": {"engine": "torch", "precision": "float32", "largest_flip_share": 0.001},
     "published": {
         "weights": [
             "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
@@ -398,6 +399,60 @@ def test_adapters_that_nobody_trains_are_refused() -> None:
     values = {"data": {"source": "sample"}, "lora": {"rank": 16}}
     assert "lora describes adapters, but classifier.trainable is 'all'" in refusal(values)
     assert build_recipe({**values, "classifier": {"trainable": "lora"}}).lora.rank == 16
+
+
+@pytest.mark.parametrize(
+    ("serving", "sentence"),
+    [
+        (
+            {"engine": "torch", "precision": "int8"},
+            "serving: serving.precision is 'int8', which serving.engine 'torch' does not have: choose engine"
+            " 'onnxruntime', or precision auto, float32 or bfloat16",
+        ),
+        (
+            {"engine": "onnxruntime", "precision": "bfloat16"},
+            "serving: serving.precision is 'bfloat16', which serving.engine 'onnxruntime' does not have: choose engine"
+            " 'torch', or precision auto, float32 or int8",
+        ),
+        (
+            {"engine": "torch", "precision": "float32", "largest_flip_share": 0.01},
+            "serving: serving.largest_flip_share is 0.01, but engine 'torch' with precision 'float32' leaves nothing to"
+            " choose: set one of them to 'auto', or leave that field out",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_be_as_it_is_named_is_refused(serving: dict[str, Any], sentence: str) -> None:
+    assert refusal({**SAMPLE, "serving": serving}).removeprefix("the recipe: ") in (
+        sentence,
+        sentence.removeprefix("serving: "),
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("engine", "onnxruntime"), ("precision", "int8")])
+def test_padding_that_is_text_is_torchs(field: str, value: str) -> None:
+    padded = {**SAMPLE, "classifier": {"pooling": "padded_last", "padding": "longest"}}
+    assert build_recipe(padded).serving.engine == "auto"
+    assert refusal({**padded, "serving": {field: value}}) == (
+        f"the recipe: serving.{field} is {value!r}, but with classifier.pooling 'padded_last' answers depend on how"
+        " texts are padded, which only torch computes here: choose pooling 'last_token', or engine 'torch'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("serving", "named"),
+    [
+        ({}, False),
+        ({"engine": "torch"}, False),
+        ({"precision": "float32"}, False),
+        ({"precision": "int8"}, False),
+        ({"engine": "onnxruntime", "precision": "int8"}, False),
+        ({"precision": "bfloat16"}, True),
+        ({"engine": "torch", "precision": "float32"}, True),
+        ({"engine": "onnxruntime", "precision": "float32"}, True),
+    ],
+)
+def test_nothing_is_measured_where_all_is_named(serving: dict[str, Any], named: bool) -> None:
+    assert build_recipe({**SAMPLE, "serving": serving}).serving.is_named is named
 
 
 def test_a_gate_that_nobody_passes_is_refused() -> None:

@@ -19,6 +19,7 @@ from lib.store.artifacts import Artifact
 from lib.training.history import Row, history_checksum, history_table, read_history
 from lib.training.train import Trained
 from tasks.engine.step import AnyRecipe, Step, Work
+from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.features import features
 from tasks.steps.classify.finetune import finetune
@@ -28,7 +29,7 @@ from tasks.steps.instruct.finetune import finetune_instructions
 from tasks.steps.instruct.respond import respond
 from tasks.steps.training import NOTED, save_training, training_settings
 
-CLASSIFY = (features, finetune, evaluate)
+CLASSIFY = (features, finetune, engine, evaluate)
 INSTRUCT = (finetune_instructions, respond, evaluate_answers)
 
 

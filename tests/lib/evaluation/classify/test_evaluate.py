@@ -11,8 +11,8 @@ import pytest
 
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.evaluation.drift.profile import read_profile, write_profile
+from lib.inference.engines.torch_engine import TorchEngine
 from lib.model.classifier import class_probabilities, load_classifier
-from lib.model.usage import load_usage
 from lib.text.gpt2 import gpt2_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -42,12 +42,10 @@ def run(
         names = {kind: {each.name for each in fields(kind)} & values.keys() for kind in (Facts, Choices)}
         kinds = {kind: {name: values.pop(name) for name in names[kind]} for kind in names}
         metrics = evaluate(
-            load_classifier(classifier_folder),
-            load_usage(classifier_folder),
+            TorchEngine.load(classifier_folder, device="cpu"),
             facts=Facts(**kinds[Facts]),
             choices=Choices(**kinds[Choices]),
             folder=folder,
-            device="cpu",
             **values,
         )
         return metrics, folder

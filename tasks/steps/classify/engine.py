@@ -1,0 +1,94 @@
+"""Chooses what the classifier is served with."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.data.tables import TOKENS, load_table
+from lib.extras import ONNX_PACKAGES, installed
+from lib.files.jsonfile import save_json
+from lib.inference.engines.engine import ONNXRUNTIME, TORCH
+from lib.inference.engines.saved import TABLE, SavedEngine
+from lib.model.labels import positive_class
+from lib.model.machine.processor import processor
+from lib.model.usage import load_labels
+from tasks.engine.step import Work, step
+from tasks.steps.training import device_identity
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.export.candidates import Sample
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
+
+MOST_MESSAGES = 1000  # that candidates are measured with, and as many that int8 is calibrated with
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
+    """Returns what the choice depends on besides the classifier: packages, and where speed is measured the machine."""
+    serving = recipe.serving
+    if serving.is_named and serving.engine != ONNXRUNTIME:
+        return {}
+    versions = {name: metadata.version(name) if installed([name]) else "not installed" for name in ONNX_PACKAGES}
+    packages = {**versions, "torch": metadata.version("torch")}
+    return packages if serving.is_named else {**packages, **device_identity(recipe, inputs), "processor": processor()}
+
+
+@step(
+    "engine",
+    reads=["serving", "classifier.pooling", "evaluation.positive_label", "evaluation.threshold"],
+    unkeyed=["training.device"],
+    identity=_identity,
+    noted=(TABLE,),  # seconds differ each time
+    tags=["gpu"],
+)
+def engine(work: Work[ClassifyRecipe], tokenize: Artifact, finetune: Artifact) -> None:
+    """Makes what the classifier could be served with, measures it on validation messages, and keeps what is chosen:
+    `engine.json`, `model.onnx` if there is one, and `engines.json`."""
+    serving = work.recipe.serving
+    if serving.is_named and serving.engine != ONNXRUNTIME:
+        SavedEngine(TORCH, serving.precision).save(work.folder)
+        save_json({"chosen": f"{TORCH} {serving.precision}", "candidates": []}, work.folder / TABLE)
+        return
+    from lib.export.candidates import forms, write_engine  # here, because it imports torch
+
+    device = work.identity.get("device", "cpu")
+    onnx = device == "cpu" and installed(ONNX_PACKAGES) and work.recipe.classifier.pooling != "padded_last"
+    table = write_engine(
+        finetune.folder,
+        work.folder,
+        forms(serving.engine, serving.precision, onnx=onnx),
+        lambda: _sample(work.recipe, tokenize, finetune),
+        largest_flip_share=serving.largest_flip_share,
+        device=device,
+        progress=work.progress,
+    )
+    for row in table["candidates"]:
+        if row["refused"] is not None:
+            work.log.info("not served with %s: %s", row["name"], row["refused"])
+    work.log.info("served with %s", table["chosen"])
+
+
+def _sample(recipe: ClassifyRecipe, tokenize: Artifact, finetune: Artifact) -> Sample:
+    """Returns at most `MOST_MESSAGES` validation messages, and as many training messages, evenly chosen."""
+    from lib.export.candidates import Sample
+
+    evaluation = recipe.evaluation
+    validation, train = (_some(tokenize, split) for split in ("validation", "train"))
+    return Sample(
+        sequences=list(validation["tokens"]),
+        targets=validation["target"].to_numpy(np.int64),
+        calibration=list(train["tokens"]),
+        positive=positive_class(load_labels(finetune.folder), evaluation.positive_label, evaluation.threshold),
+        threshold=evaluation.threshold,
+    )
+
+
+def _some(tokenize: Artifact, split: str) -> pd.DataFrame:
+    table = load_table(tokenize.file(f"{split}.parquet"), TOKENS)
+    return table.iloc[np.linspace(0, len(table) - 1, min(MOST_MESSAGES, len(table))).astype(int)]
