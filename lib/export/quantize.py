@@ -33,7 +33,7 @@ BLOCK = 32  # weights of a block, which has a scale of its own
 SMOOTHING = 0.7  # share of the differences between channels that weights take over; MiniLM likes 0.5 best, SmolLM2 0.7
 RARE = 0.1  # of the mean channel: what a channel that is silent in the calibration is taken to reach
 CALIBRATION_TOKENS = 1024  # read to learn how far each channel reaches
-SENSITIVITY_TOKENS = 96  # in the batch that is computed once for each layer
+SENSITIVITY_TOKENS = 20_000  # in all passes together, of which there is one for each layer
 LEFT_OUT_SHARE = 0.1  # of the weights, in the layers that stay in float32
 SWITCHES = "switches"
 
@@ -81,7 +81,7 @@ def sensitive_layers(source: Path, sequences: Tokens, *, pad: int) -> tuple[str,
     numbers = {product.layer: number for number, product in enumerate(graph.products)}
     graph.add_input(SWITCHES, len(numbers))
     graph.replace(lambda product, output: _switched(layers, product, output, numbers[product.layer]))
-    tokens, lengths = pad_tokens(_some(sequences, SENSITIVITY_TOKENS), pad=pad)
+    tokens, lengths = pad_tokens(_some(sequences, SENSITIVITY_TOKENS // len(numbers)), pad=pad)
     feed = {TOKENS: tokens, MASK: (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)}
     with running(graph) as run:
 
