@@ -13,7 +13,7 @@ from flows.terminal.program import Parser, port
 from tasks.environment import tracking_uri, without_password
 
 HOST, PORT = "127.0.0.1", 5050
-CHECK, DELAY = 5.0, 0.0  # seconds, milliseconds
+CHECK, DELAY = 5.0, 1.0  # seconds, milliseconds; docs/serving.md says what the second is worth
 
 
 def main(argv: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ class Measured:
 
     def __str__(self) -> str:
         manner = "requests that wait share a turn" if self.pays else "each request has a turn of its own"
-        alone, together = (f"{1000 * seconds:.3g} ms" for seconds in (self.alone, self.together))
+        alone, together = (f"{1000 * seconds:,.1f} ms" for seconds in (self.alone, self.together))
         return f"{len(TEXTS)} texts take {together} together and {alone} alone, so {manner}"
 
 
