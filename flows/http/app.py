@@ -45,25 +45,11 @@ CLIENT_IS_GONE = 499  # nginx's number for it; nobody reads the answer
 ABOUT = "Texts in, their labels and probabilities out, by a classifier of MLflow's registry."
 
 Result = TypeVar("Result")
-
-
 Work = Callable[[], Coroutine[Any, Any, None]]  # goes on until it is cancelled
 
 
-def application(
-    answering: Answering,
-    limits: Limits,
-    turns: Turns,
-    metrics: Metrics,
-    *,
-    comparison: Comparison | None = None,
-    behind: Sequence[Work] = (),
-    access_log: bool = False,
-) -> Observed:
-    """The application over the versions that answer, whose texts are classified by turns, as it is observed.
-
-    comparison: hears of every answer. behind: what goes on while requests are answered.
-    """
+def application(endpoints: Endpoints, *, behind: Sequence[Work] = (), access_log: bool = False) -> Observed:
+    """The application, observed. `behind`: what goes on while requests are answered."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - what FastAPI gives it
@@ -74,7 +60,7 @@ def application(
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(
-        title=f"{answering.champion.name}: texts classified over HTTP",
+        title=f"{endpoints.answering.champion.name}: texts classified over HTTP",
         description=ABOUT,
         lifespan=lifespan,
         docs_url=None,
@@ -87,7 +73,6 @@ def application(
             Exception: _failed,
         },
     )
-    endpoints = _Endpoints(answering, limits, turns, metrics, comparison)
     app.post("/invocations", response_model=Predictions, responses=REFUSALS, openapi_extra=TEXTS)(endpoints.invocations)
     app.post("/explain", response_model=Explained, responses=REFUSALS, openapi_extra=ONE_TEXT)(endpoints.explain)
     app.get("/model", response_model=Model)(endpoints.model)
@@ -96,20 +81,21 @@ def application(
     app.get("/version", response_class=Response)(_version)
     app.get("/metrics", response_class=Response)(endpoints.read_metrics)
     app.routes.extend(pages(app))
-    metrics.watch_queue(lambda: turns.waiting)
+    endpoints.metrics.watch_queue(lambda: endpoints.turns.waiting)
     paths = {getattr(route, "path", "") for route in app.routes}
-    return Observed(app, paths, metrics, access_log)
+    return Observed(app, paths, endpoints.metrics, access_log)
 
 
 @dataclass(frozen=True)
-class _Endpoints:
-    """The paths that ask the model; what their methods say of themselves is on the page `/docs`."""
+class Endpoints:
+    """The paths that ask the versions that answer, whose texts are classified by turns; `comparison` hears of each
+    answer. What the methods say of themselves is on the page `/docs`."""
 
     answering: Answering
     limits: Limits
     turns: Turns
     metrics: Metrics
-    comparison: Comparison | None
+    comparison: Comparison | None = None
 
     async def invocations(self, request: Request) -> Response:
         """Classifies texts, in one of MLflow's JSON forms; answers with a row for each text, in order."""

@@ -13,7 +13,7 @@ from functools import partial
 import uvicorn
 from mlflow import MlflowClient
 
-from flows.http.app import application
+from flows.http.app import Endpoints, application
 from flows.http.batching import Turns
 from flows.http.comparing import Comparison
 from flows.http.following import Follower
@@ -98,9 +98,8 @@ def _application(options: argparse.Namespace, tracking: MlflowClient, answering:
             comparison = Comparison(turns, metrics, runs.record, shadow)
             behind.append(comparison.run)
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
-        yield application(
-            answering, limits, turns, metrics, comparison=comparison, behind=behind, access_log=options.access_log
-        )
+        endpoints = Endpoints(answering, limits, turns, metrics, comparison)
+        yield application(endpoints, behind=behind, access_log=options.access_log)
 
 
 def listener(host: str, port: int) -> socket.socket:

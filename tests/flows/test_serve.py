@@ -136,6 +136,14 @@ def test_batches_of_many_clients_at_once_are_answered_in_order(
         assert [row["probability_spam"] for row in rows] == pytest.approx(spam, abs=1e-5)
 
 
+def test_metrics_have_the_labels_and_the_drift_of_scores(server: Server) -> None:
+    rows = server.rows(*(f"{number} prizes" for number in range(200)))
+    read = server.http.get("/metrics").text
+    for label in {row["label"] for row in rows}:
+        assert f'finetune_labels_total{{label="{label}",version="1"}} ' in read
+    assert 'finetune_score_psi{version="1"} ' in read  # by the profile of the registered version
+
+
 @pytest.mark.parametrize(
     ("path", "request_", "status", "sentence"),
     [

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from flows.http.answers import Explained, Model, Predictions, Problem
-from flows.http.app import PATHS, _while_connected, application
+from flows.http.app import PATHS, Endpoints, _while_connected, application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
 from flows.http.metrics import Metrics
@@ -25,7 +25,8 @@ TEXTS = ["You are a winner, claim your free prize now", "see you at lunch"]
 
 @pytest.fixture
 def client(served: Served) -> Iterator[TestClient]:
-    with TestClient(application(Answering(served), Limits(body_bytes=5000), Turns(Manner()), Metrics())) as client:
+    endpoints = Endpoints(Answering(served), Limits(body_bytes=5000), Turns(Manner()), Metrics())
+    with TestClient(application(endpoints)) as client:
         yield client
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from flows.http.app import application
+from flows.http.app import Endpoints, application
 from flows.http.batching import Manner, Turns
 from flows.http.limits import Limits
 from flows.http.logs import LOG
@@ -38,10 +38,8 @@ def profile() -> DriftProfile:
 
 
 def asking(served: Served, metrics: Metrics, *, access_log: bool = False) -> TestClient:
-    turns = Turns(Manner(), metrics.batch)
-    return TestClient(
-        application(Answering(served), Limits(), turns, metrics, access_log=access_log), raise_server_exceptions=False
-    )
+    endpoints = Endpoints(Answering(served), Limits(), Turns(Manner(), metrics.batch), metrics)
+    return TestClient(application(endpoints, access_log=access_log), raise_server_exceptions=False)
 
 
 def values(metrics: Metrics) -> dict[tuple[str, ...], float]:
