@@ -158,7 +158,7 @@ class _Workshop:
             folder = self.folder / name
             folder.mkdir()
             form.quantize(exact / MODEL, folder / MODEL, texts, original.classifier.backbone.pad)
-        graph = describe_graph(folder / MODEL, pad=original.classifier.backbone.pad)
+        graph = describe_graph(folder / MODEL, original.classifier.backbone)
         saved = SavedEngine(ONNXRUNTIME, form.precision, graph)
         return _Made(name, graph_engine(original, folder, saved), saved, folder)
 

@@ -19,7 +19,9 @@ from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME
 from lib.inference.engines.onnx_engine import OnnxEngine, open_session
 from lib.inference.engines.saved import LOGITS, MASK, MODEL, TOKENS, Graph, SavedEngine, saved_engine
+from lib.model.backbone import Backbone
 from lib.model.classifier import Classifier
+from lib.model.machine.processor import sensible_processors
 from lib.model.padding import pad_batch
 from lib.model.weights.folder import CONFIG, read_fields
 
@@ -80,7 +82,7 @@ def write_graph(original: Original, folder: Path) -> Graph:
             " with classifier.pooling 'last_token'"
         )
     _write(original, folder / MODEL)
-    graph = describe_graph(folder / MODEL, pad=original.classifier.backbone.pad)
+    graph = describe_graph(folder / MODEL, original.classifier.backbone)
     engine = graph_engine(original, folder, SavedEngine(ONNXRUNTIME, "float32", graph))
     require_same(original, "ONNX", lambda texts: engine.probabilities(original.encoded(texts)))
     return graph
@@ -90,7 +92,7 @@ def graph_engine(original: Original, folder: Path, saved: SavedEngine) -> OnnxEn
     """Returns the engine that computes a classifier's graph in a folder."""
     assert saved.graph is not None
     return OnnxEngine(
-        open_session(folder / saved.graph.file),
+        open_session(folder / saved.graph.file, threads=sensible_processors(saved.graph.width)),
         original.classifier.labels,
         precision=saved.precision,
         max_length=original.max_length,
@@ -98,8 +100,8 @@ def graph_engine(original: Original, folder: Path, saved: SavedEngine) -> OnnxEn
     )
 
 
-def describe_graph(file: Path, *, pad: int) -> Graph:
-    """Returns what engine.json says of an ONNX file of a classifier whose rows are padded with `pad`."""
+def describe_graph(file: Path, backbone: Backbone) -> Graph:
+    """Returns what engine.json says of an ONNX file of a classifier on this backbone."""
     import onnx
     import onnxruntime
 
@@ -110,7 +112,8 @@ def describe_graph(file: Path, *, pad: int) -> Graph:
         sha256={each.name: file_sha256(each) for each in files},
         opset=next(each.version for each in model.opset_import if not each.domain),
         onnxruntime=onnxruntime.__version__,
-        pad=pad,
+        pad=backbone.pad,
+        width=backbone.width,
     )
 
 

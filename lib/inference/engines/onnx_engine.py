@@ -12,7 +12,7 @@ from lib.extras import require
 from lib.inference.engines.engine import ONNXRUNTIME
 from lib.inference.engines.saved import ENGINE, LOGITS, MASK, TOKENS, Graph
 from lib.model.labels import Probabilities
-from lib.model.machine.processor import processors
+from lib.model.machine.processor import processors, sensible_processors
 from lib.model.usage import load_labels, load_usage
 from lib.progress import Progress, silent
 from lib.text.batching import batches_by_tokens, pad_tokens
@@ -41,8 +41,8 @@ class OnnxEngine:
     def load(
         cls, folder: Path, precision: str, graph: Graph, *, files: Path | None = None, threads: int | None = None
     ) -> "OnnxEngine":
-        """Loads a classifier's folder, in which the graph's files lie if not in the folder `files`; `threads` None: one
-        for each processor that this process may use.
+        """Loads a classifier's folder, in which the graph's files lie if not in the folder `files`; `threads` None: as
+        many as suit its width.
 
         Raises WeightsError if a file is missing, is not the one that `graph` names, or cannot be computed, ExtraError
         without onnxruntime.
@@ -51,7 +51,7 @@ class OnnxEngine:
         files = files or folder
         graph.require_files(files)
         return cls(
-            session=open_session(files / graph.file, threads=threads),
+            session=open_session(files / graph.file, threads=threads or sensible_processors(graph.width)),
             labels=load_labels(folder),
             precision=precision,
             max_length=load_usage(folder).max_length,

@@ -25,7 +25,7 @@ class Graph:
 
     file: its name in the classifier's folder. sha256: of this file and of those with its weights, by name.
     opset: the version of ONNX's operators. onnxruntime: the version that it was checked with.
-    pad: the token that rows are padded with.
+    pad: the token that rows are padded with. width: the numbers of a token's vector.
     """
 
     file: str
@@ -33,6 +33,7 @@ class Graph:
     opset: int
     onnxruntime: str
     pad: int
+    width: int
 
     def require_files(self, folder: Path) -> None:
         """Raises WeightsError if a file is not in the folder, or not the one that was checked."""
@@ -74,7 +75,7 @@ def saved_engine(folder: Path) -> SavedEngine:
         raise saved.wrong("precision", precision)
     if engine == TORCH:
         return SavedEngine(engine, precision)
-    fields: dict[str, Any] = {"file": str, "sha256": dict, "opset": int, "onnxruntime": str, "pad": int}
+    fields: dict[str, Any] = {"file": str, "sha256": dict, "opset": int, "onnxruntime": str, "pad": int, "width": int}
     graph = {name: saved.get(f"graph.{name}", kind) for name, kind in fields.items()}
     return SavedEngine(engine, precision, Graph(**graph))
 

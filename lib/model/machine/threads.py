@@ -6,10 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from lib.model.machine.heap import keep_freed_memory
-
-# Below this width two threads are no faster than one, and much slower on a busy machine. Measured on two cores with the
-# tiny model: 7 s either way when idle; beside a busy browser 7 s with one thread and 51 s with two.
-WORTH_SHARING = 256
+from lib.model.machine.processor import WORTH_SHARING
 
 
 @contextmanager

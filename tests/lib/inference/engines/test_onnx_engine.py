@@ -27,6 +27,7 @@ from lib.inference.engines.torch_engine import TorchEngine
 from lib.inference.predictor import Predictor
 from lib.model.backbone import Pooling
 from lib.model.labels import Probabilities
+from lib.model.machine.processor import WORTH_SHARING, processors, sensible_processors
 from tests.support.e2e import PROJECT
 from tests.support.saved import LABELS, MAX_LENGTH, save_family_classifier, save_gpt2_classifier, write_weights
 
@@ -138,6 +139,7 @@ def test_the_folder_says_what_it_is_served_with(exported: Path) -> None:
             "opset": onnx.load(exported / "model.onnx").opset_import[0].version,
             "onnxruntime": onnxruntime.__version__,
             "pad": 50256,
+            "width": 8,
         },
     }
 
@@ -258,5 +260,12 @@ def test_threads_may_be_given(exported: Path) -> None:
     assert open_session(exported / "model.onnx", threads=3).get_session_options().intra_op_num_threads == 3
     saved = saved_engine(exported)
     assert saved.graph is not None
-    engine = OnnxEngine.load(exported, saved.precision, saved.graph, threads=1)
+    engine = OnnxEngine.load(exported, saved.precision, saved.graph, threads=3)
+    assert engine.session.get_session_options().intra_op_num_threads == 3
+
+
+def test_a_narrow_network_gets_one_thread(exported: Path) -> None:
+    engine = load_engine(exported)
+    assert isinstance(engine, OnnxEngine)
     assert engine.session.get_session_options().intra_op_num_threads == 1
+    assert sensible_processors(WORTH_SHARING) == processors()
