@@ -47,7 +47,7 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
         save_table(table, folders["tokenize"] / f"{name}.parquet", TOKENS, labels=["ham", "spam"])
     lengths = {name: {"tokens": 8} for name in RUN}
     (folders["tokenize"] / "tokens.json").write_text(json.dumps({"splits": lengths}))
-    facts = {"network": GPT2, "width": 8, "depth": 3, "pooling": "last_token", "uncut": None}
+    facts = {"network": GPT2, "width": 8, "depth": 3, "pooling": "last_token", "uncut": None, "head": None}
     (folders["backbone"] / "backbone.json").write_text(json.dumps(facts))
     made = {name: Artifact(step=name, key="k", digest=name, folder=folder) for name, folder in folders.items()}
     return {"tokenizer": tokenizer._run(Run(recipe()), tokenizer.ingredients(recipe(), {}), {}), **made}
