@@ -16,6 +16,12 @@ def installed(packages: Iterable[str]) -> bool:
     return all(find_spec(package) is not None for package in packages)
 
 
+def require_onnx(purpose: str) -> None:
+    """Raises ExtraError if a package of the extra `onnx` is missing; `purpose` as in `require`."""
+    for package in ONNX_PACKAGES:
+        require(package, "onnx", purpose)
+
+
 def require(package: str, extra: str, purpose: str) -> None:
     """Raise ExtraError if `package` cannot be imported; `purpose` is the subject of its sentence.
 

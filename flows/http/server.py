@@ -30,9 +30,8 @@ from tasks.use.serving import ServingRuns
 WAITING = 2048  # connections that may wait to be accepted
 CONNECTIONS = 1000  # at once; what is more is answered with 503
 LAST_SECONDS = 30  # for requests that are being answered when the server is to stop
-IDLE_SECONDS = (
-    75  # that a connection is kept: longer than clients and proxies keep one, so that none is cut as they use it
-)
+# That a connection is kept: longer than clients and proxies keep one, so that none is cut as they use it.
+IDLE_SECONDS = 75
 
 
 def serve(options: argparse.Namespace) -> None:

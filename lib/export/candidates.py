@@ -103,19 +103,15 @@ def write_engine(
     nothing is measured, and `sample` is not called. Raises WeightsError if the only engine cannot compute the
     classifier, RecipeError if no candidate agrees.
     """
-    chosen, rows = names[0], list[dict[str, Any]]()
-    if len(names) == 1 and FORMS[chosen].engine == TORCH:
-        SavedEngine(TORCH, FORMS[chosen].precision).save(target)
-    else:
-        with TemporaryDirectory(dir=target, prefix=".candidates-") as scratch:  # on the same disk, to be moved
-            workshop = _Workshop(Original.load(source), Path(scratch), device)
-            if len(names) == 1:
-                candidate = workshop.make(names[0], ())
-            else:
-                candidate, rows = _measured(workshop, names, sample(), largest_flip_share, progress)
-            candidate.save(target)
-            chosen = candidate.name
-    table = {"chosen": chosen, "candidates": rows}
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory(dir=target, prefix=".candidates-") as scratch:  # on the same disk, to be moved
+        workshop = _Workshop(Original.load(source), Path(scratch), device)
+        if len(names) == 1:
+            chosen = workshop.make(names[0], ())
+        else:
+            chosen, rows = _measured(workshop, names, sample(), largest_flip_share, progress)
+        chosen.save(target)
+    table = {"chosen": chosen.name, "candidates": rows}
     save_json(table, target / TABLE)
     return table
 
@@ -195,7 +191,7 @@ def _measured(
             continue
         agreements[name] = measure_agreement(
             sample.targets,
-            made[name].engine.probabilities(sample.sequences),
+            reference if name == REFERENCE else made[name].engine.probabilities(sample.sequences),
             reference,
             labels=workshop.original.classifier.labels,
             positive=sample.positive,

@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from lib.errors import WeightsError
 from lib.export.checking import Original, require_same, save_tokenizer
-from lib.extras import ONNX_PACKAGES, require
+from lib.extras import require_onnx
 from lib.files.appear import appearing
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME
-from lib.inference.engines.onnx_engine import OnnxEngine, open_session
+from lib.inference.engines.onnx_engine import OnnxEngine, graph_inputs, open_session
 from lib.inference.engines.saved import LOGITS, MASK, MODEL, TOKENS, Graph, SavedEngine, saved_engine
 from lib.model.backbone import Backbone
 from lib.model.classifier import Classifier
 from lib.model.machine.processor import sensible_processors
-from lib.model.padding import pad_batch
 from lib.model.weights.folder import CONFIG, read_fields
 
 INSIDE = 10_000_000  # bytes of weights inside the file; more lie beside it, from where they are mapped into memory
@@ -49,7 +48,7 @@ def export_onnx(source: Path, target: Path) -> None:
 
     Raises as `write_graph` does, `RecipeError` if `target` is not empty.
     """
-    _require_packages("export --format onnx")
+    require_onnx("export --format onnx")
     served, original = saved_engine(source), Original.load(source)
     with appearing(target) as folder:
         if served.graph is not None and served.precision == "float32":
@@ -59,15 +58,6 @@ def export_onnx(source: Path, target: Path) -> None:
             write_graph(original, folder)
         save_json(read_fields(source / CONFIG), folder / CONFIG)
         save_tokenizer(original, folder)
-
-
-def write_engine_file(source: Path, target: Path) -> SavedEngine:
-    """Writes what serves the classifier in `source` with ONNX Runtime in float32: model.onnx and engine.json, into the
-    folder `target` (or `source` itself); raises as `write_graph` does."""
-    _require_packages("serving.engine onnxruntime")
-    engine = SavedEngine(ONNXRUNTIME, "float32", write_graph(Original.load(source), target))
-    engine.save(target)
-    return engine
 
 
 def write_graph(original: Original, folder: Path) -> Graph:
@@ -123,21 +113,16 @@ def copy_graph(graph: Graph, source: Path, target: Path) -> None:
         shutil.copyfile(source / name, target / name)
 
 
-def _require_packages(purpose: str) -> None:
-    for package in ONNX_PACKAGES:
-        require(package, "onnx", purpose)
-
-
 def _write(original: Original, file: Path) -> None:
     classifier = original.classifier
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=classifier.backbone.context_length)
     size = sum(parameter.nbytes for parameter in classifier.parameters())
-    example, lengths = pad_batch(_example(original), pad=classifier.backbone.pad)
+    example = graph_inputs(_example(original), pad=classifier.backbone.pad)
     with _quiet(), torch.no_grad():
         try:
             torch.onnx.export(
                 _Traced(classifier).eval(),
-                (example, _mask(example, lengths)),
+                tuple(torch.from_numpy(example[name]) for name in (TOKENS, MASK)),
                 file,
                 dynamo=True,
                 input_names=[TOKENS, MASK],
@@ -157,10 +142,6 @@ def _example(original: Original) -> list[list[int]]:
     """Returns two texts to trace with, of different lengths; axes of length 1 would be taken for constants."""
     (tokens,) = original.encoded(["Free entry: text WIN to 80082 before Friday."])
     return [tokens, tokens[: max(1, len(tokens) - 1)]]
-
-
-def _mask(tokens: Tensor, lengths: Tensor) -> Tensor:
-    return (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
 
 
 def _reason(error: Exception) -> str:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from lib.evaluation.classify.speed import evenly
 from lib.export.graph import CONTRIB, EditedGraph, Floats, Product, make_node, running
-from lib.inference.engines.saved import LOGITS, MASK, TOKENS
-from lib.text.batching import pad_tokens
+from lib.inference.engines.onnx_engine import graph_inputs
+from lib.inference.engines.saved import LOGITS
+from lib.text.gpt2 import PAD
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -81,8 +82,7 @@ def sensitive_layers(source: Path, sequences: Tokens, *, pad: int) -> tuple[str,
     numbers = {product.layer: number for number, product in enumerate(graph.products)}
     graph.add_input(SWITCHES, len(numbers))
     graph.replace(lambda product, output: _switched(layers, product, output, numbers[product.layer]))
-    tokens, lengths = pad_tokens(_some(sequences, SENSITIVITY_TOKENS // len(numbers)), pad=pad)
-    feed = {TOKENS: tokens, MASK: (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)}
+    feed = graph_inputs(_some(sequences, SENSITIVITY_TOKENS // len(numbers)), pad=pad)
     with running(graph) as run:
 
         def answers(switches: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -186,8 +186,7 @@ def _largest_inputs(source: Path, sequences: Tokens) -> dict[str, Floats]:
     largest: dict[str, Floats] = {}
     with running(graph) as run:
         for sequence in _some(sequences, CALIBRATION_TOKENS):  # one by one, so that none is padded
-            tokens = np.array([sequence], np.int64)
-            for name, values in zip(names, run(names, {TOKENS: tokens, MASK: np.ones_like(tokens)}), strict=True):
+            for name, values in zip(names, run(names, graph_inputs([sequence], pad=PAD)), strict=True):
                 reached = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
                 largest[name] = np.maximum(largest.get(name, reached), reached)
     return largest

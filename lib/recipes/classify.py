@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lib.extras import ONNX_PACKAGES, require
+from lib.extras import require, require_onnx
 from lib.recipes.data import Data
 from lib.recipes.fields import either
 from lib.recipes.sections import (
@@ -267,8 +267,7 @@ class ClassifyRecipe(Recipe):
             require("peft", "lora", "classifier.trainable lora")
         if self.serving.engine == "onnxruntime" or self.serving.precision == "int8":
             field = "engine onnxruntime" if self.serving.engine == "onnxruntime" else "precision int8"
-            for package in ONNX_PACKAGES:
-                require(package, "onnx", f"serving.{field}")
+            require_onnx(f"serving.{field}")
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:

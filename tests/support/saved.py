@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from lib.export.candidates import Sample, write_engine
+from lib.inference.engines.engine import ONNXRUNTIME
+from lib.inference.engines.saved import SavedEngine, saved_engine
 from lib.model.backbone import Pooling
 from lib.model.classifier import new_classifier, save_classifier
 from lib.model.gpt2.gpt import new_gpt
@@ -67,3 +70,13 @@ def save_gpt2_classifier(
     save_classifier(folder, classifier, Usage(max_length=MAX_LENGTH, padding="batch", precision="float32"))
     gpt2_tokenizer().save(folder)
     return folder
+
+
+def write_engine_file(source: Path, target: Path) -> SavedEngine:
+    """Writes what serves a saved classifier with ONNX Runtime in float32 into a folder; returns what it is."""
+
+    def sample() -> Sample:
+        raise AssertionError("nothing is measured where one engine is named")
+
+    write_engine(source, target, [f"{ONNXRUNTIME} float32"], sample, largest_flip_share=0)
+    return saved_engine(target)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lib.errors import WeightsError
 from lib.extras import require
@@ -70,10 +71,14 @@ class OnnxEngine:
         return probabilities
 
     def _logits(self, sequences: Sequence[Sequence[int]]) -> Probabilities:
-        tokens, lengths = pad_tokens(sequences, pad=self.pad)
-        mask = (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)
-        (logits,) = self.session.run([LOGITS], {TOKENS: tokens, MASK: mask})
+        (logits,) = self.session.run([LOGITS], graph_inputs(sequences, pad=self.pad))
         return np.asarray(logits, dtype=np.float64)
+
+
+def graph_inputs(sequences: Sequence[Sequence[int]], *, pad: int) -> dict[str, NDArray[np.int64]]:
+    """Returns what a classifier's graph is given for the tokens of texts: its `TOKENS` and its `MASK`."""
+    tokens, lengths = pad_tokens(sequences, pad=pad)
+    return {TOKENS: tokens, MASK: (np.arange(tokens.shape[1]) < lengths[:, None]).astype(np.int64)}
 
 
 def open_session(file: Path, *, threads: int | None = None) -> "onnxruntime.InferenceSession":

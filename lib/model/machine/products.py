@@ -34,11 +34,11 @@ def onednn_products(network: nn.Module) -> Iterator[None]:
     backward; under autocast, on a GPU and in other number types they compute as always."""
     layers = [
         module
-        for module in network.modules()
+        for module in (network.modules() if onednn_is_faster() else ())
         if type(module) is nn.Linear and module.weight.numel() >= LARGE and "forward" not in module.__dict__
     ]
     try:
-        for layer in layers if onednn_is_faster() else ():
+        for layer in layers:
             layer.__dict__["forward"] = _forward_of(layer)
         yield
     finally:

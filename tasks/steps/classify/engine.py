@@ -22,17 +22,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lib.export.candidates import Sample
-    from lib.recipes.classify import ClassifyRecipe
+    from lib.recipes.classify import ClassifyRecipe, Serving
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
 
 MOST_MESSAGES = 1000  # that candidates are measured with, and as many that int8 is calibrated with
 
 
+def _torch_is_named(serving: Serving) -> bool:
+    """Whether nothing has to be made or measured, for which torch would be imported."""
+    return serving.is_named and serving.engine != ONNXRUNTIME
+
+
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     """Returns what the choice depends on besides the classifier: packages, and where speed is measured the machine."""
     serving = recipe.serving
-    if serving.is_named and serving.engine != ONNXRUNTIME:
+    if _torch_is_named(serving):
         return {}
     versions = {name: metadata.version(name) if installed([name]) else "not installed" for name in ONNX_PACKAGES}
     packages = {**versions, "torch": metadata.version("torch")}
@@ -51,7 +56,7 @@ def engine(work: Work[ClassifyRecipe], tokenize: Artifact, finetune: Artifact) -
     """Makes what the classifier could be served with, measures it on validation messages, and keeps what is chosen:
     `engine.json`, `model.onnx` if there is one, and `engines.json`."""
     serving = work.recipe.serving
-    if serving.is_named and serving.engine != ONNXRUNTIME:
+    if _torch_is_named(serving):
         SavedEngine(TORCH, serving.precision).save(work.folder)
         save_json({"chosen": f"{TORCH} {serving.precision}", "candidates": []}, work.folder / TABLE)
         return

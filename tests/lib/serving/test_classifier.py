@@ -15,11 +15,10 @@ import pytest
 import yaml
 
 from lib.errors import MessagesError
-from lib.export.onnx import write_engine_file
 from lib.inference.predictor import Predictor
 from lib.serving.classifier import log_classifier
 from tests.support.e2e import answers, free_port, wait_until
-from tests.support.saved import save_family_classifier, write_weights
+from tests.support.saved import save_family_classifier, write_engine_file, write_weights
 from tests.support.stranger import Logged, logged_by
 
 pytestmark = pytest.mark.slow

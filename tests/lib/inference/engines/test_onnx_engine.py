@@ -17,7 +17,6 @@ import pytest
 
 from lib.errors import ExtraError, FinetuneError, MessagesError, WeightsError
 from lib.export import onnx as exporting
-from lib.export.onnx import write_engine_file
 from lib.files.checksum import file_sha256
 from lib.inference.engines.engine import ALIKE
 from lib.inference.engines.loading import load_engine
@@ -29,7 +28,14 @@ from lib.model.backbone import Pooling
 from lib.model.labels import Probabilities
 from lib.model.machine.processor import WORTH_SHARING, processors, sensible_processors
 from tests.support.e2e import PROJECT
-from tests.support.saved import LABELS, MAX_LENGTH, save_family_classifier, save_gpt2_classifier, write_weights
+from tests.support.saved import (
+    LABELS,
+    MAX_LENGTH,
+    save_family_classifier,
+    save_gpt2_classifier,
+    write_engine_file,
+    write_weights,
+)
 
 TEXTS = ["Win a free prize, call now!", "ok", "are you coming home for lunch? " * 20, "call", "I'll [SEP] call </s>"]
 POOLED: list[tuple[str, Pooling, bool]] = [
