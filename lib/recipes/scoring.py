@@ -35,7 +35,8 @@ class ScoringJob(Section):
     """Files to score, the classifier that does it, and where the answers go."""
 
     inputs: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
-        description="Parquet, CSV, TSV or JSON Lines, plain or gzipped: files, folders or patterns such as in/*.csv"
+        description="Parquet, CSV, TSV or JSON Lines, plain or compressed (gzip, bzip2, xz, zstandard): files,"
+        " folders or patterns such as in/*.csv"
     )
     output: Text = Field(
         description="the folder for the answers; it is created, and answers for other files in it stay"

@@ -110,7 +110,7 @@ class Source(Section):
         description="checksum of the data file, after unpacking (null: the source's own, or not checked)",
     )
     member: Text | None = Field(
-        default=None, description="the file inside a zip archive (null: the only one, or the source's own)"
+        default=None, description="the file inside an archive, zip or tar (null: the only one, or the source's own)"
     )
 
     @model_validator(mode="before")

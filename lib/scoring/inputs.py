@@ -15,7 +15,6 @@ from lib.files.checksum import file_sha256
 from lib.scoring.rows import as_utf8
 
 PATTERN = "*?["
-GZIPPED = (".gz", ".gzip")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class InputFile:
     name: str
     path: Path
     format: Format
-    gzipped: bool
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,10 @@ def _below(folder: Path, format: Format | None) -> Iterator[Path]:
 def _nothing(given: str, format: Format | None) -> str:
     if Path(given).expanduser().is_dir():
         endings = sorted(ending for ending, kind in FORMATS.items() if format in (None, kind))
-        return f"{given} has no file to score: names must end with {', '.join(endings)}, perhaps with .gz behind it"
+        return (
+            f"{given} has no file to score: names must end with {', '.join(endings)}, perhaps with .gz, .bz2, .xz or"
+            " .zst behind it"
+        )
     if any(character in given for character in PATTERN):
         return f"no file fits the pattern {given}: correct it, and put it in quotes if a shell should not expand it"
     return f"{given} does not exist: give a file, a folder, or a pattern such as 'in/*.csv'"
@@ -118,9 +119,7 @@ def _input_file(path: Path, format: Format | None) -> InputFile:
             f"the ending of the name {str(path)!r} does not say how the file is written: add --format with tsv, csv,"
             " jsonl or parquet"
         )
-    # A Parquet file has its own compression.
-    gzipped = kind != "parquet" and path.suffix.lower() in GZIPPED
-    return InputFile(as_utf8(path.as_posix()), path, kind, gzipped)
+    return InputFile(as_utf8(path.as_posix()), path, kind)
 
 
 def _stamp(file: InputFile) -> tuple[int, int, int]:

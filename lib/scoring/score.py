@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lib.data.source.compressed import compression_of
 from lib.errors import MessagesError
 from lib.evaluation.drift.comparison import Tallier
 from lib.progress import Progress, silent
@@ -33,6 +35,7 @@ Floats = NDArray[np.float64]
 
 LAYOUT = 1  # of the parts; increase it to invalidate parts of earlier versions of this project
 WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
+COMPRESSED = {"gzip": "gzipped", "bzip2": "bzipped", "xz": "xz-compressed", "zstd": "zstd-compressed"}  # in errors
 WINDOW_CHARACTERS = 8 * 2**20  # the limit for long rows
 
 
@@ -125,7 +128,7 @@ class _Scoring:
                 "layout": LAYOUT,
                 "file": file.name,
                 "sha256": contents.sha256,
-                "format": [file.format, file.gzipped],
+                "format": file.format,
                 "columns": [self._columns.text, self._columns.id, self._columns.quoted],
                 "part_rows": self._part_rows,
                 "model": [self._model.name, self._model.version, self._model.identity],
@@ -301,9 +304,10 @@ def _errors_are_clear(file: InputFile) -> Iterator[None]:
     """Turns what readers raise for a damaged file into one sentence."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         kind = {"parquet": "Parquet", "jsonl": "JSON Lines"}.get(file.format, file.format.upper())
-        kind = f"gzipped {kind}" if file.gzipped else kind
+        compression = compression_of(file.path)
+        kind = f"{COMPRESSED[compression]} {kind}" if compression else kind
         raise MessagesError(
             f"{file.name} cannot be read as {kind} ({' '.join(str(error).split())}): write it again, or say what else"
             " it is with --format; finished parts are kept"

@@ -1,4 +1,4 @@
-"""Reads rows of CSV, TSV and JSON Lines, plain or gzipped.
+"""Reads rows of CSV, TSV and JSON Lines, plain or compressed.
 
 Bytes that are not UTF-8 make one row unscorable, not the file unreadable.
 """
@@ -6,7 +6,6 @@ Bytes that are not UTF-8 make one row unscorable, not the file unreadable.
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -15,7 +14,9 @@ from itertools import chain, islice
 from typing import Any, TextIO
 
 from lib.data.messages.reading import SEPARATORS
+from lib.data.source.compressed import opened
 from lib.data.source.formats import column_position, delimited_records, require_column
+from lib.data.source.kinds import refuse_no_data
 from lib.errors import MessagesError
 from lib.scoring.inputs import InputFile
 from lib.scoring.rows import (
@@ -38,11 +39,11 @@ LOOKED_AT = 100  # JSON lines checked for the columns
 @contextmanager
 def _opened(file: InputFile) -> Iterator[TextIO]:
     """Opens the file as text; bytes that are not UTF-8 become lone surrogates, to be reported row by row."""
-    with gzip.open(file.path) if file.gzipped else file.path.open("rb") as source:
-        first = source.read(2)
-        if first in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+    with opened(file.path) as source:
+        head = source.peek(2)
+        refuse_no_data(head, file.name)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise MessagesError(f"{file.name} is not UTF-8 (it looks like UTF-16): save the file as UTF-8")
-        source.seek(0)
         with io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             yield text
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from lib.data.source.archive import is_zip, safe_name, unpacked
+from lib.data.source.archive import safe_name, unpacked
 from lib.data.source.endings import known_ending
 from lib.data.source.transfer import (
     AddressError,
@@ -22,7 +22,7 @@ from lib.data.source.transfer import (
     too_large,
     without_credentials,
 )
-from lib.errors import ArchiveError, ChecksumError, SourceError
+from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError
 from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear
 from lib.progress import Progress, silent
@@ -35,7 +35,7 @@ IDENTITY_SECONDS = 5.0  # the same for a cache key, which every plan and run wai
 LOGGER = logging.getLogger(__name__)
 
 # Failures of one address; a full disk is none, because no other address would help.
-Failure = AddressError | ChecksumError | ArchiveError
+Failure = AddressError | ChecksumError | ArchiveError | MessagesError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def download(
         addresses: `https://`, `http://` or `file://` URLs, or paths (`~` is expanded), in the order to try.
         folder: gets exactly one file, synced, or nothing.
         scratch: holds partial transfers; empty of them after success.
-        member: the file inside a zip archive; None: its only one.
+        member: the file inside an archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
         field: of the recipe, which holds the addresses, for errors.
         size_limit: bytes of the fetched file, before unpacking.
@@ -78,7 +78,8 @@ def download(
         warn: gets one sentence for each failed address before another is tried.
 
     Raises SourceError if no address has the file (`temporary` if a retry may help), ChecksumError if the data file does
-    not have `sha256`, ArchiveError if it cannot be unpacked safely, and StoreError if the disk is full.
+    not have `sha256`, ArchiveError if it cannot be unpacked safely, MessagesError if it is a web page or the like, and
+    StoreError if the disk is full.
     """
     failures: list[tuple[str, Failure]] = []
     for address in dict.fromkeys(addresses):
@@ -86,10 +87,8 @@ def download(
             warn(f"{_sentence(*failures[-1])}; trying {without_credentials(address)}")
         try:
             with _opened(address, scratch, size_limit, timeout, progress) as source:
-                # With a known checksum, a file that was unpacked by hand may have any name.
-                wanted = None if sha256 and not is_zip(source) else member
-                result = _placed(source, address, folder, wanted, sha256)
-        except (AddressError, ChecksumError, ArchiveError) as error:
+                result = _placed(source, address, folder, member, sha256)
+        except (AddressError, ChecksumError, ArchiveError, MessagesError) as error:
             failures.append((address, error))
         else:
             for tried in filter(_is_remote, addresses):  # including partial files of addresses that failed
@@ -204,7 +203,7 @@ def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progre
         fetch(address, partial, size_limit=size_limit, timeout=timeout, progress=progress)
         try:
             yield partial.file
-        except (ChecksumError, ArchiveError):
+        except (ChecksumError, ArchiveError, MessagesError):
             partial.remove()  # a resumed file may be a mixture: the next call must not resume it
             raise
 
@@ -227,7 +226,8 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
 
 def _placed(source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None) -> Download:
     """Unpacks `source` into `folder`; a failure leaves nothing there."""
-    name, chunks = unpacked(source, safe_name(_name(address)), member=member)
+    # With a known checksum, a file that was unpacked by hand may have any name.
+    name, chunks = unpacked(source, safe_name(_name(address)), member=member, any_name=sha256 is not None)
     unfinished = folder / f".{name}.unfinished"
     try:
         with disk_full_is_clear(folder):

@@ -4,6 +4,8 @@ import re
 from pathlib import PurePosixPath
 from typing import Literal
 
+COMPRESSED = re.compile(r"\.(gz|gzip|bz2|bzip2|xz|zst|zstd)$", re.IGNORECASE)
+
 Format = Literal["tsv", "csv", "jsonl", "parquet"]
 
 FORMATS: dict[str, Format] = {
@@ -17,6 +19,7 @@ FORMATS: dict[str, Format] = {
 
 
 def known_ending(name: str) -> str:
-    """Returns the ending in FORMATS that `name` has, in any case and perhaps before `.gz`; "" if none."""
-    ending = PurePosixPath(re.sub(r"\.gz(ip)?$", "", name, flags=re.IGNORECASE)).suffix.lower()
+    """Returns the ending in FORMATS that `name` has, in any case and perhaps before `.gz` or the like; "" if
+    none."""
+    ending = PurePosixPath(COMPRESSED.sub("", name)).suffix.lower()
     return ending if ending in FORMATS else ""

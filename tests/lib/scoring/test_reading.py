@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +21,11 @@ from lib.scoring.score import check_file, count_rows, read_rows
 from lib.text.tokenizer import LONGEST_TEXT
 
 WITH_ID = Columns("text", "id")
+
+
+def zstd(content: bytes) -> bytes:
+    packed: bytes = pa.Codec("zstd").compress(content, asbytes=True)
+    return packed
 
 
 def written(folder: Path, name: str, content: bytes | str) -> InputFile:
@@ -170,6 +178,19 @@ def test_damage_further_on_comes_after_the_rows_before_it(tmp_path: Path) -> Non
         list(read_rows(cut, Columns()))
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.csv.bz2", "m.csv.gz"])
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstd])
+def test_what_is_compressed_is_told_by_its_bytes(tmp_path: Path, name: str, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / name).write_bytes(compress(b"text\nhello\n") + compress(b"bye\n"))
+    (file,) = find_inputs([str(tmp_path / name)], format=None, without=tmp_path / "out")
+    assert [row.text for row in read_rows(file, Columns())] == ["hello", "bye"]
+
+
+def test_a_web_page_among_the_files_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MessagesError, match=r"m.csv' is a web page"):
+        check_file(written(tmp_path, "m.csv", "<!doctype html>\n<title>Sign in</title>"), Columns())
+
+
 def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_rows, "LONGEST_LINE", 100)
     endless = written(tmp_path, "m.jsonl", json.dumps([{"text": "a"}] * 100))
@@ -190,11 +211,11 @@ def test_files_folders_and_patterns_each_file_once(tmp_path: Path, monkeypatch: 
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     found = find_inputs(["in/*.csv", "in", "e.tsv"], format=None, without=Path("in/out"))
-    assert [(file.name, file.format, file.gzipped) for file in found] == [
-        ("in/b.csv", "csv", False),
-        ("in/a.jsonl.gz", "jsonl", True),
-        ("in/deep/c.parquet", "parquet", False),
-        ("e.tsv", "tsv", False),
+    assert [(file.name, file.format) for file in found] == [
+        ("in/b.csv", "csv"),
+        ("in/a.jsonl.gz", "jsonl"),
+        ("in/deep/c.parquet", "parquet"),
+        ("e.tsv", "tsv"),
     ]
     only = find_inputs(["in"], format="csv", without=Path("in/out"))
     assert [file.name for file in only] == ["in/b.csv"]

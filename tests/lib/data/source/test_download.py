@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from lib.data.source.download import SIZE_LIMIT, Download, data_ending, download, identity
-from lib.errors import ArchiveError, ChecksumError, SourceError, StoreError
+from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError, StoreError
 from tests.support.http_server import HttpServer, Reply
 
 TEXT = b"ham\tsee you at seven\nspam\tcall now to claim your prize\n" * 4000  # more than one network read
@@ -419,8 +419,17 @@ def test_one_temporary_failure_makes_all_worth_a_retry(server: HttpServer, place
         assert part in str(error)
 
 
-def test_a_mirror_with_the_wrong_file_is_passed_over(server: HttpServer, place: Place) -> None:
+def test_a_mirror_with_a_web_page_is_passed_over_and_its_page_is_not_resumed(server: HttpServer, place: Place) -> None:
     wrong = server.serve("/a.tsv", Reply(b"<html>this site has moved</html>"))
+    right = server.serve("/b.tsv", Reply(TEXT))
+    assert place.get(wrong, right).address == right
+    assert place.warnings[0].startswith("'a.tsv' is a web page")
+    assert "'a.tsv' is a web page" in str(replace(place, folder=place.folder / "b").fails(MessagesError, wrong))
+    assert names(place.scratch) == []
+
+
+def test_a_mirror_with_the_wrong_file_is_passed_over(server: HttpServer, place: Place) -> None:
+    wrong = server.serve("/a.tsv", Reply(OTHER))
     right = server.serve("/b.tsv", Reply(TEXT))
     assert place.get(wrong, right, sha256=SHA256).address == right
     assert "has sha256" in place.warnings[0]
@@ -606,7 +615,7 @@ def test_the_named_member_is_taken(server: HttpServer, place: Place) -> None:
 def test_a_member_unpacked_by_hand_may_have_any_name_if_its_checksum_is_known(place: Place, tmp_path: Path) -> None:
     (tmp_path / "renamed.tsv").write_bytes(TEXT)
     mine = str(tmp_path / "renamed.tsv")
-    assert "is not a zip archive" in str(place.fails(ArchiveError, mine, member="SMSSpamCollection"))
+    assert "is not an archive" in str(place.fails(ArchiveError, mine, member="SMSSpamCollection"))
     assert place.get(mine, member="SMSSpamCollection", sha256=SHA256).file.name == "renamed.tsv"
 
 
