@@ -10,6 +10,7 @@ from prefect.transactions import transaction
 
 from flows.run.names import named_by_recipe, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
+from lib.store.warnings import warnings_of
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
 from tasks.environment import shareable
@@ -57,6 +58,7 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         steps=perform.outcomes,
         metrics={**pages.metrics, **more},
         registered=registered,
+        warnings=warnings_of(perform.made.values()),
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")

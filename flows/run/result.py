@@ -29,6 +29,7 @@ class Result(BaseModel):
     steps: list[Outcome]
     metrics: dict[str, float]
     registered: Registered | None  # None: nothing was published
+    warnings: list[str] = []  # of all steps, reused ones too, in their order
     seconds: float
 
     def artifacts(self) -> dict[str, Artifact]:

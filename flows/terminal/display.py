@@ -82,6 +82,8 @@ def show_result(console: Console, result: Result, recipe: Recipe, program: Progr
     for name, value in program.use_case().facts(artifacts, result.metrics, recipe):
         table.add_row(name, Text(value))
     console.print(table)
+    for sentence in result.warnings:
+        console.print(Text(f"warning: {sentence}", style="yellow"), soft_wrap=True)
     if recipe.published.weights is not None:
         console.print(comparison(recipe, program.recipe("book"), artifacts["backbone"], result.metrics), soft_wrap=True)
 

@@ -137,14 +137,14 @@ class Explainer:
 
     def _changes(self, step: str, ingredients: dict[str, Any], unknown: Sequence[str] = ()) -> tuple[str, ...]:
         """Returns the differences from the step's most similar artifact, the newest of equally similar ones. `unknown`
-        inputs do not count as differences, nor does an identity that is empty because it is made of them."""
+        inputs do not count as differences, nor does what an identity lacks because it is made of them."""
         ignored = {("inputs", name) for name in unknown}
-        skip_identity = bool(unknown) and not ingredients.get("identity")
         now = _flatten(ingredients)
         candidates = []
         for manifest in self._store.manifests(step):
             before = _flatten(manifest.ingredients)
-            counted = {name for name in now | before if not (skip_identity and name[0] == "identity")} - ignored
+            unmade = {name for name in before.keys() - now.keys() if unknown and name[0] == "identity"}
+            counted = (now | before).keys() - ignored - unmade
             changed = [name for name in sorted(counted) if now.get(name) != before.get(name)]
             candidates.append((len(changed), changed, before))
         if not candidates:

@@ -21,6 +21,7 @@ from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact, Store, key_of
 from lib.store.fingerprint import code_fingerprint
+from lib.store.warnings import WARNINGS, add_warning
 from tasks.engine.log import run_log
 from tasks.environment import shareable, store_folder
 
@@ -66,6 +67,11 @@ class Work(Generic[Recipe]):
     tracking_run: str  # the MLflow run that live metrics go to
     identity: Mapping[str, str] = field(default_factory=dict)  # what enters the key besides fields and inputs
     listener: Listener = NOBODY  # gets what a training measures
+
+    def warn(self, sentence: str) -> None:
+        """Says a sentence now, and keeps it with the artifact: runs that reuse it show it too, on all their pages."""
+        self.log.warning("%s", sentence)
+        add_warning(self.folder, sentence)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Step:
         log = run_log()
         store = Store(store_folder(), warn=log.warning)
         notes = {"tracking_run": run.tracking_run}
-        with store.write(self.name, key, ingredients, noted=self.noted, notes=notes) as folder:
+        with store.write(self.name, key, ingredients, noted=(*self.noted, WARNINGS), notes=notes) as folder:
             fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
             work = Work(
                 recipe=cast(AnyRecipe, fields),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,7 +16,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.data.tables import SPLITS
 from lib.files.jsonfile import load_json
+from lib.markdown import bullets
 from lib.store.artifacts import Artifact, Store
+from lib.store.warnings import WARNINGS
 from tasks.environment import IN_A_CHECKOUT, PROJECT, shareable, store_folder
 from tasks.record.mlflow_run import ARTIFACT_TAG, HistoryLog, log_metrics
 from tasks.running import tracking_page
@@ -57,6 +60,22 @@ def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
     """Logs the whole recipe as `recipe.yaml`, without passwords in addresses."""
     text = yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False)
     tracking.log_text(run_id, text, "recipe.yaml")
+
+
+def log_warnings(tracking: MlflowClient, run_id: str, warnings: Sequence[str]) -> None:
+    """Logs the warnings of a run's steps as `warnings.json`, and how many there are as a tag to search by."""
+    tracking.log_text(run_id, json.dumps(list(warnings), indent=2, ensure_ascii=False) + "\n", WARNINGS)
+    tracking.set_tag(run_id, "finetune.warnings", f"{len(warnings)}")
+
+
+def warnings_section(warnings: Sequence[str]) -> str:
+    """Returns the warnings as a list in Markdown; nothing without any."""
+    return f"Warnings:\n\n{bullets(warnings)}" if warnings else ""
+
+
+def paragraphs(*parts: str) -> str:
+    """Joins the parts that say something."""
+    return "\n\n".join(part for part in parts if part)
 
 
 def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
@@ -141,10 +160,8 @@ def show_in_prefect(page: str, *, headline: str, recipe: str, pictures: Mapping[
         page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
     )
     drawn = "\n\n".join(_picture(artifact, name) for name, artifact in pictures.items())
-    parts = (f"# {headline}", drawn, more, f"[This run in MLflow]({page})")
-    create_markdown_artifact(
-        "\n\n".join(part for part in parts if part) + "\n", key="report", description=f"Curves of {recipe}"
-    )
+    report = paragraphs(f"# {headline}", drawn, more, f"[This run in MLflow]({page})")
+    create_markdown_artifact(f"{report}\n", key="report", description=f"Curves of {recipe}")
 
 
 def _picture(evaluated: Artifact, name: str) -> str:

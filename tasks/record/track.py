@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lib.data.tables import SPLITS
 from lib.store.artifacts import Artifact
+from lib.store.warnings import warnings_of
 from tasks.engine.step import AnyRecipe
 from tasks.record.mlflow_run import client, set_tags
 from tasks.record.pages import (
@@ -21,11 +22,15 @@ from tasks.record.pages import (
     log_datasets,
     log_final_metrics,
     log_recipe,
+    log_warnings,
     page_in_mlflow,
+    paragraphs,
     show_in_prefect,
+    warnings_section,
 )
 
 Cell = str | float | int | None
+NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,10 @@ def track(
         tracking.log_artifact(run_id, str(artifact.file(name)))
     for name, table in pages.logged_tables.items():
         tracking.log_table(run_id, table, name)
+    warnings = warnings_of(artifacts.values())
+    log_warnings(tracking, run_id, warnings)
     in_prefect = tracking.get_run(run_id).data.tags["prefect.flow_run_url"]
-    note = {"mlflow.note.content": f"{pages.headline}\n\n[This run in Prefect]({in_prefect})"}
+    note = {NOTE: paragraphs(pages.headline, warnings_section(warnings), f"[This run in Prefect]({in_prefect})")}
     set_tags(tracking, run_id, digest_tags(artifacts) | source | dict(pages.tags) | note)
     shown = {"metrics": (pages.table, f"Metrics of {recipe.name}, over all rows of each split"), **pages.shown_tables}
     for key, (rows, description) in shown.items():
@@ -83,7 +90,7 @@ def track(
         headline=pages.headline,
         recipe=recipe.name,
         pictures=dict.fromkeys(pages.pictures, pages.evaluated),
-        more=pages.more,
+        more=paragraphs(warnings_section(warnings), pages.more),
     )
     return pages
 

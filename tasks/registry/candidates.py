@@ -16,6 +16,7 @@ from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import MANIFEST, Artifact, key_of
+from lib.store.warnings import warnings_of
 from tasks.environment import shareable
 from tasks.record.engine import served_with
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
@@ -122,6 +123,7 @@ def _facts(
         given_test="test" in split["given"],
         positive=positive_class(tuple(labels), recipe.evaluation.positive_label),
         max_length=max_length,
+        warnings=warnings_of(made.values()),
     )
 
 

@@ -131,7 +131,7 @@ def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dic
         for file in files:
             shutil.copyfile(file, work.folder / file.name)
     if network.uncut:
-        work.log.warning("the %s trains whole: %s", network.family, network.uncut)
+        work.warn(f"the {network.family} trains whole: {network.uncut}")
     first = {tokens[0] for tokens in texts}
     pooling = "last_token" if network.causal else "cls" if len(first) == 1 else "mean"
     return {"network": TRANSFORMERS, **asdict(network), **_use(_head_in(place), pooling)}

@@ -32,7 +32,7 @@ class Facts:
     history: the training's history table. class_counts: rows of the source file by label, before balancing. straddling:
     that part of the split's report. about: what was trained, for the report: names and values, in display order.
     natural: rows of a test split that was given, by label: its class shares are what the figures are compared at, and
-    so the natural ones; None: there is none, and those of the source are.
+    so the natural ones; None: there is none, and those of the source are. warnings: sentences about the data.
     """
 
     history: pd.DataFrame
@@ -40,6 +40,7 @@ class Facts:
     straddling: Mapping[str, Any]
     about: Mapping[str, str]
     natural: Mapping[str, int] | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def write_evaluation(
     )
     findings = Findings(
         about=facts.about,
+        warnings=facts.warnings,
         counts=_counts(splits, labels, facts.class_counts),
         straddling=facts.straddling,
         given_test=facts.natural is not None,

@@ -6,9 +6,11 @@ is decided after the card is written, so the outcome is in the version's tags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lib.markdown import bullets, code, plain
 
 LONGEST = 5000  # characters of a version's description that MLflow's tables hold
 SHOWN_LABELS = 20  # rows of the table of labels, the most frequent first
@@ -29,6 +31,7 @@ class CardFacts:
     given_test: whether the test split was given, and not made of the source.
     positive: of two labels, the one that precision and recall are about.
     max_length: tokens read of a text.
+    warnings: what the steps warned of, a sentence each.
     """
 
     headline: str
@@ -41,6 +44,7 @@ class CardFacts:
     given_test: bool
     positive: str | None
     max_length: int
+    warnings: Sequence[str] = ()
 
 
 def classifier_card(facts: CardFacts) -> str:
@@ -49,6 +53,7 @@ def classifier_card(facts: CardFacts) -> str:
         [facts.headline],
         ["## What it is", "", *_rows(facts.about)],
         ["## Data", "", *_data(facts)],
+        *([["## Warnings", "", bullets(facts.warnings)]] if facts.warnings else []),
         ["## Figures", "", *_figures(facts)],
         ["## Limits", "", *_limits(facts)],
         ["## Use", "", *_use(facts.name)],
@@ -58,7 +63,7 @@ def classifier_card(facts: CardFacts) -> str:
 
 
 def _rows(values: Mapping[str, str]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items())]
+    return ["| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in values.items())]
 
 
 def _data(facts: CardFacts) -> list[str]:
@@ -68,7 +73,7 @@ def _data(facts: CardFacts) -> list[str]:
     lines = [f"| label | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for label in labels[:SHOWN_LABELS]:
         row = " | ".join(f"{counts[column].get(label, 0):,}" for column in columns)
-        lines.append(f"| {_cell(_short(label))} | {row} |")
+        lines.append(f"| {plain(_short(label))} | {row} |")
     if len(labels) > SHOWN_LABELS:
         lines.append(f"| {len(labels) - SHOWN_LABELS} more | {' | '.join('' for _ in columns)} |")
     lines += [
@@ -88,7 +93,7 @@ def _figures(facts: CardFacts) -> list[str]:
         columns["TF-IDF baseline"] = baseline
     if natural:
         columns[f"at the {'test split' if facts.given_test else 'source'}'s shares"] = natural
-    about = f"about `{_short(facts.positive)}`" if facts.positive else "means over the labels"
+    about = f"about {code(_short(facts.positive))}" if facts.positive else "means over the labels"
     lines = [
         f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",
         "",
@@ -110,7 +115,7 @@ def _limits(facts: CardFacts) -> list[str]:
     lines = [
         f"- {test['rows']:,} test messages tell the accuracy on such messages no better than {interval['low']:.2%} to"
         f" {interval['high']:.2%} (with {interval['confidence']:.0%} confidence).",
-        f"- The rarest label of the test split, `{_short(rarest)}`, has {count:,} messages there.",
+        f"- The rarest label of the test split, {code(_short(rarest))}, has {count:,} messages there.",
         f"- It reads the first {facts.max_length:,} tokens of a text.",
         "- It knows texts like those of its source, and gives one of its labels to any text, also to one of another"
         " kind or language.",
@@ -143,8 +148,3 @@ def _number(value: float | None) -> str:
 
 def _short(label: str) -> str:
     return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}…"
-
-
-def _cell(text: str) -> str:
-    """Escapes text for a cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -50,6 +50,7 @@ class Findings:
     """What the report shows, as plain values.
 
     about: what was trained, by name, in display order.
+    warnings: what the steps warned of, a sentence each.
     counts: messages by label, for the source and for each split.
     straddling: test and validation messages with a near-duplicate in training, of the actual split and of a random
         one: {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}.
@@ -59,6 +60,7 @@ class Findings:
     """
 
     about: Mapping[str, str]
+    warnings: Sequence[str]
     counts: Mapping[str, Mapping[str, int]]
     straddling: Mapping[str, Any]
     given_test: bool

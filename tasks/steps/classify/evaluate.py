@@ -10,6 +10,7 @@ from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
 from lib.model.labels import MOST_PROBABLE
 from lib.model.weights.saved import INFERENCE
+from lib.store.warnings import warnings_digest, warnings_of
 from tasks.engine.step import Work, step
 from tasks.environment import PROJECT
 from tasks.steps.training import device_identity
@@ -23,8 +24,10 @@ REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "repo
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """Returns the hash of the report's template, which the code fingerprint does not cover."""
-    return {"report_template": file_sha256(REPORT_TEMPLATE), **device_identity(recipe, inputs)}
+    """Returns the hash of the report's template, which the code fingerprint does not cover, and that of the warnings
+    that the report repeats, which no digest covers; without inputs, when explaining, they are not known."""
+    warned = {"warnings": warnings_digest(inputs.values())} if "engine" in inputs else {}
+    return {"report_template": file_sha256(REPORT_TEMPLATE), **warned, **device_identity(recipe, inputs)}
 
 
 @step(
@@ -44,6 +47,7 @@ def evaluate(
     work: Work[ClassifyRecipe],
     messages: Artifact,
     balance: Artifact,
+    split: Artifact,
     holdout: Artifact,
     tokenize: Artifact,
     features: Artifact,
@@ -65,8 +69,8 @@ def evaluate(
     texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
     served = load_engine(finetune.folder, device=work.identity["device"], engine=engine.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
-    split = load_json(holdout.file("split.json"))
-    natural = split["labels"]["test"] if "test" in split["given"] else None
+    divided = load_json(holdout.file("split.json"))
+    natural = divided["labels"]["test"] if "test" in divided["given"] else None
     write_evaluation(
         served,
         splits=texts,
@@ -78,8 +82,9 @@ def evaluate(
             history=read_history(finetune.file("history.parquet")),
             class_counts=class_counts,
             natural=natural,
-            straddling=split["straddling"],
+            straddling=divided["straddling"],
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
+            warnings=warnings_of((messages, balance, split, holdout, tokenize, features, finetune, engine)),
         ),
         choices=Choices(**recipe.evaluation.model_dump()),
         folder=work.folder,

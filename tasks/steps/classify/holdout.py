@@ -55,10 +55,7 @@ def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
         save_table(table, work.folder / f"{part}.parquet", SPLIT, labels=labels)
     save_json(left.report, work.folder / REPORT)
     rows = left.report["held_out"]
-    work.log.warning(
-        "left out %s of train's and %s of validation's messages: they are in the frozen test set of %r, on which the"
-        " versions of that name are compared",
-        rows["train"],
-        rows["validation"],
-        name,
+    work.warn(
+        f"left out {rows['train']:,} of train's and {rows['validation']:,} of validation's messages: they are in the"
+        f" frozen test set of {name!r}, on which the versions of that name are compared"
     )

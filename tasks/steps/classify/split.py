@@ -40,12 +40,9 @@ def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> 
     known = splits.report["straddling"]["made"]["near_duplicates"]
     for name in given:
         if known[name]:
-            work.log.warning(
-                "%s of the %s messages of the given %s split have a near-duplicate in train, which stays: given splits"
-                " are not changed",
-                f"{known[name]:,}",
-                f"{len(given[name]):,}",
-                name,
+            work.warn(
+                f"{known[name]:,} of the {len(given[name]):,} messages of the given {name} split have a near-duplicate"
+                " in train, which stays: given splits are not changed"
             )
     for name, table in splits.tables().items():
         save_table(table, work.folder / f"{name}.parquet", SPLIT, labels=splits.labels)

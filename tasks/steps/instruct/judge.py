@@ -63,7 +63,7 @@ def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
         )
     anchors = judgement.summary["anchors"]
     if anchors["verdict"] in ("suspect", "broken"):
-        work.log.warning("the judge is %s: %s", anchors["verdict"], anchors["why"])
+        work.warn(f"the judge is {anchors['verdict']}: {anchors['why']}")
     verdicts = pd.DataFrame([{**vars(v), "outcome": v.outcome} for v in (*judgement.answers, *judgement.anchors)])
     save_table(verdicts, work.folder / "verdicts.parquet", VERDICTS)
     save_json({"judged": True, **judgement.summary}, work.folder / "summary.json")

@@ -30,9 +30,8 @@ def split_entries(work: Work[InstructRecipe], entries: Artifact) -> None:
         save_table(table, work.folder / f"{name}.parquet", ENTRIES)
     straddling = splits.report["straddling"]["made"]["near_duplicates"]
     if straddling["test"] or straddling["validation"]:
-        work.log.warning(
-            "%s test and %s validation entries ask what a training entry asks: split.group_duplicates keeps them apart",
-            straddling["test"],
-            straddling["validation"],
+        work.warn(
+            f"{straddling['test']:,} test and {straddling['validation']:,} validation entries ask what a training entry"
+            " asks: split.group_duplicates keeps them apart"
         )
     save_json(splits.report, work.folder / "split.json")

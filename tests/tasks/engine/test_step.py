@@ -30,6 +30,7 @@ from lib.recipes.fields import recipe_fields, section_names
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import build_recipe as build
 from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.warnings import WARNINGS, add_warning, warnings_of
 from tasks.engine.prefect_cache import ArtifactPolicy, ArtifactRecords, StoreLocks
 from tasks.engine.step import AnyRecipe, DeclaredFields, Run, Step, UndeclaredFieldError, Work, step
 from tests.support.recipes import build_recipe
@@ -138,6 +139,36 @@ def test_code_that_changed_after_the_process_loaded_it_computes_nothing(home: Pa
         do(edited)
     assert list(Store(home / "store").manifests("own")) == []
     assert do(made).file("data").read_text() == "by the old code"
+
+
+# -- warnings ---------------------------------------------------------------------------------------------------
+
+
+def warning_step(*sentences: str) -> Step:
+    def compute(work: Work[ClassifyRecipe]) -> None:
+        (work.folder / "data").write_text("the same")
+        for sentence in sentences:
+            work.warn(sentence)
+
+    return own_step(compute, identity=lambda *_: {"wording": " ".join(sentences)})
+
+
+def test_what_a_step_warned_of_stays_with_its_artifact_and_makes_nothing_else_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    quiet, warned = do(warning_step()), do(warning_step("100 % are ham", "5 % are cut"))
+    assert caplog.messages == ["100 % are ham", "5 % are cut"]
+    assert warnings_of([quiet, warned, warned]) == ["100 % are ham", "5 % are cut"]
+    assert quiet.digest == warned.digest
+    assert not quiet.file(WARNINGS).exists()
+
+
+def test_a_report_that_repeats_warnings_depends_on_them(tmp_path: Path) -> None:
+    made = STEPS["classify/evaluate"][1]
+    given = artifacts_in(tmp_path, made.inputs)
+    before = key_of(made.ingredients(RECIPE, given))
+    add_warning(tmp_path, "a label is rare")
+    assert key_of(made.ingredients(RECIPE, given)) != before
 
 
 # -- keys -------------------------------------------------------------------------------------------------------

@@ -49,6 +49,15 @@ def test_the_card_has_the_run_the_data_the_figures_the_limits_and_how_to_use_it(
     assert "not worse" not in card
 
 
+def test_warnings_are_on_the_card_and_are_no_markup() -> None:
+    warned = replace(FACTS, warnings=["the label '<b>|*_x' is rare", "3 rows of data.empty_text are left out"])
+    section = classifier_card(warned).partition("## Warnings\n\n")[2].partition("\n\n")[0]
+    assert section.splitlines() == [
+        r"- the label '\<b\>\|\*\_x' is rare",
+        "- 3 rows of data.empty_text are left out",
+    ]
+
+
 def test_a_baseline_that_is_as_good_is_a_limit() -> None:
     equal = replace(FACTS, metrics={"test": measured(0.97), "baseline": measured(0.97)})
     assert "The TF-IDF baseline, which takes a second to fit, is not worse on these messages" in classifier_card(equal)

@@ -46,6 +46,7 @@ def findings() -> Findings:
     )
     return Findings(
         about={"backbone": "2 layers, 64 dimensions"},
+        warnings=["40 texts have two labels, such as '<i>spam</i>'"],
         counts={name: dict.fromkeys(LABELS, 25) for name in ("source", "train", "validation", "test")},
         given_test=False,
         straddling={
