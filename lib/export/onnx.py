@@ -136,6 +136,19 @@ def _write(original: Original, file: Path) -> None:
             raise WeightsError(
                 f"a classifier on {family} cannot be written as ONNX ({_reason(error)}): export with --format hf"
             ) from error
+    _forget_sources(file)
+
+
+def _forget_sources(file: Path) -> None:
+    """Removes what torch's exporter notes of each node: lines and paths of the code of the machine that exported."""
+    import onnx
+
+    model = onnx.load(file, load_external_data=False)
+    graph = model.graph
+    for noted in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    onnx.save_model(model, file)  # weights beside it stay as they are
 
 
 def _example(original: Original) -> list[list[int]]:

@@ -4,15 +4,18 @@ Tokenizer and truncation come from the files beside the weights, so that they ag
 computes does too. What an engine needs, such as torch, is imported when it is loaded.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lib.errors import MessagesError
 from lib.inference.engines.engine import Engine
 from lib.inference.engines.loading import load_engine
-from lib.model.labels import MOST_PROBABLE, given_labels, positive_class
+from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels, positive_class
 from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
@@ -77,10 +80,15 @@ class Predictor:
             yield from self._predict(window)
             before += len(window)
 
-    def _predict(self, texts: list[str]) -> Iterator[Prediction]:
-        tokens = [self.tokenizer.cut(each, self.max_length) for each in self.tokenizer.encode(texts)]
-        probabilities = self.engine.probabilities(tokens)
+    def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
+        """Classifies texts by their tokens, as the tokenizer encodes them and not yet cut: returns the probability of
+        each label (texts, labels) float64, and the index of the label that is given (texts,)."""
+        probabilities = self.engine.probabilities([self.tokenizer.cut(each, self.max_length) for each in tokens])
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
+        return probabilities, given
+
+    def _predict(self, texts: list[str]) -> Iterator[Prediction]:
+        probabilities, given = self.decide(self.tokenizer.encode(texts))
         for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
             yield Prediction(self.labels[index], dict(zip(self.labels, row, strict=True)))
 

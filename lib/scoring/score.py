@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from lib.store.artifacts import key_of
 
 if TYPE_CHECKING:
     from lib.evaluation.drift.profile import DriftProfile
-    from lib.inference.predictor import Prediction, Predictor
+    from lib.inference.predictor import Predictor
 
 Floats = NDArray[np.float64]
 
@@ -72,6 +73,16 @@ def score(
     for file in files:
         scoring.score_file(file)
     return scoring.result
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Of the scorable rows of a window: their tokens, uncut; the probability of each label (rows, labels); and the
+    indices of the labels that are given (rows,)."""
+
+    tokens: Sequence[list[int]]
+    probabilities: Floats
+    given: NDArray[np.intp]
 
 
 class _Scoring:
@@ -138,19 +149,19 @@ class _Scoring:
     def _make(self, rows: _Rows, file: InputFile, first: int, identity: str, contents: Identity) -> Part:
         """Writes and publishes the next part."""
         count, scored = 0, 0
-        labels: Counter[str] = Counter()
+        labels = np.zeros(len(self._model.labels), dtype=np.int64)
         reasons: Counter[str] = Counter()
         tally = None if self._tallier is None else self._tallier.nothing()
         with self._output.writing(self._schemas) as writer:
             for window in _windows(islice(rows, self._part_rows)):
-                predictions = self._write(writer, file, window)
-                labels.update(prediction.label for prediction in predictions)
+                answers = self._write(writer, file, window)
                 reasons.update(row.reason for row in window if row.reason is not None)
-                if self._tallier and tally and self._predictor and predictions:
-                    texts = [row.text for row in window if row.text is not None]
-                    probabilities = _probabilities(predictions, self._model.labels)
-                    tally = tally.plus(self._tallier.count(self._predictor.tokenizer.encode(texts), probabilities))
-                count, scored = count + len(window), scored + len(predictions)
+                if answers is not None:
+                    labels += np.bincount(answers.given, minlength=len(labels))
+                    scored += len(answers.given)
+                    if self._tallier and tally:
+                        tally = tally.plus(self._tallier.count(answers.tokens, answers.probabilities))
+                count += len(window)
                 self._progress(self.result.rows + count, self._total, "messages")
             part = Part(
                 identity=identity,
@@ -160,35 +171,36 @@ class _Scoring:
                 last=not rows.any_left(),
                 scored=scored,
                 unscorable=dict(sorted(reasons.items())),
-                labels={label: labels[label] for label in self._model.labels},
+                labels=dict(zip(self._model.labels, labels.tolist(), strict=True)),
                 tally=tally,
             )
             contents.require_unchanged(file)
             writer.publish(part)
         return part
 
-    def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row]) -> list[Prediction]:
-        """Scores a window; returns the predictions of its scorable rows, in order."""
+    def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row]) -> _Answers | None:
+        """Scores a window; returns the answers to its scorable rows, in order, if there are any."""
         scorable = [row for row in window if row.text is not None]
-        predictions: list[Prediction] = []
+        answers = None
         if scorable:
             self._predictor = self._predictor or self._load()
-            predictions = list(self._predictor.predict([str(row.text) for row in scorable]))
-        writer.add(SCORED, self._scored(file, scorable, predictions))
+            tokens = self._predictor.tokenizer.encode([str(row.text) for row in scorable])
+            answers = _Answers(tokens, *self._predictor.decide(tokens))
+            writer.add(SCORED, self._scored(file, scorable, answers))
         writer.add(UNSCORABLE, self._unscorable(file, [row for row in window if row.text is None]))
-        return predictions
+        return answers
 
-    def _scored(self, file: InputFile, rows: Sequence[Row], predictions: Sequence[Prediction]) -> pa.Table:
-        probabilities = _probabilities(predictions, self._model.labels)
+    def _scored(self, file: InputFile, rows: Sequence[Row], answers: _Answers) -> pa.Table:
+        shares = answers.probabilities
         columns = {
-            "file": [file.name] * len(rows),
+            "file": pa.repeat(file.name, len(rows)),
             "row": [row.number for row in rows],
             "id": [row.id for row in rows],
-            "label": [prediction.label for prediction in predictions],
-            "probability": [prediction.probabilities[prediction.label] for prediction in predictions],
-            **{f"probability_{label}": probabilities[:, at] for at, label in enumerate(self._model.labels)},
-            "model_name": [self._model.name] * len(rows),
-            "model_version": [self._model.version] * len(rows),
+            "label": pa.array(self._model.labels, pa.string()).take(pa.array(answers.given)),
+            "probability": shares[np.arange(len(rows)), answers.given],
+            **{f"probability_{label}": shares[:, at] for at, label in enumerate(self._model.labels)},
+            "model_name": pa.repeat(self._model.name, len(rows)),
+            "model_version": pa.repeat(self._model.version, len(rows)),
         }
         return _table(columns, self._schemas[SCORED])
 
@@ -222,12 +234,6 @@ def schemas(labels: Sequence[str], *, with_id: bool) -> dict[str, pa.Schema]:
 
 def _table(columns: Mapping[str, object], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(columns[column.name], type=column.type) for column in schema], schema=schema)
-
-
-def _probabilities(predictions: Sequence[Prediction], labels: Sequence[str]) -> Floats:
-    """Returns (predictions, labels) float64."""
-    shares = np.array([list(prediction.probabilities.values()) for prediction in predictions], dtype=np.float64)
-    return shares.reshape(len(predictions), len(labels))
 
 
 def _windows(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import NormalDist
 from typing import Any
 
@@ -76,7 +77,10 @@ class Tallier:
         if not len(tokens):
             return self.nothing()
         lengths = np.array([len(each) for each in tokens], dtype=np.int64)
-        unknown = lengths - np.array([int(self._known[each].sum()) for each in tokens], dtype=np.int64)
+        known = self._known[np.fromiter(chain.from_iterable(tokens), np.int64, count=int(lengths.sum()))]
+        sums = np.concatenate([[0], np.cumsum(known)])
+        ends = np.cumsum(lengths)
+        unknown = lengths - (sums[ends] - sums[ends - lengths])
         return Tally(
             messages=len(tokens),
             score=_cells(self._profile.score, scores_of(probabilities)),

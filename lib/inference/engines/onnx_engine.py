@@ -1,7 +1,9 @@
 """A saved classifier computed by ONNX Runtime, on the CPU; without torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +31,17 @@ ERRORS = 3  # ONNX Runtime's level of what it logs: not what it did to the graph
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """An `Engine`; sequences are cut to `max_length` tokens. It may be asked by several threads at once."""
+    """An `Engine`; sequences are cut to `max_length` tokens. It may be asked by several threads at once.
+
+    workers: batches that are computed at once, each with the session's own threads.
+    """
 
     session: "onnxruntime.InferenceSession"
     labels: tuple[str, ...]
     precision: str
     max_length: int
     pad: int
+    workers: int = 1
     name: str = ONNXRUNTIME
 
     @classmethod
@@ -51,24 +57,37 @@ class OnnxEngine:
         require("onnxruntime", "onnx", f"the classifier in {folder}, which is served with ONNX Runtime,")
         files = files or folder
         graph.require_files(files)
+        threads = threads or sensible_processors(graph.width)
         return cls(
-            session=open_session(files / graph.file, threads=threads or sensible_processors(graph.width)),
+            session=open_session(files / graph.file, threads=threads),
             labels=load_labels(folder),
             precision=precision,
             max_length=load_usage(folder).max_length,
             pad=graph.pad,
+            workers=max(1, processors() // threads),
         )
 
     def probabilities(self, sequences: Sequence[Sequence[int]], *, progress: Progress = silent) -> Probabilities:
         """As `Engine.probabilities`."""
         lengths = [min(len(sequence), self.max_length) for sequence in sequences]
         probabilities = np.empty((len(sequences), len(self.labels)))
-        done = 0
-        for batch in batches_by_tokens(lengths, BATCH_TOKENS):
+        batches = batches_by_tokens(lengths, BATCH_TOKENS)
+
+        def compute(batch: list[int]) -> int:
             probabilities[batch] = _softmax(self._logits([sequences[row][: self.max_length] for row in batch]))
-            done += len(batch)
+            return len(batch)
+
+        for done in accumulate(self._each(compute, batches)):
             progress(done, len(sequences), "messages")
         return probabilities
+
+    def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
+        """Computes batches, several at once where there are several; each writes rows of its own."""
+        if self.workers == 1 or len(batches) == 1:
+            yield from map(compute, batches)
+            return
+        with ThreadPoolExecutor(min(self.workers, len(batches))) as pool:
+            yield from pool.map(compute, batches)
 
     def _logits(self, sequences: Sequence[Sequence[int]]) -> Probabilities:
         (logits,) = self.session.run([LOGITS], graph_inputs(sequences, pad=self.pad))

@@ -17,6 +17,7 @@ from lib.export.onnx import export_onnx
 from lib.inference.predictor import Predictor
 from lib.model.backbone import Pooling
 from lib.model.gpt2.pooled import PooledGPT
+from tests.support.e2e import PROJECT
 from tests.support.saved import LABELS, save_family_classifier, save_gpt2_classifier, write_weights
 
 pytestmark = pytest.mark.slow
@@ -49,6 +50,7 @@ def test_gpt2_of_our_own(pooling: Pooling, causal_mask: bool, tmp_path: Path) ->
         "config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     require_equal(source, tmp_path / "exported")
+    assert str(PROJECT).encode() not in (tmp_path / "exported" / "model.onnx").read_bytes()
     config = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert config["id2label"] == {str(index): label for index, label in enumerate(LABELS)}
 

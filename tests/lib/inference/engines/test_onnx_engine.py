@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 
@@ -114,6 +115,16 @@ def test_long_texts_are_cut_and_empty_ones_refused(exported: Path) -> None:
     assert engine.probabilities([]).shape == (0, 3)
     with pytest.raises(MessagesError, match="no tokens"):
         engine.probabilities([[1], []])
+
+
+def test_batches_computed_at_once_answer_as_one_after_the_other(exported: Path) -> None:
+    engine = load_engine(exported)
+    assert isinstance(engine, OnnxEngine)
+    sequences = [[1 + (row + place) % 50 for place in range(1 + row % 30)] for row in range(400)]
+    heard: list[tuple[int, int | None, str]] = []
+    at_once = replace(engine, workers=3).probabilities(sequences, progress=lambda *said: heard.append(said))
+    assert np.array_equal(at_once, replace(engine, workers=1).probabilities(sequences))
+    assert (heard[-1], len(heard) > 3) == ((400, 400, "messages"), True)
 
 
 def test_progress_counts_messages(exported: Path) -> None:

@@ -1,0 +1,56 @@
+"""A run that chooses its engine by itself, and what serves afterwards: what every figure was measured with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.inference.engines.engine import ALIKE
+from tests.support.e2e import Home, copy_of, ran
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def chosen(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Any]:
+    """A copy of the finished run's home with a second run, which leaves the engine open, and what it printed."""
+    home = copy_of(finished[0], tmp_path_factory.mktemp("chosen") / "home")
+    return home, home.run("--serving.engine=auto")
+
+
+def folder_of(result: Any, step: str) -> Path:
+    return Path(next(each["artifact"]["folder"] for each in result["steps"] if each["step"] == step))
+
+
+def test_only_the_engine_and_what_is_measured_with_it_are_made_again(chosen: tuple[Home, Any]) -> None:
+    assert ran(chosen[1]) == ["engine", "evaluate"]
+
+
+def test_each_candidate_is_measured_and_the_fastest_that_agrees_serves(chosen: tuple[Home, Any]) -> None:
+    table = json.loads((folder_of(chosen[1], "engine") / "engines.json").read_text())
+    rows = {row["name"]: row for row in table["candidates"]}
+    assert list(rows) == ["torch float32", "onnxruntime float32"]
+    assert [row["refused"] for row in rows.values()] == [None, None]
+    assert [row["flips"] for row in rows.values()] == [0, 0]
+    assert table["chosen"] == max(rows, key=lambda name: rows[name]["messages_per_second"])
+
+
+def test_the_figures_are_of_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
+    home, result = chosen
+    table = pd.read_parquet(folder_of(result, "evaluate") / "predictions.parquet")
+    table = table[table["split"] == "test"].head(20)
+    watched = replace(home, environment={**home.environment, "PYTHONPROFILEIMPORTTIME": "1"})
+    done = watched.call("predict", "--run", result["mlflow_run"], "--json", "-", text="\n".join(table["text"]))
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line)["probabilities"] for line in done.stdout.splitlines()]
+    found = np.array([[each[label] for label in ("ham", "spam")] for each in answers])
+    assert np.abs(found - table[["probability_ham", "probability_spam"]].to_numpy()).max() < ALIKE
+    named = json.loads((folder_of(result, "engine") / "engine.json").read_text())["engine"]
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert ("torch" in imported, "onnxruntime" in imported) == (named == "torch", named == "onnxruntime")
