@@ -48,8 +48,8 @@ def test_the_figures_are_of_the_engine_that_serves(chosen: tuple[Home, Any]) -> 
     watched = replace(home, environment={**home.environment, "PYTHONPROFILEIMPORTTIME": "1"})
     done = watched.call("predict", "--run", result["mlflow_run"], "--json", "-", text="\n".join(table["text"]))
     assert done.returncode == 0, done.stderr
-    answers = [json.loads(line)["probabilities"] for line in done.stdout.splitlines()]
-    found = np.array([[each[label] for label in ("ham", "spam")] for each in answers])
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    found = np.array([[each[f"probability_{label}"] for label in ("ham", "spam")] for each in answers])
     assert np.abs(found - table[["probability_ham", "probability_spam"]].to_numpy()).max() < ALIKE
     named = json.loads((folder_of(result, "engine") / "engine.json").read_text())["engine"]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}

@@ -83,7 +83,7 @@ class OnnxEngine:
 
     def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
         """Computes batches, several at once where there are several; each writes rows of its own."""
-        if self.workers == 1 or len(batches) == 1:
+        if self.workers == 1 or len(batches) <= 1:
             yield from map(compute, batches)
             return
         with ThreadPoolExecutor(min(self.workers, len(batches))) as pool:
