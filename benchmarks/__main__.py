@@ -26,13 +26,14 @@ from lib.model.machine.threads import sensible_threads
 GROUPS: dict[str, tuple[str, ...]] = {
     "finetuning": (),
     "prediction": (),
+    "engines": ("onnx", "onnxruntime", "onnxscript"),
     "generation": (),
     "tokenizing": (),
     "features": (),
     "cached_flow": ("prefect", "mlflow"),
     "growth": (),
     "scoring": ("pydantic", "filelock"),
-    "serving": ("prefect", "mlflow", "fastapi", "uvicorn"),
+    "serving": ("prefect", "mlflow", "fastapi", "uvicorn", "onnxruntime"),
 }
 QUICK_OUTPUT = PROJECT / "build" / "benchmarks"
 
@@ -72,7 +73,12 @@ def run(bench: Bench, groups: Sequence[str], output: Path | None, console: Conso
             console.print(f"{name} is skipped: {', '.join(missing)} not installed")
             continue
         try:
-            rows = [row.json() for row in measure(name, bench)]
+            rows = []
+            for row in measure(name, bench):
+                rows.append(row.json())
+                bench.say(
+                    f"{row.what}: {row.ours.amount:,.4g} {row.ours.unit}, {row.ratio:.3g}x"
+                )  # seen at once, whatever comes later
         except DifferentResultsError as error:
             errors.print(f"[bold red]{name} is not measured: {error}")
             failed = True

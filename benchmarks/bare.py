@@ -1,7 +1,7 @@
-"""The plainest scoring server: `python -m benchmarks.bare FOLDER PORT`, a predictor in a handler of FastAPI.
+"""The plainest scoring server: `python -m benchmarks.bare FOLDER PORT`, ONNX Runtime called in a handler of FastAPI.
 
-The other side of `serving.py`. The handler classifies in the event loop, because in FastAPI's threads it is several
-times slower.
+The other side of `serving.py`. It classifies in the event loop, because in FastAPI's threads it is several times
+slower.
 """
 
 import sys
@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from lib.inference.predictor import Predictor
+from benchmarks.direct import Direct
 
 
 class Question(BaseModel):
@@ -21,16 +21,18 @@ class Question(BaseModel):
     inputs: list[str]
 
 
-def application(predictor: Predictor) -> FastAPI:
-    """A path to ask, and one to know that it is up."""
+def application(direct: Direct) -> FastAPI:
+    """A path to ask a classifier, and one to know that it is up."""
     app = FastAPI()
+    keys = [f"probability_{label}" for label in direct.labels]
 
     @app.post("/invocations")
     async def invocations(question: Question) -> dict[str, Any]:
+        shares = direct.classify(question.inputs, batch=len(question.inputs))
         return {
             "predictions": [
-                {"label": each.label, **{f"probability_{label}": share for label, share in each.probabilities.items()}}
-                for each in predictor.predict(question.inputs)
+                {"label": direct.labels[int(row.argmax())], **dict(zip(keys, row.tolist(), strict=True))}
+                for row in shares
             ]
         }
 
@@ -43,4 +45,4 @@ def application(predictor: Predictor) -> FastAPI:
 
 if __name__ == "__main__":
     folder, port = sys.argv[1:]
-    uvicorn.run(application(Predictor.load(Path(folder))), port=int(port), log_level="warning")
+    uvicorn.run(application(Direct.load(Path(folder))), port=int(port), log_level="warning")

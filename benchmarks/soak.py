@@ -23,7 +23,6 @@ from benchmarks.load import load
 from benchmarks.server import free_port, running
 from benchmarks.serving import NAME, OURS, command, register, served_from
 from lib.data.samples.messages import ARCHIVE, MEMBER
-from lib.model.gpt2.sizes import SIZES
 
 CLIENTS = 8
 WIDTH = 120  # tokens kept of a text
@@ -80,7 +79,7 @@ def main(minutes: float) -> int:
         texts = [line.split("\t", 1)[1] for line in archive.read(MEMBER).decode().splitlines()]
     with tempfile.TemporaryDirectory() as scratch:
         home, port = Path(scratch) / "home", free_port()
-        register(SIZES["tiny"], WIDTH, home)
+        register("tiny", WIDTH, home, precision="float32")
         mlflow.set_tracking_uri(served_from(home)["MLFLOW_TRACKING_URI"])  # which parts of the registry read
         tracking = MlflowClient()
         first = tracking.get_model_version(NAME, "1")
