@@ -41,7 +41,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         for precision, folder in folders.items():
             yield _against_direct(bench, model, precision, folder, texts)
         yield _against_its_own_int8(bench, model, folders, texts)
-        yield from _against_torch(bench, model, folders["float32"], texts)
+        yield from _against_torch(model, folders["float32"], texts)
 
 
 def _against_direct(bench: Bench, model: str, precision: str, folder: Path, texts: list[str]) -> Row:
@@ -64,7 +64,7 @@ def _against_its_own_int8(bench: Bench, model: str, folders: dict[str, Path], te
     return _row(bench, f"{model} in int8, against ONNX Runtime's own int8", folders["int8"], direct, texts, same)
 
 
-def _against_torch(bench: Bench, model: str, folder: Path, texts: list[str]) -> Iterator[Row]:
+def _against_torch(model: str, folder: Path, texts: list[str]) -> Iterator[Row]:
     """The same classifier with ONNX Runtime and with torch."""
     ours = Predictor.load(folder)
     saved = (folder / ENGINE).read_text()
