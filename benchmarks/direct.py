@@ -54,5 +54,6 @@ class Direct:
         for row, sequence in enumerate(sequences):
             tokens[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
         (logits,) = self.session.run([LOGITS], {TOKENS: tokens, MASK: mask})
-        shares: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+        return shares
