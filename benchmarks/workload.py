@@ -15,7 +15,9 @@ from lib.data.messages.balance import balance_messages
 from lib.data.messages.reading import read_messages
 from lib.data.messages.split import split_messages
 from lib.data.samples import messages as sample
+from lib.data.source.data_file import DataFile
 from lib.data.source.download import download
+from lib.data.source.reader import How
 from lib.data.tables import SPLITS
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.text.gpt2 import gpt2_tokenizer
@@ -206,13 +208,12 @@ def load_workload(data: Path | None, folder: Path) -> Workload:
         [str(archive or sample.ARCHIVE)], unpacked, scratch=folder / "download", member=member, sha256=sha256
     )
     messages = read_messages(
-        source.file,
-        format="tsv",
+        DataFile(source.file, source.file.name),
+        How(format="tsv", quoting="csv" if archive else "none"),
         text_column=1,
         label_column=0,
-        quoting="csv" if archive else "none",
         empty_text="error",
-    )
+    ).messages
     balanced = balance_messages(messages, method="undersample", seed=SEED).balanced
     splits = split_messages(
         balanced, train=0.7, validation=0.1, test=0.2, seed=SEED, stratify=False, group_duplicates=False

@@ -94,26 +94,25 @@ def _read(file: str | None, given: dict[str, str]) -> Texts:
     """Reads the texts as the steps `download` and `messages` do."""
     from lib.data.messages.reading import DROPPED, read_messages
     from lib.data.samples import FILES
-    from lib.data.source.download import data_ending, download
-    from lib.data.source.endings import FORMATS
+    from lib.data.source.data_file import DataFile
+    from lib.data.source.download import download
+    from lib.data.source.reader import How
 
-    preset = {} if file else {name: PRESETS["sample"][name] for name in TextFile.model_fields}
+    preset = {} if file else {name: value for name, value in PRESETS["sample"].items() if name in TextFile.model_fields}
     data = build_recipe({"data": preset}, given, origin="the command line", model=InspectedFile).data
     addresses = [file or str(FILES["messages"])]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         found = download(addresses, place / "data", scratch=place / "scratch", member=data.member)
-        ending = data_ending(addresses, member=data.member, sha256=None, unpacked_name=found.file.name)
-        table = read_messages(
-            found.file,
-            name=found.file.name,
-            format=data.format or FORMATS.get(ending),
+        how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
+        messages = read_messages(
+            DataFile(found.file, found.file.name),
+            how,
             text_column=data.text_column,
             label_column=data.text_column,  # labels are not needed
-            quoting=data.quoting,
             empty_text="drop",
-        )
-    return Texts(found.file.name, table["text"].tolist(), table.attrs[DROPPED])
+        ).messages
+    return Texts(found.file.name, messages["text"].tolist(), messages.attrs[DROPPED])
 
 
 def _tokenizer(name: str) -> Tokenizer:

@@ -24,6 +24,15 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 # id: the message's row number in the source, over all of its files in the order train, validation, test (see
 # `lib.data.messages.files`); target: the position of its label among the sorted names.
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
+# A row of a source that is no message: `line` is null in formats without lines.
+LEFT_OUT = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("line", pa.int64()),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
 
@@ -68,7 +77,12 @@ def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Se
     if labels is not None:
         schema = schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
     columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
-    pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
+    write_table(pa.table(columns, schema=schema), file)
+
+
+def write_table(table: pa.Table, file: Path) -> None:
+    """Writes a table: the same rows give the same bytes, however they lie in memory."""
+    pq.write_table(table.combine_chunks(), file, compression="zstd")
 
 
 def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:

@@ -6,7 +6,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from lib.recipes.sections import Column, Quoting, Section, Source, Text, TextColumn
+from lib.recipes.sections import (
+    BadRows,
+    Column,
+    Quoting,
+    Section,
+    Separator,
+    Sheet,
+    Source,
+    Text,
+    TextColumn,
+    TextEncoding,
+)
 
 # Defaults of each source; a recipe's own values win.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -90,13 +101,17 @@ class Data(Source):
         " files in `data.files`",
     )
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
-        default=None, description="how the file is written (null: by the ending of its name)"
+        default=None, description="how the file is written (null: by its contents, or else by the ending of its name)"
     )
+    encoding: TextEncoding = None
+    separator: Separator = None
     text_column: TextColumn = "text"
     label_column: Column = Field(
         default="label", description="the column with the labels: its name, or its position in a file without header"
     )
-    quoting: Quoting = "csv"
+    quoting: Quoting = None
+    sheet: Sheet = None
+    bad_rows: BadRows = "error"
     empty_text: Literal["error", "drop"] = Field(
         default="error", description="what to do with a row whose text is empty: refuse the file, or leave the row out"
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lib.recipes.sections import Quoting, Section, Text, TextColumn
+from lib.recipes.sections import Quoting, Section, Separator, Sheet, Text, TextColumn, TextEncoding
 
 
 class TextFile(Section):
@@ -14,10 +14,13 @@ class TextFile(Section):
 
     member: Text | None = Field(default=None, description="the file inside a zip archive (null: the only one)")
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
-        default=None, description="how the file is written (null: by the ending of its name)"
+        default=None, description="how the file is written (null: by its contents, or else by the ending of its name)"
     )
+    encoding: TextEncoding = None
+    separator: Separator = None
+    sheet: Sheet = None
     text_column: TextColumn = "text"
-    quoting: Quoting = "csv"
+    quoting: Quoting = None
 
 
 class InspectedFile(Section):

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lib.recipes.sections import Column, Quoting, RegisteredName, Section, Text, TextColumn
+from lib.recipes.sections import (
+    Column,
+    Quoting,
+    RegisteredName,
+    Section,
+    Separator,
+    Sheet,
+    Text,
+    TextColumn,
+    TextEncoding,
+)
 
 PARTS = 50_000  # messages: about a minute with the smallest model, and a file of a megabyte
 MOST_IN_A_PART = 1_000_000
@@ -46,13 +56,17 @@ class ScoringJob(Section):
     )
     run: Text | None = Field(default=None, description="the MLflow run whose classifier answers instead of a champion")
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
-        default=None, description="how the files are written (null: by the ending of each name)"
+        default=None,
+        description="how the files are written (null: by their contents, or else by the ending of each name)",
     )
     text_column: TextColumn = "text"
     id_column: Column | None = Field(
         default=None, description="a column of your own to tell the rows by, name or position (null: file and row)"
     )
-    quoting: Quoting = "csv"
+    quoting: Quoting = None
+    encoding: TextEncoding = None
+    separator: Separator = None
+    sheet: Sheet = None
     part_rows: int = Field(
         default=PARTS, ge=1, le=MOST_IN_A_PART, description="rows of a part: what a killed run has to do again at most"
     )

@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 OPENAI_SIZES = {  # by `model.weights`
@@ -72,8 +81,45 @@ TextColumn = Annotated[
     Column, Field(description="the column with the texts: its name, or its position (from 0) in a file without header")
 ]
 Quoting = Annotated[
-    Literal["none", "csv"],
-    Field(description="whether double quotes in TSV and CSV enclose fields (csv) or are part of the text (none)"),
+    Literal["none", "csv", "backslash"] | None,
+    Field(
+        description="whether double quotes in TSV and CSV enclose fields, with doubled quotes (csv) or backslashes"
+        " before quotes (backslash) inside, or are part of the text (none) (null: found out)"
+    ),
+]
+SEPARATOR_NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t"}
+
+
+def _separator(given: Any) -> Any:
+    """Converts a name to the character: a tab is hard to type on a command line."""
+    return SEPARATOR_NAMES.get(given, given) if isinstance(given, str) else given
+
+
+def _known_encoding(name: str) -> str:
+    """Refuses what Python knows no encoding of texts by."""
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(f"there is no encoding {name!r}: name one such as utf-8, cp1252 or utf-16") from None
+    return name
+
+
+Separator = Annotated[
+    Annotated[str, Field(min_length=1, max_length=1)] | None,
+    BeforeValidator(_separator),
+    Field(description="what separates the fields in TSV and CSV: a character, or tab (null: found out)"),
+]
+TextEncoding = Annotated[
+    Annotated[Text, AfterValidator(_known_encoding)] | None,
+    Field(description="how the bytes of a text file are characters: utf-8, cp1252, utf-16, … (null: found out)"),
+]
+Sheet = Annotated[Text | None, Field(description="the sheet of a workbook (null: the first that has anything in it)")]
+BadRows = Annotated[
+    Literal["error", "drop"],
+    Field(
+        description="what to do with a row that cannot be read, such as one with another number of fields: refuse the"
+        " file, or leave the row out"
+    ),
 ]
 
 

@@ -19,11 +19,13 @@ PATTERN = "*?["
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to score. `name`, its path as given or as found below a given folder, appears in the answers."""
+    """A file to score. `name`, its path as given or as found below a given folder, appears in the answers; `format` is
+    the one that was `said`, or else that of the name's ending, which counts where the contents do not tell."""
 
     name: str
     path: Path
     format: Format
+    said: Format | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _input_file(path: Path, format: Format | None) -> InputFile:
             f"the ending of the name {str(path)!r} does not say how the file is written: add --format with tsv, csv,"
             " jsonl or parquet"
         )
-    return InputFile(as_utf8(path.as_posix()), path, kind)
+    return InputFile(as_utf8(path.as_posix()), path, kind, format)
 
 
 def _stamp(file: InputFile) -> tuple[int, int, int]:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lib.data.source.compressed import compression_of
-from lib.errors import MessagesError
 from lib.evaluation.drift.comparison import Tallier
 from lib.progress import Progress, silent
 from lib.scoring.inputs import Identity, InputFile
-from lib.scoring.parquet_rows import columns_to_read, parquet_rows
 from lib.scoring.parts import SCORED, UNSCORABLE, Output, Part, PartWriter
+from lib.scoring.reading import check_file, count_rows, read_rows
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns, Row
-from lib.scoring.text_rows import check_json_columns, delimited_rows, json_rows
 from lib.store.artifacts import key_of
 
 if TYPE_CHECKING:
@@ -36,7 +29,6 @@ Floats = NDArray[np.float64]
 
 LAYOUT = 1  # of the parts; increase it to invalidate parts of earlier versions of this project
 WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
-COMPRESSED = {"gzip": "gzipped", "bzip2": "bzipped", "xz": "xz-compressed", "zstd": "zstd-compressed"}  # in errors
 WINDOW_CHARACTERS = 8 * 2**20  # the limit for long rows
 
 
@@ -67,7 +59,7 @@ def score(
     """
     for file in files:
         check_file(file, columns)
-    counts = [count_rows(file) for file in files]
+    counts = [count_rows(file, columns) for file in files]
     total = None if None in counts else sum(count for count in counts if count is not None)
     scoring = _Scoring(output, model, predictor, profile, columns, part_rows, progress, total)
     for file in files:
@@ -139,8 +131,8 @@ class _Scoring:
                 "layout": LAYOUT,
                 "file": file.name,
                 "sha256": contents.sha256,
-                "format": file.format,
-                "columns": [self._columns.text, self._columns.id, self._columns.quoted],
+                "format": [file.format, file.said],
+                "columns": astuple(self._columns),
                 "part_rows": self._part_rows,
                 "model": [self._model.name, self._model.version, self._model.identity],
             }
@@ -268,53 +260,3 @@ class _Rows:
 
     def any_left(self) -> bool:
         return self._next is not None
-
-
-def count_rows(file: InputFile) -> int | None:
-    """Returns the number of rows if it is known without reading the file, otherwise None."""
-    if file.format != "parquet":
-        return None
-    with _errors_are_clear(file), pq.ParquetFile(file.path) as source:
-        return int(source.metadata.num_rows)
-
-
-def check_file(file: InputFile, columns: Columns) -> None:
-    """Reads the beginning of a file; raises MessagesError if it is unreadable or lacks a column."""
-    with _errors_are_clear(file):
-        if file.format == "parquet":
-            with pq.ParquetFile(file.path) as source:
-                columns_to_read(file.name, source.schema_arrow, columns)
-        elif file.format == "jsonl":
-            check_json_columns(file, columns)
-        else:
-            next(delimited_rows(file, columns, 0), None)
-
-
-def read_rows(file: InputFile, columns: Columns, *, start: int = 0) -> Iterator[Row]:
-    """Yields the rows from number `start` on.
-
-    Raises MessagesError if the file is damaged, a quote is never closed or a line is too long.
-    """
-    readers: dict[str, Callable[[InputFile, Columns, int], Iterator[Row]]] = {
-        "parquet": parquet_rows,
-        "jsonl": json_rows,
-        "csv": delimited_rows,
-        "tsv": delimited_rows,
-    }
-    with _errors_are_clear(file):
-        yield from readers[file.format](file, columns, start)
-
-
-@contextmanager
-def _errors_are_clear(file: InputFile) -> Iterator[None]:
-    """Turns what readers raise for a damaged file into one sentence."""
-    try:
-        yield
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
-        kind = {"parquet": "Parquet", "jsonl": "JSON Lines"}.get(file.format, file.format.upper())
-        compression = compression_of(file.path)
-        kind = f"{COMPRESSED[compression]} {kind}" if compression else kind
-        raise MessagesError(
-            f"{file.name} cannot be read as {kind} ({' '.join(str(error).split())}): write it again, or say what else"
-            " it is with --format; finished parts are kept"
-        ) from error

@@ -82,7 +82,7 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
             model=chosen.model,
             predictor=load,
             profile=chosen.profile,
-            columns=Columns(job.text_column, job.id_column, job.quoting == "csv"),
+            columns=Columns(job.text_column, job.id_column, job.quoting, job.encoding, job.separator, job.sheet),
             part_rows=job.part_rows,
             progress=PrefectProgress("score", terminal, run_log().warning, of="scoring"),
         )

@@ -29,7 +29,7 @@ def checkpoint(folder: Path, config: GPTConfig) -> Path:
 def perform(store: Store, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> Artifact:
     """The step's artifact, made by its own function without Prefect around it."""
     ingredients = step.ingredients(recipe, inputs)
-    with store.write(step.name, key_of(ingredients), ingredients) as folder:
+    with store.write(step.name, key_of(ingredients), ingredients, noted=step.noted) as folder:
         scratch = store.scratch(step.name, key_of(ingredients))
         log = logging.getLogger(__name__)
         identity = ingredients.get("identity", {})

@@ -14,7 +14,9 @@ import pandas as pd
 
 from lib.data.duplicates import normalise
 from lib.data.messages.reading import counted, spread
-from lib.data.source.formats import check_utf8, whole_characters
+from lib.data.source.cells import whole_characters
+from lib.data.source.data_file import DataFile
+from lib.data.source.encoding import undecodable
 from lib.errors import MessagesError
 
 FIELDS = ("instruction", "input", "output")
@@ -42,7 +44,9 @@ def read_entries(
     has something other than text in one, or has an empty one.
     """
     name = name or file.name
-    check_utf8(file, name)
+    damage = undecodable(DataFile(file, name), "utf-8")
+    if damage is not None:
+        raise MessagesError(damage)
     text = file.read_text(encoding="utf-8-sig")
     if not text.strip():
         raise MessagesError(f"{name} is empty: is it the right file?")

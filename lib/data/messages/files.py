@@ -4,55 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from lib.data.messages.reading import DROPPED
-from lib.data.tables import SPLITS
+from lib.data.messages.reading import DROPPED, FileOfMessages
+from lib.data.source.data_file import DataFile
+from lib.data.tables import LEFT_OUT, SPLITS
 from lib.errors import LabelError, listed
+
+OF_ONE_FILE = ("name", "split", "rows")
 
 
 @dataclass(frozen=True)
-class SourceFile:
-    """A fetched file of a run."""
+class SplitsRead:
+    """What the files of a run have.
 
-    file: Path
-    name: str  # what errors call it
+    splits: a table of each split: id int64, text str, label str, in the files' order.
+    left_out: the schema `LEFT_OUT`: the rows that are no messages, of all files.
+    files: JSON-able, of each file its name, split, rows and what it is.
+    warnings: sentences about them.
+    """
+
+    splits: dict[str, pd.DataFrame]
+    left_out: pa.Table
+    files: list[dict[str, Any]]
+    warnings: list[str]
+
+    def forms(self) -> list[dict[str, Any]]:
+        """Returns how the files are written, each way once: format, encoding, separator and so on."""
+        forms = [{name: fact for name, fact in file.items() if name not in OF_ONE_FILE} for file in self.files]
+        return [form for number, form in enumerate(forms) if form not in forms[:number]]
 
 
-def read_splits(
-    files: Mapping[str, Sequence[SourceFile]], read: Callable[[Path, str], pd.DataFrame]
-) -> dict[str, pd.DataFrame]:
-    """Reads the files of each split, one after the other: id int64, text str, label str, in the files' order.
+def read_splits(files: Mapping[str, Sequence[DataFile]], read: Callable[[DataFile], FileOfMessages]) -> SplitsRead:
+    """Reads the files of each split, one after the other.
 
     `id` counts the rows of all files from 0 on, in the order train, validation, test, and within a split in that of its
-    files; rows that `read` dropped are counted too. Tables count those in `attrs["empty_texts_dropped"]`.
+    files; rows that `read` left out are counted too. Tables count empty texts in `attrs["empty_texts_dropped"]`.
 
     Args:
         files: `train`, and where they are given `validation` and `test`; at least one file each.
-        read: makes the table of one file, as `lib.data.messages.reading.read_messages` does, from its path and the name
-            that errors call it.
+        read: reads one file, as `lib.data.messages.reading.read_messages` does.
 
     Raises LabelError if all messages of train have the same label, or if a given validation or test split has a label
     that train has not. They may lack labels that train has.
     """
     splits: dict[str, pd.DataFrame] = {}
+    left_out, facts, warnings = [LEFT_OUT.empty_table()], [], []
     known: set[str] = set()
     rows = 0
     for split in (name for name in SPLITS if name in files):
         tables = []
-        for source in files[split]:
-            table = read(source.file, source.name)
+        for file in files[split]:
+            found = read(file)
             if splits:
-                _require_known(table["label"], known, split, source.name)
-            tables.append(table.assign(id=table["id"] + rows))
-            rows += len(table) + table.attrs[DROPPED]
+                _require_known(found.messages["label"], known, split, file.name)
+            tables.append(found.messages.assign(id=found.messages["id"] + rows))
+            names = pa.array([file.name] * len(found.left_out), pa.string())
+            left_out.append(pa.table([names, *found.left_out.columns], schema=LEFT_OUT))
+            facts.append({"name": file.name, "split": split, "rows": found.rows, **found.form.as_json()})
+            warnings += found.warnings
+            rows += found.rows
         splits[split] = joined(tables)
         if split == "train":
             known = set(splits["train"]["label"])
             _require_two(known, files["train"])
-    return splits
+    return SplitsRead(splits, pa.concat_tables(left_out), facts, warnings)
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -62,7 +81,7 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return whole
 
 
-def _require_two(labels: set[str], files: Sequence[SourceFile]) -> None:
+def _require_two(labels: set[str], files: Sequence[DataFile]) -> None:
     if len(labels) == 1:
         raise LabelError(
             f"{listed(source.name for source in files)}: every message has the label {next(iter(labels))!r}:"

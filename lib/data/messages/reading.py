@@ -2,70 +2,230 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lib.data.duplicates import normalise
-from lib.data.source import formats
-from lib.data.source.endings import FORMATS, Format
+from lib.data.source.cells import Number, as_text
+from lib.data.source.columns import ABSENT, Column
+from lib.data.source.data_file import DataFile
+from lib.data.source.encoding import UNDECODED
+from lib.data.source.reader import How, open_source, read
+from lib.data.source.rows import NOT_DECODED, Batch, Form, Unreadable, place
 from lib.errors import MessagesError
 
-SEPARATORS = {"tsv": "\t", "csv": ","}
+Integers = npt.NDArray[np.int64]
+
 DROPPED = "empty_texts_dropped"
+EMPTY_TEXT = "empty text"
+NO_TEXT = "neither text, number nor boolean"
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # no text is written with these
+
+# A row: `line` where the format has lines; text and label as they are written, null where there is none; `reason` why
+# the row cannot be used, otherwise null.
+ROWS = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+KEPT = pa.schema([("id", pa.int64()), ("text", pa.string()), ("label", pa.string())])
+LEFT = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class FileOfMessages:
+    """What a file has.
+
+    messages: columns id int64, text str, label str, in the order of the file. `id` is the row's number in it, from 0
+    over the rows with data, those that are left out included.
+    left_out: the schema `LEFT`: of each row that is no message its number, line and the reason.
+    form: what the file is. warnings: sentences.
+    """
+
+    messages: pd.DataFrame
+    left_out: pa.Table
+    form: Form
+    warnings: list[str]
+
+    @property
+    def rows(self) -> int:
+        """All rows of the file."""
+        return len(self.messages) + len(self.left_out)
+
+
+class LabelledRows:
+    """The rows of a file with their texts and labels, in batches with the schema `ROWS`.
+
+    form: what the file is. warnings: sentences, complete once all batches were taken.
+    """
+
+    def __init__(
+        self, file: DataFile, how: How, *, text_column: Column, label_column: Column, bad_rows: Literal["error", "drop"]
+    ) -> None:
+        self._file, self._how, self._bad_rows = file, how, bad_rows
+        self._text, self._label = text_column, label_column
+        self._columns = {"--data.text_column": text_column, "--data.label_column": label_column}
+        self._source = open_source(file, how, self._columns)
+        self._control, self._types = 0, Counter[str]()
+        self.form = self._source.form
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what was read so far."""
+        found = list(self._source.warnings)
+        if self._control:
+            found.append(
+                f"{self._file.name}: {self._control:,} text{'s have' if self._control != 1 else ' has'} control"
+                " characters, such as NUL, which are kept"
+            )
+        if len(self._types) > 1:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._types.most_common())
+            found.append(
+                f"{self._file.name}: column {self._label!r} holds {kinds}; all become text, so the number 1 and the"
+                " text '1' are one label"
+            )
+        return found
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yields the batches; raises MessagesError for a row that cannot be used unless such rows are dropped."""
+        for batch in read(self._file, self._how, self._source.batches(self._columns)):
+            texts, labels, unreadable = self._as_texts(batch)
+            if unreadable and self._bad_rows == "error":
+                raise MessagesError(unreadable[min(unreadable)].sentence)
+            self._control += sum(text is not None and CONTROL.search(text) is not None for text in texts)
+            columns = {
+                "row": np.arange(batch.first, batch.first + batch.size),
+                "line": [None] * batch.size if batch.lines is None else batch.lines,
+                "text": texts,
+                "label": labels,
+                "reason": [unreadable[at].reason if at in unreadable else None for at in range(batch.size)],
+            }
+            yield pa.record_batch([pa.array(columns[each.name], each.type) for each in ROWS], schema=ROWS)
+
+    def _as_texts(self, batch: Batch) -> tuple[list[str | None], list[str | None], dict[int, Unreadable]]:
+        """Returns the cells of both columns as texts, and why rows cannot be used, whose texts are None."""
+        texts, labels = (list(batch.cells[column]) for column in (self._text, self._label))
+        unreadable = dict(batch.unreadable)
+        if self.form.encoding is not None and self.form.encoding.damage is None and self.form.separator is not None:
+            return texts, labels, unreadable  # each cell is a text, and whole
+        self._types.update(_kind(cell) for cell in labels if cell is not None and cell is not ABSENT)
+        for column, cells in ((self._text, texts), (self._label, labels)):
+            for at, cell in enumerate(cells):
+                if at not in unreadable:
+                    cells[at] = self._text_of(cell, column, batch, at, unreadable)
+        for at in unreadable:
+            texts[at] = labels[at] = None
+        return texts, labels, unreadable
+
+    def _text_of(
+        self, cell: Any, column: Column, batch: Batch, at: int, unreadable: dict[int, Unreadable]
+    ) -> str | None:
+        """Returns the cell as a text, or None if it is null or its row gets unreadable."""
+        if type(cell) is str and cell.isascii():
+            return cell
+        where = place(self._file.name, batch.first + at, None if batch.lines is None else batch.lines[at])
+        if isinstance(cell, str) and UNDECODED.search(cell):
+            unreadable[at] = Unreadable(NOT_DECODED, f"{where}: column {column!r} has bytes that are not UTF-8")
+            return None
+        try:
+            return as_text(cell, where, column)
+        except MessagesError as error:
+            unreadable[at] = Unreadable(NO_TEXT, str(error))
+            return None
+
+
+def _kind(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "booleans"
+    if isinstance(cell, Number | int | float):
+        return "numbers"
+    return "texts" if isinstance(cell, str) else "other values"
 
 
 def read_messages(
-    file: Path,
+    file: DataFile,
+    how: How,
     *,
-    name: str | None = None,
-    format: Format | None,
-    text_column: str | int,
-    label_column: str | int,
-    quoting: Literal["none", "csv"],
+    text_column: Column,
+    label_column: Column,
     empty_text: Literal["error", "drop"],
-) -> pd.DataFrame:
-    """Reads the messages of a file: columns id int64, text str, label str, in the order of the file.
+    bad_rows: Literal["error", "drop"] = "error",
+) -> FileOfMessages:
+    """Reads the messages of a file.
 
-    `id` is the row's number in the file, from 0 over the rows with data, dropped rows included. Labels and texts are
-    kept as written: "NA", "007" and "1e5" are text, and spaces at the ends stay. Numbers and booleans of JSONL and
-    Parquet become text: `1` as written, `true`, `false`.
+    Labels and texts are kept as written: "NA", "007" and "1e5" are text, and spaces at the ends stay. Numbers and
+    booleans of JSON, Parquet and workbooks become text: `1` as written, `true`, `false`.
 
     Args:
-        name: what errors call the file (None: its own name).
-        format: None goes by the ending of the file's own name (see `lib.data.source.endings`).
-        text_column: a name in the header row, the JSON objects or the Parquet columns, or a position (from 0) in TSV
-            and CSV without a header row. `label_column` likewise.
-        quoting: for TSV and CSV. "csv": double quotes may enclose a field with separators and line ends. "none": a
-            double quote is an ordinary character.
-        empty_text: whether an empty, blank or null text is an error or drops its row; the table's
-            `attrs["empty_texts_dropped"]` counts those.
+        text_column: a name in the header row, of a field or of a column, or a position (from 0) in a table without a
+            header row. `label_column` likewise.
+        empty_text: whether an empty, blank or null text is an error or leaves its row out.
+        bad_rows: the same for rows that cannot be read.
 
-    Raises MessagesError if the file is not UTF-8, damaged or empty, lacks a column, or has a row with the wrong number
-    of fields, an empty text or an empty label.
+    Raises MessagesError if the file is damaged or empty, lacks a column, or has an empty label.
     """
-    name = name or file.name
-    kind = format or _format_of(file, name)
-    if kind == "parquet":
-        texts, labels = formats.read_parquet(file, name, text_column=text_column, label_column=label_column)
-        return _checked(file, name, texts, labels, empty_text=empty_text)
-    formats.check_utf8(file, name)
-    if kind == "jsonl":
-        texts, labels = formats.read_jsonl(file, name, text_column=text_column, label_column=label_column)
-    else:
-        texts, labels = formats.read_delimited(
-            file,
-            name,
-            separator=SEPARATORS[kind],
-            text_column=text_column,
-            label_column=label_column,
-            quoted=quoting == "csv",
+    rows = LabelledRows(file, how, text_column=text_column, label_column=label_column, bad_rows=bad_rows)
+    kept: list[pa.RecordBatch] = []
+    left_out: list[pa.RecordBatch] = []
+    blank: list[int] = []
+    for batch in rows:
+        row, line, text, label, reason = batch.columns
+        reasons = reason.to_pylist()
+        for at, written in enumerate(text.to_pylist()):
+            if reasons[at] is None and (written is None or not written.strip()):
+                reasons[at] = EMPTY_TEXT
+                blank.append(row[at].as_py())
+        reason = pa.array(reasons, pa.string())
+        used = pc.is_null(reason)
+        kept.append(pa.record_batch([row, text, label], schema=KEPT).filter(used))
+        left_out.append(pa.record_batch([row, line, reason], schema=LEFT).filter(pc.invert(used)))
+
+    messages = pa.Table.from_batches(kept, schema=KEPT).to_pandas()
+    return _checked(file, rows, messages, pa.Table.from_batches(left_out, schema=LEFT), blank, empty_text)
+
+
+def _checked(
+    file: DataFile,
+    rows: LabelledRows,
+    messages: pd.DataFrame,
+    left_out: pa.Table,
+    blank: list[int],
+    empty_text: Literal["error", "drop"],
+) -> FileOfMessages:
+    """Returns what a file has if it has messages, each with a text and a label."""
+    name = file.name
+    if messages.empty and not len(left_out):
+        what = "has no messages, only a header row or blank lines" if file.head(1) else "is empty"
+        raise MessagesError(f"{name} {what}: is it the right file?")
+    if blank and empty_text == "error":
+        raise MessagesError(
+            f"{name}: {counted(blank, 'row', 'rows', start=0)} an empty text: fill in, remove, or leave out with"
+            " --data.empty_text drop"
         )
-    return _checked(file, name, texts, labels, empty_text=empty_text)
+    if messages.empty:
+        what = (
+            "text is empty: is --data.text_column the right one" if blank else "row is unreadable: is it the right file"
+        )
+        raise MessagesError(f"{name}: every {what}?")
+    unlabelled = messages["id"][messages["label"].fillna("").str.strip() == ""].tolist()
+    if unlabelled:
+        raise MessagesError(f"{name}: {counted(unlabelled, 'row', 'rows', start=0)} an empty label: fill in or remove")
+    messages.attrs[DROPPED] = len(blank)
+    return FileOfMessages(messages, left_out, rows.form, rows.warnings)
 
 
 def profile_messages(messages: pd.DataFrame) -> dict[str, Any]:
@@ -78,61 +238,41 @@ def profile_messages(messages: pd.DataFrame) -> dict[str, Any]:
     near_duplicate_texts: the same, ignoring case, digits, punctuation and space.
     empty_texts_dropped: rows that `read_messages` dropped.
     """
-    texts = messages["text"].tolist()
+    lengths, hashes, normalised = _measured(messages["text"])
     labels = Counter(messages["label"])
     return {
         "rows": len(messages),
         "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "characters": spread([len(text) for text in texts]),
-        "duplicate_texts": len(texts) - len(set(texts)),
-        "near_duplicate_texts": len(texts) - len(set(map(normalise, texts))),
+        "characters": spread(lengths),
+        "duplicate_texts": len(hashes) - len(np.unique(hashes)),
+        "near_duplicate_texts": len(normalised) - len(np.unique(normalised)),
         DROPPED: int(messages.attrs.get(DROPPED, 0)),
     }
 
 
-def spread(lengths: Sequence[int]) -> dict[str, int | float]:
+def _measured(texts: pd.Series) -> tuple[Integers, Integers, Integers]:
+    """Returns the length of each text, and hashes of it and of what `normalise` leaves of it: sets of millions of texts
+    would not fit into memory."""
+    lengths, hashes, normalised = np.empty((3, len(texts)), np.int64)
+    for at, text in enumerate(texts):
+        lengths[at], hashes[at], normalised[at] = len(text), hash_of(text), hash_of(normalise(text))
+    return lengths, hashes, normalised
+
+
+def hash_of(text: str) -> int:
+    """Returns 64 bits that tell texts apart, the same in every process."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def spread(lengths: Sequence[int] | Integers) -> dict[str, int | float]:
     """Returns minimum, median, 95th percentile, maximum and sum of at least one length."""
     return {
-        "min": min(lengths),
+        "min": int(min(lengths)),
         "median": float(np.median(lengths)),
         "p95": float(np.percentile(lengths, 95)),
-        "max": max(lengths),
-        "total": sum(lengths),
+        "max": int(max(lengths)),
+        "total": int(sum(lengths)),
     }
-
-
-def _format_of(file: Path, name: str) -> Format:
-    ending = file.suffix.lower()
-    if ending not in FORMATS:
-        raise MessagesError(
-            f"the ending of the name {name!r} does not say how the file is written:"
-            " add --data.format with tsv, csv, jsonl or parquet"
-        )
-    return FORMATS[ending]
-
-
-def _checked(
-    file: Path, name: str, texts: list[str], labels: list[str], *, empty_text: Literal["error", "drop"]
-) -> pd.DataFrame:
-    """Returns the table of messages, each with a text and a label."""
-    if not texts:
-        what = "has no messages, only a header row or blank lines" if file.stat().st_size else "is empty"
-        raise MessagesError(f"{name} {what}: is it the right file?")
-    blank = [row for row, text in enumerate(texts) if not text.strip()]
-    if blank and empty_text == "error":
-        raise MessagesError(
-            f"{name}: {counted(blank, 'row', 'rows', start=0)} an empty text: fill in, remove, or leave out with"
-            " --data.empty_text drop"
-        )
-    if len(blank) == len(texts):
-        raise MessagesError(f"{name}: every text is empty: is --data.text_column the right one?")
-    messages = pd.DataFrame({"id": np.arange(len(texts), dtype=np.int64), "text": texts, "label": labels})
-    messages = messages.drop(blank).reset_index(drop=True)
-    unlabelled = [row for row, label in zip(messages["id"], messages["label"], strict=True) if not label.strip()]
-    if unlabelled:
-        raise MessagesError(f"{name}: {counted(unlabelled, 'row', 'rows', start=0)} an empty label: fill in or remove")
-    messages.attrs[DROPPED] = len(blank)
-    return messages
 
 
 def counted(numbers: Sequence[int], one: str, many: str, *, start: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lib.data.messages.files import SourceFile, joined, read_splits
+from lib.data.messages.files import joined, read_splits
 from lib.data.messages.reading import profile_messages, read_messages
-from lib.data.tables import MESSAGES, save_table
+from lib.data.source.data_file import DataFile
+from lib.data.source.reader import How
+from lib.data.tables import MESSAGES, save_table, write_table
 from lib.files.jsonfile import load_json, save_json
 from tasks.engine.step import Work, step
 
@@ -20,38 +22,56 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
 
 @step(
     "messages",
-    reads=["data.format", "data.text_column", "data.label_column", "data.quoting", "data.empty_text"],
+    reads=[
+        "data.format",
+        "data.encoding",
+        "data.separator",
+        "data.quoting",
+        "data.sheet",
+        "data.text_column",
+        "data.label_column",
+        "data.empty_text",
+        "data.bad_rows",
+    ],
+    noted=["files.json"],  # by what names
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
-    `test.parquet` where they are given; and `profile.json` with counts and lengths of all messages."""
+    `test.parquet` where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
+    `profile.json` with counts and lengths of all messages, and how the files are written; and `files.json`, that for
+    each."""
     data = work.recipe.data
-    splits = read_splits(
+    how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
+    found = read_splits(
         _files(download),
-        lambda file, name: read_messages(
+        lambda file: read_messages(
             file,
-            name=name,
-            format=data.format,
+            how,
             text_column=data.text_column,
             label_column=data.label_column,
-            quoting=data.quoting,
             empty_text=data.empty_text,
+            bad_rows=data.bad_rows,
         ),
     )
-    for split, table in splits.items():
+    for split, table in found.splits.items():
         save_table(table, work.folder / TABLES[split], MESSAGES)
-    save_json(profile_messages(joined(list(splits.values()))), work.folder / "profile.json")
+    write_table(found.left_out, work.folder / "left_out.parquet")
+    for warning in found.warnings:
+        work.warn(warning)
+    profile = profile_messages(joined(list(found.splits.values())))
+    save_json(profile | {"read_as": found.forms()}, work.folder / "profile.json")
+    save_json(found.files, work.folder / "files.json")
 
 
-def _files(download: Artifact) -> dict[str, list[SourceFile]]:
+def _files(download: Artifact) -> dict[str, list[DataFile]]:
     """Returns the files of each split; errors call a file by its original name, or by its address where two have the
     same name. What is to be divided is all in train."""
     sources = load_json(download.file("source.json"))
     places = {path.stem: path for path in download.file("data").iterdir()}
     named = Counter(source["name"] for source in sources.values())
-    files: dict[str, list[SourceFile]] = {}
+    files: dict[str, list[DataFile]] = {}
     for key, source in sources.items():
         split = "train" if key == "source" else key.partition("-")[0]
         name = source["name"] if named[source["name"]] == 1 else source["address"]
-        files.setdefault(split, []).append(SourceFile(places[key], name))
+        files.setdefault(split, []).append(DataFile(places[key], name))
     return files

@@ -44,7 +44,11 @@ BOOK = {
         "text_column": 1,
         "label_column": 0,
         "quoting": "csv",
+        "encoding": None,
+        "separator": None,
+        "sheet": None,
         "empty_text": "error",
+        "bad_rows": "error",
     },
     "balance": {"method": "undersample", "seed": 123},
     "split": {
@@ -166,7 +170,7 @@ def test_every_source_has_a_preset_and_every_format_an_ending() -> None:
 
 def test_a_source_fills_what_a_recipe_leaves_out() -> None:
     data = build_recipe({"data": {"source": "sms-spam"}}).data
-    assert data.model_dump(exclude={"empty_text", "files"}) == {"source": "sms-spam", **PRESETS["sms-spam"]}
+    assert data.model_dump(exclude_defaults=True) == {"source": "sms-spam", **PRESETS["sms-spam"]}
 
 
 def test_what_a_recipe_says_wins_over_its_source() -> None:

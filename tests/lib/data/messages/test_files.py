@@ -8,32 +8,32 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib.data.messages.files import SourceFile, joined, read_splits
+from lib.data.messages.files import joined, read_splits
 from lib.data.messages.reading import DROPPED, read_messages
+from lib.data.source.data_file import DataFile
+from lib.data.source.reader import How
 from lib.errors import LabelError, MessagesError
 
 
 def read(folder: Path, empty_text: Any = "drop", **splits: str | list[str]) -> dict[str, pd.DataFrame]:
     """Writes each split's rows of `label,text`, a file for each text, and reads them. A file is called after its split
     and its number."""
-    files: dict[str, list[SourceFile]] = {}
+    files: dict[str, list[DataFile]] = {}
     for split, contents in splits.items():
         for number, rows in enumerate([contents] if isinstance(contents, str) else contents):
             file = folder / f"{split}-{number}"
             file.write_text(rows if "," not in rows else f"label,text\n{rows}")
-            files.setdefault(split, []).append(SourceFile(file, f"{file.name}.csv"))
+            files.setdefault(split, []).append(DataFile(file, f"{file.name}.csv"))
     return read_splits(
         files,
-        lambda file, name: read_messages(
+        lambda file: read_messages(
             file,
-            name=name,
-            format="csv",
+            How(format="csv", quoting="csv"),
             text_column="text",
             label_column="label",
-            quoting="csv",
             empty_text=empty_text,
         ),
-    )
+    ).splits
 
 
 def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -> None:

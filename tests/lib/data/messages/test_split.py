@@ -12,6 +12,8 @@ from lib.data.duplicates import normalise
 from lib.data.messages.balance import balance_messages
 from lib.data.messages.reading import read_messages
 from lib.data.messages.split import Splits, split_messages
+from lib.data.source.data_file import DataFile
+from lib.data.source.reader import How
 from lib.errors import LabelError, RecipeError
 
 WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett"]
@@ -232,7 +234,9 @@ def test_fractions_that_do_not_sum_to_one_are_refused() -> None:
 @pytest.fixture(scope="module")
 def book_messages(sms_file: Path) -> pd.DataFrame:
     """The 747 + 747 messages of the published procedure."""
-    parsed = read_messages(sms_file, format="tsv", text_column=1, label_column=0, quoting="csv", empty_text="error")
+    how = How(format="tsv", quoting="csv")
+    source = DataFile(sms_file, sms_file.name)
+    parsed = read_messages(source, how, text_column=1, label_column=0, empty_text="error").messages
     return balance_messages(parsed, method="undersample", seed=123).balanced
 
 

@@ -9,6 +9,8 @@ import pytest
 from lib.data.messages.balance import balance_messages
 from lib.data.messages.reading import read_messages
 from lib.data.messages.split import split_messages
+from lib.data.source.data_file import DataFile
+from lib.data.source.reader import How
 from lib.data.tables import SPLITS
 from lib.model.classifier import class_probabilities, new_classifier
 from lib.model.features.file import Features, write_features
@@ -29,7 +31,9 @@ SHAPE = GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=3)
 def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(real_data / "sms+spam+collection.zip") as archive:
         file = Path(archive.extract("SMSSpamCollection", tmp_path))
-    messages = read_messages(file, format="tsv", text_column=1, label_column=0, quoting="csv", empty_text="error")
+    how = How(format="tsv", quoting="csv")
+    source = DataFile(file, file.name)
+    messages = read_messages(source, how, text_column=1, label_column=0, empty_text="error").messages
     balanced = balance_messages(messages, method="undersample", seed=123).balanced
     tables = split_messages(
         balanced, train=0.7, validation=0.1, test=0.2, seed=123, stratify=False, group_duplicates=False

@@ -1,0 +1,190 @@
+"""Reads columns of Parquet files in bounded memory. Label names that Hugging Face's `datasets` keeps beside its numbers
+are used, and what pandas keeps of an index is passed over."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lib.data.source.columns import ABSENT, Column, named_columns, require_column, value_at
+from lib.data.source.data_file import DataFile
+from lib.data.source.rows import BATCH_CHARACTERS, NO_FIELD, Batch, Form, Records, Unreadable
+from lib.errors import MessagesError
+
+READ_ROWS = 4096  # read at once
+READ_BYTES = 2**20  # of a column read at once, instead of a whole row group
+INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name
+UNKNOWN_CLASS = -1  # Hugging Face's number for "no label"
+
+
+class ParquetRows:
+    """An opened Parquet file."""
+
+    def __init__(self, file: DataFile) -> None:
+        self.warnings: list[str] = []
+        self._file = file
+        with self._opened() as source:
+            self._schema: pa.Schema = source.schema_arrow
+            self._groups = [
+                source.metadata.row_group(group).num_rows for group in range(source.metadata.num_row_groups)
+            ]
+            self.rows = int(source.metadata.num_rows)
+            size = sum(source.metadata.row_group(group).total_byte_size for group in range(len(self._groups)))
+        self._batch_rows = max(1, min(READ_ROWS, BATCH_CHARACTERS * self.rows // max(size, 1)))
+        self._classes = _class_names(self._schema)
+        columns = tuple(name for name in _names(self._schema) if not INDEX.fullmatch(name))
+        self.form = Form(kind="parquet", columns=columns)
+
+    def check(self, columns: Mapping[str, Column], texts: Collection[Column]) -> None:
+        """Raises MessagesError if a column is missing, or one of `texts` cannot hold text."""
+        for flag, column in self._required(columns).items():
+            kind = self._type_of(column)
+            if column in texts and not holds_text(kind):
+                raise MessagesError(
+                    f"{self._file.name}: column {column!r} holds {kind}, not text: set {flag} to another one"
+                )
+
+    def batches(self, columns: Mapping[str, Column], *, start: int = 0) -> Iterator[Batch]:
+        """Yields the rows from number `start` on, with the cells of these columns."""
+        wanted = dict.fromkeys(self._required(columns).values())
+        whole = {column for column in wanted if self._is_whole(column)}
+        for number, table in self._tables([self._root(column) for column in wanted], start):
+            cells: dict[Column, list[Any]] = {}
+            for column in wanted:
+                cells[column] = self._cells(table.column(self._root(column)), column, as_integers=column in whole)
+            unreadable = {
+                offset: Unreadable(NO_FIELD, f"{self._file.name}, row {number + offset} has no {column!r}")
+                for column, values in cells.items()
+                for offset, value in enumerate(values if column not in self._schema.names else ())
+                if value is ABSENT
+            }
+            yield Batch(number, table.num_rows, cells, None, unreadable)
+
+    def records(self, *, start: int = 0) -> Iterator[Records]:
+        """Yields the rows from number `start` on, as dictionaries of all columns."""
+        names = [name for name in self._schema.names if not INDEX.fullmatch(name)]
+        for number, table in self._tables(names, start):
+            columns = {name: self._cells(table.column(name), name) for name in names}
+            yield Records(number, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+    def _opened(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self._file.path, buffer_size=READ_BYTES, pre_buffer=False)
+
+    def _required(self, columns: Mapping[str, Column]) -> dict[str, str]:
+        wanted = named_columns(self._file.name, columns)
+        for flag, column in wanted.items():
+            if column not in self._schema.names and self._root(column) not in self._schema.names:
+                require_column(self._file.name, flag, column, [str(name) for name in self.form.columns])
+            require_column(self._file.name, flag, self._root(column), self._schema.names)
+        return wanted
+
+    def _root(self, column: str) -> str:
+        """Returns the column of the file that has this one inside: `message` for `message.body`."""
+        return column if column in self._schema.names else column.partition(".")[0]
+
+    def _type_of(self, column: str) -> pa.DataType:
+        kind = self._schema.field(self._root(column)).type
+        for part in column.split(".")[1:] if column not in self._schema.names else ():
+            if pa.types.is_struct(kind) and kind.get_field_index(part) >= 0:
+                kind = kind.field(part).type
+            elif pa.types.is_list(kind):
+                kind = kind.value_type
+        return kind
+
+    def _tables(self, columns: list[str], start: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yields tables of a few rows, each with the number of its first row; earlier row groups are skipped."""
+        number, groups = 0, list(range(len(self._groups)))
+        while groups and number + self._groups[groups[0]] <= start:
+            number += self._groups[groups.pop(0)]
+        if not groups:
+            return
+        with self._opened() as source:
+            for batch in source.iter_batches(
+                batch_size=self._batch_rows, row_groups=groups, columns=list(dict.fromkeys(columns))
+            ):
+                skipped = max(0, start - number)
+                if skipped < batch.num_rows:
+                    yield number + skipped, batch.slice(skipped)
+                number += batch.num_rows
+
+    def _cells(self, values: pa.Array, column: str, *, as_integers: bool = False) -> list[Any]:
+        if column not in self._schema.names:
+            inner = column.partition(".")[2]
+            return [None if value is None else value_at(value, inner) for value in _listed(values)]
+        names = self._classes.get(column)
+        if names is not None and pa.types.is_integer(values.type):
+            return [_class_name(value, names) for value in values.to_pylist()]
+        if as_integers:
+            return [None if value is None or value != value else int(value) for value in values.to_pylist()]
+        return _listed(values)
+
+    def _is_whole(self, column: str) -> bool:
+        """Whether all numbers of a column of floats are whole: integers in which a hole once made pandas write 1.0."""
+        if column not in self._schema.names or not pa.types.is_floating(self._schema.field(column).type):
+            return False
+        for _, table in self._tables([column], 0):
+            values = table.column(column).drop_null()
+            values = values.filter(pc.invert(pc.is_nan(values)))
+            if not pc.all(pc.and_(pc.is_finite(values), pc.equal(pc.floor(values), values))).as_py() and len(values):
+                return False
+        self.warnings.append(f"{self._file.name}: column {column!r} has whole numbers as 1.0, which are read as 1")
+        return True
+
+
+def _listed(values: pa.Array) -> list[Any]:
+    """Returns a column's values; texts need not be UTF-8, because some writers check nothing."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if holds_text(values.type) and not pa.types.is_null(values.type):
+        raw = values.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    return list(values.to_pylist())
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type may hold texts. Some writers do not say of their bytes that they are text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _names(schema: pa.Schema) -> Iterator[str]:
+    """Yields the names of the columns, and of those inside others as `outer.inner`."""
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            yield from (f"{field.name}.{inner}" for inner in _names(pa.schema(list(field.type))))
+        else:
+            yield field.name
+
+
+def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Returns by column the names of its classes, which `datasets` keeps in the file's metadata."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: list(map(str, feature["names"]))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _class_name(number: int | None, names: list[str]) -> str | int | None:
+    if number is None or number == UNKNOWN_CLASS:
+        return None
+    return names[number] if 0 <= number < len(names) else number
