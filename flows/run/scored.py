@@ -30,6 +30,7 @@ class Summary(BaseModel):
     version: str
     output: str
     files: int
+    passed_over: list[str]  # files in the given folders that are not scored
     scored: int
     labels: dict[str, int]
     unscorable: dict[str, int]  # rows by reason
@@ -66,6 +67,7 @@ def score_messages(job: ScoringJob) -> dict[str, Any]:
         version=chosen.model.version,
         output=str(Path(job.output).expanduser().absolute()),
         files=result.files,
+        passed_over=list(scored.passed_over),
         scored=result.scored,
         labels={label: result.labels[label] for label in chosen.model.labels},
         unscorable=dict(sorted(result.unscorable.items())),

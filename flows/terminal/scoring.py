@@ -12,6 +12,7 @@ from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.scored import Summary, score_messages
 from flows.terminal.display import progress_bars, where_to_look
 from flows.terminal.runs import keep_errors_off_the_terminal
+from lib.errors import listed
 from lib.recipes.scoring import ScoringJob
 
 
@@ -44,6 +45,8 @@ def _show(console: Console, summary: Summary) -> None:
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "files", f"{summary.files:,}"
+    if summary.passed_over:
+        yield "  passed over", listed(summary.passed_over)
     yield "scored", f"{summary.scored:,}"
     for label, count in summary.labels.items():
         yield f"  {label}", f"{count:,} ({count / max(summary.scored, 1):.1%})"

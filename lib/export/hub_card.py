@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lib.data.source.hub import Repository
 from lib.errors import FinetuneError
 from lib.model.places import OPENAI, SCRATCH, find_weights
 from lib.model.weights.folder import CONFIG, existing, read_fields
-from lib.model.weights.hub import Repository
 from lib.model.weights.saved import OWN_TYPE
 
 RECIPE = "recipe.json"

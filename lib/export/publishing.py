@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.data.source.hub import INVALID_TOKEN, hub_library, is_repository
 from lib.errors import ServiceError, WeightsError
 from lib.model.weights.folder import CONFIG, GENERATION, INDEX, network_files
-from lib.model.weights.hub import INVALID_TOKEN, hub_library, is_repository
 from lib.model.weights.saved import INFERENCE
 from lib.text.tokenizer_folder import FILES
 

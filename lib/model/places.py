@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lib.data.source.hub import KNOWN_COMMITS, Repository, is_repository
 from lib.errors import RecipeError, WeightsError
 from lib.files.checksum import file_sha256
 from lib.model.gpt2 import openai
@@ -18,7 +19,6 @@ from lib.model.gpt2.openai import Release
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.model.weights import hub
 from lib.model.weights.folder import CONFIG, WEIGHTS, network_files, pickle_refusal
-from lib.model.weights.hub import Repository
 from lib.model.weights.saved import network_fields
 from lib.progress import Progress, silent
 from lib.text.tokenizer_folder import FILES, has_gpt2_vocabulary
@@ -49,7 +49,7 @@ def model_config(size: str, weights: str, revision: str | None = None, *, dropou
         config = SIZES[place.size]
     elif isinstance(place, Path):
         config = _local_config(place, size)
-    elif place.wanted == hub.KNOWN_COMMITS.get(place.name):
+    elif place.wanted == KNOWN_COMMITS.get(place.name):
         config = SIZES[hub.KNOWN_SIZES[place.name]]
     elif size != FROM_WEIGHTS:
         config = SIZES[size]
@@ -67,7 +67,7 @@ def network_of(weights: str, revision: str | None = None) -> str:
     place = find_weights(weights, revision)
     if isinstance(place, Release) or (isinstance(place, Path) and (place.is_file() or openai.is_openai_folder(place))):
         return GPT2
-    if isinstance(place, Repository) and place.name in hub.KNOWN_COMMITS:
+    if isinstance(place, Repository) and place.name in KNOWN_COMMITS:
         return GPT2
     folder = place if isinstance(place, Path) else hub.fetch_config(place, hub.commit_of(place))
     if network_fields(folder).get("model_type", GPT2) != GPT2:  # without one, as `read_config` takes it
@@ -179,7 +179,7 @@ def _place(weights: str, revision: str | None) -> Path | Release | Repository:
         return Path(local)
     if os.path.isfile(local):  # noqa: PTH113
         return _single_file(Path(local))
-    if hub.is_repository(weights) and Path(weights).suffix not in (SUFFIX, ".bin", ".json"):
+    if is_repository(weights) and Path(weights).suffix not in (SUFFIX, ".bin", ".json"):
         return Repository(weights, revision)
     raise WeightsError(
         f"model.weights is {weights!r}, and there is no such folder or file here: give a folder with {CONFIG} and"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from lib.recipes.sections import (
+    HUB,
     BadRows,
     Column,
     Quoting,
     Section,
     Separator,
+    SeveralFiles,
     Sheet,
     Source,
     Text,
@@ -43,22 +45,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "quoting": "none",
     },
     "file": {},
+    "hub": {},
 }
 
 
-FilesOfASplit = Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None
-
-
 class Files(Section):
-    """Splits that exist already, in files of their own, instead of `data.url`: each an https:// or file:// address or a
-    path, or a list of them, which are all read, one after the other. A given validation or test split stays as it is:
-    it is neither balanced nor divided, and its near-duplicates in train are only counted."""
+    """Several files instead of `data.url`: addresses, paths, folders and patterns such as `in/*.csv`, one or a list,
+    which are all read, one after the other. Written without names (`files: [a.csv, b.csv]`) they are all train's.
+    Splits that exist already have a name each: a given validation or test split stays as it is, is neither balanced nor
+    divided, and its near-duplicates in train are only counted."""
 
-    train: FilesOfASplit = Field(
+    unnamed: ClassVar = "train"  # the field of what is written without a name
+
+    train: SeveralFiles = Field(
         default=None, description="what is trained on, but for the splits that are split off it (null: no given splits)"
     )
-    validation: FilesOfASplit = Field(default=None, description="the given validation split (null: split off train)")
-    test: FilesOfASplit = Field(default=None, description="the given test split (null: split off train)")
+    validation: SeveralFiles = Field(default=None, description="the given validation split (null: split off train)")
+    test: SeveralFiles = Field(default=None, description="the given test split (null: split off train)")
 
     def given(self) -> dict[str, tuple[str, ...]]:
         """Returns the addresses of each split that is given, in the order train, validation, test."""
@@ -89,16 +92,41 @@ class Files(Section):
         return self
 
 
+class Members(Section):
+    """Splits that exist already, inside the one archive of `data.url`."""
+
+    train: Text | None = Field(default=None, description="the file inside the archive to train on")
+    validation: Text | None = Field(default=None, description="the given validation split (null: split off train)")
+    test: Text | None = Field(default=None, description="the given test split (null: split off train)")
+
+    def given(self) -> dict[str, str]:
+        """Returns the file of each split that is named."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
+class HubSplits(Section):
+    """Which splits of `data.repository` are read, by their names there. Without any, those that are called train,
+    validation (or valid, val, dev) and test."""
+
+    train: Text | None = Field(default=None, description="the repository's split to train on")
+    validation: Text | None = Field(default=None, description="its validation split (null: split off train)")
+    test: Text | None = Field(default=None, description="its test split (null: split off train)")
+
+    def given(self) -> dict[str, str]:
+        """Returns the repository's name of each split that is named."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+
+
 class Data(Source):
     """Where the labelled texts come from and how their files are written."""
 
     presets: ClassVar = PRESETS
     bundled: ClassVar = "messages"
 
-    source: Literal["sample", "sms-spam", "file"] = Field(
+    source: Literal["sample", "sms-spam", "file", "hub"] = Field(
         default="file",
-        description="the bundled sample, the SMS Spam Collection, or your own file at `data.url` or"
-        " files in `data.files`",
+        description="the bundled sample, the SMS Spam Collection, your own file at `data.url` or files in `data.files`,"
+        " or the data set `data.repository` on a Hugging Face hub",
     )
     format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
         default=None, description="how the file is written (null: by its contents, or else by the ending of its name)"
@@ -116,25 +144,40 @@ class Data(Source):
         default="error", description="what to do with a row whose text is empty: refuse the file, or leave the row out"
     )
     files: Files = Files()
+    members: Members = Members()
+    splits: HubSplits = HubSplits()
 
-    def has_a_place(self) -> bool:
-        """Whether it is known where the texts lie."""
-        return self.url is not None or bool(self.files.given())
+    def given_files(self) -> dict[str, tuple[str, ...]]:
+        """Returns what `data.files` names for each split, in the order train, validation, test."""
+        return self.files.given()
 
     @model_validator(mode="after")
-    def _given_splits_are_the_only_source(self) -> Data:
-        if not self.files.given():
-            return self
-        if self.source != "file":
+    def _splits_are_of_a_repository(self) -> Data:
+        given = self.splits.given()
+        if given and self.source != HUB:
             raise ValueError(
-                f"data.files names files of your own, but data.source is {self.source!r}: set it to 'file', or leave"
-                " data.files out"
+                f"data.splits is about a data set on a hub, but data.source is {self.source!r}: set it to {HUB!r}"
             )
-        if self.url is not None:
-            raise ValueError("data.url and data.files both say where the texts are: leave one of them out")
+        if given and "train" not in given:
+            raise ValueError(
+                f"data.splits has {' and '.join(given)} but no train: name the split to train on as data.splits.train"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_of_one_archive(self) -> Data:
+        given = self.members.given()
+        if not given:
+            return self
+        if "train" not in given:
+            raise ValueError(
+                f"data.members has {' and '.join(given)} but no train: name the file to train on as data.members.train"
+            )
+        if self.url is None:
+            raise ValueError("data.members are files inside the archive of data.url: say where that is")
         for name in ("sha256", "member"):
             if getattr(self, name) is not None:
-                raise ValueError(f"data.{name} is about the one file of data.url: leave it out with data.files")
+                raise ValueError(f"data.{name} is about one data file: leave it out with data.members")
         return self
 
     @model_validator(mode="after")

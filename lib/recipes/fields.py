@@ -40,6 +40,18 @@ def section_names(model: type[BaseModel]) -> list[str]:
     return list(groups)
 
 
+def unnamed_fields(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Returns the groups of fields that may be written as one value, dotted, and the field of each that gets it."""
+    found: dict[str, str] = {}
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            path = f"{prefix}{name}"
+            if unnamed := getattr(info.annotation, "unnamed", None):
+                found[path] = f"{path}.{unnamed}"
+            found |= unnamed_fields(info.annotation, f"{path}.")
+    return found
+
+
 def value_at(values: Mapping[str, Any], path: str) -> Any:
     """Returns the value at a dotted path of nested values; raises KeyError if there is none."""
     value: Any = values

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from lib.extras import require
 from lib.recipes.sections import (
+    HUB,
     CheckpointEvery,
     Confidence,
     Encoding,
@@ -22,6 +23,7 @@ from lib.recipes.sections import (
     Registry,
     Section,
     Seed,
+    SeveralFiles,
     Size,
     Source,
     Text,
@@ -42,6 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sha256": "7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
     },
     "file": {},
+    "hub": {},
 }
 
 
@@ -51,13 +54,40 @@ class InstructData(Source):
     presets: ClassVar = PRESETS
     bundled: ClassVar = "entries"
 
-    source: Literal["sample", "published", "file"] = Field(
-        default="file", description="the bundled entries, the published 1,100, or your own file at `data.url`"
+    files: SeveralFiles = Field(
+        default=None,
+        description="several files instead of `data.url`: addresses, paths, folders and patterns such as in/*.jsonl,"
+        " one or a list, which are all read, one after the other",
+    )
+
+    source: Literal["sample", "published", "file", "hub"] = Field(
+        default="file",
+        description="the bundled entries, the published 1,100, your own file at `data.url` or files in `data.files`, or"
+        " the data set `data.repository` on a Hugging Face hub",
     )
     empty_text: Literal["error", "drop"] = Field(
         default="error",
         description="what to do with an entry whose instruction or output is empty: refuse the file, or leave it out",
     )
+
+    splits: SeveralFiles = Field(
+        default=None,
+        description="with the source hub: the repository's split, or a list of splits, that is read (null: train)",
+    )
+
+    @model_validator(mode="after")
+    def _splits_are_of_a_repository(self) -> InstructData:
+        if self.splits is not None and self.source != HUB:
+            raise ValueError(
+                f"data.splits is about a data set on a hub, but data.source is {self.source!r}: set it to {HUB!r}"
+            )
+        return self
+
+    def given_files(self) -> dict[str, tuple[str, ...]]:
+        """Returns what `data.files` names, which is all to be divided."""
+        if self.files is None:
+            return {}
+        return {"train": (self.files,) if isinstance(self.files, str) else self.files}
 
 
 class InstructSplit(Section):

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from lib.errors import RecipeError
-from lib.recipes.fields import LIST, RecipeField, recipe_fields, section_names
+from lib.recipes.fields import LIST, RecipeField, recipe_fields, section_names, unnamed_fields
 from lib.recipes.mistakes import refusal, shortened, shown, unknown_field, unknown_recipe
 from lib.recipes.sections import Section, says_its_shape
 
@@ -52,10 +52,11 @@ def build_recipe(
 ) -> AnyRecipe:
     """Returns a checked recipe from nested values and dotted overrides; `origin` names the values in errors."""
     merged = _copied(values)
+    unnamed = unnamed_fields(model)
     for section in section_names(model):
-        _fill_group(merged, section)
+        _fill_group(merged, section, unnamed.get(section))
     fields = {field.path: field for field in recipe_fields(model)}
-    overrides = dict(_leaves(overrides or {}, section_names(model)))
+    overrides = {unnamed.get(path, path): value for path, value in _leaves(overrides or {}, section_names(model))}
     if says_its_shape(overrides.get("model.weights")) and isinstance(backbone := _group(merged, "model"), dict):
         for name in OF_THE_WEIGHTS:
             backbone.pop(name, None)
@@ -84,12 +85,17 @@ def _group(values: Any, path: str) -> Any:
     return values
 
 
-def _fill_group(values: dict[str, Any], path: str) -> None:
-    """Puts an empty group where there is none, or where all of its lines are commented out."""
+def _fill_group(values: dict[str, Any], path: str, unnamed: str | None) -> None:
+    """Puts an empty group where there is none, or where all of its lines are commented out; and a value that is written
+    instead of a group into its field `unnamed`."""
     parent, _, name = path.rpartition(".")
     holder = _group(values, parent)
-    if isinstance(holder, dict) and holder.get(name) is None:
+    if not isinstance(holder, dict):
+        return
+    if holder.get(name) is None:
         holder[name] = {}
+    elif unnamed is not None and isinstance(holder[name], str | list | tuple):
+        holder[name] = {unnamed.rpartition(".")[2]: holder[name]}
 
 
 def _leaves(overrides: Mapping[str, Any], groups: Sequence[str]) -> Iterator[tuple[str, Any]]:

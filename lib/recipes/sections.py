@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+HUB = "hub"  # as `data.source`: a repository on a Hugging Face hub
+
 OPENAI_SIZES = {  # by `model.weights`
     "openai:124M": "gpt2-small",
     "openai:355M": "gpt2-medium",
@@ -28,7 +30,9 @@ OPENAI_SIZES = {  # by `model.weights`
 SHA256 = r"^[0-9a-f]{64}$"
 # The names that MLflow accepts, also in search filters.
 REGISTERED_NAME = r"^[^/:'\"\\]+$"
+REPOSITORY = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"
 PATTERNS = {  # in words
+    REPOSITORY: "a name such as owner/name",
     SHA256: "64 digits from 0-9 and a-f",
     REGISTERED_NAME: "text without slashes, colons and quotes",
 }
@@ -138,6 +142,9 @@ class Section(BaseModel):
         return value
 
 
+SeveralFiles = Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None  # or splits
+
+
 class Source(Section):
     """Where a run's file comes from."""
 
@@ -147,13 +154,25 @@ class Source(Section):
     source: str = Field(default="file", description="a known source, or your own file at `data.url`")
     url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
         default=None,
-        description="https://, file:// or a path; of several, the first that answers is used"
-        " (null: the source's own address)",
+        description="https://, file:// or a path, also that of a folder or a pattern, whose files are all read; of"
+        " a list, which is of places of the same file, the first that answers (null: the source's own address)",
     )
     sha256: str | None = Field(
         default=None,
         pattern=SHA256,
         description="checksum of the data file, after unpacking (null: the source's own, or not checked)",
+    )
+    repository: Annotated[str, Field(pattern=REPOSITORY)] | None = Field(
+        default=None,
+        description="with the source hub: a data set's repository on a Hugging Face hub, `owner/name`",
+    )
+    configuration: Text | None = Field(
+        default=None, description="with the source hub: which of its configurations (null: the only or default one)"
+    )
+    revision: Text | None = Field(
+        default=None,
+        description="with the source hub: a commit, a tag or a branch (null: the main branch, or that of the hub's"
+        " Parquet files where it has no data files)",
     )
     member: Text | None = Field(
         default=None, description="the file inside an archive, zip or tar (null: the only one, or the source's own)"
@@ -168,14 +187,50 @@ class Source(Section):
         preset = cls.presets.get(str(given.get("source", "file")), {})
         return {**preset, **{name: value for name, value in given.items() if value is not None or name not in preset}}
 
-    def has_a_place(self) -> bool:
-        """Whether it is known where the file lies."""
-        return self.url is not None
+    def given_files(self) -> dict[str, tuple[str, ...]]:
+        """Returns what `data.files` names for each split, in the order train, validation, test; nothing where it is not
+        used. What is to be divided is all in train."""
+        return {}
 
     @model_validator(mode="after")
     def _file_has_a_place(self) -> Source:
-        if self.source == "file" and not self.has_a_place():
+        if self.source == "file" and self.url is None and not self.given_files():
             raise ValueError("data.url is missing: say where the file is, or name another data.source than 'file'")
+        return self
+
+    @model_validator(mode="after")
+    def _hub_has_a_repository(self) -> Source:
+        if self.source == HUB:
+            if self.repository is None:
+                raise ValueError("data.repository is missing: name the data set on the hub, as owner/name")
+            others = [name for name in ("url", "member", "sha256") if getattr(self, name) is not None]
+            others += ["files"] if self.given_files() else []
+            if others:
+                raise ValueError(
+                    f"data.{others[0]} is about files elsewhere, but data.source is {HUB!r}: leave one of them out"
+                )
+            return self
+        for name in ("repository", "configuration", "revision"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"data.{name} is about a data set on a hub, but data.source is {self.source!r}: set it to {HUB!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_the_only_source(self) -> Source:
+        if not self.given_files():
+            return self
+        if self.source != "file":
+            raise ValueError(
+                f"data.files names files of your own, but data.source is {self.source!r}: set it to 'file', or leave"
+                " data.files out"
+            )
+        if self.url is not None:
+            raise ValueError("data.url and data.files both say where the texts are: leave one of them out")
+        for name in ("sha256", "member"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"data.{name} is about the one file of data.url: leave it out with data.files")
         return self
 
 

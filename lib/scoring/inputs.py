@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.source.endings import FORMATS, Format, known_ending
+from lib.data.source.places import PATTERN, below
 from lib.errors import MessagesError, SourceError
 from lib.files.checksum import file_sha256
 from lib.scoring.rows import as_utf8
-
-PATTERN = "*?["
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,24 @@ def _files(given: str, format: Format | None) -> Iterator[Path]:
 
 
 def _below(folder: Path, format: Format | None) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] not in "._")
-        for name in sorted(names):
-            kind = FORMATS.get(known_ending(name))
-            if name[0] not in "._" and kind is not None and format in (None, kind):
-                yield Path(place) / name
+    for path in below(folder):
+        kind = FORMATS.get(known_ending(path.name))
+        if kind is not None and format in (None, kind):
+            yield path
+
+
+def files_passed_over(inputs: Sequence[str], files: Sequence[InputFile], *, without: Path) -> list[str]:
+    """Returns the files in the given folders that are not among the `files` to score, such as workbooks and archives;
+    not hidden ones, those whose names begin with an underscore, and what is in `without`, the output."""
+    scored = {file.path.resolve() for file in files}
+    output = without.absolute().resolve()
+    found: dict[str, None] = {}
+    for given in inputs:
+        folder = Path(given).expanduser()
+        for path in below(folder) if folder.is_dir() else ():
+            if path.resolve() not in scored and not path.resolve().is_relative_to(output):
+                found[as_utf8(path.as_posix())] = None
+    return list(found)
 
 
 def _nothing(given: str, format: Format | None) -> str:

@@ -13,10 +13,11 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from lib.errors import listed
 from lib.evaluation.drift.profile import DriftProfile, read_profile
 from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
-from lib.scoring.inputs import find_inputs
+from lib.scoring.inputs import files_passed_over, find_inputs
 from lib.scoring.parts import Output
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
@@ -45,9 +46,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Scored:
-    """The result of a job, and how long this run took."""
+    """The result of a job, the files of its folders that were not scored, and how long this run took."""
 
     result: Result
+    passed_over: tuple[str, ...]
     seconds: float
 
 
@@ -76,8 +78,12 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
         return Predictor.load(chosen.folder, device=job.device)
 
     with Output(Path(job.output).expanduser()).opened() as output:
+        files = find_inputs(job.inputs, format=job.format, without=output.folder)
+        passed_over = files_passed_over(job.inputs, files, without=output.folder)
+        if passed_over:
+            run_log().warning("not scored, because of their names' endings: %s", listed(passed_over))
         result = score_files(
-            find_inputs(job.inputs, format=job.format, without=output.folder),
+            files,
             output,
             model=chosen.model,
             predictor=load,
@@ -86,7 +92,7 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
             part_rows=job.part_rows,
             progress=PrefectProgress("score", terminal, run_log().warning, of="scoring"),
         )
-    return Scored(result, time.monotonic() - began)
+    return Scored(result, tuple(passed_over), time.monotonic() - began)
 
 
 def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scored) -> dict[str, float]:

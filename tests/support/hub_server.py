@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import huggingface_hub.constants
 import pytest
@@ -89,7 +90,7 @@ class HubServer(HttpServer):
         private: bool = False,
         gated: bool = False,
     ) -> str:
-        """Make a commit that `revision` then stands for; returns it."""
+        """Make a commit that `revision` then stands for; returns it. A data set's name begins with `datasets/`."""
         content = repr((name, sorted(files.items()))).encode()
         commit = hashlib.sha1(content).hexdigest()
         repository = self._repositories.setdefault(name, Repository())
@@ -115,10 +116,10 @@ class HubServer(HttpServer):
         if request.path in self._replies:
             return told
         token = request.headers.get("authorization")
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path):
-            return self._resolve(token, *found.groups())
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)", request.path):
-            return self._info(token, *found.groups())
+        if found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path):
+            return self._resolve(token, *map(unquote, found.groups()))
+        if found := re.fullmatch(r"/api/(?:models/|(?=datasets/))(.+/[^/]+)/revision/([^/]+)", request.path):
+            return self._info(token, *map(unquote, found.groups()))
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", request.path):
             return self._info(token, found[1], "main")
         if request.method == "POST":
@@ -260,7 +261,7 @@ def name_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 def is_large(file: str) -> bool:
     """Whether the hub keeps such a file outside of git."""
-    return file.endswith((".safetensors", ".bin"))
+    return file.endswith((".safetensors", ".bin", ".parquet"))
 
 
 def name_of(file: str, body: bytes) -> str:

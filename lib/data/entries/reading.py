@@ -58,6 +58,15 @@ def read_entries(
     return _without_empty(entries, name, empty_text)
 
 
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the entries of several files in one table, with the sum of their dropped rows; `id` counts the entries of
+    all files, dropped ones included."""
+    begins = np.cumsum([0, *(len(table) + table.attrs[DROPPED] for table in tables)])
+    whole = pd.concat([table.assign(id=table["id"] + begin) for table, begin in zip(tables, begins, strict=False)])
+    whole.attrs = {DROPPED: sum(table.attrs[DROPPED] for table in tables)}
+    return whole.reset_index(drop=True)
+
+
 def questions(entries: pd.DataFrame) -> pd.Series:
     """Returns the keys of near-duplicate entries: instruction and input, normalised. The output does not count: an
     entry that asks the same gives a test entry away, whatever it answers."""

@@ -31,6 +31,7 @@ from lib.data.source.compressed import (
     without_ending,
 )
 from lib.data.source.kinds import COMPRESSIONS, HEAD_BYTES, Kind, compression_in, kind_of, refuse_no_data
+from lib.data.source.splits import as_flag, files_by_split
 from lib.data.source.tar import TarReader
 from lib.errors import ArchiveError, listed
 
@@ -91,6 +92,7 @@ def unpacked(
     *,
     member: str | None = None,
     any_name: bool = False,
+    by_split: bool = False,
     size_limit: int = UNPACKED_LIMIT,
     ratio_limit: int = RATIO_LIMIT,
 ) -> tuple[str, Iterator[bytes]]:
@@ -105,6 +107,7 @@ def unpacked(
         name: the original name of `source`.
         member: the file inside an archive (None: its only one); otherwise the file's own name or None.
         any_name: whether what is no archive may have another name than `member`.
+        by_split: whether the recipe could name several members as splits, for errors.
         size_limit: unpacked bytes.
         ratio_limit: unpacked bytes per byte of archive, checked above 64 MiB.
 
@@ -116,7 +119,7 @@ def unpacked(
         content = _content(name, partial(_rewound, source), archive)
         if content.kind == "tar" or (content.kind == "zip" and not content.compressed):
             members = _tar_members(content.opened, archive) if content.kind == "tar" else _zip_members(source, archive)
-            chosen = _wanted(list(members), name, member)
+            chosen = _wanted(list(members), name, member, by_split=by_split)
             content = _content(chosen.path, chosen.opened, archive)
             if content.kind in (*COMPRESSIONS.values(), "zip", "tar"):
                 raise ArchiveError(
@@ -245,7 +248,7 @@ def _refuse_unsafe(path: str, problem: str | None, name: str) -> None:
         )
 
 
-def _wanted(members: Sequence[Member], name: str, member: str | None) -> Member:
+def _wanted(members: Sequence[Member], name: str, member: str | None, *, by_split: bool) -> Member:
     """Returns the one to unpack."""
     files = [each for each in members if not _is_clutter(each.path)]
     if member is not None:
@@ -255,7 +258,8 @@ def _wanted(members: Sequence[Member], name: str, member: str | None) -> Member:
     else:
         chosen = files
     if len(chosen) != 1:
-        raise ArchiveError(_why_none_is_chosen(name, member, [each.path for each in files], len(chosen)))
+        why = _why_none_is_chosen(name, member, [each.path for each in files], len(chosen))
+        raise ArchiveError(why + (_splits_hint([each.path for each in chosen]) if by_split and member is None else ""))
     return chosen[0]
 
 
@@ -280,6 +284,14 @@ def _why_none_is_chosen(name: str, member: str | None, names: Sequence[str], cho
     nearest = difflib.get_close_matches(member, names, 1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     return f"{name!r} has no file {member!r}{hint}; it has {listing}: choose one with --data.member NAME"
+
+
+def _splits_hint(names: Sequence[str]) -> str:
+    """Says how to use the files as splits, where their names say that they are."""
+    splits = {split: files[0] for split, files in files_by_split(names).items() if len(files) == 1}
+    if len(splits) < 2:
+        return ""
+    return f", or name them as the splits that they are: --data.members {as_flag(splits)}"
 
 
 def _chunks(opened: Callable[[], IO[bytes]], name: str) -> Iterator[bytes]:

@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 from lib.data.source.archive import safe_name, unpacked
 from lib.data.source.endings import known_ending
+from lib.data.source.hub_data import fetch_file, file_state, is_hub_file
+from lib.data.source.objects import fetch_object, is_object, object_state
 from lib.data.source.transfer import (
     AddressError,
     claimed,
@@ -35,7 +37,7 @@ IDENTITY_SECONDS = 5.0  # the same for a cache key, which every plan and run wai
 LOGGER = logging.getLogger(__name__)
 
 # Failures of one address; a full disk is none, because no other address would help.
-Failure = AddressError | ChecksumError | ArchiveError | MessagesError
+Failure = AddressError | ChecksumError | ArchiveError | MessagesError | SourceError
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def download(
     member: str | None = None,
     sha256: str | None = None,
     field: str = ONE_FILE,
+    by_split: bool = False,
     size_limit: int = SIZE_LIMIT,
     timeout: float = TIMEOUT_SECONDS,
     progress: Progress = silent,
@@ -63,15 +66,17 @@ def download(
 ) -> Download:
     """Puts the data file of the first address that has it into `folder`, trying each address once.
 
-    An HTTP transfer is kept in `scratch` until it is complete, so that the next call, of any process, resumes it.
+    A transfer is kept in `scratch` until it is complete, so that the next call, of any process, resumes it.
 
     Args:
-        addresses: `https://`, `http://` or `file://` URLs, or paths (`~` is expanded), in the order to try.
+        addresses: `https://`, `http://` or `file://` URLs, `s3://`, `gs://`, `az://` or `hf://` addresses, or paths
+            (`~` is expanded), in the order to try.
         folder: gets exactly one file, synced, or nothing.
         scratch: holds partial transfers; empty of them after success.
         member: the file inside an archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
         field: of the recipe, which holds the addresses, for errors.
+        by_split: whether the recipe could name files of an archive as splits, for errors.
         size_limit: bytes of the fetched file, before unpacking.
         timeout: seconds without any byte from a server.
         progress: counts the bytes of the transfer.
@@ -87,8 +92,8 @@ def download(
             warn(f"{_sentence(*failures[-1])}; trying {without_credentials(address)}")
         try:
             with _opened(address, scratch, size_limit, timeout, progress) as source:
-                result = _placed(source, address, folder, member, sha256)
-        except (AddressError, ChecksumError, ArchiveError, MessagesError) as error:
+                result = _placed(source, address, folder, member, sha256, by_split=by_split)
+        except (AddressError, ChecksumError, ArchiveError, MessagesError, SourceError) as error:
             failures.append((address, error))
         else:
             for tried in filter(_is_remote, addresses):  # including partial files of addresses that failed
@@ -110,8 +115,8 @@ def identity(
     - A checksum identifies the contents, so the same file from a mirror, a disk or another machine is the same source.
     - A local file is identified by its bytes. Its folder is left out, so that a project can be moved or copied without
     computing anything again. - A remote file without a checksum is identified by its addresses and the server's state
-    of it (ETag, Last-Modified, length), so that a changed file is fetched again. Without an answer only the addresses
-    remain.
+    of it (ETag, Last-Modified, version, length), so that a changed file is fetched again. Without an answer only the
+    addresses remain.
 
     With `ending_counts`, because `data_ending` decides the format, the key also contains the ending in the recipe's
     names, or else these names, because the name of an archive's only file is not known yet.
@@ -131,12 +136,29 @@ def identity(
     remote = {"addresses": " ".join(map(without_credentials, filter(_is_remote, addresses)))}
     for address in addresses:
         if _is_remote(address):
-            state = current_validators(address, timeout=timeout)
+            state = _remote_state(address, timeout)
             if state is not None:
                 return remote | state | chosen | naming(addresses)
         elif (state := _local_state(address)) is not None:
             return state | chosen | naming([address])
     return remote | chosen | naming(addresses)
+
+
+def is_local_file(address: str) -> bool:
+    """Whether the address is that of a file on this machine."""
+    return _local_state(address) is not None
+
+
+def require_each_once(files: Sequence[tuple[str, str]]) -> None:
+    """Raises SourceError if two of the files, each with the field that names it, are the same."""
+    seen: dict[str, str] = {}
+    for address, field in files:
+        path = _local_path(address)
+        place = address if path is None else os.path.realpath(path)
+        if place in seen:
+            fields = " and ".join(dict.fromkeys((seen[place], field)))
+            raise SourceError(f"{without_credentials(address)} is named twice, in {fields}: leave it out once")
+        seen[place] = field
 
 
 def data_ending(addresses: Sequence[str], *, member: str | None, sha256: str | None, unpacked_name: str) -> str:
@@ -164,8 +186,16 @@ def _local_state(address: str) -> dict[str, str] | None:
         return None
 
 
+def _remote_state(address: str, timeout: float) -> dict[str, str] | None:
+    if is_object(address):
+        return object_state(address, timeout=timeout)
+    if is_hub_file(address):
+        return file_state(address)
+    return current_validators(address, timeout=timeout)
+
+
 def _is_remote(address: str) -> bool:
-    return address.lower().startswith(("http://", "https://"))
+    return is_object(address) or is_hub_file(address) or address.lower().startswith(("http://", "https://"))
 
 
 def _local_path(address: str) -> Path | None:
@@ -187,6 +217,8 @@ def _name(address: str) -> str:
     if not _is_remote(address):
         path = _local_path(address)
         return "" if path is None else path.name
+    if is_object(address) or is_hub_file(address):  # in which nothing is encoded, and "?" and "#" are ordinary
+        return address.rpartition("/")[2]
     path_of_url = re.sub(r"^[^:]*://[^/?#]*|[?#].*$", "", address)
     return unquote(path_of_url.rpartition("/")[2])
 
@@ -199,8 +231,13 @@ def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progre
             progress(size := file.seek(0, os.SEEK_END), size, "bytes")
             yield file
         return
+    if is_hub_file(address):
+        with fetch_file(address, size_limit=size_limit, progress=progress).open("rb") as file:
+            yield file
+        return
     with disk_full_is_clear(scratch), claimed(address, scratch) as partial:
-        fetch(address, partial, size_limit=size_limit, timeout=timeout, progress=progress)
+        fetched = fetch_object if is_object(address) else fetch
+        fetched(address, partial, size_limit=size_limit, timeout=timeout, progress=progress)
         try:
             yield partial.file
         except (ChecksumError, ArchiveError, MessagesError):
@@ -212,7 +249,8 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
     path = _local_path(address)
     if path is None:
         raise AddressError(
-            "is no address that is read here (https://, http://, file:///path, or a path)", by_hand=False
+            "is no address that is read here (https://, http://, s3://, gs://, az://, hf://, file:///path, or a path)",
+            by_hand=False,
         )
     try:
         if not path.is_file():
@@ -224,10 +262,14 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
         raise AddressError(f"cannot be read ({error.strerror})", by_hand=False) from error
 
 
-def _placed(source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None) -> Download:
+def _placed(
+    source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None, *, by_split: bool
+) -> Download:
     """Unpacks `source` into `folder`; a failure leaves nothing there."""
     # With a known checksum, a file that was unpacked by hand may have any name.
-    name, chunks = unpacked(source, safe_name(_name(address)), member=member, any_name=sha256 is not None)
+    name, chunks = unpacked(
+        source, safe_name(_name(address)), member=member, any_name=sha256 is not None, by_split=by_split
+    )
     unfinished = folder / f".{name}.unfinished"
     try:
         with disk_full_is_clear(folder):
@@ -265,10 +307,12 @@ def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None, field:
     """Raises one error for all failures. Wrong bytes outrank missing ones, because no retry helps, unless another
     address may answer later."""
     causes = [failure for _, failure in failures]
-    temporary = any(isinstance(cause, AddressError) and cause.temporary for cause in causes)
-    wrong = next((cause for cause in causes if not isinstance(cause, AddressError)), None)
+    temporary = any(isinstance(cause, AddressError | SourceError) and cause.temporary for cause in causes)
+    wrong = next((cause for cause in causes if not isinstance(cause, AddressError | SourceError)), None)
     if wrong is not None and not temporary:
         raise wrong
+    if len(causes) == 1 and isinstance(causes[0], SourceError):  # a hub's, which says all
+        raise causes[0]
     tried = ", and ".join(_sentence(address, cause) for address, cause in failures) or "there is no address"
     message = f"The source file cannot be fetched: {tried}; check {field}{_by_hand(failures, sha256, field)}"
     raise SourceError(message, temporary=temporary) from next(reversed(causes), None)

@@ -17,6 +17,15 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 
+TOLD_BY_CONTENTS = {".json": "json", **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "workbook")}
+
+
+def data_kind(name: str) -> str | None:
+    """Returns the format that a name's ending tells, or the kind that a file has whose contents tell the rest; None for
+    any other file."""
+    ending = PurePosixPath(COMPRESSED.sub("", name)).suffix.lower()
+    return FORMATS.get(ending) or TOLD_BY_CONTENTS.get(ending)
+
 
 def known_ending(name: str) -> str:
     """Returns the ending in FORMATS that `name` has, in any case and perhaps before `.gz` or the like; "" if

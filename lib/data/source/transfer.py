@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -17,6 +18,10 @@ import httpx
 from lib.progress import Progress
 
 REDIRECT_LIMIT = 10
+
+# The fields of a query that sign an address (S3, Google, CloudFront, Azure), and those that are secrets by themselves.
+SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
+SECRETS = {"token", "access_token", "auth_token", "api_key", "apikey", "key", "password", "x-amz-security-token"}
 
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
 TEMPORARY_REFUSALS = (408, 429)  # request timeout, too many requests
@@ -138,8 +143,17 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
 
 
 def without_credentials(address: str) -> str:
-    """Removes the `user:password@` of a URL for display and storage."""
-    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
+    """Removes for display and storage what lets whoever has the URL in: `user:password@`, the query of a signed
+    address, and tokens and passwords in any other query."""
+    address = re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
+    place, mark, query = address.partition("?")
+    if not mark or not re.match(r"https?://", place, re.IGNORECASE):
+        return address
+    query, _, fragment = query.partition("#")
+    fields = query.split("&")
+    names = {field.partition("=")[0].lower() for field in fields}
+    kept = [] if names & SIGNATURES else [field for field in fields if field.partition("=")[0].lower() not in SECRETS]
+    return place + ("?" + "&".join(kept) if kept else "") + (f"#{fragment}" if fragment else "")
 
 
 def _partial_path(address: str, scratch: Path) -> Path:
@@ -161,6 +175,7 @@ def _is_mine(file: IO[bytes], path: Path) -> bool:
 
 def _client(timeout: float) -> httpx.Client:
     """Returns a client with httpx's proxies and certificates from the environment."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes every address, signatures included
     try:
         return httpx.Client(timeout=timeout)
     except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:

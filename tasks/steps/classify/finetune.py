@@ -121,8 +121,8 @@ def _keep_adapters(
     recipe: ClassifyRecipe, network: Backbone, labels: int, folder: Path
 ) -> Callable[[Classifier], None]:
     """Returns what writes the adapters, if they are kept. Raises RecipeError if no class could be their base."""
+    from lib.data.source.hub import is_repository
     from lib.model.adapters import save_adapters
-    from lib.model.weights.hub import is_repository
 
     if not recipe.lora.keep:
         return lambda _: None

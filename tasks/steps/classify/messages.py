@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from lib.data.messages.files import joined, read_splits
 from lib.data.messages.reading import profile_messages, read_messages
-from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How
 from lib.data.tables import MESSAGES, save_table, write_table
-from lib.files.jsonfile import load_json, save_json
+from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
+from tasks.steps.sources import fetched_files
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -43,7 +42,7 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     data = work.recipe.data
     how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
     found = read_splits(
-        _files(download),
+        fetched_files(download),
         lambda file: read_messages(
             file,
             how,
@@ -61,17 +60,3 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     profile = profile_messages(joined(list(found.splits.values())))
     save_json(profile | {"read_as": found.forms()}, work.folder / "profile.json")
     save_json(found.files, work.folder / "files.json")
-
-
-def _files(download: Artifact) -> dict[str, list[DataFile]]:
-    """Returns the files of each split; errors call a file by its original name, or by its address where two have the
-    same name. What is to be divided is all in train."""
-    sources = load_json(download.file("source.json"))
-    places = {path.stem: path for path in download.file("data").iterdir()}
-    named = Counter(source["name"] for source in sources.values())
-    files: dict[str, list[DataFile]] = {}
-    for key, source in sources.items():
-        split = "train" if key == "source" else key.partition("-")[0]
-        name = source["name"] if named[source["name"]] == 1 else source["address"]
-        files.setdefault(split, []).append(DataFile(places[key], name))
-    return files

@@ -40,6 +40,11 @@ BOOK = {
         "sha256": "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
         "member": "SMSSpamCollection",
         "files": {"train": None, "validation": None, "test": None},
+        "members": {"train": None, "validation": None, "test": None},
+        "repository": None,
+        "configuration": None,
+        "revision": None,
+        "splits": {"train": None, "validation": None, "test": None},
         "format": "tsv",
         "text_column": 1,
         "label_column": 0,
@@ -162,8 +167,8 @@ def test_the_sample_preset_is_what_the_sample_says_of_itself() -> None:
 
 def test_every_source_has_a_preset_and_every_format_an_ending() -> None:
     kinds = {field.path: field.kind for field in recipe_fields(ClassifyRecipe)}
-    assert kinds["data.source"] == "sample, sms-spam or file"
-    assert list(PRESETS) == ["sample", "sms-spam", "file"]
+    assert kinds["data.source"] == "sample, sms-spam, file or hub"
+    assert list(PRESETS) == ["sample", "sms-spam", "file", "hub"]
     assert kinds["data.format"] == "tsv, csv, jsonl, parquet or null"
     assert set(FORMATS.values()) == {"tsv", "csv", "jsonl", "parquet"}
 
@@ -389,8 +394,8 @@ def test_a_value_of_the_wrong_type(values: dict[str, Any], sentence: str) -> Non
 @pytest.mark.parametrize(
     ("data", "wanted"),
     [
-        ({"source": "nowhere"}, "data.source is 'nowhere', but must be sample, sms-spam or file"),
-        ({"source": ["sample"]}, "data.source is ['sample'], but must be sample, sms-spam or file"),
+        ({"source": "nowhere"}, "data.source is 'nowhere', but must be sample, sms-spam, file or hub"),
+        ({"source": ["sample"]}, "data.source is ['sample'], but must be sample, sms-spam, file or hub"),
         ({"url": [1, 2]}, "data.url is [1, 2], but must be text (not empty), a list of texts or null"),
         (5, "data is 5, but must be a group of fields"),
     ],

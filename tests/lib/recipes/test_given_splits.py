@@ -29,6 +29,19 @@ def test_each_split_is_a_file_or_several() -> None:
     assert files.given() == {"train": ("a.csv", "https://example.org/b.csv"), "test": ("t.csv",)}
 
 
+@pytest.mark.parametrize("files", ["in/*.csv", ["a.csv", "b.csv"]])
+def test_files_without_names_are_all_train(files: str | list[str]) -> None:
+    given = {"train": (files,) if isinstance(files, str) else tuple(files)}
+    assert build_recipe(data(files)).data.files.given() == given
+    flag = files if isinstance(files, str) else f"[{', '.join(files)}]"
+    assert load_recipe("quickstart", {"data.source": "file", "data.files": flag}).data.files.given() == given
+
+
+def test_files_inside_an_archive_are_named_by_split() -> None:
+    members = build_recipe({"data": {"url": "a.zip", "members": {"train": "a.csv", "test": "b.csv"}}}).data.members
+    assert members.given() == {"train": "a.csv", "test": "b.csv"}
+
+
 def test_without_it_nothing_is_given() -> None:
     recipe = build_recipe({"data": {"url": "a.csv", "files": None}})
     assert recipe.data.files.given() == {}
@@ -102,7 +115,24 @@ def test_a_command_line_changes_what_a_recipe_has() -> None:
             data({"train": 7}),
             "the recipe: data.files.train is 7, but must be text (not empty), a list of texts or null",
         ),
-        (data("a.csv"), "the recipe: data.files is 'a.csv', but must be a group of fields"),
+        (data(7), "the recipe: data.files is 7, but must be a group of fields"),
+        (
+            data("a.csv", url="b.csv"),
+            "the recipe: data.url and data.files both say where the texts are: leave one of them out",
+        ),
+        (data([]), "the recipe: data.files.train is [], but must be text (not empty), a list of texts or null"),
+        (
+            {"data": {"url": "a.zip", "members": {"test": "t.csv"}}},
+            "the recipe: data.members has test but no train: name the file to train on as data.members.train",
+        ),
+        (
+            {"data": {"url": "a.zip", "members": {"train": "t.csv"}, "member": "t.csv"}},
+            "the recipe: data.member is about one data file: leave it out with data.members",
+        ),
+        (
+            data("a.zip", members={"train": "t.csv"}),
+            "the recipe: data.members are files inside the archive of data.url: say where that is",
+        ),
         (
             {"data": {}},
             "the recipe: data.url is missing: say where the file is, or name another data.source than 'file'",
@@ -117,8 +147,12 @@ def test_refused_in_one_sentence(values: dict[str, Any], sentence: str) -> None:
     ("overrides", "sentence"),
     [
         (
-            {"data.files": "a.csv"},
-            "--data.files is a group of fields: name one of them, such as --data.files.train",
+            {"data.members": "a.csv"},
+            "--data.members is a group of fields: name one of them, such as --data.members.train",
+        ),
+        (
+            {"data.files": "[1, 2]"},
+            "--data.files.train is [1, 2], but must be text (not empty), a list of texts or null",
         ),
         (
             {"data.files": "{train: a.csv"},
@@ -142,5 +176,58 @@ def test_refused_on_the_command_line_in_one_sentence(overrides: dict[str, str], 
 
 def test_instructions_have_no_given_splits() -> None:
     assert "data.files" not in section_names(InstructRecipe)
-    with pytest.raises(RecipeError, match=r"there is no field data\.files"):
+    with pytest.raises(
+        RecipeError, match=r"data\.files is .*, but must be text \(not empty\), a list of texts or null"
+    ):
         build({"data": {"files": {"train": "a.json"}}}, model=InstructRecipe)
+
+
+def test_instructions_may_be_in_several_files() -> None:
+    recipe = build({"data": {"files": ["a.json", "b.json"]}}, model=InstructRecipe)
+    assert recipe.data.given_files() == {"train": ("a.json", "b.json")}
+    with pytest.raises(RecipeError, match=r"data\.url and data\.files both say where the texts are"):
+        build({"data": {"files": "a.json", "url": "b.json"}}, model=InstructRecipe)
+
+
+# Data sets on a hub
+
+
+def test_a_data_set_on_a_hub_is_a_source() -> None:
+    recipe = build_recipe({}, {"data.source": "hub", "data.repository": "owner/name", "data.splits.train": "all"})
+    assert (recipe.data.repository, recipe.data.splits.given()) == ("owner/name", {"train": "all"})
+    other = build({"data": {"source": "hub", "repository": "o/n", "splits": ["a", "b"]}}, model=InstructRecipe)
+    assert other.data.splits == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"source": "hub"}, "data.repository is missing: name the data set on the hub, as owner/name"),
+        (
+            {"source": "hub", "repository": "owner"},
+            "data.repository is 'owner', but must be a name such as owner/name or null",
+        ),
+        (
+            {"source": "hub", "repository": "o/n", "url": "a.csv"},
+            "data.url is about files elsewhere, but data.source is 'hub': leave one of them out",
+        ),
+        (
+            {"source": "hub", "repository": "o/n", "files": "a.csv"},
+            "data.files is about files elsewhere, but data.source is 'hub': leave one of them out",
+        ),
+        (
+            {"url": "a.csv", "repository": "o/n"},
+            "data.repository is about a data set on a hub, but data.source is 'file': set it to 'hub'",
+        ),
+        (
+            {"url": "a.csv", "splits": {"train": "all"}},
+            "data.splits is about a data set on a hub, but data.source is 'file': set it to 'hub'",
+        ),
+        (
+            {"source": "hub", "repository": "o/n", "splits": {"test": "test"}},
+            "data.splits has test but no train: name the split to train on as data.splits.train",
+        ),
+    ],
+)
+def test_a_hub_is_refused_in_one_sentence_too(values: dict[str, Any], sentence: str) -> None:
+    assert refusal({"data": values}) == f"the recipe: {sentence}"

@@ -27,6 +27,11 @@ BOOK = {
         ],
         "sha256": "7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
         "member": None,
+        "files": None,
+        "repository": None,
+        "configuration": None,
+        "revision": None,
+        "splits": None,
         "empty_text": "error",
     },
     "split": {"train": 0.85, "test": 0.1, "shuffle": False, "seed": 123, "group_duplicates": False},
@@ -182,8 +187,8 @@ def test_every_field_has_a_description_and_a_kind_in_words() -> None:
         assert field.kind, field.path
     kinds = {field.path: field.kind for field in recipe_fields(InstructRecipe)}
     assert kinds["prompt.style"] == "auto, alpaca, phi3 or chat"
-    assert kinds["data.source"] == "sample, published or file"
-    assert list(PRESETS) == ["sample", "published", "file"]
+    assert kinds["data.source"] == "sample, published, file or hub"
+    assert list(PRESETS) == ["sample", "published", "file", "hub"]
 
 
 def test_what_a_recipe_says_wins_over_its_source() -> None:

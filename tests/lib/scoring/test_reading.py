@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.errors import MessagesError, SourceError
-from lib.scoring.inputs import InputFile, find_inputs
+from lib.scoring.inputs import InputFile, files_passed_over, find_inputs
 from lib.scoring.reading import check_file, count_rows, read_rows
 from lib.scoring.rows import Columns, Row
 from lib.text.tokenizer import LONGEST_TEXT
@@ -215,6 +215,28 @@ def test_files_folders_and_patterns_each_file_once(tmp_path: Path, monkeypatch: 
     assert [file.name for file in only] == ["in/b.csv"]
     (forced,) = find_inputs(["in/notes.md"], format="csv", without=Path("out"))
     assert forced.format == "csv"
+
+
+def test_other_files_of_a_folder_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["in/a.csv", "in/notes.xlsx", "in/deep/e.zip", "in/.~lock.a.csv#", "in/_SUCCESS", "in/out/x.md", "b.md"]
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    found = find_inputs(["in", "in/*.csv"], format=None, without=Path("in/out"))
+    assert files_passed_over(["in", "in/*.csv"], found, without=Path("in/out")) == ["in/notes.xlsx", "in/deep/e.zip"]
+
+
+def test_an_inbox_as_it_is_leaves_nothing_out_in_silence(tmp_path: Path) -> None:
+    inbox = Path(__file__).parents[3].parent / "shared" / "cases" / "39-inbox" / "inbox"
+    if not inbox.is_dir():
+        pytest.skip("needs ../shared/cases/39-inbox")
+    found = find_inputs([str(inbox)], format=None, without=tmp_path)
+    names = {file.path.name for file in found}
+    left = {Path(name).name for name in files_passed_over([str(inbox)], found, without=tmp_path)}
+    assert {"a.csv", "B.TSV", "c.jsonl.gz", "d.parquet", "old.csv.bz2", "zero.csv", "header-only.csv"} <= names
+    assert "e.zip" in left
+    assert names | left == {path.name for path in inbox.iterdir() if path.name[0] not in "._"}
 
 
 @pytest.mark.parametrize(

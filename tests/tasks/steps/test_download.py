@@ -13,12 +13,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib.errors import MessagesError, SourceError
+from lib.errors import ArchiveError, MessagesError, SourceError
 from lib.progress import silent
+from lib.recipes import reading
+from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
+from lib.store.warnings import warnings_of
 from tasks.engine.step import DeclaredFields, Step, Work
 from tasks.steps.classify.messages import messages
 from tasks.steps.download import download
+from tasks.steps.instruct.entries import entries
 from tests.support.http_server import HttpServer
 from tests.support.recipes import build_recipe
 
@@ -163,6 +167,110 @@ def test_a_file_may_have_the_name_that_another_one_gets(tmp_path: Path) -> None:
     assert [source.file(f"data/train-{number}.csv").read_bytes() for number in (0, 1)] == [
         path.read_bytes() for path in paths
     ]
+
+
+def parts(folder: Path, *names: str) -> Path:
+    """A folder of files with a row each."""
+    folder.mkdir()
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(b"text,label\nrow %d,%s\n" % (number, (b"ham", b"spam")[number % 2]))
+    return folder
+
+
+@pytest.mark.parametrize("field", ["url", "files"])
+def test_a_folder_is_one_data_set_in_the_order_of_its_paths(tmp_path: Path, field: str) -> None:
+    folder = parts(tmp_path / "export", "b.csv", "a.csv", "c.csv", "notes.md", "_SUCCESS", ".a.csv.crc")
+    data: dict[str, Any] = {field: str(folder)}
+    _, source = fetched(tmp_path / "download", **data)
+    assert sorted(names(source)) == ["train-0.csv", "train-1.csv", "train-2.csv"]
+    assert table(source, tmp_path / "messages", **data)["text"].tolist() == ["row 1", "row 0", "row 2"]
+    assert warnings_of([source]) == ["not read, because their names do not say how they are written: notes.md"]
+
+
+def test_a_pattern_and_an_address_are_one_data_set_too(tmp_path: Path, files: dict[str, str]) -> None:
+    folder = parts(tmp_path / "in", "part-1.csv", "part-0.csv", "other.csv")
+    _, source = fetched(tmp_path / "download", files=[f"{folder}/part-*.csv", files["a.csv"]])
+    told = json.loads(source.file("source.json").read_text())
+    assert [facts["name"] for facts in told.values()] == ["part-0.csv", "part-1.csv", "a.csv"]
+
+
+def test_the_key_of_several_files_is_made_of_their_contents(tmp_path: Path) -> None:
+    folder = parts(tmp_path / "in", "a.csv", "b.csv")
+    keys = [fetched(tmp_path / "1", url=str(folder))[0]]
+    folder.rename(tmp_path / "moved")
+    keys.append(fetched(tmp_path / "2", files=f"{tmp_path}/moved/*.csv")[0])
+    (tmp_path / "moved" / "b.csv").write_bytes(b"text,label\nother,ham\n")
+    keys.append(fetched(tmp_path / "3", url=f"{tmp_path}/moved")[0])
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    folder = parts(tmp_path / "in", "a.csv", "b.csv")
+    with pytest.raises(
+        SourceError, match=r"in/a\.csv is named twice, in data\.files\.train and data\.files\.test: leave"
+    ):
+        given(tmp_path / "download", train=str(folder), test=f"{folder}/../in/a.csv")
+
+
+@pytest.mark.parametrize(("field", "value"), [("sha256", SHA256), ("member", "a.csv")])
+def test_what_is_about_one_file_is_refused_for_a_folder(tmp_path: Path, field: str, value: str) -> None:
+    folder = parts(tmp_path / "in", "a.csv", "b.csv")
+    with pytest.raises(SourceError, match=rf"data\.{field} is about one file, and data\.url, .*, stands for several"):
+        fetched(tmp_path / "download", url=str(folder), **{field: value})
+
+
+def test_a_list_of_addresses_that_may_be_meant_as_several_files_is_warned_of(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    _, source = fetched(tmp_path / "download", url=[files["a.csv"], files["b.txt"]])
+    (warning,) = warnings_of([source])
+    assert warning.endswith("only the first is read: to read all of them, name them in data.files")
+    _, source = fetched(tmp_path / "pinned", url=[files["a.csv"], files["b.txt"]], sha256=SHA256)
+    assert warnings_of([source]) == []
+
+
+def test_splits_inside_one_archive_are_named_and_the_hint_works(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.csv").write_bytes(b"text,label\nof %s,ham\nand,spam\n" % split.encode())
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for name in ("train.csv", "test.csv"):
+            archive.write(tmp_path / name, name)
+    url = str(tmp_path / "data.zip")
+    with pytest.raises(ArchiveError) as refused:
+        fetched(tmp_path / "download", url=url)
+    flag = "--data.members '{train: train.csv, test: test.csv}'"
+    assert str(refused.value).endswith(
+        f"choose one with --data.member NAME, or name them as the splits that they are: {flag}"
+    )
+    members = {"train": "train.csv", "test": "test.csv"}
+    key, source = fetched(tmp_path / "both", url=url, members=members)
+    assert sorted(names(source)) == ["test-0.csv", "train-0.csv"]
+    assert (key["train-0 member"], key["test-0 member"]) == ("train.csv", "test.csv")
+    assert table(source, tmp_path / "messages", url=url, members=members)["text"].tolist() == ["of train", "and"]
+
+
+def test_sparks_export_is_one_data_set(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3].parent / "shared" / "cases" / "26-parquet-folder" / "export.parquet"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/cases/26-parquet-folder")
+    _, source = fetched(tmp_path / "download", url=str(folder))
+    counts = table(source, tmp_path / "messages", url=str(folder))["label"].value_counts()
+    assert counts.to_dict() == {"billing": 80, "delivery": 80, "technical": 80}
+
+
+def test_several_files_of_instructions_are_one_data_set(tmp_path: Path) -> None:
+    for name, instructions in {"a.jsonl": ["one", "two"], "b.jsonl": ["three"]}.items():
+        lines = [json.dumps({"instruction": each, "output": "yes"}) for each in instructions]
+        (tmp_path / name).write_text("\n".join(lines))
+    recipe = reading.build_recipe({"data": {"files": [f"{tmp_path}/*.jsonl"]}}, model=InstructRecipe)
+    folders = [tmp_path / "download", tmp_path / "entries"]
+    for folder in folders:
+        folder.mkdir()
+    download.compute(work(download, recipe, folders[0]))
+    source = Artifact(step="download", key="k", digest="d", folder=folders[0])
+    entries.compute(work(entries, recipe, folders[1]), download=source)
+    made = pd.read_parquet(folders[1] / "entries.parquet")
+    assert made[["id", "instruction"]].to_numpy().tolist() == [[0, "one"], [1, "two"], [2, "three"]]
 
 
 def test_a_missing_file_of_a_given_split_is_named_with_its_field(tmp_path: Path, files: dict[str, str]) -> None:

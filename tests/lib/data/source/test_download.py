@@ -8,6 +8,7 @@ import hashlib
 import io
 import ipaddress
 import json
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 from lib.data.source.download import SIZE_LIMIT, Download, data_ending, download, identity
+from lib.data.source.transfer import without_credentials
 from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError, StoreError
 from tests.support.http_server import HttpServer, Reply
 
@@ -900,3 +902,33 @@ def test_the_sms_spam_collection(real_data: Path, place: Place) -> None:
     )
     assert (result.file.name, result.size) == ("SMSSpamCollection", 477_907)
     assert names(place.folder) == ["SMSSpamCollection"]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://a:b@example.org/x.csv", "https://example.org/x.csv"),
+        ("https://example.org/x.csv?X-Amz-Date=1&X-Amz-Signature=ab#top", "https://example.org/x.csv#top"),
+        ("https://a.blob.core.windows.net/c/x.csv?sv=2021&sig=ab%3D", "https://a.blob.core.windows.net/c/x.csv"),
+        ("https://example.org/x?id=3&token=ab&part=2", "https://example.org/x?id=3&part=2"),
+        ("https://example.org/x?id=3", "https://example.org/x?id=3"),
+        ("s3://data/what?token=1.csv", "s3://data/what?token=1.csv"),
+        ("/data/what?token=1.csv", "/data/what?token=1.csv"),
+    ],
+)
+def test_what_lets_people_in_is_shown_nowhere(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+
+
+def test_a_signed_address_has_the_key_of_its_file(
+    server: HttpServer, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    keys = []
+    for signature in ("one", "two"):
+        address = server.serve(f"/a.csv?X-Amz-Date={signature}&X-Amz-Signature={signature}", Reply(TEXT, etag=ETAG))
+        keys.append(identity([address], member=None, sha256=None, ending_counts=True))
+        assert place.get(address).address == server.url("/a.csv")
+        assert f"Signature={signature}" in server.requests[-1].path
+    assert keys[0] == keys[1]
+    assert "Signature" not in caplog.text

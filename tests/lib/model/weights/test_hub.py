@@ -16,6 +16,7 @@ import torch
 from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 from safetensors.torch import load_file, save
 
+from lib.data.source.hub import KNOWN_COMMITS, Repository, progress_bar
 from lib.errors import ChecksumError, RecipeError, SourceError, StoreError, WeightsError
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.pretrained import load_pretrained
@@ -23,7 +24,7 @@ from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.model.places import fetch_weights as fetch
 from lib.model.places import model_config, weights_identity
-from lib.model.weights.hub import KNOWN_COMMITS, KNOWN_SIZES, Repository, _bar, commit_of, fetch_files, fetch_weights
+from lib.model.weights.hub import KNOWN_SIZES, commit_of, fetch_files, fetch_weights
 from tests.support.http_server import Reply
 from tests.support.hub_server import TOKEN, HubServer, hub_for, name_endpoint, stored_at, xet_name
 
@@ -211,7 +212,7 @@ def test_what_repositories_share_in_the_cache_is_checked_by_its_own_name(
 def test_progress_is_that_of_one_file_with_xet_too() -> None:
     """Where HF_HUB_DISABLE_XET=0 asks for it: huggingface_hub's own reporter, without a transfer."""
     heard: list[tuple[int, int | None, str]] = []
-    bar = _bar(lambda *now: heard.append(now))
+    bar = progress_bar(lambda *now: heard.append(now))
     names = {"reconstruction_desc": "", "transfer_desc": "", "log_level": 0, "tqdm_class": bar}
     with XetDownloadProgressReporter(total=100, **names) as reporter:
         for written, sent in ((0, 20), (40, 50), (100, 60)):
