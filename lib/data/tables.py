@@ -35,6 +35,8 @@ LEFT_OUT = pa.schema(
 )
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
+# A row for each window of a message; window: its number in the message, from 0.
+WINDOWS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64(), window=pa.int64())
 
 # id: the entry's position in the source file, from 0; response_start: the response's first position in `tokens`.
 ENTRIES = _schema(id=pa.int64(), instruction=pa.string(), input=pa.string(), output=pa.string())

@@ -22,6 +22,7 @@ from lib.inference.engines.saved import MODEL, TABLE, SavedEngine
 from lib.inference.engines.torch_engine import TorchEngine
 from lib.model.labels import MOST_PROBABLE, Targets
 from lib.progress import Progress, silent
+from lib.text.windows import Texts
 
 Tokens = Sequence[Sequence[int]]
 Quantize = Callable[
@@ -60,12 +61,12 @@ FORMS = {
 class Sample:
     """What candidates are measured with.
 
-    sequences, targets: the tokens of validation messages, and their labels (messages,) as indices. calibration: the
-    tokens of training messages, which show how far numbers inside the network reach. positive, threshold: the decision
-    rule.
+    texts, targets: the tokens of validation messages or of their windows, and their labels (messages,) as indices.
+    calibration: the tokens of training messages or windows, which show how far numbers inside the network reach.
+    positive, threshold: the decision rule.
     """
 
-    sequences: Tokens
+    texts: Texts
     targets: Targets
     calibration: Tokens
     positive: str | None
@@ -181,7 +182,7 @@ def _measured(
     made: dict[str, _Made] = {}
     agreements: dict[str, Agreement] = {}
     refused: dict[str, str] = {}
-    reference = workshop.make(REFERENCE, ()).engine.probabilities(sample.sequences)
+    reference = workshop.make(REFERENCE, ()).engine.probabilities(sample.texts)
     for done, name in enumerate(names):
         progress(done, len(names), "candidates")
         try:
@@ -191,7 +192,7 @@ def _measured(
             continue
         agreements[name] = measure_agreement(
             sample.targets,
-            reference if name == REFERENCE else made[name].engine.probabilities(sample.sequences),
+            reference if name == REFERENCE else made[name].engine.probabilities(sample.texts),
             reference,
             labels=workshop.original.classifier.labels,
             positive=sample.positive,
@@ -199,7 +200,7 @@ def _measured(
         )
     if not made:
         raise WeightsError(next(iter(refused.values())))
-    speeds = measure_speed({name: each.engine.probabilities for name, each in made.items()}, sample.sequences)
+    speeds = measure_speed({name: each.engine.probabilities for name, each in made.items()}, sample.texts)
     progress(len(names), len(names), "candidates")
     reasons = {name: refusal(agreement, largest_flip_share) for name, agreement in agreements.items()}
     refused |= {name: reason for name, reason in reasons.items() if reason is not None}

@@ -1,7 +1,7 @@
 """Classifies texts with a saved classifier: a label and the probability of each class.
 
-Tokenizer and truncation come from the files beside the weights, so that they agree with the training; which engine
-computes does too. What an engine needs, such as torch, is imported when it is loaded.
+Tokenizer, and how long texts are read, come from the files beside the weights, so that they agree with the training;
+which engine computes does too. What an engine needs, such as torch, is imported when it is loaded.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +18,7 @@ from lib.inference.engines.loading import load_engine
 from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels, positive_class
 from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
+from lib.text.long_texts import CUT_END, LongTexts
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 
 WINDOW = 4096  # texts in memory at once: enough to batch those of similar length
@@ -35,7 +36,7 @@ class Prediction:
 class Predictor:
     """A classifier's engine with its tokenizer and decision rule.
 
-    max_length: tokens kept of each text.
+    max_length: the most tokens of a row. long_texts: how texts of more tokens are read.
     positive, threshold: of two labels, the one predicted from this probability on (0.5: the more probable one); with
     more labels `positive` is None and the most probable one is predicted.
     """
@@ -45,6 +46,7 @@ class Predictor:
     max_length: int
     positive: str | None = None
     threshold: float = MOST_PROBABLE
+    long_texts: LongTexts = CUT_END
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
@@ -56,12 +58,14 @@ class Predictor:
         """
         labels, saved = load_labels(folder), SavedFields(folder / INFERENCE)
         threshold = saved.get("threshold", float | int | None) or MOST_PROBABLE
+        usage = load_usage(folder)
         return cls(
             load_engine(folder, device=device),
             load_tokenizer(folder),
-            load_usage(folder).max_length,
+            usage.max_length,
             positive=positive_class(labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
+            long_texts=usage.long_texts,
         )
 
     @property
@@ -81,9 +85,9 @@ class Predictor:
             before += len(window)
 
     def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
-        """Classifies texts by their tokens, as the tokenizer encodes them and not yet cut: returns the probability of
-        each label (texts, labels) float64, and the index of the label that is given (texts,)."""
-        probabilities = self.engine.probabilities([self.tokenizer.cut(each, self.max_length) for each in tokens])
+        """Classifies texts by their tokens, as the tokenizer encodes them, all of them: returns the probability of each
+        label (texts, labels) float64, and the index of the label that is given (texts,)."""
+        probabilities = self.engine.probabilities(self.long_texts.read(tokens, self.tokenizer, self.max_length))
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
         return probabilities, given
 

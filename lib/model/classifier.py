@@ -1,7 +1,6 @@
 """A classifier: a backbone, which makes one vector of each text, and a linear head on it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -16,6 +15,7 @@ from lib.model.backbone import Backbone, Pooling
 from lib.model.features.file import Features
 from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
+from lib.model.labels import Probabilities
 from lib.model.machine.cpu import fast_cpu
 from lib.model.machine.device import device_name
 from lib.model.padding import pad_batch
@@ -24,6 +24,7 @@ from lib.model.usage import LABELS, Usage, load_labels
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, padding_width
+from lib.text.windows import Windows, rows_of
 
 # From a saved classifier's folder, pooling and labels to its backbone and head, by the network that computes it.
 LOADERS: dict[str, Callable[[Path, Pooling, Sequence[str]], tuple[Backbone, nn.Linear]]] = {
@@ -98,7 +99,7 @@ def save_classifier(folder: Path, classifier: Classifier, usage: Usage) -> None:
         raise ValueError("the classifier has adapters: merge them into its weights first")
     backbone.save(folder, classifier.head, classifier.labels)
     save_json(list(classifier.labels), folder / LABELS)
-    save_json({**backbone.use(), **asdict(usage)}, folder / INFERENCE)
+    save_json({**backbone.use(), **usage.as_fields()}, folder / INFERENCE)
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -119,7 +120,7 @@ def load_classifier(folder: Path) -> Classifier:
 
 def class_probabilities(
     classifier: Classifier,
-    sequences: Sequence[Sequence[int] | Tensor],
+    texts: Sequence[Sequence[int] | Tensor] | Windows[Any],
     *,
     padding: Padding,
     max_length: int,
@@ -127,16 +128,17 @@ def class_probabilities(
     device: str = "auto",
     precision: str = "float32",
     progress: Progress = silent,
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Returns the class probabilities (sequences, classes) float64 of sequences of tokens or features.
+) -> Probabilities:
+    """Returns the class probabilities (texts, classes) float64 of the tokens or features of texts, or of their windows.
 
-    Sequences are cut to `max_length` tokens, batched with others of similar length up to `batch_tokens` (None: what
-    suits the device), and returned in their order. Only the pooling that reads padding pads them as `padding` says.
-    Moves the classifier to `device`; its mode is left as it was.
+    Rows are cut to `max_length` tokens, batched with others of similar length up to `batch_tokens` (None: what suits
+    the device), and answered in their order. Only the pooling that reads padding pads them as `padding` says. Moves the
+    classifier to `device`; its mode is left as it was.
 
-    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` for an empty
-    sequence, `ValueError` for features that do not enter the classifier's block `cut`.
+    Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` for an empty row,
+    `ValueError` for features that do not enter the classifier's block `cut`.
     """
+    sequences = rows_of(texts)
     backbone = classifier.backbone
     width = padding_width(padding, max_length=max_length, context_length=backbone.context_length)
     if backbone.pooling != "padded_last":
@@ -156,8 +158,10 @@ def class_probabilities(
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with fast_cpu(classifier, backbone.width), autocast:
         logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, count, "messages")))
-    probabilities = np.empty((count, len(classifier.labels)))
-    probabilities[np.concatenate(order)] = logits.double().softmax(dim=1).cpu().numpy()
+    in_order = np.empty((count, len(classifier.labels)))
+    in_order[np.concatenate(order)] = logits.double().cpu().numpy()
+    of_texts = texts.pooled(in_order) if isinstance(texts, Windows) else in_order
+    probabilities: Probabilities = torch.from_numpy(of_texts).softmax(dim=1).numpy()
     return probabilities
 
 

@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from lib.errors import WeightsError
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.batching import Padding
+from lib.text.long_texts import CUT_END, FIELDS, LongTexts, WindowPooling
 
 LABELS = "labels.json"
 
@@ -15,13 +17,19 @@ LABELS = "labels.json"
 class Usage:
     """How a saved classifier is used: its inputs and its arithmetic are those of training.
 
-    max_length: tokens kept of each text. padding: as in `padding_width`. precision: "float32" or "bfloat16", for the
-    matrix products.
+    max_length: the most tokens of a row. padding: as in `padding_width`. precision: "float32" or "bfloat16", for the
+    matrix products. long_texts: how texts of more tokens are read.
     """
 
     max_length: int
     padding: Padding
     precision: str
+    long_texts: LongTexts = CUT_END
+
+    def as_fields(self) -> dict[str, Any]:
+        """Returns what inference.json says of it; without `long_texts`, the end of a long text is cut."""
+        plain = {"max_length": self.max_length, "padding": self.padding, "precision": self.precision}
+        return plain if self.long_texts == CUT_END else {**plain, "long_texts": self.long_texts.as_fields()}
 
 
 def load_usage(folder: Path) -> Usage:
@@ -31,7 +39,21 @@ def load_usage(folder: Path) -> Usage:
         max_length=saved.get("max_length", int),
         padding=saved.get("padding", str | int),
         precision=saved.get("precision", str),
+        long_texts=_long_texts(saved),
     )
+
+
+def _long_texts(saved: SavedFields) -> LongTexts:
+    if saved.get("long_texts", dict | None) is None:
+        return CUT_END
+    method = saved.get("long_texts.method", str)
+    if method not in FIELDS:
+        raise saved.wrong("long_texts.method", method)
+    kinds: dict[str, Any] = {"head_share": float, "overlap": int, "window_pooling": str, "most_windows": int}
+    fields = {name: saved.get(f"long_texts.{name}", kinds[name]) for name in FIELDS[method]}
+    if fields.get("window_pooling", "mean") not in get_args(WindowPooling):
+        raise saved.wrong("long_texts.window_pooling", fields["window_pooling"])
+    return LongTexts(method, **fields)
 
 
 def load_labels(folder: Path) -> tuple[str, ...]:

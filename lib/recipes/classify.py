@@ -24,6 +24,7 @@ from lib.recipes.sections import (
     Share,
     check_adapters,
 )
+from lib.text.long_texts import FIELDS, HEAD_SHARE, MOST_WINDOWS, Method, WindowPooling
 
 SUM_TOLERANCE = 1e-6  # 0.7 + 0.1 + 0.2 is 0.9999999999999999 in binary floating point
 
@@ -58,6 +59,62 @@ class Split(Section):
         if abs(total - 1) > SUM_TOLERANCE:
             raise ValueError(
                 f"split.train + split.validation + split.test is {total:g}: the three fractions must sum to 1"
+            )
+        return self
+
+
+class ClassifierEncoding(Encoding):
+    """How texts become tokens, and what is read of a text that has more of them than `encoding.max_length`."""
+
+    long_texts: Method = Field(
+        default="cut_end",
+        description="what is read of a longer text: its beginning; its beginning and its end; or all of it, as several"
+        " rows (windows) whose logits are pooled, in the training and wherever the classifier answers",
+    )
+    head_share: float = Field(
+        default=HEAD_SHARE,
+        gt=0,
+        lt=1,
+        description="with head_and_tail, the share of the tokens kept that is the text's beginning; the others are its"
+        " end",
+    )
+    overlap: int | None = Field(
+        default=None,
+        ge=0,
+        description="with windows, tokens that each shares with the one before it (null: an eighth of"
+        " `encoding.max_length`)",
+    )
+    window_pooling: WindowPooling = Field(
+        default="mean",
+        description="with windows, whether a text's logits are the mean of those of its windows, or for each label"
+        " their maximum",
+    )
+    most_windows: int = Field(
+        default=MOST_WINDOWS,
+        ge=2,
+        description="with windows, how many are read of one text; of a text with more, they are chosen evenly, the"
+        " first and the last among them",
+    )
+
+    @model_validator(mode="after")
+    def _long_texts_are_read_in_one_way(self) -> ClassifierEncoding:
+        defaults = type(self).model_fields
+        for method, fields in FIELDS.items():
+            for name in fields:
+                value = getattr(self, name)
+                if method != self.long_texts and value != defaults[name].default:
+                    raise ValueError(
+                        f"encoding.{name} is {value!r}, which only encoding.long_texts {method!r} reads, and that is"
+                        f" {self.long_texts!r}: change it, or leave encoding.{name} out"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_go_on(self) -> ClassifierEncoding:
+        if self.max_length is not None and self.overlap is not None and self.overlap >= self.max_length:
+            raise ValueError(
+                f"encoding.overlap is {self.overlap}, and windows of encoding.max_length {self.max_length} tokens would"
+                " never reach the end of a text: choose less, or leave it out"
             )
         return self
 
@@ -252,7 +309,7 @@ class ClassifyRecipe(Recipe):
     data: Data
     balance: Balance = Balance()
     split: Split = Split()
-    encoding: Encoding = Encoding()
+    encoding: ClassifierEncoding = ClassifierEncoding()
     model: Model = Model()
     classifier: Classifier = Classifier()
     lora: ClassifierLora = ClassifierLora()
@@ -317,6 +374,15 @@ class ClassifyRecipe(Recipe):
             raise ValueError(
                 f"{field} is {named[field]!r}, but with classifier.pooling 'padded_last' answers depend on how"
                 " texts are padded, which only torch computes here: choose pooling 'last_token', or engine 'torch'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _windows_are_padded_in_batches(self) -> ClassifyRecipe:
+        if self.encoding.long_texts == "windows" and self.classifier.padding != "batch":
+            raise ValueError(
+                f"encoding.long_texts is 'windows', but classifier.padding {self.classifier.padding!r} is of the"
+                " published procedure, which has none: choose padding 'batch', or long_texts 'head_and_tail'"
             )
         return self
 

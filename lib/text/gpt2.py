@@ -43,6 +43,7 @@ class Gpt2Tokenizer:
     pad: int = PAD
     end: int | None = PAD
     begin: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
     unknown: int | None = None
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:

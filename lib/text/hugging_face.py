@@ -42,7 +42,7 @@ class HuggingFaceTokenizer:
         chosen = (self._role(settings, "pad_token"), self.end, self.unknown)
         self.pad = next((token for token in chosen if token is not None), 0)
         self._before, self._after = self._around()
-        self.begin = tuple(self._before)
+        self.begin, self.after = tuple(self._before), tuple(self._after)
         decoder = core.decoder.__getstate__().decode() if core.decoder else ""  # JSON
         self._byte_level, self._byte_fallback = '"ByteLevel"' in decoder, '"ByteFallback"' in decoder
         self._spelled = self._spellings()

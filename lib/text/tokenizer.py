@@ -19,7 +19,7 @@ class Tokenizer(Protocol):
     vocabulary: every token is below it, added ones included.
     pad: what rows are padded with. It may be a token of texts too, so rows' real lengths always travel beside them.
     end: the token that ends a text; None if the family has none.
-    begin: the special tokens that the family expects before a text.
+    begin, after: the special tokens that the family expects before and after a text.
     unknown: the token that stands for what the vocabulary cannot write; None if it can write every text.
     """
 
@@ -33,6 +33,8 @@ class Tokenizer(Protocol):
     def end(self) -> int | None: ...
     @property
     def begin(self) -> tuple[int, ...]: ...
+    @property
+    def after(self) -> tuple[int, ...]: ...
     @property
     def unknown(self) -> int | None: ...
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
 
-WINDOW = 50  # batches whose messages are sorted by length together
+SORTED = 50  # batches whose messages are sorted by length together
 
 Batches = list[list[int]]  # positions of messages in their split
 
 
 class EncodedMessages(NamedTuple):
-    """A split ready for the model: tokens or features (length, emb_dim), and targets (for example classes, from 0)."""
+    """A split ready for the model: tokens or features (length, emb_dim) of messages or of their windows, and targets
+    (for example classes, from 0)."""
 
-    inputs: Sequence[Sequence[int] | Tensor]
+    inputs: Sequence[Any]
     targets: Sequence[Any]
 
 
@@ -96,12 +96,12 @@ class SortedOrder:
         return -(-len(self.train_lengths) // self.batch_size)
 
     def epoch(self) -> Batches:
-        """Shuffles, sorts by length within windows of batches, and shuffles the batches."""
+        """Shuffles, sorts by length within groups of batches, and shuffles the batches."""
         order = torch.randperm(len(self.train_lengths)).tolist()
         batches = [
             batch
-            for window in _cut(order, WINDOW * self.batch_size)
-            for batch in _cut(_by_length(window, self.train_lengths), self.batch_size)
+            for group in _cut(order, SORTED * self.batch_size)
+            for batch in _cut(_by_length(group, self.train_lengths), self.batch_size)
         ]
         return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 

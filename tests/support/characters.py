@@ -9,9 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Characters:
-    """Has no special tokens, or `after` behind every text."""
+    """Has no special tokens, or `ending` behind every text."""
 
-    after: str = ""
+    ending: str = ""
     name: str = "characters"
     vocabulary: int = 0x110000
     pad: int = 0
@@ -19,15 +19,18 @@ class Characters:
     begin: tuple[int, ...] = ()
     unknown: int | None = None
 
+    @property
+    def after(self) -> tuple[int, ...]:
+        return tuple(map(ord, self.ending))
+
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
-        return [[ord(character) for character in text + self.after] for text in texts]
+        return [[ord(character) for character in text + self.ending] for text in texts]
 
     def cut(self, tokens: Sequence[int], max_length: int) -> list[int]:
-        after = [ord(character) for character in self.after]
-        return list(tokens) if len(tokens) <= max_length else [*tokens[: max_length - len(after)], *after]
+        return list(tokens) if len(tokens) <= max_length else [*tokens[: max_length - len(self.after)], *self.after]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        return "".join(map(chr, tokens)).removesuffix(self.after)
+        return "".join(map(chr, tokens)).removesuffix(self.ending)
 
     def spans(self, text: str) -> list[tuple[int, int, int]]:
         return [(ord(character), place, place + 1) for place, character in enumerate(text)]

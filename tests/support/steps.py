@@ -56,6 +56,7 @@ def steps_until_trained(
         "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu", **sections.get("training", {})},
         "lora": sections.get("lora", {}),
         "serving": sections.get("serving", {}),
+        "encoding": sections.get("encoding", {}),
     }
     recipe = build_recipe(fields)
     made: dict[str, Artifact] = {}

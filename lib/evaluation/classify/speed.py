@@ -6,8 +6,9 @@ from statistics import median
 from time import perf_counter
 
 from lib.model.labels import Probabilities
+from lib.text.windows import Texts, lengths_of, take
 
-Classify = Callable[[Sequence[Sequence[int]]], Probabilities]  # tokens of each text -> (texts, classes)
+Classify = Callable[[Texts], Probabilities]  # tokens of texts -> (texts, classes)
 
 ROUNDS = 5  # times that each is measured; the median hides what disturbs one or two of them
 PASS_SECONDS = 0.3  # of the slowest, in one pass; the others are faster, so that all rounds of five take about 5 s
@@ -26,48 +27,54 @@ class Speed:
     milliseconds: float
 
 
-def measure_speed(classifiers: Mapping[str, Classify], sequences: Sequence[Sequence[int]]) -> dict[str, Speed]:
-    """Returns the speed of each classifier with the same texts, given as tokens.
+def measure_speed(classifiers: Mapping[str, Classify], texts: Texts) -> dict[str, Speed]:
+    """Returns the speed of each classifier with the same texts, given as tokens or as windows of them.
 
     They take turns in `ROUNDS` rounds. A pass hands over as many texts, evenly chosen, as the slowest can do in
     `PASS_SECONDS`; the classifier sorts them into batches. Raises ValueError without texts or classifiers.
     """
-    if not sequences or not classifiers:
+    if not len(texts) or not classifiers:
         raise ValueError("there is nothing to measure")
-    many = _texts_of_a_pass(classifiers.values(), sequences)
-    alone = evenly(sequences, min(MOST_ALONE, len(many)))
+    many = _texts_of_a_pass(classifiers.values(), texts)
+    alone = [take(texts, [place]) for place in even_places(lengths_of(texts), min(MOST_ALONE, len(many)))]
     passes: dict[str, list[float]] = {name: [] for name in classifiers}
     single: dict[str, list[float]] = {name: [] for name in classifiers}
     for _ in range(ROUNDS):
         for name, classify in classifiers.items():
             passes[name].append(_seconds(classify, many))
-            single[name] += [_seconds(classify, [one]) for one in alone]
+            single[name] += [_seconds(classify, one) for one in alone]
     return {name: Speed(len(many) / median(passes[name]), 1000 * median(single[name])) for name in classifiers}
 
 
 def evenly(sequences: Sequence[Sequence[int]], most: int) -> list[Sequence[int]]:
     """Returns at most `most` of the sequences, from the shortest to the longest in even steps, so that they have about
     the mean length of all."""
-    ordered = sorted(sequences, key=len)
+    return [sequences[place] for place in even_places([len(sequence) for sequence in sequences], most)]
+
+
+def even_places(lengths: Sequence[int], most: int) -> list[int]:
+    """Returns the positions of those that `evenly` takes of texts of these lengths."""
+    ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
     count = min(most, len(ordered))
     return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
 
 
-def _texts_of_a_pass(classifiers: Collection[Classify], sequences: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+def _texts_of_a_pass(classifiers: Collection[Classify], texts: Texts) -> Texts:
     """Doubles the texts of a pass until the slowest needs half of `PASS_SECONDS`; the first calls, which may prepare
     weights and memory, do not count."""
-    texts = evenly(sequences, 1)
+    lengths = lengths_of(texts)
+    taken = take(texts, even_places(lengths, 1))
     for classify in classifiers:
-        classify(texts)
-    while max(_seconds(classify, texts) for classify in classifiers) < PASS_SECONDS / 2:
-        more = evenly(sequences, min(2 * len(texts), MOST_TEXTS))
-        if len(more) == len(texts):
+        classify(taken)
+    while max(_seconds(classify, taken) for classify in classifiers) < PASS_SECONDS / 2:
+        more = even_places(lengths, min(2 * len(taken), MOST_TEXTS))
+        if len(more) == len(taken):
             break
-        texts = more
-    return texts
+        taken = take(texts, more)
+    return taken
 
 
-def _seconds(classify: Classify, sequences: Sequence[Sequence[int]]) -> float:
+def _seconds(classify: Classify, texts: Texts) -> float:
     start = perf_counter()
-    classify(sequences)
+    classify(texts)
     return perf_counter() - start

@@ -1,10 +1,10 @@
 """Says what an engine does: tokens in, probabilities out; without torch."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from lib.model.labels import Probabilities
 from lib.progress import Progress, silent
+from lib.text.windows import Texts
 
 TORCH, ONNXRUNTIME = "torch", "onnxruntime"  # the names of engines
 REFERENCE = f"{TORCH} float32"  # what every other way to compute a classifier is compared with
@@ -25,10 +25,11 @@ class Engine(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
-    def probabilities(self, sequences: Sequence[Sequence[int]], *, progress: Progress = silent) -> Probabilities:
-        """Returns the class probabilities (sequences, classes) float64 of the tokens of texts, in their order.
+    def probabilities(self, texts: Texts, /, *, progress: Progress = silent) -> Probabilities:
+        """Returns the class probabilities (texts, classes) float64 of the tokens of texts, or of their windows, in
+        their order.
 
-        Texts are sorted into batches by length; in float32 and int8 none moves another's probability by more than
+        Rows are sorted into batches by length; in float32 and int8 none moves another's probability by more than
         rounding, 3e-6. Raises `MessagesError` for a text without tokens. Not to be called by two threads at once.
         """
         ...

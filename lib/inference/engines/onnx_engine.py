@@ -19,6 +19,7 @@ from lib.model.machine.processor import processors, sensible_processors
 from lib.model.usage import load_labels, load_usage
 from lib.progress import Progress, silent
 from lib.text.batching import batches_by_tokens, pad_tokens
+from lib.text.windows import Texts, Windows, rows_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,7 +32,7 @@ ERRORS = 3  # ONNX Runtime's level of what it logs: not what it did to the graph
 
 @dataclass(frozen=True)
 class OnnxEngine:
-    """An `Engine`; sequences are cut to `max_length` tokens. It may be asked by several threads at once.
+    """An `Engine`; rows are cut to `max_length` tokens. It may be asked by several threads at once.
 
     workers: batches that are computed at once, each with the session's own threads.
     """
@@ -67,19 +68,20 @@ class OnnxEngine:
             workers=max(1, processors() // threads),
         )
 
-    def probabilities(self, sequences: Sequence[Sequence[int]], *, progress: Progress = silent) -> Probabilities:
+    def probabilities(self, texts: Texts, *, progress: Progress = silent) -> Probabilities:
         """As `Engine.probabilities`."""
+        sequences = rows_of(texts)
         lengths = [min(len(sequence), self.max_length) for sequence in sequences]
-        probabilities = np.empty((len(sequences), len(self.labels)))
+        logits = np.empty((len(sequences), len(self.labels)))
         batches = batches_by_tokens(lengths, BATCH_TOKENS)
 
         def compute(batch: list[int]) -> int:
-            probabilities[batch] = _softmax(self._logits([sequences[row][: self.max_length] for row in batch]))
+            logits[batch] = self._logits([sequences[row][: self.max_length] for row in batch])
             return len(batch)
 
         for done in accumulate(self._each(compute, batches)):
             progress(done, len(sequences), "messages")
-        return probabilities
+        return _softmax(texts.pooled(logits) if isinstance(texts, Windows) else logits)
 
     def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
         """Computes batches, several at once where there are several; each writes rows of its own."""

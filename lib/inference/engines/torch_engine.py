@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from lib.model.classifier import Classifier, class_probabilities, load_classifie
 from lib.model.labels import Probabilities
 from lib.model.usage import Usage, load_usage
 from lib.progress import Progress, silent
+from lib.text.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class TorchEngine:
         return self.classifier.labels
 
     def probabilities(
-        self, sequences: Sequence[Sequence[int] | Tensor], *, progress: Progress = silent
+        self, texts: Sequence[Sequence[int] | Tensor] | Windows[Any], *, progress: Progress = silent
     ) -> Probabilities:
         """As `Engine.probabilities`, also of features that enter the classifier's block `cut`; raises what
         `class_probabilities` raises."""
         return class_probabilities(
             self.classifier,
-            sequences,
+            texts,
             padding=self.usage.padding,
             max_length=self.usage.max_length,
             device=self.device,

@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
-
-from lib.data.tables import TOKENS, load_table
+from lib.data.tokens import load_tokens
 from lib.model.features.file import Features
+from lib.text.windows import Windows
 
 
-def split_inputs(tokens: Path, features: Path | None, split: str) -> Sequence[Sequence[int] | Tensor]:
-    """Returns each message's features, or its tokens where no features are kept or wanted (`features` None). tokens,
-    features: artifact folders with `<split>.parquet` and, where kept, `<split>.safetensors`."""
-    table = load_table(tokens / f"{split}.parquet", TOKENS)
+def split_inputs(tokens: Path, features: Path | None, split: str) -> Sequence[Any]:
+    """Returns the features of each message or of its windows, or its tokens where no features are kept or wanted
+    (`features` None). tokens, features: artifact folders with `<split>.parquet` and, where kept,
+    `<split>.safetensors`."""
+    read = load_tokens(tokens, split)
     file = None if features is None else features / f"{split}.safetensors"
-    return list(table["tokens"]) if file is None or not file.exists() else Features(file, table["id"].tolist())
+    if file is None or not file.exists():
+        return read.texts
+    kept = Features(file, read.row_ids)
+    if not isinstance(read.texts, Windows):
+        return kept
+    return Windows(kept, read.texts.counts, read.texts.pooling)

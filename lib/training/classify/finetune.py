@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.errors import MessagesError, RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
 from lib.model.features.file import Features
 from lib.model.machine.cpu import fast_cpu
+from lib.model.windowed import Windowed
 from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
+from lib.text.windows import Windows, lengths_of, rows_of
 from lib.training.batches import EncodedMessages, Order, PublishedOrder, SortedOrder
 from lib.training.classify.messages import Messages
 from lib.training.classify.single_label import SINGLE_LABEL
@@ -57,7 +60,9 @@ def finetune(
     the code) are the same. The caller deletes `scratch` once the result is safe.
 
     A split's inputs may be `Features` of the classifier's frozen part: the same losses for less work. Features are not
-    compared with a checkpoint's, so `fingerprint` should identify their file.
+    compared with a checkpoint's, so `fingerprint` should identify their file. They may be `Windows` of tokens or
+    features too, in all splits alike: a message's windows are then in one batch, its loss is that of their pooled
+    logits, and no more than `batch_size` of them are computed at once.
 
     Args:
         splits: `train` and `validation`; with `settings.published_figures` also `test`.
@@ -95,14 +100,18 @@ def finetune(
         "max_length": max_length,
         "classifier": _shape(classifier),
     }
+    learning: nn.Module = classifier
+    if isinstance(splits["train"].inputs, Windows):
+        learning = Windowed(classifier, pooling=splits["train"].inputs.pooling, rows=settings.batch_size)
+        depends_on["windows"] = splits["train"].inputs.pooling
     with fast_cpu(classifier, backbone.width):
         trained = train(
-            classifier,
+            learning,
             examples,
             order=order,
             settings=settings,
             scratch=scratch,
-            mark=mark_of(depends_on, classifier, _bytes(checked.values())),
+            mark=mark_of(depends_on, learning, _bytes(checked.values())),
             published=published,
             listener=listener,
         )
@@ -111,22 +120,22 @@ def finetune(
     return trained
 
 
-def _checked_inputs(
-    split: EncodedMessages, name: str, classifier: Classifier, max_length: int
-) -> Sequence[Sequence[int] | Tensor]:
-    """Returns the split's messages as arrays, cut to `max_length` tokens; refuses what cannot be trained on."""
+def _checked_inputs(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> Sequence[Any]:
+    """Returns the split's messages or windows as arrays, cut to `max_length` tokens; refuses what cannot be trained
+    on."""
     if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
-    inputs = split.inputs
-    if not isinstance(inputs, Features):
-        cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in inputs]
-        inputs = cast(list[Sequence[int] | Tensor], cut)
+    rows = rows_of(split.inputs)
+    if not isinstance(rows, Features):
+        cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in rows]
+        rows = cast(list[Sequence[int] | Tensor], cut)
     else:
-        inputs.require_blocks(classifier.backbone.cut)
-    if len(inputs) != len(split.targets):
-        raise ValueError(f"{len(inputs)} {name} messages have {len(split.targets)} targets")
-    for number, sequence in enumerate(inputs):
-        if not len(sequence):
+        rows.require_blocks(classifier.backbone.cut)
+    if len(split.inputs) != len(split.targets):
+        raise ValueError(f"{len(split.inputs)} {name} messages have {len(split.targets)} targets")
+    inputs = replace(split.inputs, rows=rows) if isinstance(split.inputs, Windows) else rows
+    for number, length in enumerate(lengths_of(inputs)):
+        if not length:
             raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
     return inputs
 
@@ -135,9 +144,7 @@ def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding
     """Sorts by length where each batch is padded on its own; otherwise keeps the published loaders' order."""
     size = settings.batch_size
     if padding == "batch":
-        train_lengths = [len(sequence) for sequence in train.inputs]
-        validation_lengths = [len(sequence) for sequence in validation.inputs]
-        return SortedOrder(train_lengths, validation_lengths, size, seed=settings.seed)
+        return SortedOrder(lengths_of(train.inputs), lengths_of(validation.inputs), size, seed=settings.seed)
     if len(train.inputs) < size:
         raise RecipeError(
             f"training.batch_size is {size}, and there are only {len(train.inputs)} training messages: lower"
@@ -155,7 +162,10 @@ def _shape(classifier: Classifier) -> str:
 def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:
     """Yields the data that a checkpoint must match; of features only their lengths."""
     for split in splits:
-        yield json.dumps([len(sequence) for sequence in split.inputs]).encode()
-        if not isinstance(split.inputs, Features):
-            yield np.concatenate([np.asarray(sequence) for sequence in split.inputs]).tobytes()
+        rows = rows_of(split.inputs)
+        yield json.dumps([len(row) for row in rows]).encode()
+        if isinstance(split.inputs, Windows):
+            yield json.dumps(split.inputs.counts).encode()
+        if not isinstance(rows, Features):
+            yield np.concatenate([np.asarray(row) for row in rows]).tobytes()
         yield json.dumps(list(split.targets)).encode()

@@ -4,28 +4,35 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from lib.model.features.file import Features
 from lib.model.padding import pad_batch
+from lib.text.windows import Windows, rows_of
 from lib.training.examples import Batch
 
 
 class Messages(NamedTuple):
-    """A split of messages: tokens or features (length, width of
-    the backbone), and targets; `width` and `pad` as in `pad_batch`."""
+    """A split of messages: tokens or features (length, width of the backbone) of each or of its windows, and targets;
+    `width` and `pad` as in `pad_batch`."""
 
-    inputs: Sequence[Sequence[int] | Tensor]
+    inputs: Sequence[Any]
     targets: Sequence[Any]
     width: int | None
     pad: int
 
     def prepare(self, device: torch.device) -> None:
         """Moves features to the device."""
-        if isinstance(self.inputs, Features):
-            self.inputs.move_to(device)
+        rows = rows_of(self.inputs)
+        if isinstance(rows, Features):
+            rows.move_to(device)
 
     def batch(self, rows: list[int]) -> Batch:
-        """Returns padded messages and their lengths, as a classifier takes them."""
+        """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
+        how many each message has, as `Windowed` does."""
+        targets = torch.tensor([self.targets[row] for row in rows])
+        if isinstance(self.inputs, Windows):
+            windows = self.inputs.take(rows)
+            padded, lengths = pad_batch(windows.rows, self.width, self.pad)
+            return Batch((padded, lengths, torch.tensor(windows.counts)), targets, int(lengths.sum()))
         padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
-        return Batch((padded, lengths), torch.tensor([self.targets[row] for row in rows]), int(lengths.sum()))
+        return Batch((padded, lengths), targets, int(lengths.sum()))

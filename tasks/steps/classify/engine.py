@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.data.tables import TOKENS, load_table
+from lib.data.tokens import load_tokens
 from lib.extras import ONNX_PACKAGES, installed
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME, TORCH
 from lib.inference.engines.saved import TABLE, SavedEngine
-from lib.model.labels import positive_class
+from lib.model.labels import Targets, positive_class
 from lib.model.machine.processor import processor
 from lib.model.usage import load_labels
+from lib.text.windows import Texts, rows_of, take
 from tasks.engine.step import Work, step
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lib.export.candidates import Sample
     from lib.recipes.classify import ClassifyRecipe, Serving
     from lib.store.artifacts import Artifact
@@ -84,16 +83,18 @@ def _sample(recipe: ClassifyRecipe, tokenize: Artifact, finetune: Artifact) -> S
     from lib.export.candidates import Sample
 
     evaluation = recipe.evaluation
-    validation, train = (_some(tokenize, split) for split in ("validation", "train"))
+    texts, targets = _some(tokenize, "validation")
     return Sample(
-        sequences=list(validation["tokens"]),
-        targets=validation["target"].to_numpy(np.int64),
-        calibration=list(train["tokens"]),
+        texts=texts,
+        targets=targets,
+        calibration=rows_of(_some(tokenize, "train")[0]),
         positive=positive_class(load_labels(finetune.folder), evaluation.positive_label, evaluation.threshold),
         threshold=evaluation.threshold,
     )
 
 
-def _some(tokenize: Artifact, split: str) -> pd.DataFrame:
-    table = load_table(tokenize.file(f"{split}.parquet"), TOKENS)
-    return table.iloc[np.linspace(0, len(table) - 1, min(MOST_MESSAGES, len(table))).astype(int)]
+def _some(tokenize: Artifact, split: str) -> tuple[Texts, Targets]:
+    read = load_tokens(tokenize.folder, split)
+    count = len(read.texts)
+    chosen = np.linspace(0, count - 1, min(MOST_MESSAGES, count)).astype(int).tolist()
+    return take(read.texts, chosen), np.array([read.targets[position] for position in chosen], dtype=np.int64)

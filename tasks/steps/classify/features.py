@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
+from lib.data.tables import SPLITS, load_labels
+from lib.data.tokens import REPORT, load_tokens
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
 from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
 from lib.progress import part_of
+from lib.text.windows import rows_of
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
 from tasks.steps.classify.network import keeps_head, load_network
@@ -28,7 +30,7 @@ def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
     """Decides whether to cache this run's features, and says why."""
     facts = facts_of(inputs["backbone"])
     depth = facts["depth"]
-    lengths = load_json(inputs["tokenize"].file("tokens.json"))["splits"]
+    lengths = load_json(inputs["tokenize"].file(REPORT))["splits"]
     training = recipe.training
     return choose_features(
         training.feature_cache,
@@ -88,8 +90,8 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     tags=["gpu"],
 )
 def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact, tokenize: Artifact) -> None:
-    """Runs the frozen part once over every message; `features.json` says whether features are kept, in a file per
-    split."""
+    """Runs the frozen part once over every message or window; `features.json` says whether features are kept, in a
+    file per split."""
     from lib.model.features.file import write_features
     from lib.model.machine.device import device_name
 
@@ -102,17 +104,17 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     network = load_network(work.recipe, tokenizer, backbone, ANY_LABELS, dropout=0.0)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
-    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in _splits(work.recipe)}
-    tokens_of = {name: int(table["tokens"].map(len).sum()) for name, table in tables.items()}
+    splits = {name: load_tokens(tokenize.folder, name) for name in _splits(work.recipe)}
+    tokens_of = {name: sum(map(len, rows_of(split.texts))) for name, split in splits.items()}
     done = 0
-    for name, table in tables.items():
+    for name, split in splits.items():
         file = work.scratch / f"{name}.safetensors"  # survives an interruption, unlike the artifact's folder
         if not file.exists():
             write_features(
                 file,
                 network,
-                table["tokens"].tolist(),
-                table["id"].tolist(),
+                rows_of(split.texts),
+                split.row_ids,
                 blocks=network.depth - learning,
                 dtype=work.identity["dtype"],
                 scratch=work.scratch,
@@ -120,5 +122,5 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
                 progress=part_of(work.progress, done, sum(tokens_of.values())),
             )
         done += tokens_of[name]
-    for name in tables:
+    for name in splits:
         (work.scratch / f"{name}.safetensors").rename(work.folder / f"{name}.safetensors")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib.data.messages.balance import class_weights
-from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
+from lib.data.tables import SPLITS, load_labels
+from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
@@ -67,12 +68,11 @@ def finetune(
     kept = keeps_head(recipe, backbone, labels)
     if could_keep_head(recipe, backbone, labels):
         work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
-    tables = {name: load_table(tokenize.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
     splits = {
-        name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), list(table["target"]))
-        for name, table in tables.items()
+        name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), targets[name]) for name in SPLITS
     }
-    max_length = load_json(tokenize.file("tokens.json"))["max_length"]
+    max_length = load_json(tokenize.file(REPORT))["max_length"]
     network = load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout, new_head=not kept)
     classifier = new_classifier(
         network,
@@ -85,7 +85,7 @@ def finetune(
     keep = _keep_adapters(recipe, network, len(labels), work.folder / ADAPTER)
     weights = None
     if recipe.balance.method == "class_weights":
-        weights = tuple(float(weight) for weight in class_weights(tables["train"]["target"]))
+        weights = tuple(float(weight) for weight in class_weights(targets["train"]))
     objective = SingleLabel(weights, ignore_index=recipe.training.ignore_index)
     with watched(work, "finetune") as listener:
         trained = train_classifier(
@@ -104,6 +104,7 @@ def finetune(
         max_length=max_length,
         padding=recipe.classifier.padding,
         precision=recipe.training.precision,
+        long_texts=load_long_texts(tokenize.folder),
     )
     save_classifier(work.folder, classifier, usage)
     for file in tokenizer_files(tokenizer):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, load_labels, load_table, save_table
+from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, WINDOWS, load_labels, load_table, save_table
+from lib.data.tokens import REPORT
 from lib.files.jsonfile import save_json
+from lib.text.long_texts import CUT_END, FIELDS, LongTexts
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokens import tokenize_splits
 from tasks.engine.step import Work, step
@@ -14,11 +16,29 @@ from tasks.steps.tokenizer import context_length
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
 
 
-@step("tokenize", reads=["encoding.max_length"])
+LONG_TEXTS = ("encoding.long_texts", *(f"encoding.{name}" for names in FIELDS.values() for name in names))
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
+    """Returns how long texts are read, if they are not just cut, by the fields that this needs."""
+    chosen = long_texts(recipe)
+    return {} if chosen == CUT_END else {name: f"{value}" for name, value in chosen.as_fields().items()}
+
+
+def long_texts(recipe: ClassifyRecipe) -> LongTexts:
+    """Returns a recipe's choice as a value."""
+    encoding = recipe.encoding
+    fields = {name: getattr(encoding, name) for name in FIELDS[encoding.long_texts]}
+    return LongTexts(encoding.long_texts, **fields)
+
+
+@step("tokenize", reads=["encoding.max_length"], unkeyed=LONG_TEXTS, identity=_identity)
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, tokenizer: Artifact) -> None:
-    """Tokenizes and truncates: a Parquet file for each split and the reserve, `tokens.json` with lengths."""
+    """Tokenizes, and cuts long texts or makes windows of them: a Parquet file for each split and the reserve,
+    `tokens.json` with lengths and what is not read."""
     labels = load_labels(holdout.file("train.parquet"))
     tables = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
     tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
@@ -28,7 +48,11 @@ def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, t
         tokenizer=load_tokenizer(tokenizer.folder),
         max_length=work.recipe.encoding.max_length,
         context_length=context_length(tokenizer),
+        long_texts=long_texts(work.recipe),
     )
+    schema = WINDOWS if tokenized.long_texts.method == "windows" else TOKENS
     for name, table in tokenized.tokens.items():
-        save_table(table, work.folder / f"{name}.parquet", TOKENS, labels=labels)
-    save_json(tokenized.report, work.folder / "tokens.json")
+        save_table(table, work.folder / f"{name}.parquet", schema, labels=labels)
+    save_json(tokenized.report, work.folder / REPORT)
+    for sentence in tokenized.warnings:
+        work.log.warning("%s", sentence)

@@ -64,7 +64,14 @@ BOOK = {
         "stratify": False,
         "group_duplicates": False,
     },
-    "encoding": {"max_length": None},
+    "encoding": {
+        "max_length": None,
+        "long_texts": "cut_end",
+        "head_share": 0.25,
+        "overlap": None,
+        "window_pooling": "mean",
+        "most_windows": 32,
+    },
     "model": {
         "size": "gpt2-small",
         "weights": "openai-community/gpt2",

@@ -15,7 +15,7 @@ from tests.support.tiny_tokenizers import byte_pair, wordpiece
 
 
 def test_counts_by_hand() -> None:
-    found = inspect_texts(["ab a", "ab c!", "abcd"], Characters(after="]", unknown=ord("!")), max_length=5, most=2)
+    found = inspect_texts(["ab a", "ab c!", "abcd"], Characters(ending="]", unknown=ord("!")), max_length=5, most=2)
     assert found.tokenizer == "characters"
     assert found.texts == 3
     assert found.tokens == {"median": 5.0, "p95": 5.9, "longest": 6}  # with the one behind each

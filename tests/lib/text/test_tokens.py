@@ -9,6 +9,7 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.text.gpt2 import PAD, gpt2_tokenizer
+from lib.text.long_texts import LongTexts
 from lib.text.tokens import TokenizedSplits, tokenize, tokenize_splits
 from tests.support.characters import Characters
 
@@ -60,6 +61,7 @@ def test_report_counts_what_was_cut() -> None:
             "test": {"rows": 1, "tokens": 1, "truncated": 0, "median": 1, "p95": 1, "longest": 1},
             "reserve": {"rows": 1, "tokens": 3, "truncated": 1, "median": 4, "p95": 4, "longest": 4},
         },
+        "cut": {"rows": 2, "of": 5, "share": 3 / 15, "labels": {"ham": 1 / 8, "spam": 2 / 7}},
     }
 
 
@@ -113,9 +115,79 @@ def test_end_of_text_in_a_message_is_not_the_padding_token() -> None:
 
 def test_special_tokens_around_a_text_are_kept_where_it_is_cut() -> None:
     result = tokenize_splits(
-        SPLITS, labels=("ham", "spam"), tokenizer=Characters(after="]"), max_length=3, context_length=10
+        SPLITS, labels=("ham", "spam"), tokenizer=Characters(ending="]"), max_length=3, context_length=10
     )
     assert [Characters().decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["ab]", "AB]"]
     assert result.tokens["validation"]["tokens"].tolist() == [[97, 98, 93]]
     assert result.report["splits"]["train"]["longest"] == result.report["longest_training_message"] == 4
-    assert tokenize(["abc"], Characters(after="]"), max_length=3) == [[97, 98, 93]]
+    assert tokenize(["abc"], Characters(ending="]"), max_length=3) == [[97, 98, 93]]
+
+
+def test_what_is_cut_is_said_with_the_label_that_loses_most_and_the_way_out() -> None:
+    assert tokens_of(SPLITS).warnings == (
+        "2 of 5 texts have more than 3 tokens and are not read whole: 20.0% of all tokens are left out, and of the"
+        " label 'spam', which loses most, 28.6%; to read more, set encoding.long_texts to 'windows', or"
+        " encoding.max_length to at most 10",
+    )
+    assert "encoding.max_length" not in tokens_of(SPLITS, context_length=3).warnings[0]
+    assert tokens_of(SPLITS, max_length=5).warnings == ()
+    assert "cut" not in tokens_of(SPLITS, max_length=5).report
+
+
+def test_one_very_long_training_message_does_not_decide_how_long_rows_are() -> None:
+    texts = {"train": table(*((number, "word " * 10, "ham") for number in range(99)), (99, "x" * 100_000, "spam"))}
+    result = tokens_of(texts, context_length=8192)
+    assert (result.max_length, result.report["longest_training_message"]) == (512, 100_000)
+    assert tokens_of({"train": table((0, "x" * 100_000, "ham"))}, context_length=8192).max_length == 8192
+
+
+def test_head_and_tail_keeps_both_ends() -> None:
+    result = tokens_of(
+        {"train": table((0, "abcdefgh", "ham"), (1, "xy", "spam"))},
+        max_length=4,
+        long_texts=LongTexts("head_and_tail", head_share=0.25),
+    )
+    assert [TOKENIZER.decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["afgh", "xy"]
+    assert result.report["long_texts"] == {"method": "head_and_tail", "head_share": 0.25}
+    assert result.report["cut"] == {"rows": 1, "of": 2, "share": 4 / 10, "labels": {"ham": 4 / 8, "spam": 0.0}}
+
+
+def test_windows_are_rows_of_their_message_and_nothing_is_lost() -> None:
+    result = tokens_of(
+        {"train": table((7, "abcdefgh", "ham"), (3, "xy", "spam"))}, max_length=4, long_texts=LongTexts("windows")
+    )
+    found = result.tokens["train"]
+    assert found.drop(columns="tokens").to_dict("list") == {
+        "id": [7, 7, 3],
+        "target": [0, 0, 1],
+        "window": [0, 1, 0],
+    }
+    assert [TOKENIZER.decode(tokens) for tokens in found["tokens"]] == ["abcd", "efgh", "xy"]
+    assert result.report == {
+        "max_length": 4,
+        "longest_training_message": 8,
+        "splits": {
+            "train": {
+                "rows": 2,
+                "windows": 3,
+                "tokens": 10,
+                "truncated": 0,
+                "median": 5,
+                "p95": pytest.approx(7.7),
+                "longest": 8,
+            }
+        },
+        "long_texts": {"method": "windows", "overlap": 0, "window_pooling": "mean", "most_windows": 32},
+    }
+    assert result.warnings == ()
+
+
+def test_windows_beyond_the_most_are_said_to_be_left_out() -> None:
+    splits = {"train": table((0, "abcdefghijklmnopqrst", "ham"), (1, "xy", "spam"))}
+    result = tokens_of(splits, max_length=4, long_texts=LongTexts("windows", overlap=0, most_windows=2))
+    assert [TOKENIZER.decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["abcd", "qrst", "xy"]
+    assert result.report["splits"]["train"]["truncated"] == 1
+    assert result.warnings == (
+        "1 of 2 texts have more than 2 windows of 4 tokens and are not read whole: 54.5% of all tokens are left out,"
+        " and of the label 'ham', which loses most, 60.0%; to read more, raise encoding.most_windows",
+    )

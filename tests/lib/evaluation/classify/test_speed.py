@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import astuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from lib.evaluation.classify import speed
 from lib.evaluation.classify.speed import MOST_ALONE, ROUNDS, Classify, evenly, measure_speed
 from lib.model.labels import Probabilities
+from lib.text.windows import Texts
 
 
 class Machine:
@@ -21,11 +21,11 @@ class Machine:
         self.asked: list[tuple[str, int]] = []
 
     def classifier(self, name: str, *, a_call: float, a_text: float, disturbed: range = range(0)) -> Classify:
-        def classify(sequences: Sequence[Sequence[int]]) -> Probabilities:
+        def classify(texts: Texts) -> Probabilities:
             slower = 10 if len(self.asked) in disturbed else 1
-            self.asked.append((name, len(sequences)))
-            self.now += slower * (a_call + a_text * len(sequences))
-            return np.ones((len(sequences), 2)) / 2
+            self.asked.append((name, len(texts)))
+            self.now += slower * (a_call + a_text * len(texts))
+            return np.ones((len(texts), 2)) / 2
 
         return classify
 

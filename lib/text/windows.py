@@ -1,0 +1,94 @@
+"""Holds the windows of texts: rows that belong together, and how their logits become those of a text; without torch.
+
+A row is what a network reads at once. Windows are ordinary rows for every network and engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.text.long_texts import WindowPooling
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Windows(Sequence[Sequence[Row]]):
+    """The windows of texts: item i is those of text i.
+
+    rows: those of all texts, one after another: tokens, or features of as many tokens. counts: how many each text has,
+    one or more. pooling: whether the logits of a text are the mean of its windows', or for each label their maximum.
+    """
+
+    rows: Sequence[Row]
+    counts: Sequence[int]
+    pooling: WindowPooling
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence[Row]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sequence[Row]]: ...
+    def __getitem__(self, index: int | slice) -> Sequence[Row] | list[Sequence[Row]]:
+        if isinstance(index, slice):
+            return [self[text] for text in range(*index.indices(len(self)))]
+        text = range(len(self))[index]
+        return self.rows[self.starts[text] : self.starts[text + 1]]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Each text's first window, and how many windows there are."""
+        return list(accumulate(self.counts, initial=0))
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each text, over all of its windows."""
+        rows = [_length(row) for row in self.rows]
+        return [sum(rows[begin:end]) for begin, end in pairwise(self.starts)]
+
+    def take(self, texts: Sequence[int]) -> Windows[Row]:
+        """Returns the windows of the texts at these positions."""
+        return replace(
+            self, rows=[row for text in texts for row in self[text]], counts=[self.counts[text] for text in texts]
+        )
+
+    def pooled(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns logits (texts, classes) of those of their windows (windows, classes)."""
+        firsts = self.starts[:-1]
+        if self.pooling == "max":
+            largest: NDArray[np.float64] = np.maximum.reduceat(logits, firsts, axis=0)
+            return largest
+        sums: NDArray[np.float64] = np.add.reduceat(logits, firsts, axis=0)
+        return sums / np.asarray(self.counts)[:, None]
+
+
+Rows = Sequence[Sequence[int]]  # the tokens of one row each
+Texts = Rows | Windows[Sequence[int]]  # what is read of texts: a row each, or windows
+
+
+def lengths_of(texts: Sequence[Any]) -> list[int]:
+    """Returns how many tokens are read of each text."""
+    return texts.lengths if isinstance(texts, Windows) else [len(row) for row in texts]
+
+
+def rows_of(texts: Sequence[Any]) -> Sequence[Any]:
+    """Returns what a network reads, row by row."""
+    return texts.rows if isinstance(texts, Windows) else texts
+
+
+def take(texts: Texts, positions: Sequence[int]) -> Texts:
+    """Returns the texts at these positions."""
+    return texts.take(positions) if isinstance(texts, Windows) else [texts[position] for position in positions]
+
+
+def _length(row: Any) -> int:
+    return len(row)
