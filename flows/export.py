@@ -47,7 +47,9 @@ def _export(options: argparse.Namespace) -> int:
     announce(f"finetune export: {which} of those registered in {without_password(tracking_uri())}")
     from tasks.use.export import export
 
-    found = export(options.folder, options.format, name=options.name, run=options.run, version=options.version)
+    found = export(
+        options.folder, options.format, name=options.name, run=options.run, version=options.version, warn=announce
+    )
     files = sorted(file.name for file in options.folder.iterdir())
     if options.json:
         told = {"folder": f"{options.folder}", "format": options.format, "model": found.name, "version": found.version}

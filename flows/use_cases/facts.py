@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.use_cases.use_case import Artifacts, Fact
 from lib.files.jsonfile import load_json
+from lib.text.long_texts import LongTexts
 from tasks.record.engine import served_with
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     given = f" (given: {', '.join(split['given'])})" if split["given"] else ""
     yield "split", f"{_counts(split['rows'])}{given}"
     yield "longest message kept", f"{tokens['max_length']} tokens"
+    if "long_texts" in tokens:
+        yield "reads", LongTexts(**tokens["long_texts"]).in_words(tokens["max_length"])
     yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)
     yield "served with", served_with(artifacts["engine"])

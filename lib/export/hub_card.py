@@ -8,6 +8,7 @@ from pathlib import Path
 from lib.data.source.hub import Repository
 from lib.errors import FinetuneError
 from lib.model.places import OPENAI, SCRATCH, find_weights
+from lib.model.usage import LABELS, load_usage
 from lib.model.weights.folder import CONFIG, existing, read_fields
 from lib.model.weights.saved import OWN_TYPE
 
@@ -31,7 +32,8 @@ def hub_card(folder: Path, repository: str, described: str | None) -> str:
     body = (described or "Made by finetune-flows.\n").partition(USE)[0].strip()
     if weights is not None and base is None and weights != SCRATCH and not weights.startswith(OPENAI):
         body = body.replace(weights, "a local folder")
-    return "\n".join(["---", *front, "---", "", f"# {repository}", "", body, "", *_use(repository, task, standard)])
+    use = _use(repository, task, standard)
+    return "\n".join(["---", *front, "---", "", f"# {repository}", "", body, "", *use, *_limits(folder)])
 
 
 def _use(repository: str, task: str, standard: bool) -> list[str]:
@@ -44,6 +46,15 @@ def _use(repository: str, task: str, standard: bool) -> list[str]:
         'model("a text")',
     ]
     return ["## Use", "", "```python", *lines, "```", ""]
+
+
+def _limits(folder: Path) -> list[str]:
+    """Returns what a pipeline does otherwise."""
+    if not (folder / LABELS).is_file():
+        return []  # it follows instructions
+    usage = load_usage(folder)
+    lost = usage.long_texts.lost_elsewhere(usage.max_length)
+    return [f"{lost[0].upper()}{lost[1:]}.", ""] if lost else []
 
 
 def _weights(folder: Path) -> str | None:

@@ -104,6 +104,15 @@ class LongTexts:
             f" before, at most {self.most_windows} of a text, and takes the {pooled} of their logits"
         )
 
+    def lost_elsewhere(self, max_length: int) -> str | None:
+        """Says what programs that only cut texts, as transformers' pipelines do, do otherwise; None if nothing."""
+        if self.method == "cut_end":
+            return None
+        return (
+            f"the classifier was trained to read {self.in_words(max_length)}; the tokenizer beside it cuts a text at"
+            f" {max_length:,} tokens, so other programs answer to longer ones otherwise"
+        )
+
     def as_fields(self) -> dict[str, Any]:
         """Returns what the method needs, by name."""
         return {name: getattr(self, name) for name in ("method", *FIELDS[self.method])}

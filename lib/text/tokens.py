@@ -149,14 +149,14 @@ def _warning(cut: Mapping[str, Any], how: LongTexts, limit: int, context_length:
     """Says what is not read, which label loses most, and what reads more."""
     most = max(cut["labels"], key=cut["labels"].__getitem__)
     if how.method == "windows":
-        long, more = f"more than {how.most_windows} windows of {limit:,} tokens", "raise encoding.most_windows"
+        long, more = f"{how.most_windows} windows of {limit:,} tokens", "raise encoding.most_windows"
     else:
-        longer = f", or encoding.max_length to at most {context_length:,}" if limit < context_length else ""
-        long, more = f"more than {limit:,} tokens", f"set encoding.long_texts to 'windows'{longer}"
+        longer = f", or encoding.max_length to at most {context_length:,}," if limit < context_length else ""
+        long, more = f"{limit:,} tokens", f"set encoding.long_texts to 'windows'{longer}"
     return (
-        f"{cut['rows']:,} of {cut['of']:,} texts have {long} and are not read whole: {_percent(cut['share'])} of all"
-        f" tokens are left out, and of the label {most!r}, which loses most, {_percent(cut['labels'][most])}; to read"
-        f" more, {more}"
+        f"only a part is read of {cut['rows']:,} of {cut['of']:,} texts, those of more than {long}:"
+        f" {_percent(cut['share'])} of all tokens are left out, and {_percent(cut['labels'][most])} of those of"
+        f" {most!r}, which loses most; {more} to read more"
     )
 
 

@@ -12,6 +12,7 @@ from lib.evaluation.classify.model_card import CardFacts, classifier_card
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
 from lib.model.labels import MOST_PROBABLE, positive_class
+from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
@@ -50,7 +51,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
                 **({} if engine == default_engine(finetuned.folder) else {"engine": made["engine"].digest}),
             }
         ),
-        description=classifier_card(_facts(recipe, made, headline, labels, resolved["encoding"]["max_length"])),
+        description=classifier_card(_facts(recipe, made, headline, labels)),
         about=f"Classifies texts as {_listed(labels)}. {ALIASES}",
         log=_log_classifier,
         beside=(
@@ -94,9 +95,8 @@ def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
     return {**recipe, "encoding": {**recipe["encoding"], "max_length": found}}
 
 
-def _facts(
-    recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, labels: Sequence[str], max_length: int
-) -> CardFacts:
+def _facts(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, labels: Sequence[str]) -> CardFacts:
+    usage = load_usage(made["finetune"].folder)
     split = load_json(made["holdout"].file("split.json"))
     trained = load_json(made["finetune"].file("training.json"))
     training, classifier = recipe.training, recipe.classifier
@@ -122,7 +122,7 @@ def _facts(
         metrics=load_json(made["evaluate"].file("metrics.json")),
         given_test="test" in split["given"],
         positive=positive_class(tuple(labels), recipe.evaluation.positive_label),
-        max_length=max_length,
+        reads=usage.long_texts.in_words(usage.max_length),
         warnings=warnings_of(made.values()),
     )
 

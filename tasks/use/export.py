@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from mlflow import MlflowClient
 
 from lib.errors import RecipeError, ServiceError
+from lib.model.usage import load_usage
 from tasks.record.mlflow_run import client
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, find_version
@@ -22,12 +24,14 @@ def export(
     name: str | None = None,
     run: str | None = None,
     version: str | None = None,
+    warn: Callable[[str], None] = lambda sentence: None,
 ) -> Version:
     """Writes a registered model into the new `folder`; returns which one it is.
 
     `name`, `run`: as in `find_model`, of either kind; a classifier is preferred. `version`: one under `name` that need
-    not be the champion. Raises ServiceError if there is no such model, RecipeError if the folder is not empty or the
-    form does not suit the model, WeightsError if the model cannot be written so.
+    not be the champion. `warn` is told what other programs do otherwise. Raises ServiceError if there is no such model,
+    RecipeError if the folder is not empty or the form does not suit the model, WeightsError if the model cannot be
+    written so.
     """
     tracking = client()
     kind, found = _find(tracking, name, run, version)
@@ -42,6 +46,10 @@ def export(
         from lib.export.hugging_face import export_classifier, export_follower
 
         (export_classifier if kind == CLASSIFIER else export_follower)(files.folder, folder)
+    if kind == CLASSIFIER:
+        usage = load_usage(files.folder)
+        if lost := usage.long_texts.lost_elsewhere(usage.max_length):
+            warn(lost)
     return found
 
 

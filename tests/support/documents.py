@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-FILLER = "the bank cut rates per share".split()
+FILLER = ["the", "bank", "cut", "rates", "per", "share"]
 VERDICTS = {
-    "negative": "awful broken useless refund cheated miserable".split(),
-    "positive": "lovely excellent grateful delighted perfect charming".split(),
+    "negative": ["awful", "broken", "useless", "refund", "cheated", "miserable"],
+    "positive": ["lovely", "excellent", "grateful", "delighted", "perfect", "charming"],
 }
 
 

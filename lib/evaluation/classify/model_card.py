@@ -30,7 +30,7 @@ class CardFacts:
     metrics: those of the evaluation (see `lib.evaluation.classify.evaluate`).
     given_test: whether the test split was given, and not made of the source.
     positive: of two labels, the one that precision and recall are about.
-    max_length: tokens read of a text.
+    reads: what is read of a text, in words.
     warnings: what the steps warned of, a sentence each.
     """
 
@@ -43,7 +43,7 @@ class CardFacts:
     metrics: Mapping[str, Any]
     given_test: bool
     positive: str | None
-    max_length: int
+    reads: str
     warnings: Sequence[str] = ()
 
 
@@ -116,7 +116,7 @@ def _limits(facts: CardFacts) -> list[str]:
         f"- {test['rows']:,} test messages tell the accuracy on such messages no better than {interval['low']:.2%} to"
         f" {interval['high']:.2%} (with {interval['confidence']:.0%} confidence).",
         f"- The rarest label of the test split, {code(_short(rarest))}, has {count:,} messages there.",
-        f"- It reads the first {facts.max_length:,} tokens of a text.",
+        f"- It reads {facts.reads}.",
         "- It knows texts like those of its source, and gives one of its labels to any text, also to one of another"
         " kind or language.",
     ]

@@ -9,8 +9,10 @@ from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
 from lib.model.labels import MOST_PROBABLE
+from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_digest, warnings_of
+from lib.text.long_texts import CUT_END
 from tasks.engine.step import Work, step
 from tasks.environment import PROJECT
 from tasks.steps.training import device_identity
@@ -100,12 +102,13 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
     """Describes the training for the report, only by what the key covers."""
     facts = load_json(finetune.file("training.json"))
     training, classifier = work.recipe.training, work.recipe.classifier
-    threshold = work.recipe.evaluation.threshold
+    threshold, usage = work.recipe.evaluation.threshold, load_usage(finetune.folder)
     return {
         "backbone": "{family}, {depth} layers, {width} dimensions, {heads} heads".format(**facts["network"]),
         "trainable": f"{classifier.trainable}: {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters",
         "pooling": load_json(finetune.file(INFERENCE))["pooling"],
         "padding": str(classifier.padding),
+        **({} if usage.long_texts == CUT_END else {"reads": usage.long_texts.in_words(usage.max_length)}),
         "balance": work.recipe.balance.method,
         **({} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}),
         "training": f"{training.epochs} epochs, batches of {training.batch_size},"

@@ -55,4 +55,4 @@ def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, t
         save_table(table, work.folder / f"{name}.parquet", schema, labels=labels)
     save_json(tokenized.report, work.folder / REPORT)
     for sentence in tokenized.warnings:
-        work.log.warning("%s", sentence)
+        work.warn(sentence)

@@ -125,9 +125,9 @@ def test_special_tokens_around_a_text_are_kept_where_it_is_cut() -> None:
 
 def test_what_is_cut_is_said_with_the_label_that_loses_most_and_the_way_out() -> None:
     assert tokens_of(SPLITS).warnings == (
-        "2 of 5 texts have more than 3 tokens and are not read whole: 20.0% of all tokens are left out, and of the"
-        " label 'spam', which loses most, 28.6%; to read more, set encoding.long_texts to 'windows', or"
-        " encoding.max_length to at most 10",
+        "only a part is read of 2 of 5 texts, those of more than 3 tokens: 20.0% of all tokens are left out, and 28.6%"
+        " of those of 'spam', which loses most; set encoding.long_texts to 'windows', or encoding.max_length to at most"
+        " 10, to read more",
     )
     assert "encoding.max_length" not in tokens_of(SPLITS, context_length=3).warnings[0]
     assert tokens_of(SPLITS, max_length=5).warnings == ()
@@ -188,6 +188,6 @@ def test_windows_beyond_the_most_are_said_to_be_left_out() -> None:
     assert [TOKENIZER.decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["abcd", "qrst", "xy"]
     assert result.report["splits"]["train"]["truncated"] == 1
     assert result.warnings == (
-        "1 of 2 texts have more than 2 windows of 4 tokens and are not read whole: 54.5% of all tokens are left out,"
-        " and of the label 'ham', which loses most, 60.0%; to read more, raise encoding.most_windows",
+        "only a part is read of 1 of 2 texts, those of more than 2 windows of 4 tokens: 54.5% of all tokens are left"
+        " out, and 60.0% of those of 'ham', which loses most; raise encoding.most_windows to read more",
     )

@@ -27,7 +27,7 @@ FACTS = CardFacts(
     metrics={"test": measured(0.97, false_positive_rate=0.004), "baseline": measured(0.96), "natural_prevalence": None},
     given_test=False,
     positive="spam",
-    max_length=120,
+    reads="the first 120 tokens of a text",
 )
 
 
@@ -46,6 +46,7 @@ def test_the_card_has_the_run_the_data_the_figures_the_limits_and_how_to_use_it(
     assert "| false positive rate | 0.0040 |  |" in card
     assert "The rarest label of the test split, `spam`, has 150 messages" in card
     assert 'load_model("models:/sms-spam@champion")' in card
+    assert "- It reads the first 120 tokens of a text.\n" in card
     assert "not worse" not in card
 
 
