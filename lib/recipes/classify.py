@@ -66,6 +66,12 @@ class Split(Section):
 class ClassifierEncoding(Encoding):
     """How texts become tokens, and what is read of a text that has more of them than `encoding.max_length`."""
 
+    max_length: int | None = Field(
+        default=None,
+        ge=1,
+        description="the most tokens of a row, which is what the network reads at once, special ones included (null: as"
+        " many as the longest training message has, unless that one is far longer than the others)",
+    )
     long_texts: Method = Field(
         default="cut_end",
         description="what is read of a longer text: its beginning; its beginning and its end; or all of it, as several"

@@ -491,3 +491,42 @@ def test_prefects_form_can_be_built_from_the_recipe() -> None:
     schema = ClassifyRecipe.model_json_schema()
     assert schema["required"] == ["data"]
     assert schema["$defs"]["Training"]["properties"]["epochs"]["description"] == "passes over the training split"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sentence"),
+    [
+        (
+            {"overlap": 8},
+            "encoding.overlap is 8, which only encoding.long_texts 'windows' reads, and that is 'cut_end': change it,"
+            " or leave encoding.overlap out",
+        ),
+        (
+            {"long_texts": "windows", "head_share": 0.5},
+            "encoding.head_share is 0.5, which only encoding.long_texts 'head_and_tail' reads, and that is 'windows':"
+            " change it, or leave encoding.head_share out",
+        ),
+        (
+            {"long_texts": "head_and_tail", "window_pooling": "max"},
+            "encoding.window_pooling is 'max', which only encoding.long_texts 'windows' reads, and that is"
+            " 'head_and_tail': change it, or leave encoding.window_pooling out",
+        ),
+        (
+            {"long_texts": "windows", "max_length": 8, "overlap": 8},
+            "encoding.overlap is 8, and windows of encoding.max_length 8 tokens would never reach the end of a text:"
+            " choose less, or leave it out",
+        ),
+    ],
+)
+def test_long_texts_are_read_in_one_way(encoding: dict[str, Any], sentence: str) -> None:
+    assert refusal({**SAMPLE, "encoding": encoding}) == f"the recipe: {sentence}"
+
+
+@pytest.mark.parametrize("padding", ["longest", "context", 64])
+def test_windows_are_padded_in_batches(padding: Any) -> None:
+    windows = {**SAMPLE, "encoding": {"long_texts": "windows"}}
+    build_recipe(windows)
+    assert refusal({**windows, "classifier": {"padding": padding}}) == (
+        f"the recipe: encoding.long_texts is 'windows', but classifier.padding {padding!r} is of the published"
+        " procedure, which has none: choose padding 'batch', or long_texts 'head_and_tail'"
+    )
