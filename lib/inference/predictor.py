@@ -20,6 +20,7 @@ from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.long_texts import CUT_END, LongTexts
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
+from lib.text.windows import read_texts
 
 WINDOW = 4096  # texts in memory at once: enough to batch those of similar length
 
@@ -87,7 +88,7 @@ class Predictor:
     def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
         """Classifies texts by their tokens, as the tokenizer encodes them, all of them: returns the probability of each
         label (texts, labels) float64, and the index of the label that is given (texts,)."""
-        probabilities = self.engine.probabilities(self.long_texts.read(tokens, self.tokenizer, self.max_length))
+        probabilities = self.engine.probabilities(read_texts(tokens, self.long_texts, self.tokenizer, self.max_length))
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
         return probabilities, given
 

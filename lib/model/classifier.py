@@ -155,9 +155,13 @@ def class_probabilities(
     batches = (
         pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad) for batch in order
     )
+
+    def on_batch(done: int) -> None:
+        progress(done * len(texts) // count, len(texts), "messages")
+
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with fast_cpu(classifier, backbone.width), autocast:
-        logits = torch.cat(run_batches(classifier, batches, on_batch=lambda done: progress(done, count, "messages")))
+        logits = torch.cat(run_batches(classifier, batches, on_batch=on_batch))
     in_order = np.empty((count, len(classifier.labels)))
     in_order[np.concatenate(order)] = logits.double().cpu().numpy()
     of_texts = texts.pooled(in_order) if isinstance(texts, Windows) else in_order

@@ -6,7 +6,7 @@ imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,6 @@ from lib.errors import RecipeError
 
 if TYPE_CHECKING:
     from lib.text.tokenizer import Tokenizer
-    from lib.text.windows import Rows, Texts
 
 Method = Literal["cut_end", "head_and_tail", "windows"]  # the recipe's `encoding.long_texts`
 WindowPooling = Literal["mean", "max"]  # the recipe's `encoding.window_pooling`
@@ -65,18 +64,18 @@ class LongTexts:
             )
         return replace(self, overlap=overlap) if self.method == "windows" else self
 
-    def read(self, texts: Rows, tokenizer: Tokenizer, max_length: int) -> Texts:
-        """Returns what is read of texts, given as their whole tokens, in rows of at most `max_length`; special tokens
-        around a text are around each of its rows."""
-        if self.method == "cut_end":
-            return [tokenizer.cut(tokens, max_length) for tokens in texts]
-        from lib.text.windows import Windows  # here, because recipes need no numpy
-
-        rows = [list(self._rows(tokens, tokenizer, max_length)) for tokens in texts]
-        every = [row for of_text in rows for row in of_text]
-        if self.method == "head_and_tail":
-            return every
-        return Windows(every, [len(of_text) for of_text in rows], self.window_pooling)
+    def rows(self, tokens: Sequence[int], tokenizer: Tokenizer, max_length: int) -> list[list[int]]:
+        """Returns what is read of a text, given as all of its tokens: one row, or windows, of at most `max_length`
+        tokens; special tokens around a text are around each of its rows."""
+        if len(tokens) <= max_length or self.method == "cut_end":
+            return [tokenizer.cut(tokens, max_length)]
+        before, after = tokenizer.begin, tokenizer.after
+        text = tokens[len(before) : len(tokens) - len(after)]
+        room = max_length - len(before) - len(after)
+        if self.method == "windows":
+            return [[*before, *text[start : start + room], *after] for start in self._starts(len(text), room)]
+        head = min(max(round(self.head_share * room), 1), room - 1)
+        return [[*before, *text[:head], *text[len(text) - (room - head) :], *after]]
 
     def unread(self, length: int, tokenizer: Tokenizer, max_length: int) -> int:
         """Returns how many of a text's `length` tokens are in no row."""
@@ -116,20 +115,6 @@ class LongTexts:
     def as_fields(self) -> dict[str, Any]:
         """Returns what the method needs, by name."""
         return {name: getattr(self, name) for name in ("method", *FIELDS[self.method])}
-
-    def _rows(self, tokens: Sequence[int], tokenizer: Tokenizer, max_length: int) -> Iterator[list[int]]:
-        if len(tokens) <= max_length:
-            yield list(tokens)
-            return
-        before, after = tokenizer.begin, tokenizer.after
-        text = tokens[len(before) : len(tokens) - len(after)]
-        room = max_length - len(before) - len(after)
-        if self.method == "windows":
-            for start in self._starts(len(text), room):
-                yield [*before, *text[start : start + room], *after]
-        else:
-            head = min(max(round(self.head_share * room), 1), room - 1)
-            yield [*before, *text[:head], *text[len(text) - (room - head) :], *after]
 
     def _starts(self, length: int, room: int) -> list[int]:
         """Returns where the windows of a text of `length` tokens begin, of which each has `room` for so many."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lib.errors import RecipeError
 from lib.text.long_texts import CUT_END, LongTexts
-from lib.text.windows import Windows, lengths_of, rows_of
+from lib.text.windows import Windows, lengths_of, read_texts, rows_of
 
 if TYPE_CHECKING:
     from lib.text.tokenizer import Tokenizer
@@ -98,7 +98,7 @@ def tokenize_splits(
     report: dict[str, Any] = {"max_length": limit, "longest_training_message": max(lengths["train"]), "splits": {}}
     unread = {name: [how.unread(length, tokenizer, limit) for length in lengths[name]] for name in splits}
     for name, split in splits.items():
-        read = how.read(whole[name], tokenizer, limit)
+        read = read_texts(whole[name], how, tokenizer, limit)
         table = pd.DataFrame({"id": split["id"].to_numpy("int64")})
         table["target"] = pd.Series([target_of[label] for label in split["label"]], dtype="int64")
         windows = {}

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.text.long_texts import WindowPooling
+if TYPE_CHECKING:
+    from lib.text.long_texts import LongTexts, WindowPooling
+    from lib.text.tokenizer import Tokenizer
 
 Row = TypeVar("Row")
 
@@ -73,6 +75,13 @@ class Windows(Sequence[Sequence[Row]]):
 
 Rows = Sequence[Sequence[int]]  # the tokens of one row each
 Texts = Rows | Windows[Sequence[int]]  # what is read of texts: a row each, or windows
+
+
+def read_texts(texts: Rows, how: LongTexts, tokenizer: Tokenizer, max_length: int) -> Texts:
+    """Returns what is read of texts, given as all of their tokens, in rows of at most `max_length`."""
+    rows = [how.rows(tokens, tokenizer, max_length) for tokens in texts]
+    every = [row for of_text in rows for row in of_text]
+    return Windows(every, [len(of_text) for of_text in rows], how.window_pooling) if how.method == "windows" else every
 
 
 def lengths_of(texts: Sequence[Any]) -> list[int]:

@@ -80,7 +80,7 @@ class OnnxEngine:
             return len(batch)
 
         for done in accumulate(self._each(compute, batches)):
-            progress(done, len(sequences), "messages")
+            progress(done * len(texts) // len(sequences), len(texts), "messages")
         return _softmax(texts.pooled(logits) if isinstance(texts, Windows) else logits)
 
     def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:

@@ -9,7 +9,6 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.text.long_texts import CUT_END, LongTexts
-from lib.text.windows import Windows
 from tests.support.characters import Characters
 
 PLAIN = Characters()
@@ -30,8 +29,8 @@ class Marked(Characters):
 def read(how: LongTexts, text: str, max_length: int, tokenizer: Characters = PLAIN) -> list[str]:
     """The rows of a text, in letters."""
     settled = how.settled(tokenizer, max_length)
-    found = settled.read(tokenizer.encode([text]), tokenizer, max_length)
-    rows = found.rows if isinstance(found, Windows) else found
+    (tokens,) = tokenizer.encode([text])
+    rows = settled.rows(tokens, tokenizer, max_length)
     return ["".join(map(chr, row)) for row in rows]
 
 

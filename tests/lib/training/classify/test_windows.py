@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
 from lib.model.features.file import Features, write_features
 from lib.model.windowed import Windowed
+from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.long_texts import LongTexts, WindowPooling
-from lib.text.windows import Windows
+from lib.text.windows import Windows, read_texts
 from lib.training.batches import EncodedMessages
 from lib.training.classify.messages import Messages
 from lib.training.classify.single_label import SINGLE_LABEL
@@ -25,10 +27,8 @@ LENGTH = 6
 
 def in_windows(split: EncodedMessages, pooling: WindowPooling = "mean", length: int = LENGTH) -> EncodedMessages:
     """The messages of a split, of which most are longer than a row."""
-    from lib.text.gpt2 import gpt2_tokenizer
-
     how = LongTexts("windows", overlap=2, window_pooling=pooling)
-    return EncodedMessages(how.read(list(split.inputs), gpt2_tokenizer(), length), split.targets)
+    return EncodedMessages(read_texts(split.inputs, how, gpt2_tokenizer(), length), split.targets)
 
 
 def gradients(rows: int, pooling: WindowPooling) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,9 +68,9 @@ def test_messages_of_one_window_each_train_as_without_windows() -> None:
     expected = train(plain, padding="batch").history
     found = train(windows, padding="batch", **splits).history
     columns = ["train_loss", "validation_loss", "train_accuracy", "tokens_seen"]
-    assert found[columns].to_dict() == pytest.approx(expected[columns].to_dict())
+    pd.testing.assert_frame_equal(found[columns], expected[columns], rtol=0, atol=1e-6)
     for name, weight in plain.state_dict().items():
-        assert torch.equal(windows.state_dict()[name], weight)
+        torch.testing.assert_close(windows.state_dict()[name], weight, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("trainable", ["head", "last_block"])
