@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lib.text.long_texts import LongTexts, WindowPooling
     from lib.text.tokenizer import Tokenizer
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Windows(Sequence[Sequence[Row]]):
         if self.pooling == "max":
             largest: NDArray[np.float64] = np.maximum.reduceat(logits, firsts, axis=0)
             return largest
-        sums: NDArray[np.float64] = np.add.reduceat(logits, firsts, axis=0)
-        return sums / np.asarray(self.counts)[:, None]
+        means: NDArray[np.float64] = np.add.reduceat(logits, firsts, axis=0) / np.asarray(self.counts)[:, None]
+        return means
 
 
 Rows = Sequence[Sequence[int]]  # the tokens of one row each
@@ -80,7 +80,7 @@ Texts = Rows | Windows[Sequence[int]]  # what is read of texts: a row each, or w
 def read_texts(texts: Rows, how: LongTexts, tokenizer: Tokenizer, max_length: int) -> Texts:
     """Returns what is read of texts, given as all of their tokens, in rows of at most `max_length`."""
     rows = [how.rows(tokens, tokenizer, max_length) for tokens in texts]
-    every = [row for of_text in rows for row in of_text]
+    every: list[Sequence[int]] = [row for of_text in rows for row in of_text]
     return Windows(every, [len(of_text) for of_text in rows], how.window_pooling) if how.method == "windows" else every
 
 

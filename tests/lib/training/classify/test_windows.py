@@ -36,7 +36,7 @@ def gradients(rows: int, pooling: WindowPooling) -> tuple[Tensor, dict[str, Tens
     model = classifier(pooling="last_token", trainable="all", dropout=0.0)
     batch = Messages(*in_windows(TRAIN, pooling), None, 50256).batch([*range(20)])
     loss = SINGLE_LABEL.loss(Windowed(model, pooling=pooling, rows=rows)(*batch.inputs), batch.targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
 
 
@@ -61,7 +61,7 @@ def test_no_more_windows_than_that_are_computed_at_once() -> None:
 
 
 def test_messages_of_one_window_each_train_as_without_windows() -> None:
-    splits = {"train": in_windows(TRAIN, length=20), "validation": in_windows(VALIDATION, length=20)}
+    splits: dict[str, Any] = {"train": in_windows(TRAIN, length=20), "validation": in_windows(VALIDATION, length=20)}
     assert isinstance(splits["train"].inputs, Windows)
     assert set(splits["train"].inputs.counts) == {1}
     plain, windows = classifier(pooling="last_token"), classifier(pooling="last_token")
@@ -75,8 +75,8 @@ def test_messages_of_one_window_each_train_as_without_windows() -> None:
 
 @pytest.mark.parametrize("trainable", ["head", "last_block"])
 def test_features_of_windows_train_as_their_tokens(trainable: Any, tmp_path: Path) -> None:
-    splits = {"train": in_windows(TRAIN), "validation": in_windows(VALIDATION)}
-    kept: dict[str, EncodedMessages] = {}
+    splits: dict[str, Any] = {"train": in_windows(TRAIN), "validation": in_windows(VALIDATION)}
+    kept: dict[str, Any] = {}
     blocks = CONFIG.n_layers - (1 if trainable == "last_block" else 0)
     for name, split in splits.items():
         windows = split.inputs
@@ -95,7 +95,7 @@ def test_features_of_windows_train_as_their_tokens(trainable: Any, tmp_path: Pat
 
 
 def test_an_interrupted_training_on_windows_goes_on(tmp_path: Path) -> None:
-    splits = {"train": in_windows(TRAIN), "validation": in_windows(VALIDATION)}
+    splits: dict[str, Any] = {"train": in_windows(TRAIN), "validation": in_windows(VALIDATION)}
     whole = classifier(pooling="last_token", dropout=0.1)
     train(whole, padding="batch", **splits)
 
@@ -103,7 +103,7 @@ def test_an_interrupted_training_on_windows_goes_on(tmp_path: Path) -> None:
         if done == 20:
             raise KeyboardInterrupt
 
-    again = {"padding": "batch", "scratch": tmp_path, "checkpoint_every": 5, **splits}
+    again: dict[str, Any] = {"padding": "batch", "scratch": tmp_path, "checkpoint_every": 5, **splits}
     with pytest.raises(KeyboardInterrupt):
         train(classifier(pooling="last_token", dropout=0.1), progress=killed, **again)
     resumed = classifier(pooling="last_token", dropout=0.1)

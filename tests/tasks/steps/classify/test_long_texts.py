@@ -248,7 +248,7 @@ def test_only_recipes_with_other_long_texts_have_other_keys() -> None:
     assert key()["fields"] == {"encoding.max_length": None}
     assert key()["identity"] == {}
     assert key(long_texts="cut_end") == key()
-    ways = [{"long_texts": "head_and_tail"}, {"long_texts": "head_and_tail", "head_share": 0.5}]
+    ways: list[dict[str, Any]] = [{"long_texts": "head_and_tail"}, {"long_texts": "head_and_tail", "head_share": 0.5}]
     ways += [{"long_texts": "windows"}, {"long_texts": "windows", "overlap": 3}]
     ways += [{"long_texts": "windows", "window_pooling": "max"}, {"long_texts": "windows", "most_windows": 4}]
     identities = [json.dumps(key(**way)["identity"]) for way in ways]
