@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from lib.errors import StoreError
 
 SPLITS = ("train", "validation", "test")  # a split's number is its position here
+ROW_GROUP = 2**20  # rows that are copied at once, whose texts lie in one piece then
 AGAIN = "remove its folder, and the step that wrote it runs again"
 
 
@@ -84,7 +85,9 @@ def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Se
 
 def write_table(table: pa.Table, file: Path) -> None:
     """Writes a table: the same rows give the same bytes, however they lie in memory."""
-    pq.write_table(table.combine_chunks(), file, compression="zstd")
+    with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+        for first in range(0, max(1, len(table)), ROW_GROUP):
+            writer.write_table(table.slice(first, ROW_GROUP).combine_chunks(), ROW_GROUP)
 
 
 def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 from lib.data.source.cells import Number
 from lib.data.source.columns import ABSENT, Column
 from lib.data.source.data_file import DataFile
+from lib.data.source.kinds import HEAD_BYTES, kind_of
 from lib.data.source.parquet import ParquetRows
 from lib.data.source.reader import How, open_source, options, read, readable
 from lib.data.source.rows import NO_FIELD, Batch, Source
@@ -21,6 +22,8 @@ KEPT = "; finished parts are kept"
 
 def count_rows(file: InputFile, columns: Columns) -> int | None:
     """Returns the number of rows if it is known without reading the file, otherwise None."""
+    if kind_of(_data_file(file).head(HEAD_BYTES)) != "parquet":
+        return None  # without asking what else it is
     source = _opened(file, columns)
     return source.rows if isinstance(source, ParquetRows) else None
 
@@ -58,7 +61,8 @@ def _how(file: InputFile, columns: Columns) -> How:
         columns.separator,
         columns.quoting,
         columns.sheet,
-        tolerant=True,
+        detect=False,
+        damaged_rows=True,
         options=options(""),
         kept=KEPT,
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -29,7 +28,7 @@ Integers = npt.NDArray[np.int64]
 DROPPED = "empty_texts_dropped"
 EMPTY_TEXT = "empty text"
 NO_TEXT = "neither text, number nor boolean"
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # no text is written with these
+CONTROL = r"[\x00-\x08\x0e-\x1f\x7f]"  # no text is written with these
 
 # A row: `line` where the format has lines; text and label as they are written, null where there is none; `reason` why
 # the row cannot be used, otherwise null.
@@ -76,10 +75,10 @@ class LabelledRows:
     def __init__(
         self, file: DataFile, how: How, *, text_column: Column, label_column: Column, bad_rows: Literal["error", "drop"]
     ) -> None:
-        self._file, self._how, self._bad_rows = file, how, bad_rows
+        self._file, self._how, self._bad_rows = file, replace(how, damaged_rows=bad_rows == "drop"), bad_rows
         self._text, self._label = text_column, label_column
         self._columns = {"--data.text_column": text_column, "--data.label_column": label_column}
-        self._source = open_source(file, how, self._columns)
+        self._source = open_source(file, self._how, self._columns)
         self._control, self._types = 0, Counter[str]()
         self.form = self._source.form
 
@@ -106,7 +105,6 @@ class LabelledRows:
             texts, labels, unreadable = self._as_texts(batch)
             if unreadable and self._bad_rows == "error":
                 raise MessagesError(unreadable[min(unreadable)].sentence)
-            self._control += sum(text is not None and CONTROL.search(text) is not None for text in texts)
             columns = {
                 "row": np.arange(batch.first, batch.first + batch.size),
                 "line": [None] * batch.size if batch.lines is None else batch.lines,
@@ -114,7 +112,9 @@ class LabelledRows:
                 "label": labels,
                 "reason": [unreadable[at].reason if at in unreadable else None for at in range(batch.size)],
             }
-            yield pa.record_batch([pa.array(columns[each.name], each.type) for each in ROWS], schema=ROWS)
+            rows = pa.record_batch([pa.array(columns[each.name], each.type) for each in ROWS], schema=ROWS)
+            self._control += pc.sum(pc.match_substring_regex(rows.column("text"), CONTROL)).as_py() or 0
+            yield rows
 
     def _as_texts(self, batch: Batch) -> tuple[list[str | None], list[str | None], dict[int, Unreadable]]:
         """Returns the cells of both columns as texts, and why rows cannot be used, whose texts are None."""
@@ -184,12 +184,10 @@ def read_messages(
     blank: list[int] = []
     for batch in rows:
         row, line, text, label, reason = batch.columns
-        reasons = reason.to_pylist()
-        for at, written in enumerate(text.to_pylist()):
-            if reasons[at] is None and (written is None or not written.strip()):
-                reasons[at] = EMPTY_TEXT
-                blank.append(row[at].as_py())
-        reason = pa.array(reasons, pa.string())
+        written = pc.fill_null(text, "")
+        empty = pc.and_(pc.is_null(reason), pc.or_(pc.equal(written, ""), pc.utf8_is_space(written)))
+        blank += row.filter(empty).to_pylist()
+        reason = pc.if_else(empty, EMPTY_TEXT, reason)
         used = pc.is_null(reason)
         kept.append(pa.record_batch([row, text, label], schema=KEPT).filter(used))
         left_out.append(pa.record_batch([row, line, reason], schema=LEFT).filter(pc.invert(used)))
@@ -267,11 +265,11 @@ def hash_of(text: str) -> int:
 def spread(lengths: Sequence[int] | Integers) -> dict[str, int | float]:
     """Returns minimum, median, 95th percentile, maximum and sum of at least one length."""
     return {
-        "min": int(min(lengths)),
+        "min": int(np.min(lengths)),
         "median": float(np.median(lengths)),
         "p95": float(np.percentile(lengths, 95)),
-        "max": int(max(lengths)),
-        "total": int(sum(lengths)),
+        "max": int(np.max(lengths)),
+        "total": int(np.sum(lengths)),
     }
 
 

@@ -56,7 +56,7 @@ def find_encoding(file: DataFile, given: str | None = None, *, detect: bool = Tr
     Raises MessagesError if no encoding is likely.
     """
     encoding = Encoding(_python_name(given), "given") if given else by_contents(file.head(HEAD))
-    if not whole:
+    if not whole and can_be_read(encoding):
         return Encoding(encoding.name, encoding.how, damage=f"{file.name} was not read through")
     damage = undecodable(file, encoding.name)
     if damage is not None and encoding.how == "contents" and encoding.name == "utf-8" and detect:
@@ -92,13 +92,17 @@ def undecodable(file: DataFile, encoding: str) -> str | None:
 @contextmanager
 def opened_text(file: DataFile, encoding: Encoding) -> Iterator[TextIO]:
     """Opens the file as text, with line ends as they are and without a byte order mark. What cannot be decoded becomes
-    lone surrogates, or � where an encoding has no way to say which bytes they were."""
+    lone surrogates."""
     name = "utf-8-sig" if encoding.name == "utf-8" else encoding.name
-    errors = "strict"
-    if encoding.damage is not None:
-        errors = "replace" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    errors = "strict" if encoding.damage is None else "surrogateescape"
     with file.opened_lines() as source:
         yield io.TextIOWrapper(source, encoding=name, errors=errors, newline="")
+
+
+def can_be_read(encoding: Encoding) -> bool:
+    """Whether a file can be read in which a byte cannot be decoded: of UTF-16 and UTF-32 all that follows may be
+    wrong."""
+    return not encoding.name.startswith(("utf-16", "utf-32"))
 
 
 def _python_name(given: str) -> str:
@@ -128,7 +132,11 @@ def _is_wide(head: bytes, encoding: str) -> bool:
     if not re.search("[\n\r\t,;|]", text) or any(map(_is_impossible, set(text))):
         return False
     controls = sum(head.count(byte) for byte in range(32) if byte not in b"\t\n\r")
-    return controls > len(head) / 20
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return controls > len(head) / 50
+    return controls > len(head) / 4  # a text in UTF-8 may have some NULs
 
 
 def _is_impossible(character: str) -> bool:

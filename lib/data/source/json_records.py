@@ -246,9 +246,10 @@ class _Window:
                 if end == len(self._text) and not self._ended and self._fill():
                     continue
             except json.JSONDecodeError as error:
+                broken_at = line + self._text.count("\n", self._at, error.pos)
                 cut = error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - len("\\ud83d")
                 if not cut or self._ended or not self._fill():
-                    raise self._broken(self._line_at(error.pos), error.msg) from error
+                    raise self._broken(broken_at, error.msg) from error
             except RecursionError as error:
                 raise self._broken(line, str(error)) from error
             else:

@@ -20,7 +20,7 @@ from lib.data.source.compressed import compression_of
 from lib.data.source.data_file import DataFile
 from lib.data.source.delimited import Delimited
 from lib.data.source.dialect import Dialect, find_dialect, separators_of
-from lib.data.source.encoding import by_contents, find_encoding
+from lib.data.source.encoding import by_contents, can_be_read, find_encoding
 from lib.data.source.endings import FORMATS, Format, known_ending
 from lib.data.source.json_records import JsonRecords
 from lib.data.source.kinds import HEAD_BYTES, kind_of, refuse_no_data
@@ -48,8 +48,8 @@ def options(prefix: str) -> Options:
 class How:
     """How a file is to be read, as far as somebody says it; None: found out.
 
-    tolerant: read rows that cannot be decoded, as lone surrogates, and guess at no encoding; otherwise the file is
-    refused with the first such byte.
+    detect: guess at the encoding of what is not UTF-8; otherwise it is UTF-8 with rows that cannot be decoded.
+    damaged_rows: read such rows, with lone surrogates in them; otherwise the file is refused with the first such byte.
     kept: what a sentence about a damaged file ends with.
     """
 
@@ -58,7 +58,8 @@ class How:
     separator: str | None = None
     quoting: Quoting | None = None
     sheet: str | None = None
-    tolerant: bool = False
+    detect: bool = True
+    damaged_rows: bool = False
     options: Options = field(default_factory=lambda: options("data."))
     kept: str = ""
 
@@ -78,8 +79,8 @@ def open_source(file: DataFile, how: How, columns: Mapping[str, Column]) -> Sour
             return ParquetRows(file)
         if kind == "excel":
             return Workbook(file, sheet=how.sheet, header=header, options=how.options)
-        encoding = find_encoding(file, how.encoding, detect=not how.tolerant, whole=not how.tolerant)
-        if encoding.damage is not None and not how.tolerant:
+        encoding = find_encoding(file, how.encoding, detect=how.detect, whole=how.detect or not how.damaged_rows)
+        if encoding.damage is not None and not (how.damaged_rows and can_be_read(encoding)):
             raise MessagesError(encoding.damage)
         if kind == "jsonl":
             return JsonRecords(file, encoding, options=how.options)

@@ -91,12 +91,8 @@ class Workbook:
         """Yields the rows with anything in them; without the first if it has the `names`."""
         if self._sheet is None or self._sheet.start is None:
             return
-        left = self._sheet.start[1]  # rows are given from the first column of the sheet on
-        filled = (
-            (line, row[left:])
-            for line, row in enumerate(map(_cells, self._sheet.iter_rows()), start=1)
-            if any(cell is not None for cell in row)
-        )
+        rows = enumerate(map(_cells, self._sheet.iter_rows()), start=1)  # without empty columns at the left
+        filled = ((line, row) for line, row in rows if any(cell is not None for cell in row))
         yield from islice(filled, int(names), None)
 
 
