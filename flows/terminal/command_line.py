@@ -10,7 +10,7 @@ from typing import Any
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
-from lib.recipes.fields import RecipeField, recipe_fields, section_names, value_at
+from lib.recipes.fields import RecipeField, recipe_fields, section_names, unnamed_fields, value_at
 from lib.recipes.mistakes import unknown_field
 from tasks.environment import home
 
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str], program: Program[Recipe]) -> tuple[argparse.Names
 
 def _overrides(arguments: Sequence[str], program: Program[Recipe]) -> dict[str, str]:
     """`--a.b 3` and `--a.b=3` as {"a.b": "3"}; raises RecipeError for anything else."""
-    known = {field.path for field in recipe_fields(program.model)}
+    known = {field.path for field in recipe_fields(program.model)} | unnamed_fields(program.model).keys()
     groups = section_names(program.model)
     overrides: dict[str, str] = {}
     waiting = list(arguments)

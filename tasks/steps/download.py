@@ -176,7 +176,7 @@ def download(work: Work[AnyRecipe]) -> None:
             member=wanted.member,
             sha256=data.sha256,
             field=wanted.field,
-            by_split=hasattr(data, "members"),
+            nameable="nothing" if wanted.name != SOURCE else "splits" if hasattr(data, "members") else "member",
             progress=work.progress,
             warn=work.log.warning,
         )

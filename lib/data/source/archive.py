@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 from lib.data.source.compressed import (
     CHUNK_BYTES,
@@ -53,6 +53,7 @@ DAMAGE = (
     OSError,
 )
 
+Nameable = Literal["nothing", "member", "splits"]
 MOST_MEMBERS = 200_000  # of a tar archive, which can have an entry in every 512 bytes
 NAME_BYTES = 200  # of a file name; file systems allow 255
 
@@ -92,7 +93,7 @@ def unpacked(
     *,
     member: str | None = None,
     any_name: bool = False,
-    by_split: bool = False,
+    nameable: Nameable = "member",
     size_limit: int = UNPACKED_LIMIT,
     ratio_limit: int = RATIO_LIMIT,
 ) -> tuple[str, Iterator[bytes]]:
@@ -107,7 +108,8 @@ def unpacked(
         name: the original name of `source`.
         member: the file inside an archive (None: its only one); otherwise the file's own name or None.
         any_name: whether what is no archive may have another name than `member`.
-        by_split: whether the recipe could name several members as splits, for errors.
+        nameable: what a recipe could name of an archive here, for errors: nothing else, a member, or
+            a member for each split.
         size_limit: unpacked bytes.
         ratio_limit: unpacked bytes per byte of archive, checked above 64 MiB.
 
@@ -119,7 +121,7 @@ def unpacked(
         content = _content(name, partial(_rewound, source), archive)
         if content.kind == "tar" or (content.kind == "zip" and not content.compressed):
             members = _tar_members(content.opened, archive) if content.kind == "tar" else _zip_members(source, archive)
-            chosen = _wanted(list(members), name, member, by_split=by_split)
+            chosen = _wanted(list(members), name, member, nameable)
             content = _content(chosen.path, chosen.opened, archive)
             if content.kind in (*COMPRESSIONS.values(), "zip", "tar"):
                 raise ArchiveError(
@@ -248,7 +250,7 @@ def _refuse_unsafe(path: str, problem: str | None, name: str) -> None:
         )
 
 
-def _wanted(members: Sequence[Member], name: str, member: str | None, *, by_split: bool) -> Member:
+def _wanted(members: Sequence[Member], name: str, member: str | None, nameable: Nameable) -> Member:
     """Returns the one to unpack."""
     files = [each for each in members if not _is_clutter(each.path)]
     if member is not None:
@@ -258,8 +260,10 @@ def _wanted(members: Sequence[Member], name: str, member: str | None, *, by_spli
     else:
         chosen = files
     if len(chosen) != 1:
-        why = _why_none_is_chosen(name, member, [each.path for each in files], len(chosen))
-        raise ArchiveError(why + (_splits_hint([each.path for each in chosen]) if by_split and member is None else ""))
+        hint = _splits_hint([each.path for each in chosen]) if nameable == "splits" and member is None else ""
+        raise ArchiveError(
+            _why_none_is_chosen(name, member, [each.path for each in files], len(chosen), nameable) + hint
+        )
     return chosen[0]
 
 
@@ -273,17 +277,19 @@ def _is_readme(path: str) -> bool:
     return PurePosixPath(path).stem.casefold() in {"readme", "license", "licence"}
 
 
-def _why_none_is_chosen(name: str, member: str | None, names: Sequence[str], chosen: int) -> str:
+def _why_none_is_chosen(name: str, member: str | None, names: Sequence[str], chosen: int, nameable: Nameable) -> str:
     if not names:
         return f"{name!r} is an archive without any file in it: point data.url at another one"
     listing = listed(map(repr, names))
     if member is None:
-        return f"{name!r} has several files ({listing}): choose one with --data.member NAME"
+        way_out = "unpack it and name its files" if nameable == "nothing" else "choose one with --data.member NAME"
+        return f"{name!r} has several files ({listing}): {way_out}"
     if chosen:
         return f"{name!r} has {chosen} files named {member!r}: pack it again with one of them"
     nearest = difflib.get_close_matches(member, names, 1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    return f"{name!r} has no file {member!r}{hint}; it has {listing}: choose one with --data.member NAME"
+    way_out = "name one of these" if nameable == "nothing" else "choose one with --data.member NAME"
+    return f"{name!r} has no file {member!r}{hint}; it has {listing}: {way_out}"
 
 
 def _splits_hint(names: Sequence[str]) -> str:

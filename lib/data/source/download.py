@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from lib.data.source.archive import safe_name, unpacked
+from lib.data.source.archive import Nameable, safe_name, unpacked
 from lib.data.source.endings import known_ending
 from lib.data.source.hub_data import fetch_file, file_state, is_hub_file
 from lib.data.source.objects import fetch_object, is_object, object_state
@@ -58,7 +58,7 @@ def download(
     member: str | None = None,
     sha256: str | None = None,
     field: str = ONE_FILE,
-    by_split: bool = False,
+    nameable: Nameable = "member",
     size_limit: int = SIZE_LIMIT,
     timeout: float = TIMEOUT_SECONDS,
     progress: Progress = silent,
@@ -76,7 +76,7 @@ def download(
         member: the file inside an archive; None: its only one.
         sha256: of the data file after unpacking, in lower-case hex digits; None: not checked.
         field: of the recipe, which holds the addresses, for errors.
-        by_split: whether the recipe could name files of an archive as splits, for errors.
+        nameable: what the recipe could name of an archive here, as in `lib.data.source.archive.unpacked`, for errors.
         size_limit: bytes of the fetched file, before unpacking.
         timeout: seconds without any byte from a server.
         progress: counts the bytes of the transfer.
@@ -92,7 +92,7 @@ def download(
             warn(f"{_sentence(*failures[-1])}; trying {without_credentials(address)}")
         try:
             with _opened(address, scratch, size_limit, timeout, progress) as source:
-                result = _placed(source, address, folder, member, sha256, by_split=by_split)
+                result = _placed(source, address, folder, member, sha256, nameable=nameable)
         except (AddressError, ChecksumError, ArchiveError, MessagesError, SourceError) as error:
             failures.append((address, error))
         else:
@@ -263,12 +263,12 @@ def _opened_local(address: str, size_limit: int) -> IO[bytes]:
 
 
 def _placed(
-    source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None, *, by_split: bool
+    source: IO[bytes], address: str, folder: Path, member: str | None, sha256: str | None, *, nameable: Nameable
 ) -> Download:
     """Unpacks `source` into `folder`; a failure leaves nothing there."""
     # With a known checksum, a file that was unpacked by hand may have any name.
     name, chunks = unpacked(
-        source, safe_name(_name(address)), member=member, any_name=sha256 is not None, by_split=by_split
+        source, safe_name(_name(address)), member=member, any_name=sha256 is not None, nameable=nameable
     )
     unfinished = folder / f".{name}.unfinished"
     try:

@@ -146,13 +146,22 @@ def test_a_group_of_fields_may_be_one_flag(flow: IdleFlow, flags: list[str]) -> 
     assert flow.recipes[0].data.files.given() == {"train": ("a.csv",), "test": ("b.csv",)}
 
 
+@pytest.mark.parametrize(("value", "files"), [("in/*.csv", ("in/*.csv",)), ("[a.csv, b.csv]", ("a.csv", "b.csv"))])
+def test_files_need_no_names_of_splits(flow: IdleFlow, value: str, files: tuple[str, ...]) -> None:
+    assert classify(["--data.source=file", "--data.files", value, "--json"], flow) == 0
+    assert flow.recipes[0].data.files.given() == {"train": files}
+
+
 REFUSED = [
     (["--trainig.epochs", "3"], "there is no flag --trainig.epochs: did you mean --training.epochs?"),
     (["--epochs=3"], "there is no flag --epochs: did you mean --training.epochs?"),
     (["--explan"], "there is no flag --explan: did you mean --explain?"),
     (["--jsn"], "there is no flag --jsn: did you mean --json?"),
     (["--bogus", "--help"], "there is no flag --bogus: --help lists all of them"),
-    (["--data.files", "a.csv"], "--data.files is a group of fields: name one of them, such as --data.files.train"),
+    (
+        ["--data.members", "a.csv"],
+        "--data.members is a group of fields: name one of them, such as --data.members.train",
+    ),
     (
         ["--data.files", "{dev: a.csv}"],
         "there is no flag --data.files.dev: did you mean --data.files.train, --data.files.validation or"
@@ -267,7 +276,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *argv: str, program: Program[Any
 def test_help_shows_the_values_of_the_recipe_and_its_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys, "-h", "--recipe", "book", "--training.epochs", "7")
     assert "passes over the training split [a whole number of at least 1; default: 5; in this recipe: 7]" in text
-    assert '[none or csv; default: "csv"]' in text
+    assert '[none, csv, backslash or null; default: null; in this recipe: "csv"]' in text
     assert 'default: "auto"; in this recipe: "padded_last"]' in text
     assert 'default: "scratch"; in this recipe: "openai-community/gpt2"]' in text
 

@@ -249,6 +249,15 @@ def test_splits_inside_one_archive_are_named_and_the_hint_works(tmp_path: Path) 
     assert table(source, tmp_path / "messages", url=url, members=members)["text"].tolist() == ["of train", "and"]
 
 
+def test_an_archive_of_several_files_among_others_is_to_be_unpacked(tmp_path: Path, files: dict[str, str]) -> None:
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("train.csv", CONTENT)
+        archive.writestr("test.csv", CONTENT)
+    with pytest.raises(ArchiveError) as refused:
+        fetched(tmp_path / "download", files=[files["a.csv"], str(tmp_path / "two.zip")])
+    assert str(refused.value) == "'two.zip' has several files ('train.csv', 'test.csv'): unpack it and name its files"
+
+
 def test_sparks_export_is_one_data_set(tmp_path: Path) -> None:
     folder = Path(__file__).parents[3].parent / "shared" / "cases" / "26-parquet-folder" / "export.parquet"
     if not folder.is_dir():
