@@ -102,7 +102,7 @@ def ragged_prompts(bench: Bench) -> Texts:
 
 def questions(bench: Bench) -> Texts:
     """The first bundled instructions, in the published prompt style, that leave room for the new tokens."""
-    entries = read_entries(INSTRUCTIONS)
+    entries = read_entries(INSTRUCTIONS).table
     texts = map(STYLES["alpaca"].prompt, entries["instruction"], entries["input"])
     prompts = gpt2_tokenizer().encode(texts)
     return [prompt for prompt in prompts if len(prompt) + BATCH_TOKENS <= bench.config.context_length][:BATCH]

@@ -6,10 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.terminal.exits import announce
 from flows.terminal.program import Parser, standard_input_lines
+from lib.errors import MessagesError
+from lib.text.turns import Turn, earlier_turns
 from tasks.environment import tracking_uri, without_password
 
 if TYPE_CHECKING:
@@ -41,13 +44,23 @@ def answer_command(argv: Sequence[str]) -> int:
     options, instructions = _asked(answer_parser(), argv)
     from tasks.use.predict import answer
 
-    questions = [(instruction, options.input) for instruction in instructions]
-    for (instruction, input_), response in zip(questions, answer(questions, **_which(options)), strict=True):
+    earlier = _said(options.earlier) if options.earlier else ()
+    questions = [(instruction, options.input, earlier) for instruction in instructions]
+    for (instruction, input_, _), response in zip(questions, answer(questions, **_which(options)), strict=True):
         if options.json:
             _print_json({"instruction": instruction, "input": input_, "response": response})
         else:
             print(response if len(questions) == 1 else f"> {instruction}\n{response}\n")  # noqa: T201
     return 0
+
+
+def _said(file: str) -> tuple[Turn, ...]:
+    """Reads the turns before a question. Raises MessagesError if the file cannot be read or has something else."""
+    try:
+        value = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MessagesError(f"--earlier {file} cannot be read as JSON ({error}): correct it") from error
+    return earlier_turns(value, f"--earlier {file}")
 
 
 def predict_parser() -> Parser:
@@ -59,6 +72,12 @@ def answer_parser() -> Parser:
     """The flags of `answer`."""
     parser = _parser("finetune answer", "INSTRUCTION", "what to do")
     parser.add_argument("--input", default="", metavar="TEXT", help="what to do it with, for every instruction")
+    parser.add_argument(
+        "--earlier",
+        metavar="FILE",
+        help="what was said before, for every instruction: a JSON list of objects with role (system, user or assistant)"
+        " and content",
+    )
     return parser
 
 

@@ -44,12 +44,14 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
 
 def instruct_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: InstructRecipe) -> Iterator[Fact]:
     """Counts, where the curves began and ended, how good the answers to the test split are, and one of them."""
+    from lib.data.entries.reading import entries_in_words
     from lib.data.tables import ANSWERS, load_table
 
     profile = load_json(artifacts["entries"].file("profile.json"))
     split = load_json(artifacts["split_entries"].file("split.json"))
     tokens = load_json(artifacts["tokenize_entries"].file("tokens.json"))
-    yield "entries", f"{profile['rows']:,} ({profile['with_input']:,} with an input)"
+    yield "entries", entries_in_words(profile)
+    yield from _left_out(profile, tokens)
     yield "split", _counts(split["rows"])
     yield "longest entry", _longest_entry(tokens)
     yield from _curve(artifacts["finetune_instructions"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
@@ -78,6 +80,16 @@ def _curve(trained: Artifact, names: tuple[str, ...], form: str, metrics: Mappin
     first, kept = history.iloc[0], history.iloc[load_json(trained.file("training.json"))["kept_row"]]
     for name in names:
         yield name.replace("_", " "), f"{form.format(first[name])} -> {form.format(metrics.get(name, kept[name]))}"
+
+
+def _left_out(
+    profile: Mapping[str, Mapping[str, int]], tokens: Mapping[str, Mapping[str, Mapping[str, int]]]
+) -> Iterator[Fact]:
+    """Entries of the file that are in no split, with the reasons."""
+    too_long = sum(report["left_out"] for report in tokens["splits"].values())
+    reasons = {**profile["left_out"], **({"too long": too_long} if too_long else {})}
+    if reasons:
+        yield "entries left out", ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items())
 
 
 def _longest_entry(tokens: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:

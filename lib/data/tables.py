@@ -22,10 +22,12 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
+NO_COLUMNS = pa.schema([])
+
 # id: the message's row number in the source, over all of its files in the order train, validation, test (see
 # `lib.data.messages.files`); target: the position of its label among the sorted names.
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
-# A row of a source that is no message: `line` is null in formats without lines.
+# A row of a source that is no message, or no entry: `line` is null in formats without lines.
 LEFT_OUT = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),
@@ -42,6 +44,12 @@ WINDOWS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64(),
 # id: the entry's position in the source file, from 0; response_start: the response's first position in `tokens`.
 ENTRIES = _schema(id=pa.int64(), instruction=pa.string(), input=pa.string(), output=pa.string())
 ENTRY_TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), response_start=pa.int64())
+# Columns that tables have besides where an entry has several turns. earlier: what was said before the instruction;
+# earlier_answers: of each answer in it, the position of its first token and of the one behind its end token.
+EARLIER = _schema(earlier=pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])))
+EARLIER_ANSWERS = _schema(earlier_answers=pa.list_(pa.int64()))
+# An entry that is longer than the model reads; outcome: see `lib.text.entry_tokens`.
+LONG_ENTRIES = _schema(id=pa.int64(), split=pa.string(), tokens=pa.int64(), outcome=pa.string())
 # An entry with a model's response; `tokens`: generated without the end token; `stopped`: ended before the limit.
 ANSWERS = _schema(
     id=pa.int64(),
@@ -74,9 +82,17 @@ VERDICTS = pa.schema(
 )
 
 
-def save_table(frame: pd.DataFrame, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
-    """Writes the schema's columns of `frame`, rows in order, without its index. labels: the label names in the order of
-    their targets, kept in the schema of split and token tables."""
+def save_table(
+    frame: pd.DataFrame,
+    file: Path,
+    schema: pa.Schema,
+    *,
+    labels: Sequence[str] | None = None,
+    optional: pa.Schema = NO_COLUMNS,
+) -> None:
+    """Writes the schema's columns of `frame`, rows in order, without its index, and of the `optional` columns those
+    that it has. labels: the label names in the order of their targets, kept in the schema of split and token tables."""
+    schema = pa.schema([*schema, *(field for field in optional if field.name in frame)])
     if labels is not None:
         schema = schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
     columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
@@ -90,14 +106,16 @@ def write_table(table: pa.Table, file: Path) -> None:
             writer.write_table(table.slice(first, ROW_GROUP).combine_chunks(), ROW_GROUP)
 
 
-def load_table(file: Path, schema: pa.Schema) -> pd.DataFrame:
-    """Reads the schema's columns: numbers as int64, texts as str, tokens as int32 arrays. Raises StoreError if the file
-    is missing or damaged, or lacks a column."""
+def load_table(file: Path, schema: pa.Schema, *, optional: pa.Schema = NO_COLUMNS) -> pd.DataFrame:
+    """Reads the schema's columns, and of the `optional` ones those that are there: numbers as int64, texts as str,
+    tokens as int32 arrays. Raises StoreError if the file is missing or damaged, or lacks a column."""
     try:
         with pq.ParquetFile(file) as source:
-            missing = [name for name in schema.names if name not in source.schema_arrow.names]
+            there = source.schema_arrow.names
+            missing = [name for name in schema.names if name not in there]
             if missing:
                 raise StoreError(f"{file} has no column {missing[0]!r}: {AGAIN}")
+            schema = pa.schema([*schema, *(field for field in optional if field.name in there)])
             table = source.read(columns=schema.names).select(schema.names)
         frame: pd.DataFrame = table.replace_schema_metadata().cast(schema).to_pandas()
         return frame

@@ -20,6 +20,10 @@ from lib.text.chat import ChatStyle
 from lib.text.prompt_tokens import end_token, entry_tokens
 from lib.text.prompts import CHAT, PromptStyle, Style
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
+from lib.text.turns import Turn, earlier_turns
+
+# An instruction, its input ("" for none) and perhaps the turns before it (see `why_not_earlier`).
+Question = tuple[str, str] | tuple[str, str, Sequence[Turn]]
 
 WINDOW = 256  # questions in memory at once: enough to batch prompts of similar length
 
@@ -76,24 +80,22 @@ class Answerer:
         own = () if self.tokenizer.end is None else (self.tokenizer.end,)
         return tuple(dict.fromkeys((end_token(self.style, self.tokenizer), *own, *self.model.stops)))
 
-    def answer(self, questions: Iterable[tuple[str, str]]) -> Iterator[str]:
+    def answer(self, questions: Iterable[Question]) -> Iterator[str]:
         """Yields an answer to each question, in order, reading `WINDOW` questions at a time.
 
-        A question is an instruction and its input ("" for none). Raises MessagesError, naming the position (from 1), if
-        an instruction is empty or one of the two is not a string.
+        Raises MessagesError, naming the position (from 1), if an instruction is empty, a text is not a string, or its
+        earlier turns are none that can stand before a question.
         """
         waiting = iter(questions)
         before = 0
         while window := list(islice(waiting, WINDOW)):
             for position, question in enumerate(window, start=before + 1):
-                _require_question(*question, position)
+                _require_question(position, *question)
             for written in self.write(window, first=before + 1):
                 yield written.response
             before += len(window)
 
-    def write(
-        self, questions: Sequence[tuple[str, str]], *, first: int = 1, progress: Progress = silent
-    ) -> list[Written]:
+    def write(self, questions: Sequence[Question], *, first: int = 1, progress: Progress = silent) -> list[Written]:
         """Writes a response to each question, in order; questions do not influence each other.
 
         A character of several bytes that the limit cuts is left out; other bytes that are not UTF-8 become U+FFFD.
@@ -102,9 +104,10 @@ class Answerer:
         first: the position of the first question, in errors. Raises MessagesError for a question that does not fit the
         context, where the model cannot go on past it, and what `LanguageModel.generate` raises.
         """
+        end = end_token(self.style, self.tokenizer)
         prompts = [
-            entry_tokens(self.style, self.tokenizer, self.style.prompt(instruction, input_))[0]
-            for instruction, input_ in questions
+            entry_tokens(self.style, self.tokenizer, self.style.texts(*question), end=end).tokens
+            for question in questions
         ]
         longest = self.model.longest_prompt
         for position, prompt in enumerate(prompts, start=first):
@@ -147,8 +150,10 @@ def _saved_writing(saved: SavedFields) -> Writing:
     )
 
 
-def _require_question(instruction: object, input: object, position: int) -> None:
-    for name, text in (("instruction", instruction), ("input", input)):
+def _require_question(position: int, instruction: object, input: object, earlier: Sequence[Turn] = ()) -> None:
+    texts = [("instruction", instruction), ("input", input)]
+    texts += [(f"earlier turn {number}", turn.content) for number, turn in enumerate(earlier, start=1)]
+    for name, text in texts:
         if not isinstance(text, str):
             raise MessagesError(f"the {name} of question {position} is not a string but {text!r}: give it as a string")
         if len(text) > LONGEST_TEXT:
@@ -158,3 +163,4 @@ def _require_question(instruction: object, input: object, position: int) -> None
             )
     if isinstance(instruction, str) and not instruction.strip():
         raise MessagesError(f"the instruction of question {position} is empty: leave it out, nothing is asked")
+    earlier_turns([turn._asdict() for turn in earlier], f"what was said before question {position}")

@@ -10,6 +10,7 @@ from lib.recipes.sections import (
     HUB,
     BadRows,
     Column,
+    FileFormat,
     Quoting,
     Section,
     Separator,
@@ -128,7 +129,7 @@ class Data(Source):
         description="the bundled sample, the SMS Spam Collection, your own file at `data.url` or files in `data.files`,"
         " or the data set `data.repository` on a Hugging Face hub",
     )
-    format: Literal["tsv", "csv", "jsonl", "parquet"] | None = Field(
+    format: FileFormat = Field(
         default=None, description="how the file is written (null: by its contents, or else by the ending of its name)"
     )
     encoding: TextEncoding = None

@@ -9,24 +9,30 @@ from pydantic import Field, model_validator
 from lib.extras import require
 from lib.recipes.sections import (
     HUB,
+    BadRows,
     CheckpointEvery,
     Confidence,
     Encoding,
     Epochs,
     EvaluateEvery,
+    FileFormat,
     Lora,
     Loss,
     Model,
     Optimisation,
     PublishedWeights,
+    Quoting,
     Recipe,
     Registry,
     Section,
     Seed,
+    Separator,
     SeveralFiles,
+    Sheet,
     Size,
     Source,
     Text,
+    TextEncoding,
     Weights,
     check_adapters,
 )
@@ -48,11 +54,38 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+class EntryColumns(Section):
+    """The names of an entry's fields, where they are others than those that are recognised: a question and its answer
+    in two fields, or a list of messages in one."""
+
+    instruction: Text | None = Field(default=None, description="the field with the question (null: recognised)")
+    input: Text | None = Field(default=None, description="what the question is about; it may be missing")
+    output: Text | None = Field(default=None, description="the answer")
+    system: Text | None = Field(default=None, description="what a system says before the question; it may be missing")
+    messages: Text | None = Field(default=None, description="the list of a conversation's messages")
+    role: Text | None = Field(default=None, description="who says a message, a field of it")
+    content: Text | None = Field(default=None, description="the words of a message, a field of it")
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> EntryColumns:
+        pair = [name for name in ("instruction", "input", "output") if getattr(self, name) is not None]
+        talk = [name for name in ("messages", "role", "content") if getattr(self, name) is not None]
+        if pair and talk:
+            raise ValueError(
+                f"data.columns names {pair[0]} and {talk[0]}: an entry has a question and its answer in two fields, or"
+                " messages in one, so leave one of these out"
+            )
+        return self
+
+
 class InstructData(Source):
-    """The instructions: JSON objects with `instruction`, `input` and `output`, in one list or one per line."""
+    """The instructions, in JSON, Parquet or a table with a header row: an instruction with its output (Alpaca, Dolly,
+    prompt and completion, question and answer), or conversations (ShareGPT, OpenAI's messages), recognised by the names
+    of their fields."""
 
     presets: ClassVar = PRESETS
     bundled: ClassVar = "entries"
+    ending_counts: ClassVar = False
 
     files: SeveralFiles = Field(
         default=None,
@@ -67,13 +100,20 @@ class InstructData(Source):
     )
     empty_text: Literal["error", "drop"] = Field(
         default="error",
-        description="what to do with an entry whose instruction or output is empty: refuse the file, or leave it out",
+        description="what to do with an entry that has nothing to learn, because its instruction or output is empty or"
+        " missing, or nobody answers: refuse the file, or leave the entry out",
     )
-
+    format: FileFormat = Field(default=None, description="how the file is written (null: by its contents)")
+    encoding: TextEncoding = None
+    separator: Separator = None
+    quoting: Quoting = None
+    sheet: Sheet = None
+    bad_rows: BadRows = "error"
     splits: SeveralFiles = Field(
         default=None,
         description="with the source hub: the repository's split, or a list of splits, that is read (null: train)",
     )
+    columns: EntryColumns = EntryColumns()
 
     @model_validator(mode="after")
     def _splits_are_of_a_repository(self) -> InstructData:
@@ -135,6 +175,10 @@ class InstructEncoding(Encoding):
         default=None,
         ge=1,
         description="tokens that the model reads of each entry, prompt and response together (null: as many as it can)",
+    )
+    too_long: Literal["cut", "drop"] = Field(
+        default="cut",
+        description="what to do with a longer entry: cut its end, or leave it out; either is counted and named",
     )
 
 

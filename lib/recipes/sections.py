@@ -108,6 +108,7 @@ def _known_encoding(name: str) -> str:
     return name
 
 
+FileFormat = Literal["tsv", "csv", "jsonl", "parquet"] | None
 Separator = Annotated[
     Annotated[str, Field(min_length=1, max_length=1)] | None,
     BeforeValidator(_separator),
@@ -150,6 +151,7 @@ class Source(Section):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # each source's default fields
     bundled: ClassVar[str]  # the bundled sample of the source `sample`
+    ending_counts: ClassVar[bool] = True  # whether the ending of a file's name tells what its contents do not
 
     source: str = Field(default="file", description="a known source, or your own file at `data.url`")
     url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(

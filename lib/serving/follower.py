@@ -13,14 +13,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType
 
 from lib.errors import MessagesError
+from lib.text.turns import earlier_turns
 
 if TYPE_CHECKING:
-    from lib.inference.answerer import Answerer
+    from lib.inference.answerer import Answerer, Question
 
 ARTIFACT = "instruction-follower"  # the name of a logged model and of its folder
-INSTRUCTION, INPUT, RESPONSE = "instruction", "input", "response"  # columns; the input is optional
+# Columns; the input is optional, and so is what was said earlier: a list of `{"role": …, "content": …}`.
+INSTRUCTION, INPUT, EARLIER, RESPONSE = "instruction", "input", "earlier", "response"
 REQUIRED = ("mlflow", "pandas", "tiktoken")  # besides what its engine needs
 EXAMPLE = pd.DataFrame(
     {
@@ -29,7 +32,14 @@ EXAMPLE = pd.DataFrame(
     }
 )
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, INSTRUCTION), ColSpec(DataType.string, INPUT, required=False)]),
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, INSTRUCTION),
+            ColSpec(DataType.string, INPUT, required=False),
+            # A type of lists would refuse rows without one.
+            ColSpec(AnyType(), EARLIER, required=False),  # type: ignore[no-untyped-call]  # MLflow's own
+        ]
+    ),
     outputs=Schema([ColSpec(DataType.string, RESPONSE)]),
 )
 
@@ -39,7 +49,7 @@ class InputError(MlflowException, MessagesError):
 
 
 class InstructionFollower(PythonModel):
-    """Instructions in, with or without an input; out one row each: `response`."""
+    """Instructions in, with or without an input and what was said earlier; out one row each: `response`."""
 
     _answerer: "Answerer"
 
@@ -62,11 +72,21 @@ class InstructionFollower(PythonModel):
         return pd.DataFrame({RESPONSE: answers}, dtype=str)
 
 
-def questions(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Returns each row's instruction and input; a missing or null input is the empty text."""
+def questions(table: pd.DataFrame) -> "list[Question]":
+    """Returns each row's instruction, input and earlier turns; a missing or null input is the empty text. Raises
+    MessagesError if earlier turns are none."""
     # From JSON, rows without an input have NaN if others have one.
     inputs = table[INPUT].fillna("") if INPUT in table else [""] * len(table)
-    return list(zip(table[INSTRUCTION], inputs, strict=True))
+    said = (
+        [()] * len(table) if EARLIER not in table else [() if is_missing(turns) else turns for turns in table[EARLIER]]
+    )
+    earlier = [earlier_turns(list(turns), f"{EARLIER!r} of question {row}") for row, turns in enumerate(said, start=1)]
+    return list(zip(table[INSTRUCTION], inputs, earlier, strict=True))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a table has no list here: null, or what pandas has instead."""
+    return value is None or (isinstance(value, float) and value != value)
 
 
 def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:

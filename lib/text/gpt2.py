@@ -8,11 +8,12 @@ import codecs
 import functools
 import hashlib
 import json
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tiktoken
 
@@ -20,6 +21,9 @@ from lib.errors import StoreError
 from lib.files.jsonfile import save_json
 from lib.text.byte_letters import LETTERS
 from lib.text.tokenizer_files import SETTINGS, TOKENIZER
+
+if TYPE_CHECKING:
+    from lib.text.turns import Part
 
 RANKS = Path(__file__).parent / "assets" / "gpt2.tiktoken"
 # tiktoken's published checksum of r50k_base.tiktoken; as code, it makes the ranks a part of cache keys.
@@ -72,16 +76,21 @@ class Gpt2Tokenizer:
             for token, length, end in zip(tokens, lengths, ends, strict=True)
         ]
 
-    def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
-        """Returns the tokens of `prompt + response` and the position of the first one with a byte of the response.
+    def join(self, parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+        """Returns the tokens of the parts' texts, encoded as one text, and each one's part: that of its last byte.
 
-        Usually that is the number of the prompt's tokens, as in the published procedure. It differs where one token
-        spans the border, as after a prompt that ends in white space: a joint token belongs to the response.
+        Where one token spans a border, as after a prompt that ends in white space, it belongs to the part behind.
         """
-        text = prompt + response
-        tokens = self.encoding.encode(text, allowed_special={END}) if marked else self.encoding.encode_ordinary(text)
-        ends = list(accumulate(map(len, self.encoding.decode_tokens_bytes(tokens))))  # bytes up to and with each token
-        return tokens, bisect_right(ends, len(prompt.encode()))
+        stretches = [""]  # between <|endoftext|> in marked parts
+        for part in parts:
+            first, *others = part.text.split(END) if part.marked else [part.text]
+            stretches[-1] += first
+            stretches += others
+        ordinary, *behind = map(self.encoding.encode_ordinary, stretches)
+        tokens = [*ordinary, *(token for stretch in behind for token in (PAD, *stretch))]
+        ends = accumulate(map(len, self.encoding.decode_tokens_bytes(tokens)))  # bytes up to and with each token
+        borders = list(accumulate(len(part.text.encode()) for part in parts))
+        return tokens, [bisect_left(borders, end) for end in ends]
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:
         """Writes tokenizer.json and tokenizer_config.json; `max_length` as in `Tokenizer.save`."""

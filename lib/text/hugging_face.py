@@ -7,9 +7,11 @@ import functools
 import json
 import re
 import shutil
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lib.errors import WeightsError
 from lib.files.jsonfile import save_json
@@ -19,9 +21,12 @@ from lib.text.tokenizer_files import ROLES_FILE, SETTINGS, TEMPLATE, TOKENIZER, 
 if TYPE_CHECKING:
     import tokenizers
 
+    from lib.text.turns import Part
+
 KINDS = {"BPE": "byte-pair encoding", "Unigram": "Unigram", "WordLevel": "words", "WordPiece": "WordPiece"}
 SAVED = (TOKENIZER, SETTINGS, ROLES_FILE, TEMPLATE)
 PROBE = "a"  # a text of at least one token in every vocabulary, the unknown one if need be
+MARK = "\ufdd0"  # no character: a text that has it is damaged
 LONGEST_CHARACTER = 4  # bytes of UTF-8
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")  # a byte in a SentencePiece vocabulary
 
@@ -86,14 +91,16 @@ class HuggingFaceTokenizer:
 
     def spans(self, text: str) -> list[tuple[int, int, int]]:
         """Returns each token with the characters of the text that it stands for, as begin and end."""
-        return self._spans(text, marked=False)
+        return self._spans(unmarked(text))
 
-    def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
-        """Returns the tokens of `prompt + response` and the position of the first one with a character of the
-        response."""
-        spans = self._spans(prompt + response, marked=marked)
-        start = next((place for place, (_, _, end) in enumerate(spans) if end > len(prompt)), len(spans))
-        return [token for token, _, _ in spans], start
+    def join(self, parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+        """Returns the tokens of the parts' texts, encoded as one text, and each one's part: that of its last
+        character."""
+        marked = self._renamed().marked
+        texts = [marked(part.text) if part.marked else unmarked(part.text) for part in parts]
+        spans = self._spans("".join(texts))
+        borders = list(accumulate(map(len, texts)))
+        return [token for token, _, _ in spans], [bisect_left(borders, end) for _, _, end in spans]
 
     def piece(self, token: int) -> str:
         """Returns a token as the vocabulary writes it, such as "##ing"; "" outside the vocabulary."""
@@ -161,23 +168,53 @@ class HuggingFaceTokenizer:
         byte = BYTE_PIECE.fullmatch(piece) if self._byte_fallback else None
         return bytes([int(byte[1], 16)]) if byte else piece.encode()
 
-    def _spans(self, text: str, *, marked: bool) -> list[tuple[int, int, int]]:
-        encoded = self._bare(marked).encode(text, add_special_tokens=False)
+    def _spans(self, text: str) -> list[tuple[int, int, int]]:
+        renamed = self._renamed()
+        encoded = renamed.core.encode(text, add_special_tokens=False)
         found: list[tuple[int, int, int]] = []
         for token, (begin, end) in zip(encoded.ids, encoded.offsets, strict=True):
-            spelled = () if marked else self._spelled.get(token, ())
+            spelled = () if token in renamed.own else self._spelled.get(token, ())
             letters = [(each, begin + place, begin + place + 1) for place, each in enumerate(spelled)]
-            found += letters or [(token, begin, end)]
+            found += letters or [(renamed.own.get(token, token), begin, end)]
         return found
 
     @functools.cache  # noqa: B019 - a tokenizer lives as long as its process
-    def _bare(self, marked: bool) -> tokenizers.Tokenizer:
-        """Returns a copy whose offsets are those of the text: a post-processor may leave out spaces."""
+    def _renamed(self) -> _Renamed:
+        """Returns a copy in which special tokens have names that no text has. Its offsets are those of the text: a
+        post-processor may leave out spaces."""
         import tokenizers
 
-        core = tokenizers.Tokenizer.from_str(json.dumps({**json.loads(self._core.to_str()), "post_processor": None}))
-        core.encode_special_tokens = not marked
-        return core
+        written = json.loads(self._core.to_str())
+        special = [each for each in written["added_tokens"] if each["special"]]
+        names = {each["content"]: f"{MARK}{each['id']}{MARK}" for each in special}
+        for each in special:
+            each |= {"content": names[each["content"]], "normalized": False}
+        core = tokenizers.Tokenizer.from_str(json.dumps({**written, "post_processor": None}))
+        numbers = [(core.token_to_id(each["content"]), each["id"]) for each in written["added_tokens"]]
+        own = {token: theirs for token, theirs in numbers if token is not None}
+        return _Renamed(core, own, names, re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))))
+
+
+class _Renamed(NamedTuple):
+    """A copy of a tokenizer in which special tokens have other names, so that their own are text.
+
+    own: its numbers of added tokens, with those that they have elsewhere. names: of special tokens, with what they are
+    called here; any of them matches the pattern.
+    """
+
+    core: tokenizers.Tokenizer
+    own: dict[int, int]
+    names: dict[str, str]
+    pattern: re.Pattern[str]
+
+    def marked(self, text: str) -> str:
+        """Returns a text in which names of special tokens are special tokens."""
+        return self.pattern.sub(lambda found: self.names[found[0]], unmarked(text)) if self.names else unmarked(text)
+
+
+def unmarked(text: str) -> str:
+    """Returns a text in which nothing is a special token."""
+    return text.replace(MARK, "\ufffd")
 
 
 def _whole(text: str) -> str:

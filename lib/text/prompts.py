@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lib.errors import RecipeError
 from lib.text.chat import ChatStyle
+from lib.text.turns import SYSTEM, Part, Turn, joined
+
+ALONE = (
+    "the published prompt styles have no words for several turns: each question with its answer is written as an entry"
+    " of its own, one after the other, and the words of a system before the first; weights whose tokenizer has a chat"
+    " template (prompt.style chat) have words for them"
+)
 
 
 class PromptStyle(Protocol):
     """How an instruction, its input and its response become one text, and back.
 
-    marked: whether names of special tokens in its texts are special tokens. end: the text that ends a response (""
+    marked: whether it writes itself what the family expects before a text. end: the text that ends a response (""
     means the token that ends any text).
     """
 
@@ -22,8 +30,23 @@ class PromptStyle(Protocol):
     def marked(self) -> bool: ...
     @property
     def end(self) -> str: ...
-    def prompt(self, instruction: str, input: str = "") -> str: ...
-    def response(self, output: str) -> str: ...
+
+    def texts(
+        self, instruction: str, input: str = "", earlier: Sequence[Turn] = (), output: str | None = None
+    ) -> list[list[Part]]:
+        """Returns the texts of an entry, each with an answer at its end, in parts of which those to be learnt are
+        marked.
+
+        earlier: the turns before the question (see `why_not_earlier`). output: None for a prompt, whose last text ends
+        where the answer is to be written.
+        """
+        ...
+
+    def remark(self, roles: Collection[str]) -> str:
+        """Says in one sentence how earlier turns by these roles are written, if the style has no words for them."""
+        ...
+
+    def prompt(self, instruction: str, input: str = "", earlier: Sequence[Turn] = ()) -> str: ...
     def answer(self, generated: str) -> str: ...
 
 
@@ -32,7 +55,8 @@ class Style:
     """The texts before the instruction, before the input (if any) and before the response, in this order.
 
     `before_response` belongs to the response: in the published procedure the prompt ends before it, and the model
-    writes it.
+    writes it. There are no published words for several turns: each question with its answer is written as an entry of
+    its own, one after the other, and the words of a system stand before the first.
     """
 
     before_instruction: str
@@ -42,8 +66,27 @@ class Style:
     marked = False
     end = ""
 
-    def prompt(self, instruction: str, input: str = "") -> str:
+    def texts(
+        self, instruction: str, input: str = "", earlier: Sequence[Turn] = (), output: str | None = None
+    ) -> list[list[Part]]:
+        """Returns a text for each question with its answer: see `PromptStyle`."""
+        system = f"{earlier[0].content}\n\n" if earlier and earlier[0].role == SYSTEM else ""
+        said = [turn.content for turn in earlier if turn.role != SYSTEM]
+        prompts = [*map(self._asked, said[::2]), self._asked(instruction, input)]
+        prompts[0] = f"{system}{prompts[0]}"
+        answers = [[Part(self.response(each), answer=True)] for each in said[1::2]]
+        answers.append([] if output is None else [Part(self.response(output), answer=True)])
+        return [[Part(prompt), *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def prompt(self, instruction: str, input: str = "", earlier: Sequence[Turn] = ()) -> str:
         """Returns the prompt, which ends where the response begins; a blank input counts as none."""
+        return "\n\n".join(map(joined, self.texts(instruction, input, earlier)))
+
+    def remark(self, roles: Collection[str]) -> str:
+        """Says how several turns are written, where there are any."""
+        return ALONE if roles else ""
+
+    def _asked(self, instruction: str, input: str = "") -> str:
         given = f"{self.before_input}{input}" if input.strip() else ""
         return f"{self.before_instruction}{instruction}{given}"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lib.errors import WeightsError
 from lib.text.tokenizer_files import TOKENIZER
+
+if TYPE_CHECKING:
+    from lib.text.turns import Part
 
 LONGEST_TEXT = 900_000  # characters; tiktoken's regular expression overflows at a million consecutive spaces
 
@@ -62,11 +65,11 @@ class Tokenizer(Protocol):
         characters, where it begins and ends. Tokens that share a character have overlapping positions."""
         ...
 
-    def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
-        """Returns the tokens of `prompt + response`, encoded as one text, and the position where the response starts:
-        the first token with a character of it. No special tokens are added.
+    def join(self, parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+        """Returns the tokens of the parts' texts, encoded as one text, and for each token the position of its part: the
+        one with its last character. Tokens that the family expects around a text are not added.
 
-        marked: the texts come from a chat template, so that names of special tokens in them are special tokens.
+        Names of special tokens are special tokens in marked parts only.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
+from lib.data.entries.files import load_entries
 from lib.data.tables import ANSWERS, MEASURED_ANSWERS, VERDICTS, load_table
 from lib.errors import ServiceError
 from lib.evaluation.flat import flatten_answer_metrics, flatten_verdicts
@@ -107,8 +108,11 @@ def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:
 
 
 def answer_table(respond: Artifact, evaluated: Artifact) -> pd.DataFrame:
-    """Returns all answers with their references and metrics."""
-    answers = load_table(respond.file("answers.parquet"), ANSWERS).drop(columns=["tokens", "stopped"])
+    """Returns all answers with their references and metrics, and what was said earlier in one text."""
+    answers = load_entries(respond.file("answers.parquet"), ANSWERS).drop(columns=["tokens", "stopped"])
+    if "earlier" in answers:
+        said = ["\n".join(f"{turn.role}: {turn.content}" for turn in turns) for turns in answers.pop("earlier")]
+        answers.insert(1, "earlier", said)
     measured = load_table(evaluated.file("measured.parquet"), MEASURED_ANSWERS)
     return answers.rename(columns={"output": "reference"}).merge(measured, on="id", validate="one_to_one")
 
@@ -121,7 +125,7 @@ def _of_answers(metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
 
 
 def _first(answers: pd.DataFrame) -> list[dict[str, Cell]]:
-    columns = ["instruction", "input", "reference", "response"]
+    columns = [name for name in ("earlier", "instruction", "input", "reference", "response") if name in answers]
     return [
         {column: _shortened(row[column]) for column in columns}
         for row in answers.head(SHOWN_ANSWERS).to_dict("records")

@@ -116,7 +116,7 @@ def _refuse_one_files_fields(data: Any) -> None:
 
 def _ending_counts(data: Any) -> bool:
     """Whether the file name's ending determines the format; for instructions the contents do."""
-    return getattr(data, "format", "json") is None
+    return bool(data.ending_counts) and data.format is None
 
 
 def _identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.record.mlflow_run import client
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, load_model
+
+if TYPE_CHECKING:
+    from lib.inference.answerer import Question
+    from lib.text.turns import Turn
 
 Told = Callable[[Version], None]  # gets the version that answers
 
@@ -21,21 +25,26 @@ def predict(
 
 
 def answer(
-    questions: Sequence[tuple[str, str]],
+    questions: Sequence[Question],
     *,
     name: str | None = None,
     run: str | None = None,
     tell: Told = lambda version: None,
 ) -> list[str]:
-    """Returns the response to each question: an instruction and its input ("" for none).
+    """Returns the response to each question: an instruction, its input ("" for none), and perhaps what was said before.
 
     `name`, `run`: which model, as in `find_model`. Raises ServiceError if there is no such model or run, MessagesError
     if an instruction is empty.
     """
     model = _model(INSTRUCTIONS, name, run, tell)
-    asked = [{"instruction": instruction, "input": input_} for instruction, input_ in questions]
+    asked = [_row(*question) for question in questions]
     responses: list[str] = model.predict(asked)["response"].tolist() if asked else []
     return responses
+
+
+def _row(instruction: str, input: str, earlier: Sequence[Turn] = ()) -> dict[str, Any]:
+    said = {"earlier": [turn._asdict() for turn in earlier]} if earlier else {}
+    return {"instruction": instruction, "input": input, **said}
 
 
 def _model(kind: Kind, name: str | None, run: str | None, tell: Told) -> Any:

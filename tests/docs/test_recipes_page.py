@@ -76,7 +76,7 @@ def test_an_example_is_a_recipe(example: str, recipe: type[ClassifyRecipe | Inst
 
 
 def test_the_examples_show_all_formats() -> None:
-    assert len(EXAMPLES) == 6 + 3
+    assert len(EXAMPLES) == 6 + 4
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -18,8 +18,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lib.data.entries.files import load_entries
+from lib.data.entries.reading import entries_in_words
 from lib.data.samples.entries import FILE as SAMPLE
+from lib.data.tables import ANSWERS
+from lib.files.jsonfile import load_json
 from lib.text.prompts import STYLES
+from tests.support.cases import case
 from tests.support.e2e import Home, copy_of, free_port, wait_until
 from tests.support.ollama_server import Chat, OllamaServer
 from tests.support.said import after_the_first_line
@@ -29,10 +34,10 @@ pytestmark = pytest.mark.e2e
 ENTRIES = 40
 STEPS = {
     "download": ["data/source", "source.json"],
-    "entries": ["entries.parquet", "profile.json"],
+    "entries": ["entries.parquet", "left_out.parquet", "profile.json"],
     "split_entries": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "tokenizer": ["network.json", "tokenizer.json", "tokenizer_config.json"],
-    "tokenize_entries": ["test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
+    "tokenize_entries": ["long_entries.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
     "backbone": ["backbone.json", "config.json", "model.safetensors", "sanity.txt"],
     "finetune_instructions": [
         "config.json",
@@ -192,6 +197,7 @@ def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructi
         "sanity.txt",
         "split.json",
         "tokens.json",
+        "warnings.json",
     ]
     assert place.files(finished_run, "judge") == ["judge/anchors.json", "judge/answers.json", "judge/summary.json"]
 
@@ -370,3 +376,36 @@ def test_kill_9_while_training_ends_with_the_same_bytes(
 
     assert digest(result) == digest(expected)
     assert "went on from a checkpoint after" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "tests"),
+    [
+        ("multiturn.jsonl", "60 (OpenAI messages, 60 of several turns)", 6),
+        ("sharegpt.json", "120 (ShareGPT conversations)", 12),
+    ],
+)
+def test_conversations_of_other_people_run_to_the_end(
+    place: Instructing, finished_run: Any, file: str, said: str, tests: int, tmp_path: Path
+) -> None:
+    home = place.copy(tmp_path / "home").home
+    data = ["--data.source=file", f"--data.url={case('36-chat-formats', file)}"]
+    quick = ["--training.epochs=1", "--respond.max_new_tokens=8", "--registry.name=talks"]
+    done = home.call("--recipe", "quickstart", *data, *quick, "--json", module="flows.instruct")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    made = {step["step"]: Path(step["artifact"]["folder"]) for step in result["steps"] if step["artifact"]}
+    assert entries_in_words(load_json(made["entries"] / "profile.json")) == said
+    answers = load_entries(made["respond"] / "answers.parquet", ANSWERS)
+    assert len(answers) == tests
+    several = "of several turns" in said
+    assert ("earlier" in answers) == several
+    assert ("have no words for several turns" in done.stderr) == several
+    first = answers.iloc[0]
+    asked = ["answer", first["instruction"], "--name", "talks", "--json"]
+    if several:
+        (tmp_path / "said.json").write_text(json.dumps([turn._asdict() for turn in first["earlier"]]))
+        asked += ["--earlier", str(tmp_path / "said.json")]
+    done = home.call(*asked, module="flows.instruct")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["response"] == first["response"]

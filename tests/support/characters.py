@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.text.turns import Part
+
 
 @dataclass(frozen=True)
 class Characters:
@@ -35,8 +37,9 @@ class Characters:
     def spans(self, text: str) -> list[tuple[int, int, int]]:
         return [(ord(character), place, place + 1) for place, character in enumerate(text)]
 
-    def entry(self, prompt: str, response: str, *, marked: bool = False) -> tuple[list[int], int]:
-        return [ord(character) for character in prompt + response], len(prompt)
+    def join(self, parts: Sequence[Part]) -> tuple[list[int], list[int]]:
+        owned = [(ord(character), owner) for owner, part in enumerate(parts) for character in part.text]
+        return [token for token, _ in owned], [owner for _, owner in owned]
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:
         raise NotImplementedError

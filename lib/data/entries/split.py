@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data.entries.reading import questions
+from lib.data.entries.reading import first_questions, questions
 from lib.data.messages.split import Ints, fill, straddling
 from lib.data.tables import SPLITS
 from lib.errors import MessagesError, RecipeError
@@ -19,7 +19,7 @@ IN_TURN = ("train", "test", "validation")  # the order in which splits are fille
 
 @dataclass(frozen=True)
 class EntrySplits:
-    """Three tables of entries (id int64, instruction, input, output) and a JSON-able report.
+    """Three tables of entries (id int64, instruction, input, output, perhaps earlier) and a JSON-able report.
 
     The report counts the `rows` of each split and, as `straddling`, the entries of validation and test with a question
     in train that is the same (`copies`) or nearly (`near_duplicates`): for the split that was `made`, and for the
@@ -38,7 +38,8 @@ class EntrySplits:
 def split_entries(
     entries: pd.DataFrame, *, train: float, test: float, shuffle: bool, seed: int, group_duplicates: bool
 ) -> EntrySplits:
-    """Divides entries (id, instruction, input, output) in the order of the file: train, then test, then validation.
+    """Divides entries (id, instruction, input, output, perhaps earlier) in the order of the file: train, then test,
+    then validation.
 
     With both options off this is the published procedure: the first `int(n * train)` entries to train, the next `int(n
     * test)` to test, the rest to validation; 1,100 entries at 0.85 and 0.1 give 935, 110 and 55.
@@ -59,7 +60,7 @@ def split_entries(
     ordered = entries.sample(frac=1, random_state=seed) if shuffle else entries
     ordered = ordered.reset_index(drop=True)
     asked = questions(ordered)
-    exact = ordered["instruction"] + "\0" + ordered["input"]
+    exact = pd.Series(["\0".join(question) for question in first_questions(ordered)])
 
     rows = len(ordered)
     shares = [int(rows * train), int(rows * test)]

@@ -50,11 +50,11 @@ class _Found(NamedTuple):
 
 
 class JsonRecords:
-    """An opened JSON file. options: what errors call an option."""
+    """An opened JSON file. options: what errors call an option; looks: what a record should look like."""
 
-    def __init__(self, file: DataFile, encoding: Encoding, *, options: Options) -> None:
+    def __init__(self, file: DataFile, encoding: Encoding, *, options: Options, looks: str) -> None:
         self.warnings: list[str] = []
-        self._file, self._encoding, self._options = file, encoding, options
+        self._file, self._encoding, self._options, self._looks = file, encoding, options, looks
         self._layout, layout = _layout(file, encoding), None
         self._whole: list[Any] = []
         if self._layout == "one object":
@@ -119,7 +119,7 @@ class JsonRecords:
 
     def _no_object(self, batch: Records, offset: int) -> str:
         every = "every line" if self._layout == "lines" else "every entry"
-        return f'{self._place(batch, offset)} is not a JSON object: {every} must look like {{"text": …, "label": …}}'
+        return f"{self._place(batch, offset)} is not a JSON object: {every} must look like {self._looks}"
 
     def _found(self) -> Iterator[_Found]:
         if self._layout == "one object":
@@ -129,7 +129,17 @@ class JsonRecords:
             if self._layout == "lines":
                 yield from _lines(source, self._file.name)
             else:
-                yield from _Window(source, self._file.name).values(listed=self._layout == "list")
+                for found in _Window(source, self._file.name).values(listed=self._layout == "list"):
+                    yield from _inner(found)
+
+
+def _inner(found: _Found) -> Iterator[_Found]:
+    """Yields the records of a list inside a list; anything else as it is."""
+    inside = found.value
+    if isinstance(inside, list) and inside and all(isinstance(record, Mapping) for record in inside):
+        yield from (found._replace(value=record) for record in inside)
+    else:
+        yield found
 
 
 def _chunk(values: Iterator[_Found]) -> list[_Found]:
@@ -228,6 +238,9 @@ class _Window:
             yield _Found(line, self._value(line), self._at - before)
         if listed and not character:
             raise self._broken(self._line_at(self._at), "the list is never closed")
+        self._at += listed
+        if listed and self._next():
+            raise self._broken(self._line_at(self._at), "something stands behind the end of the list")
 
     def _next(self) -> str:
         """Returns the next character that is no space, without passing it; "" at the end."""

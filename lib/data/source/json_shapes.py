@@ -28,7 +28,7 @@ def unfolded(whole: Mapping[str, Any], name: str) -> tuple[str, list[Any]]:
     if wrapped:
         return f"a list in {wrapped[0]!r}", list(whole[wrapped[0]])
     columns = list(whole.values())
-    if columns and all(isinstance(column, Mapping) for column in columns) and _same_keys(columns):
+    if columns and all(isinstance(column, Mapping) for column in columns) and (_same_keys(columns) or _by_id(whole)):
         if _are_columns(whole):
             return "columns, by number", [dict(zip(whole, row, strict=True)) for row in _turned(columns)]
         return "records, by number", columns
@@ -54,6 +54,13 @@ def _from_rows(columns: Sequence[Any], rows: Sequence[Any], name: str) -> list[A
 
 def _same_keys(columns: Sequence[Mapping[str, Any]]) -> bool:
     return bool(columns[0]) and all(column.keys() == columns[0].keys() for column in columns)
+
+
+def _by_id(whole: Mapping[str, Any]) -> bool:
+    """Whether fields are numbers of records, which may lack fields."""
+    return all(key.isdecimal() for key in whole) and not any(
+        key.isdecimal() for record in whole.values() for key in record
+    )
 
 
 def _are_columns(whole: Mapping[str, Any]) -> bool:

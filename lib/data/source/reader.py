@@ -51,6 +51,7 @@ class How:
     detect: guess at the encoding of what is not UTF-8; otherwise it is UTF-8 with rows that cannot be decoded.
     damaged_rows: read such rows, with lone surrogates in them; otherwise the file is refused with the first such byte.
     kept: what a sentence about a damaged file ends with.
+    looks: what a JSON object of the file should look like, for sentences about others.
     """
 
     format: Format | None = None
@@ -62,6 +63,7 @@ class How:
     damaged_rows: bool = False
     options: Options = field(default_factory=lambda: options("data."))
     kept: str = ""
+    looks: str = '{"text": …, "label": …}'
 
 
 def open_source(file: DataFile, how: How, columns: Mapping[str, Column]) -> Source:
@@ -83,7 +85,7 @@ def open_source(file: DataFile, how: How, columns: Mapping[str, Column]) -> Sour
         if encoding.damage is not None and not (how.damaged_rows and can_be_read(encoding)):
             raise MessagesError(encoding.damage)
         if kind == "jsonl":
-            return JsonRecords(file, encoding, options=how.options)
+            return JsonRecords(file, encoding, options=how.options, looks=how.looks)
         dialect = _dialect(file, encoding, how, columns)
         return Delimited(file, encoding, dialect, header=header, options=how.options)
 

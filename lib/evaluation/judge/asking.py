@@ -20,6 +20,7 @@ from lib.evaluation.judge.protocol import Ask, AskError, JudgeServer, Messages
 from lib.evaluation.judge.summary import EMPTY, HIGHEST, OTHER, REFERENCE, assess, summarise
 from lib.progress import Progress, silent
 from lib.text.prompts import STYLES
+from lib.text.turns import Turn
 
 ANSWER = "answer"  # the kind of a verdict on an answer rather than on an anchor
 RETRY_SECONDS = (1.0, 5.0, 25.0)
@@ -31,7 +32,7 @@ NOTHING = "(no text)"  # replaces an empty reply in a conversation, because some
 class Question:
     """An answer to be judged: `response` to `instruction` and `input` (may be empty), beside the reference `output`.
 
-    `id` is the entry's row number in the source file.
+    `id` is the entry's row number in the source file; `earlier` are the turns before the instruction.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Question:
     input: str
     output: str
     response: str
+    earlier: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def judge(
 
 def judge_prompt(question: Question) -> str:
     """Returns the question as published, whichever prompt style the answering model was trained with."""
-    request = STYLES["alpaca"].prompt(question.instruction, question.input)
+    request = STYLES["alpaca"].prompt(question.instruction, question.input, question.earlier)
     return (
         f"Given the input `{request}` and correct output `{question.output}`, score the model response"
         f" `{question.response}` on a scale from 0 to 100, where 100 is the best score."

@@ -99,6 +99,6 @@ def _bytes(splits: Iterable[EncodedEntries]) -> Iterator[bytes]:
     """Yields the data that a checkpoint must match."""
     for split in splits:
         how = [split.max_length, split.mask_instruction, split.end, split.pad]
-        shape = [*how, list(split.starts), [len(tokens) for tokens in split.tokens]]
+        shape = [*how, list(split.starts), list(split.earlier), [len(tokens) for tokens in split.tokens]]
         yield json.dumps(shape).encode()
         yield np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in split.tokens]).tobytes()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from lib.data.tables import ENTRIES, load_table
+from lib.data.entries.files import earlier_turns
 from lib.errors import MessagesError, RecipeError, WeightsError
 from lib.files.jsonfile import load_json, save_json
 from lib.model.places import GPT2
@@ -17,11 +17,12 @@ from lib.text.tokenizer import load_tokenizer
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
-from tasks.steps.instruct.tokenize import encoded_splits
+from tasks.steps.instruct.tokenize import answerable, encoded_splits
 from tasks.steps.tokenizer import context_length, tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
+    from lib.inference.answerer import Question
     from lib.model.language_model import LanguageModel
     from lib.recipes.instruct import InstructRecipe
     from lib.store.artifacts import Artifact
@@ -57,8 +58,8 @@ def finetune_instructions(
     # Including the test split, so that its errors show before a long training.
     splits = encoded_splits(recipe, tokenize_entries)
     model = _model(recipe, tokens, tokenizer, backbone)
-    asked = load_table(split_entries.file("validation.parquet"), ENTRIES).iloc[0]
-    question = (asked["instruction"], asked["input"])
+    asked = answerable(split_entries, tokenize_entries, "validation").iloc[:1]
+    (question,) = zip(asked["instruction"], asked["input"], earlier_turns(asked), strict=True)
     writing = Writing(max_new_tokens=SAMPLE_TOKENS, batch_size=1)
     answerer = Answerer(model, style, tokens, recipe.training.precision, writing)
     _require_answerable(splits, model.longest_prompt)
@@ -131,7 +132,8 @@ def _require_answerable(splits: Mapping[str, EncodedEntries], longest: int | Non
         if longest is not None and worst > longest:
             raise MessagesError(
                 f"a {name} entry has {worst:,} tokens before its response, and the model can answer at most"
-                f" {longest:,}: shorten the entry, or choose weights with a longer context"
+                f" {longest:,}: shorten the entry, leave it out with --encoding.too_long drop, or choose weights with a"
+                " longer context"
             )
 
 
@@ -143,7 +145,7 @@ def _words(style: PromptStyle) -> dict[str, str]:
     return {"style": name, **asdict(style)}
 
 
-def _samples(style: PromptStyle, question: tuple[str, str], answers: list[str]) -> list[dict[str, int | str]]:
+def _samples(style: PromptStyle, question: Question, answers: list[str]) -> list[dict[str, int | str]]:
     """Returns the model's answer to one validation entry after each epoch."""
     prompt = style.prompt(*question)
     return [{"epoch": epoch, "prompt": prompt, "answer": answer} for epoch, answer in enumerate(answers, start=1)]

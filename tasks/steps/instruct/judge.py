@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import ANSWERS, VERDICTS, load_table, save_table
+from lib.data.entries.files import earlier_turns, load_entries
+from lib.data.tables import ANSWERS, VERDICTS, save_table
 from lib.errors import JudgeError
 from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
@@ -41,9 +42,9 @@ def judge(work: Work[InstructRecipe], respond: Artifact) -> None:
     from lib.evaluation.judge.asking import judge as ask
     from lib.evaluation.judge.cache import ReplyCache
 
-    answers = load_table(respond.file("answers.parquet"), ANSWERS)
+    answers = load_entries(respond.file("answers.parquet"), ANSWERS)
     texts = (answers[name] for name in ("id", "instruction", "input", "output", "response"))
-    questions = [Question(*row) for row in zip(*texts, strict=True)]
+    questions = [Question(*row) for row in zip(*texts, earlier_turns(answers), strict=True)]
     waits = (*RETRY_SECONDS, *RETRY_SECONDS[-1:] * settings.retries)[: settings.retries]
     judgement = ask(
         questions,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib.data.entries.files import load_entries, save_entries
 from lib.data.entries.split import split_entries as divide
-from lib.data.tables import ENTRIES, load_table, save_table
 from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
 
@@ -19,7 +19,7 @@ def split_entries(work: Work[InstructRecipe], entries: Artifact) -> None:
     """Splits the entries: a Parquet file for each split, `split.json` with counts and straddling duplicates."""
     settings = work.recipe.split
     splits = divide(
-        load_table(entries.file("entries.parquet"), ENTRIES),
+        load_entries(entries.file("entries.parquet")),
         train=settings.train,
         test=settings.test,
         shuffle=settings.shuffle,
@@ -27,7 +27,7 @@ def split_entries(work: Work[InstructRecipe], entries: Artifact) -> None:
         group_duplicates=settings.group_duplicates,
     )
     for name, table in splits.tables().items():
-        save_table(table, work.folder / f"{name}.parquet", ENTRIES)
+        save_entries(table, work.folder / f"{name}.parquet")
     straddling = splits.report["straddling"]["made"]["near_duplicates"]
     if straddling["test"] or straddling["validation"]:
         work.warn(

@@ -40,8 +40,8 @@ def kept(store: Store, step: str) -> Any:
 @pytest.fixture
 def artifacts(store: Store) -> dict[str, Artifact]:
     """Those of a run on the bundled entries, as far as the table reads them."""
-    entries = read_entries(FILE)
-    splits = split_entries(entries, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True)
+    read = read_entries(FILE)
+    splits = split_entries(read.table, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True)
     tokens = tokenize_entries(
         splits.tables(), style=named_style("phi3"), tokenizer=gpt2_tokenizer(), max_length=60, context_length=256
     )
@@ -49,7 +49,7 @@ def artifacts(store: Store) -> dict[str, Artifact]:
     filled = ("epoch", "examples_seen", "tokens_seen", "seconds", "learning_rate")
     history = history_table([{**dict.fromkeys(filled, 0), "validation_loss": 2.25, **row} for row in rows])
     with kept(store, "entries") as folder:
-        save_json(profile_entries(entries), folder / "profile.json")
+        save_json(profile_entries(read), folder / "profile.json")
     with kept(store, "split_entries") as folder:
         save_json(splits.report, folder / "split.json")
     with kept(store, "tokenize_entries") as folder:
@@ -72,7 +72,7 @@ RECIPE = load_recipe("quickstart", folder="instruct", model=InstructRecipe)
 
 def test_a_run_on_instructions(artifacts: dict[str, Artifact]) -> None:
     assert list(instruct_facts(artifacts, METRICS | JUDGED, RECIPE)) == [
-        ("entries", "200 (127 with an input)"),
+        ("entries", "200 (Alpaca instructions, 127 with an input)"),
         ("split", "170 train, 10 validation, 20 test"),
         ("longest entry", "69 tokens; 3 cut to 60"),
         ("train loss", "10.825 -> 2.000"),

@@ -18,6 +18,7 @@ from lib.model.language_model import Writing
 from lib.store.fingerprint import code_fingerprint
 from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.tokenizer import LONGEST_TEXT
+from lib.text.turns import Turn
 from lib.training.instruct.batches import END
 from tests.support.followers import ANSWERS, RESPOND, RESPONSES, STYLE, chains_of, following, write_follower
 
@@ -48,6 +49,38 @@ def test_the_prompt_is_in_the_words_that_lie_beside_the_weights(answerer: Answer
     # "Q: Is it?", "Q: Do it I: now!", "Q: now! I: Is it?"; white space alone is no input
     questions = [("Is it?", ""), ("Do it", "now!"), ("now!", "Is it?"), ("Is it?", " \n")]
     assert list(answerer.answer(questions)) == [RESPONSES[last] for last in "?!??"]
+
+
+def test_earlier_turns_stand_before_the_question(folder: Path) -> None:
+    asked: list[list[int]] = []
+
+    class Listening(WritingGPT):
+        def generate(self, prompts: Any, *arguments: Any, **options: Any) -> Any:
+            asked.extend(prompts)
+            return super().generate(prompts, *arguments, **options)
+
+    earlier = [Turn("user", "Hm"), Turn("assistant", "what?")]
+    listening = Answerer(
+        Listening(following(chains_of(ANSWERS))), STYLE, gpt2_tokenizer(), "float32", Writing(**RESPOND)
+    )
+    assert list(listening.answer([("Is it?", "", earlier)])) == [RESPONSES["?"]]
+    assert asked == [[*ENCODING.encode_ordinary("Q: Hm A:what?"), PAD, *ENCODING.encode_ordinary("Q: Is it?")]]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sentence"),
+    [
+        ([Turn("assistant", "a")], "cannot stand before a question: turn 1 is the assistant's where the user's is"),
+        ([Turn("user", "a")], "cannot stand before a question: the last turn is the user's, which is the question"),
+        ([Turn("system", "s"), Turn("user", "a"), Turn("user", "b")], "turn 3 is the user's where the assistant's is"),
+        ([Turn("tool", "a")], "turn 1 is the tool's where the user's is expected"),
+    ],
+)
+def test_turns_that_cannot_stand_before_a_question_are_refused(
+    answerer: Answerer, earlier: list[Turn], sentence: str
+) -> None:
+    with pytest.raises(MessagesError, match=f"what was said before question 2 .*{sentence}"):
+        list(answerer.answer([("Is it?", ""), ("Is it?", "", earlier)]))
 
 
 def test_tokens_and_stopping_are_told() -> None:

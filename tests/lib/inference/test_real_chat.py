@@ -12,6 +12,7 @@ from lib.model.language_model import Writing
 from lib.text.prompts import chosen_style
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import prepare_tokenizer
+from tests.support.entries import entry
 from tests.support.real_models import real_model
 
 
@@ -30,6 +31,6 @@ def test_smollm2_knows_the_capital_of_france_and_ends_its_turn(tmp_path: Path) -
     assert first.stopped
     assert answerer.write([("Say hello.", "")]) == [second]
     (written,) = model.generate(
-        [reader.entry("The capital of France is", "")[0]], Writing(max_new_tokens=4, batch_size=1), stops=()
+        [entry(reader, "The capital of France is", "")[0]], Writing(max_new_tokens=4, batch_size=1), stops=()
     )
     assert reader.decode(written.tokens).startswith(" Paris")

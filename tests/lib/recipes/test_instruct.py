@@ -33,10 +33,13 @@ BOOK = {
         "revision": None,
         "splits": None,
         "empty_text": "error",
+        **dict.fromkeys(("format", "encoding", "separator", "quoting", "sheet")),
+        "bad_rows": "error",
+        "columns": dict.fromkeys(("instruction", "input", "output", "system", "messages", "role", "content")),
     },
     "split": {"train": 0.85, "test": 0.1, "shuffle": False, "seed": 123, "group_duplicates": False},
     "prompt": {"style": "alpaca", "mask_instruction": False},
-    "encoding": {"max_length": 1024},
+    "encoding": {"max_length": 1024, "too_long": "cut"},
     "model": {
         "size": "gpt2-medium",
         "weights": "openai-community/gpt2-medium",
@@ -138,6 +141,11 @@ def test_a_bundled_recipe_loads_under_its_own_name_and_again_from_what_is_stored
 
 def test_book_is_the_published_procedure() -> None:
     assert loaded("book").model_dump(mode="json") == BOOK
+
+
+def test_fields_of_pairs_and_of_conversations_are_not_mixed() -> None:
+    with pytest.raises(RecipeError, match=r"data\.columns names instruction and messages: an entry has a question and"):
+        loaded("quickstart", {"data.columns": "{instruction: a, messages: b}"})
 
 
 def test_quickstart_needs_no_network_and_no_judge() -> None:

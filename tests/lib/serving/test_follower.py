@@ -23,6 +23,7 @@ from tests.support.stranger import Logged, logged_by
 pytestmark = pytest.mark.slow
 
 QUESTIONS = [{"instruction": "Is it?"}, {"instruction": "Is it?", "input": "Say no!"}]
+SAID = [{"role": "user", "content": "No!"}, {"role": "assistant", "content": "no"}]
 EXPECTED = [RESPONSES["?"], RESPONSES["!"]]
 
 
@@ -88,8 +89,9 @@ def test_a_fresh_process_elsewhere_answers_without_the_project_or_the_network(lo
         (pd.Series(["Is it?"], name="instruction"), EXPECTED[:1]),
         (QUESTIONS[1], EXPECTED[1:]),
         (pd.DataFrame({"instruction": [], "input": []}, dtype=str), []),
+        ([{"instruction": "Is it?", "earlier": SAID}, QUESTIONS[1]], EXPECTED),
     ],
-    ids=["list", "table", "more columns", "no input", "null input", "series", "dictionary", "no rows"],
+    ids=["list", "table", "more columns", "no input", "null input", "series", "dictionary", "no rows", "earlier"],
 )
 def test_questions_in_every_form(model: Any, questions: Any, expected: list[str]) -> None:
     table = model.predict(questions)
@@ -104,6 +106,8 @@ def test_questions_in_every_form(model: Any, questions: Any, expected: list[str]
         ([{"instruction": None}], "the instruction of question 1 is not a string"),
         ({"instruction": ["a", "b"]}, r"the instruction of question 1 is not a string but \['a', 'b'\]"),
         ([{"instruction": "a", "input": {"text": "b"}}], "the input of question 1 is not a string but {'text': 'b'}"),
+        ([{"instruction": "a"}, {"instruction": "b", "earlier": "c"}], "'earlier' of question 2 must be a list of"),
+        ([{"instruction": "b", "earlier": SAID[1:]}], "'earlier' of question 1 cannot stand before a question: turn 1"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_one_sentence(model: Any, questions: Any, sentence: str) -> None:
@@ -135,10 +139,11 @@ def test_a_model_that_cannot_be_logged_leaves_nothing_behind(logged: Logged, tmp
     "request_",
     [
         {"dataframe_records": QUESTIONS},
+        {"dataframe_records": [{**QUESTIONS[0], "earlier": SAID}, QUESTIONS[1]]},
         {"dataframe_split": {"columns": ["instruction", "input"], "data": [["Is it?", None], ["Is it?", "Say no!"]]}},
         {"inputs": {"instruction": ["Is it?", "Is it?"], "input": ["", "Say no!"]}},
     ],
-    ids=["records", "split", "inputs"],
+    ids=["records", "earlier", "split", "inputs"],
 )
 def test_mlflows_server_answers_over_http(model: Any, request_: dict[str, Any]) -> None:
     answer = TestClient(init(model)).post("/invocations", json=request_)

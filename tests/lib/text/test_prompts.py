@@ -11,6 +11,7 @@ import pytest
 from lib.data.entries.reading import read_entries
 from lib.errors import RecipeError
 from lib.text.prompts import STYLES, Style, StyleName, named_style
+from lib.text.turns import Part, Turn, joined
 
 SPELLING = {
     "alpaca": """\
@@ -66,11 +67,24 @@ def test_an_entry_with_input_and_one_without_as_published(name: str) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["alpaca", "phi3"])
 def test_entries_50_and_999_of_the_published_file_to_the_letter(real_data: Path, name: str) -> None:
-    entries = read_entries(real_data / "instruction-data.json")
+    entries = read_entries(real_data / "instruction-data.json").table
     for number, text in ((50, SPELLING[name]), (999, ANTONYM[name])):
         entry = entries.iloc[number]
         style = named_style(name)
         assert style.prompt(entry["instruction"], entry["input"]) + style.response(entry["output"]) == text
+
+
+@EVERY_STYLE
+def test_several_turns_are_entries_one_after_the_other(style: Style) -> None:
+    earlier = [Turn("system", "Be brief."), Turn("user", "one?"), Turn("assistant", "1")]
+    first, last = style.texts("two?", "x", earlier, "2")
+    assert first == [Part(f"Be brief.\n\n{style.prompt('one?')}"), Part(style.response("1"), answer=True)]
+    assert [last] == style.texts("two?", "x", (), "2")
+    assert last == [Part(style.prompt("two?", "x")), Part(style.response("2"), answer=True)]
+    assert style.texts("two?", "x", earlier) == [first, last[:1]]
+    assert style.prompt("two?", "x", earlier) == f"{joined(first)}\n\n{joined(last[:1])}"
+    assert "have no words for several turns" in style.remark({"user"})
+    assert style.remark(set()) == ""
 
 
 @EVERY_STYLE

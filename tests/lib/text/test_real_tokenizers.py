@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import has_gpt2_vocabulary, prepare_tokenizer
+from tests.support.entries import entry
 from tests.support.real_models import real_model
 
 AWKWARD = ["Naïve 👍🏽 привет 日本語\n\n\t x  y", "def f(x):\n    return 1234567", "[x] {y} <z>", " lead", "trail ", ""]
@@ -41,4 +42,4 @@ def test_real_weights(name: str, said: str, pad: int, end: int | None, tmp_path:
         asked = [{"role": "user", "content": "Hi there"}, {"role": "assistant", "content": "Hello!"}]
         text = theirs.apply_chat_template(asked, tokenize=False)
         tokens = theirs.apply_chat_template(asked, tokenize=True, return_dict=False)
-        assert tokenizer.entry(text, "", marked=True) == (tokens, len(tokens))
+        assert entry(tokenizer, text, "", marked=True) == (tokens, len(tokens))

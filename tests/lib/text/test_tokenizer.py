@@ -18,6 +18,7 @@ from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.hugging_face import HuggingFaceTokenizer
 from lib.text.tokenizer import Tokenizer, load_tokenizer
 from tests.support.e2e import PROJECT
+from tests.support.entries import entry
 from tests.support.tiny_tokenizers import FAMILIES, byte_fallback, byte_pair, unigram, wordpiece
 
 MESSAGES = ["Win a free prize", "are you coming home?", "naïve 👍 ok", "a  b\n\nc", "1234", "привет мир", "日本"]
@@ -74,7 +75,7 @@ def test_cutting_keeps_what_stands_around_a_text(tokenizer: Tokenizer) -> None:
 def test_a_response_starts_at_its_first_character(tokenizer: Tokenizer) -> None:
     """Whatever the border: spaces, line ends, several bytes a character."""
     for prompt, response in itertools.product(["ab", "ab ", "naïve 👍", "a:\n"], ["yes", " yes", "\n\nyes", "é!"]):
-        tokens, start = tokenizer.entry(prompt, response)
+        tokens, start = entry(tokenizer, prompt, response)
         assert tokenizer.decode(tokens).split() == tokenizer.decode(tokenizer.encode([prompt + response])[0]).split()
         before = tokenizer.decode(tokens[:start]).replace(" ", "")
         assert prompt.replace(" ", "").startswith(before.rstrip("\n")) or tokenizer.name.startswith(("Word", "Uni"))
@@ -84,7 +85,7 @@ def test_a_response_starts_at_its_first_character(tokenizer: Tokenizer) -> None:
 def test_spans_lie_where_their_tokens_come_from(tokenizer: Tokenizer) -> None:
     text = "win a 👍 prize  now"
     spans = tokenizer.spans(text)
-    assert [token for token, _, _ in spans] == tokenizer.entry(text, "")[0]
+    assert [token for token, _, _ in spans] == entry(tokenizer, text, "")[0]
     for token, begin, end in spans:
         piece = tokenizer.decode([token])
         assert piece.strip(" #\ufffd").casefold() in text[begin:end].casefold()
@@ -95,11 +96,11 @@ def test_spans_lie_where_their_tokens_come_from(tokenizer: Tokenizer) -> None:
 
 
 def test_an_entry_has_no_special_tokens_around_it(tokenizer: Tokenizer) -> None:
-    tokens, start = tokenizer.entry("win a", " free prize")
+    tokens, start = entry(tokenizer, "win a", " free prize")
     (empty,) = tokenizer.encode([""])
     assert not set(tokens) & set(empty)
-    assert start == len(tokenizer.entry("win a", "")[0])
-    assert tokenizer.entry("win a", "") == (tokens[:start], start)
+    assert start == len(entry(tokenizer, "win a", "")[0])
+    assert entry(tokenizer, "win a", "") == (tokens[:start], start)
 
 
 def test_tokens_outside_the_vocabulary_have_no_text(tokenizer: Tokenizer) -> None:
@@ -110,12 +111,12 @@ def test_tokens_outside_the_vocabulary_have_no_text(tokenizer: Tokenizer) -> Non
 @pytest.mark.parametrize("family", [byte_pair, byte_fallback])
 def test_an_incomplete_character_at_the_end_is_left_out(family: Callable[[Path], Path], tmp_path: Path) -> None:
     tokenizer = load_tokenizer(family(tmp_path))
-    tokens, _ = tokenizer.entry("yes é👍", "")
+    tokens, _ = entry(tokenizer, "yes é👍", "")
     texts = [tokenizer.decode(tokens[:count]) for count in range(len(tokens) + 1)]
     assert all("yes é👍".startswith(text) for text in texts)
     assert texts[-1] == "yes é👍"
     assert "yes é" in texts
-    replaced, _ = tokenizer.entry("yes �", "")
+    replaced, _ = entry(tokenizer, "yes �", "")
     assert tokenizer.decode(replaced) == "yes �"
 
 
@@ -129,8 +130,8 @@ def test_the_name_of_a_special_token_in_a_text_is_text(
     (plain,), (hostile,) = tokenizer.encode(["win free"]), tokenizer.encode([f"win {name} free"])
     special = AutoTokenizer.from_pretrained(tmp_path).convert_tokens_to_ids(name)
     assert hostile.count(special) == plain.count(special)
-    assert special not in tokenizer.entry(f"win {name}", " free")[0]
-    assert special in tokenizer.entry(f"win {name}", " free", marked=True)[0]
+    assert special not in entry(tokenizer, f"win {name}", " free")[0]
+    assert special in entry(tokenizer, f"win {name}", " free", marked=True)[0]
 
 
 def test_half_a_character_becomes_what_tiktoken_makes_of_it(tokenizer: Tokenizer) -> None:
@@ -203,6 +204,7 @@ def test_a_process_that_forks_neither_hangs_nor_hears_a_warning(tmp_path: Path) 
 import os
 from pathlib import Path
 from lib.text.tokenizer import load_tokenizer
+from tests.support.entries import entry
 tokenizer = load_tokenizer(Path({str(wordpiece(tmp_path))!r}))
 before = tokenizer.encode(["win a prize"] * 100)
 child = os.fork()

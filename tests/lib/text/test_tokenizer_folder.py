@@ -15,6 +15,7 @@ from lib.errors import WeightsError
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokenizer import load_tokenizer
 from lib.text.tokenizer_folder import has_gpt2_vocabulary, prepare_tokenizer
+from tests.support.entries import entry
 from tests.support.tiny_tokenizers import FAMILIES, TEXTS, byte_pair, unigram, wordpiece
 
 MESSAGES = [*TEXTS, "naïve 👍 ok", "a  b\n\nc", "привет", ""]
@@ -180,7 +181,7 @@ def test_the_chat_template_comes_along(how: str, tmp_path: Path) -> None:
     assert theirs.chat_template == (None if how == "none" else template)
     if how != "none":
         tokens = theirs.apply_chat_template([{"role": "user", "content": "win"}], tokenize=True, return_dict=False)
-        assert tokens == load_tokenizer(target).entry("<|im_start|>win<|im_end|>\n", "", marked=True)[0]
+        assert tokens == entry(load_tokenizer(target), "<|im_start|>win<|im_end|>\n", "", marked=True)[0]
         load_tokenizer(target).save(tmp_path)
         assert (tmp_path / "chat_template.jinja").read_text() == template
 

@@ -116,7 +116,7 @@ def test_too_few_entries_are_refused() -> None:
 
 @pytest.mark.data
 def test_the_published_split(real_data: Path) -> None:
-    entries = read_entries(real_data / "instruction-data.json")
+    entries = read_entries(real_data / "instruction-data.json").table
     splits = split(entries)
     assert ids(splits) == {
         "train": list(range(935)),
@@ -135,7 +135,7 @@ def test_the_published_split(real_data: Path) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_the_published_file_with_duplicates_kept_together(real_data: Path, shuffle: bool) -> None:
-    splits = split(read_entries(real_data / "instruction-data.json"), shuffle=shuffle, group_duplicates=True)
+    splits = split(read_entries(real_data / "instruction-data.json").table, shuffle=shuffle, group_duplicates=True)
     assert splits.report["rows"] == {"train": 935, "validation": 55, "test": 110}
     asked = [set(questions(part)) for part in splits.tables().values()]
     assert sum(map(len, asked)) == len(set.union(*asked)) == 1100 - 82

@@ -29,8 +29,8 @@ def test_one_entry_a_line_with_all_three_fields() -> None:
 
 
 def test_what_the_readme_says_of_it() -> None:
-    entries = read_entries(FILE)
-    profile = profile_entries(entries)
+    read = read_entries(FILE)
+    entries, profile = read.table, profile_entries(read)
     assert profile["rows"] - profile["with_input"] == 73
     assert (profile["near_duplicate_questions"], profile["duplicate_questions"]) == (8, 1)
     assert sum("### Response:" in output for output in entries["output"]) == 1
@@ -38,7 +38,9 @@ def test_what_the_readme_says_of_it() -> None:
 
 
 def test_keeping_duplicates_together_has_something_to_do() -> None:
-    splits = split_entries(read_entries(FILE), train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True)
+    splits = split_entries(
+        read_entries(FILE).table, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True
+    )
     assert splits.report["rows"] == {"train": 170, "validation": 10, "test": 20}
     straddling = splits.report["straddling"]
     assert straddling["plain"]["near_duplicates"] == {"validation": 2, "test": 1}
@@ -46,7 +48,7 @@ def test_keeping_duplicates_together_has_something_to_do() -> None:
 
 
 def test_texts_have_no_stray_white_space_and_no_two_answers_to_one_question() -> None:
-    entries = read_entries(FILE)
+    entries = read_entries(FILE).table
     for field in ("instruction", "input", "output"):
         assert (entries[field] == entries[field].str.strip()).all()
     answers: dict[tuple[str, str], set[str]] = {}
@@ -64,7 +66,7 @@ def test_importing_the_constants_loads_no_pandas() -> None:
 
 @pytest.mark.data
 def test_nothing_is_copied_from_the_published_file(real_data: Path) -> None:
-    published = read_entries(real_data / "instruction-data.json")
-    ours = read_entries(FILE)
+    published = read_entries(real_data / "instruction-data.json").table
+    ours = read_entries(FILE).table
     assert not set(questions(ours)) & set(questions(published))
     assert not set(ours["output"]) & set(published["output"])

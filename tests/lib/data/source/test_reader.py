@@ -291,3 +291,23 @@ def test_one_endless_line_does_not_fill_the_memory(tmp_path: Path) -> None:
     lost_quote = written(tmp_path, "m.csv", 'text\n"a\n' + "another line\n" * 100, longest=100)
     with pytest.raises(MessagesError, match=r"line 2: a field cannot be read .* double quote"):
         list(read(lost_quote, How(), open_source(lost_quote, How(quoting="csv"), TEXT).batches(TEXT)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[[{"text": "a"}], [{"text": "b", "more": 1}]]',
+        '{"0": {"text": "a"}, "1": {"text": "b", "more": 1}}',
+    ],
+    ids=["lists in a list", "by id, of other fields"],
+)
+def test_records_are_found_wherever_they_lie(tmp_path: Path, content: str) -> None:
+    file = written(tmp_path, "m.json", content)
+    (batch,) = open_source(file, How(), TEXT).batches(TEXT)
+    assert batch.cells == {"text": ["a", "b"]}
+
+
+def test_what_stands_behind_a_list_is_not_lost(tmp_path: Path) -> None:
+    file = written(tmp_path, "m.json", '[{"text": "a"}]\n[{"text": "b"}]\n')
+    with pytest.raises(MessagesError, match=r"line 2 is not JSON \(something stands behind the end of the list\)"):
+        list(open_source(file, How(), TEXT).batches(TEXT))

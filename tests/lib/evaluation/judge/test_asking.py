@@ -28,6 +28,7 @@ from lib.evaluation.judge.cache import ReplyCache
 from lib.evaluation.judge.protocol import JudgeServer
 from lib.evaluation.judge.servers import OllamaServer
 from lib.evaluation.judge.servers import OpenAIServer as OpenAI
+from lib.text.turns import Turn
 from tests.support.http_server import Reply
 from tests.support.ollama_server import Chat, Meeting, OpenAIServer, Speech, said
 from tests.support.ollama_server import OllamaServer as FakeOllama
@@ -83,6 +84,14 @@ def test_the_question_is_the_published_one_to_the_letter() -> None:
         " the request.\n\n### Instruction:\nRewrite the sentence using a simile.\n\n### Input:\nThe car is very fast.`"
         " and correct output `The car is as fast as lightning.`, score the model response `The car is as fast as a"
         " bullet.` on a scale from 0 to 100, where 100 is the best score. Respond with the integer number only."
+    )
+
+
+def test_what_was_said_earlier_stands_before_the_question() -> None:
+    earlier = (Turn("user", "one?"), Turn("assistant", "1"))
+    asked = judge_prompt(Question(7, "two?", "", "2", "2", earlier))
+    assert (
+        asked.index("one?") < asked.index("### Response:\n1") < asked.index("two?") < asked.index("correct output `2`")
     )
 
 

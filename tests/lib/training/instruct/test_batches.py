@@ -112,6 +112,27 @@ def test_nothing_left_to_learn_is_refused_where_instructions_are_masked() -> Non
         encoded_entries(token_table(), "training", max_length=3, mask_instruction=True)
 
 
+def lists(*rows: list[int]) -> pd.Series:
+    return pd.Series(list(rows), dtype="object")
+
+
+def test_earlier_answers_are_learnt_too() -> None:
+    table = token_table().assign(earlier_answers=lists([0, 2, 2, 3], [], []), response_start=[3, 1, 1])
+    split = encoded_entries(table, "training", max_length=4, mask_instruction=True)
+    assert split.batch([0, 1]).targets.tolist() == [[2, 3, 4, END], [6, 7, END, IGNORED]]
+    skipped = table.assign(earlier_answers=lists([1, 2], [], []))
+    split = encoded_entries(skipped, "training", max_length=4, mask_instruction=True)
+    assert split.batch([0]).targets.tolist() == [[2, IGNORED, 4, END]]
+    whole = encoded_entries(table, "training", max_length=4, mask_instruction=False)
+    assert whole.batch([0]).targets.tolist() == [[2, 3, 4, END]]
+
+
+def test_an_entry_that_was_cut_in_its_earlier_answers_has_something_to_learn() -> None:
+    table = token_table().assign(earlier_answers=lists([1, 4], [], []), response_start=[9, 1, 1])
+    split = encoded_entries(table, "training", max_length=3, mask_instruction=True)
+    assert split.batch([0]).targets.tolist() == [[2, 3, 4]]
+
+
 def test_an_empty_split_is_refused() -> None:
     with pytest.raises(MessagesError, match="There are no validation entries"):
         encoded_entries(token_table().iloc[:0], "validation", max_length=3, mask_instruction=False)
@@ -123,7 +144,7 @@ def test_an_empty_split_is_refused() -> None:
 @pytest.fixture(scope="module")
 def published(real_data: Path) -> EncodedEntries:
     """The training split as the `book` recipe has it."""
-    entries = read_entries(real_data / "instruction-data.json")
+    entries = read_entries(real_data / "instruction-data.json").table
     splits = split_entries(entries, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=False)
     tables = tokenize_entries(
         {"train": splits.train},

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from lib.data.entries.files import load_entries
 from lib.data.samples.entries import FILE as SAMPLE
-from lib.data.tables import ANSWERS, ENTRIES, load_table
+from lib.data.tables import ANSWERS, ENTRIES, LONG_ENTRIES, load_table
 from lib.errors import FinetuneError, MessagesError, RecipeError, WeightsError
 from lib.inference.answerer import Answerer
 from lib.model.language_model import Writing
@@ -32,6 +33,7 @@ from tasks.steps.instruct.split import split_entries
 from tasks.steps.instruct.tokenize import encoded_splits, tokenize_entries
 from tasks.steps.tokenizer import tokenizer
 from tests.support.chats import write_chat_model, write_chat_tokenizer
+from tests.support.entries import entry, special
 from tests.support.families import write_family
 from tests.support.procedure import perform
 from tests.support.stranger import logged_by
@@ -122,9 +124,56 @@ def test_only_the_assistants_words_are_learnt_and_the_end_of_its_turn(
     first = load_table(made["split_entries"].file("test.parquet"), ENTRIES).iloc[0]
     reader = load_tokenizer(made["tokenizer"].folder)
     assert reader.decode(learnt[:-1]) == first["output"]
-    assert learnt[-1] == reader.entry("<|im_end|>", "", marked=True)[0][0]
+    assert learnt[-1] == entry(reader, "<|im_end|>", "", marked=True)[0][0]
     whole = encoded_splits(recipe(data, weights, prompt={"mask_instruction": False}), made["tokenize_entries"])["test"]
     assert not whole.mask_instruction
+
+
+@pytest.fixture(scope="module")
+def talks(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> dict[str, Artifact]:
+    """A run on conversations of two turns, one of which a system begins and one of which is too long."""
+    rows = json.loads(SAMPLE.read_text(encoding="utf-8"))[:80]
+    says = [
+        {"role": role, "content": content}
+        for row in rows
+        for role, content in (("user", row["instruction"]), ("assistant", row["output"]))
+    ]
+    talks = [{"messages": says[start : start + 4]} for start in range(0, len(says), 4)]
+    talks[0]["messages"] = [{"role": "system", "content": "Be brief."}, *talks[0]["messages"]]
+    talks[-1]["messages"][0] = {"role": "user", "content": "word " * 600}
+    file = tmp_path_factory.mktemp("talks") / "talks.jsonl"
+    file.write_text("\n".join(map(json.dumps, talks)))
+    chosen = recipe(file, weights, encoding={"too_long": "drop"})
+    return run(Store(tmp_path_factory.mktemp("store")), chosen)
+
+
+def test_all_answers_of_a_conversation_are_learnt_and_the_last_is_written(
+    talks: dict[str, Artifact], weights: Path
+) -> None:
+    split = encoded_splits(recipe(weights, weights), talks["tokenize_entries"])["train"]
+    _, targets = split.batch([0]).inputs
+    reader = load_tokenizer(talks["tokenizer"].folder)
+    end = special(reader, "<|im_end|>")
+    learnt = [token for token in targets[0].tolist() if token >= 0]
+    first = load_entries(talks["split_entries"].file("train.parquet")).iloc[0]
+    assert [turn.role for turn in first["earlier"]] == ["system", "user", "assistant"]
+    assert learnt.count(end) == 2
+    assert reader.decode(learnt) == f"{first['earlier'][-1].content}{first['output']}"
+    answers = load_entries(talks["respond"].file("answers.parquet"), ANSWERS)
+    assert [len(turns) for turns in answers["earlier"]] == [2] * 4
+    published = json.loads(talks["respond"].file("instruction-data-with-response.json").read_text())
+    assert published[0]["earlier"][0]["role"] == "user"
+
+
+def test_what_is_too_long_is_in_no_split_and_is_named(talks: dict[str, Artifact]) -> None:
+    long = load_table(talks["tokenize_entries"].file("long_entries.parquet"), LONG_ENTRIES)
+    assert long[["id", "split", "outcome"]].values.tolist() == [[39, "validation", "left out"]]
+    reports = json.loads(talks["tokenize_entries"].file("tokens.json").read_text())["splits"]
+    assert [report["rows"] for report in reports.values()] == [34, 1, 4]
+    assert (
+        "entries longer than the 512 tokens that the model reads: 1 left out; the first are 40"
+        in talks["tokenize_entries"].file("warnings.json").read_text()
+    )
 
 
 def test_answers_are_measured(made: dict[str, Artifact]) -> None:
