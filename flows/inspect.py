@@ -92,7 +92,7 @@ def _tokens(text: str) -> int:
 
 def _read(file: str | None, given: dict[str, str]) -> Texts:
     """Reads the texts as the steps `download` and `messages` do."""
-    from lib.data.messages.reading import DROPPED, read_messages
+    from lib.data.messages.reading import EMPTY_TEXT, read_messages
     from lib.data.samples import FILES
     from lib.data.source.data_file import DataFile
     from lib.data.source.download import download
@@ -105,14 +105,15 @@ def _read(file: str | None, given: dict[str, str]) -> Texts:
         place = Path(folder)
         found = download(addresses, place / "data", scratch=place / "scratch", member=data.member)
         how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
-        messages = read_messages(
+        read = read_messages(
             DataFile(found.file, found.file.name),
             how,
             text_column=data.text_column,
             label_column=data.text_column,  # labels are not needed
             empty_text="drop",
-        ).messages
-    return Texts(found.file.name, messages["text"].tolist(), messages.attrs[DROPPED])
+        )
+    empty = read.left_out.column("reason").to_pylist().count(EMPTY_TEXT)
+    return Texts(found.file.name, read.messages["text"].tolist(), empty)
 
 
 def _tokenizer(name: str) -> Tokenizer:

@@ -7,7 +7,7 @@ building the recipe validates the rest.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import (
@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from lib.errors import RecipeError, listed
-from lib.recipes.fields import value_at
+from lib.recipes.fields import section_names, value_at
 from lib.recipes.reading import bundled_recipes, load_recipe, read_yaml
 from lib.recipes.scoring import ScoringJob
 from lib.recipes.sections import Recipe, Section, Text
@@ -55,6 +55,7 @@ class Changes(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     sets: ClassVar[Mapping[str, str]]  # the dotted field of the recipe that each field of the form stands for
+    groups: ClassVar[Sequence[str]]  # of the recipe's fields, dotted
 
     @model_validator(mode="before")
     @classmethod
@@ -71,7 +72,7 @@ class Changes(BaseModel):
         """What was given, by dotted field, as `lib.recipes.reading` takes it. Raises RecipeError with one sentence if
         the text of overrides is no YAML or repeats a field of the form."""
         given = self.model_dump()
-        free = dict(_leaves(read_yaml(given.pop("overrides", ""), "overrides")))
+        free = dict(_leaves(read_yaml(given.pop("overrides", ""), "overrides"), self.groups))
         fields = {self.sets[name]: value for name, value in given.items()}
         for name in given:
             if self.sets[name] in free:
@@ -109,6 +110,7 @@ def _form(model: type[Section], sets: Mapping[str, str], example: str, bundled: 
     overrides = _not_required("overrides", OVERRIDES.format(example=example), {}, "", LINE.format(names=names))
     form = create_model("Changes", __base__=Changes, __doc__=Changes.__doc__, **fields, overrides=(str, overrides))
     form.sets = sets
+    form.groups = section_names(model)
     return form
 
 
@@ -145,9 +147,9 @@ def _not_required(name: str, words: str, bundled: Mapping[str, Any], shown: str,
     return Field(default=None, title=name, description=text, json_schema_extra=without_default)
 
 
-def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[Any, Any], groups: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping) and f"{prefix}{name}" in groups:
+            yield from _leaves(value, groups, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -20,6 +20,7 @@ class _Levels(dict[int, int | None]):
 
 
 _LEVELS = _Levels()
+_DROPPED_ASCII = bytes(code for code in range(128) if _LEVELS[code] is None)
 
 
 def normalise(text: str) -> str:
@@ -28,5 +29,7 @@ def normalise(text: str) -> str:
     Near-duplicates give the same result: "Call 0800-123 NOW!" and "call 0900 99 now". A text of which nothing would be
     left is returned unchanged, so that "!!!" and "???" differ.
     """
+    if text.isascii():  # the same, some ten times faster
+        return text.lower().encode().translate(None, _DROPPED_ASCII).decode() or text
     levelled = unicodedata.normalize("NFKC", text).casefold().translate(_LEVELS)
     return levelled or text

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lib.extras import require, require_onnx
 from lib.recipes.data import Data
-from lib.recipes.fields import either
+from lib.recipes.fields import MAPPING, either
 from lib.recipes.sections import (
+    HUB,
+    Column,
     Confidence,
+    Described,
     Encoding,
+    Label,
     Lora,
     Loss,
     Model,
@@ -40,6 +45,20 @@ class Balance(Section):
     seed: Seed = Field(default=123, description="seed of the drawing")
 
 
+def _names_of_splits(given: Any) -> Any:
+    """Converts one value to a list of one."""
+    if not isinstance(given, Mapping):
+        return given
+    return {split: [each] if isinstance(each, str | int | float) else each for split, each in given.items()}
+
+
+SplitNames = Annotated[
+    dict[Literal["train", "validation", "test"], Annotated[tuple[Label, ...], Field(min_length=1)]] | None,
+    BeforeValidator(_names_of_splits),
+    Described(f"{MAPPING}split: [value, …]}} or null"),
+]
+
+
 class Split(Section):
     """How messages are divided into train, validation and test. Splits that `data.files` gives are not divided: what is
     missing is split off train, in the proportion of the fractions of both."""
@@ -52,6 +71,21 @@ class Split(Section):
     group_duplicates: bool = Field(
         default=True, description="keep texts that differ only in case, digits, punctuation or space in one split"
     )
+    near_duplicates: Literal["keep", "drop_from_train"] = Field(
+        default="keep",
+        description="messages of train with such a near-duplicate in a given validation or test split: count them, or"
+        " leave them out of train",
+    )
+    column: Column | None = Field(
+        default=None,
+        description="the column of the file that says to which split a row belongs: train, validation (val, dev) or"
+        " test, in any case; what is missing is split off train (null: rows are divided)",
+    )
+    names: SplitNames = Field(
+        default=None,
+        description="what the splits are called in that column, {split: [value, …]}; rows with other values are left"
+        " out (null: as above)",
+    )
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> Split:
@@ -60,6 +94,12 @@ class Split(Section):
             raise ValueError(
                 f"split.train + split.validation + split.test is {total:g}: the three fractions must sum to 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_have_a_column(self) -> Split:
+        if self.names is not None and self.column is None:
+            raise ValueError("split.names says what splits are called in a column: name it as split.column")
         return self
 
 
@@ -199,10 +239,10 @@ class Evaluation(Section):
         " using the reserve",
     )
     confidence: Confidence = 0.95
-    positive_label: str | None = Field(
+    positive_label: Label | None = Field(
         default=None,
-        description="of two classes, the one that precision and recall are about (null: the last in alphabetical"
-        " order)",
+        description="of two classes, the one that precision and recall are about (null: the last one, which without"
+        " `data.labels` is that in alphabetical order); a label called null needs quotes",
     )
     threshold: float = Field(
         default=0.5,
@@ -331,6 +371,42 @@ class ClassifyRecipe(Recipe):
         if self.serving.engine == "onnxruntime" or self.serving.precision == "int8":
             field = "engine onnxruntime" if self.serving.engine == "onnxruntime" else "precision int8"
             require_onnx(f"serving.{field}")
+
+    @property
+    def has_given_splits(self) -> bool:
+        """Whether validation or test exist already, by a column or by name, or may do, as those of a hub's data set."""
+        return self.split.column is not None or self.data.source == HUB or self._given_by_name is not None
+
+    @property
+    def _given_by_name(self) -> str | None:
+        """The field that names validation or test, if one does."""
+        data = self.data
+        named = {"files": [*data.files.given()], "members": [*data.members.given()], "splits": [*data.splits.given()]}
+        return next((f"data.{field}" for field, given in named.items() if len(given) > 1), None)
+
+    @model_validator(mode="after")
+    def _splits_are_given_once(self) -> ClassifyRecipe:
+        if self.split.column is not None and self._given_by_name is not None:
+            raise ValueError(
+                f"split.column and {self._given_by_name} both say which messages are of which split: leave one of them"
+                " out"
+            )
+        if self.split.near_duplicates != "keep" and not self.has_given_splits:
+            raise ValueError(
+                f"split.near_duplicates is {self.split.near_duplicates!r}, but no validation or test split is given:"
+                " name one in data.files or by split.column, or leave it out; split.group_duplicates keeps them apart"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_agree_with_the_splits(self) -> ClassifyRecipe:
+        column = self.split.column
+        if column is not None and isinstance(column, int) != isinstance(self.data.text_column, int):
+            raise ValueError(
+                "split.column, data.text_column and data.label_column must all be names (a file with a header row) or"
+                " all positions (a file without one)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _adapters_are_used(self) -> ClassifyRecipe:

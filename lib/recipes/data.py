@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections import Counter
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from lib.recipes.fields import MAPPING
 from lib.recipes.sections import (
     HUB,
     BadRows,
     Column,
+    Described,
     FileFormat,
+    Label,
     Quoting,
     Section,
     Separator,
@@ -48,6 +53,43 @@ PRESETS: dict[str, dict[str, Any]] = {
     "file": {},
     "hub": {},
 }
+
+
+def _names_of_labels(given: Any) -> Any:
+    """Converts `{name: [spelling, ...]}`, where one spelling needs no list, to a list, which keeps the order: a key
+    that is made of the recipe has names in alphabetical order. What YAML takes for a switch stands for all ways to
+    write it."""
+    if not isinstance(given, Mapping):
+        return given
+    lists = {name: [each] if isinstance(each, str | int | float) else each or [] for name, each in given.items()}
+    return [{name: _spellings(several)} for name, several in lists.items()]
+
+
+def _spellings(several: Any) -> Any:
+    if not isinstance(several, list | tuple):
+        return several
+    ways = {True: ["true", "True", "TRUE"], False: ["false", "False", "FALSE"]}
+    return [way for each in several for way in (ways[each] if isinstance(each, bool) else [each])]
+
+
+Spellings = dict[Label, tuple[Label, ...]]
+LabelNames = Annotated[
+    Annotated[tuple[Label, ...] | tuple[Spellings, ...], Field(min_length=1)] | None,
+    BeforeValidator(_names_of_labels),
+    Described(f"{MAPPING}name: [spelling, …]}}, a list of names or null"),
+]
+
+
+def names_of_labels(labels: tuple[str, ...] | tuple[Spellings, ...] | None) -> Spellings | tuple[str, ...] | None:
+    """Returns the field `data.labels` as it was written: a mapping of names to spellings, a list of names, or None."""
+    merged: Spellings = {}
+    names: list[str] = []
+    for each in labels or ():
+        if isinstance(each, str):
+            names.append(each)
+        else:
+            merged |= each
+    return merged or tuple(names) or None
 
 
 class Files(Section):
@@ -144,6 +186,27 @@ class Data(Source):
     empty_text: Literal["error", "drop"] = Field(
         default="error", description="what to do with a row whose text is empty: refuse the file, or leave the row out"
     )
+    empty_label: Literal["error", "drop"] = Field(
+        default="error", description="what to do with a row without a label: refuse the file, or leave the row out"
+    )
+    labels: LabelNames = Field(
+        default=None,
+        description="names and order of the classes. {name: [spelling, …]} renames and merges labels, and leaves others"
+        " as they are; a list of names is all of the classes, and rows with other labels are left out (null: the labels"
+        " of the file, in alphabetical order)",
+    )
+    rare_labels: Literal["error", "drop", "merge"] = Field(
+        default="error",
+        description="what to do with labels of few rows: refuse the file, leave their rows out, or put them all into"
+        " one class",
+    )
+    rare_label_rows: int | None = Field(
+        default=None,
+        ge=2,
+        description="labels with fewer rows than this are rare (null: than there are splits to be made, each of which"
+        " needs one)",
+    )
+    rare_label_name: Label = Field(default="other", description="with rare_labels merge, what that class is called")
     files: Files = Files()
     members: Members = Members()
     splits: HubSplits = HubSplits()
@@ -179,6 +242,25 @@ class Data(Source):
         for name in ("sha256", "member"):
             if getattr(self, name) is not None:
                 raise ValueError(f"data.{name} is about one data file: leave it out with data.members")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_named_once(self) -> Data:
+        names = names_of_labels(self.labels) or ()
+        spellings = names.values() if isinstance(names, Mapping) else [names]
+        named = Counter(each.strip() for several in spellings for each in several)
+        twice = next((name for name, count in named.items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"data.labels has {twice!r} twice: leave it out once")
+        return self
+
+    @model_validator(mode="after")
+    def _rare_label_name_is_used(self) -> Data:
+        if self.rare_labels != "merge" and self.rare_label_name != type(self).model_fields["rare_label_name"].default:
+            raise ValueError(
+                f"data.rare_label_name is {self.rare_label_name!r}, but data.rare_labels is {self.rare_labels!r}, which"
+                " merges nothing: set it to 'merge', or leave that field out"
+            )
         return self
 
     @model_validator(mode="after")

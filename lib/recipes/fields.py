@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from lib.recipes.sections import PATTERNS
+from lib.recipes.sections import PATTERNS, Described
 
 LIST = "a list of "
+MAPPING = "{"  # how the description of a mapping begins
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[RecipeField]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from recipe_fields(annotation, f"{path}.")
             continue
+        described = next((each.kind for each in info.metadata if isinstance(each, Described)), None)
         yield RecipeField(
             path=path,
-            kind=either(_kinds(annotation, _limits(info.metadata))),
+            kind=described or either(_kinds(annotation, _limits(info.metadata))),
             default=info.get_default(call_default_factory=True),
             description=info.description or "",
         )

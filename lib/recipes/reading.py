@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from lib.errors import RecipeError
-from lib.recipes.fields import LIST, RecipeField, recipe_fields, section_names, unnamed_fields
+from lib.recipes.fields import LIST, MAPPING, RecipeField, recipe_fields, section_names, unnamed_fields
 from lib.recipes.mistakes import refusal, shortened, shown, unknown_field, unknown_recipe
 from lib.recipes.sections import Section, says_its_shape
 
@@ -111,14 +111,21 @@ def _leaves(overrides: Mapping[str, Any], groups: Sequence[str]) -> Iterator[tup
 
 
 def _typed(text: Any, field: RecipeField) -> Any:
-    """Parses a value from a command line. Numbers stay text for the field's own type."""
+    """Parses a value from a command line. Numbers stay text for the field's own type; quotes say that a value is text,
+    such as a label that is called "null"."""
     if not isinstance(text, str):
         return text
     if text == "null":
         return None
-    if LIST in field.kind and text.startswith("["):
-        with suppress(yaml.YAMLError):  # a file may be called "[a].csv"
-            return yaml.safe_load(text)
+    begins = {
+        "[": LIST in field.kind,  # a file may be called "[a].csv"
+        "{": field.kind.startswith(MAPPING),
+        '"': text.endswith('"'),
+        "'": text.endswith("'"),
+    }
+    if begins.get(text[:1]):
+        with suppress(yaml.YAMLError):
+            return yaml.load(text, Loader=_Loader)
     return text
 
 
@@ -133,8 +140,12 @@ def _find(name: str, folder: str) -> Path:
     raise RecipeError(unknown_recipe(name, list(bundled)))
 
 
+_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+
+
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys and invalid scalars."""
+    """A YAML loader that refuses duplicate keys and invalid scalars. Keys are names, so they are text as it is written:
+    a label may be called 1.0, true or null."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -146,6 +157,8 @@ class _Loader(yaml.SafeLoader):
                         problem=f"{shortened(key.value)} stands there twice", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
+                if key.tag != _MERGE:
+                    key.tag = _TEXT
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:

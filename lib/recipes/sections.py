@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
@@ -80,6 +81,24 @@ def _position(column: Any) -> Any:
     return int(column) if isinstance(column, str) and POSITION.fullmatch(column) else column
 
 
+@dataclass(frozen=True)
+class Described:
+    """Says in words what a value must be, where its type alone does not."""
+
+    kind: str
+
+
+def _label(value: Any) -> Any:
+    """Converts what YAML takes for a number or a switch back to text: a label may be called 1 or true. Labels have no
+    spaces around them (see `lib.data.messages.labels`)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).strip() if isinstance(value, str | int | float) else value
+
+
+Label = Annotated[str, Field(min_length=1), BeforeValidator(_label)]
+
+
 Column = Annotated[str | Annotated[int, Field(ge=0)], BeforeValidator(_position)]
 TextColumn = Annotated[
     Column, Field(description="the column with the texts: its name, or its position (from 0) in a file without header")
@@ -138,7 +157,7 @@ class Section(BaseModel):
     def _numbers_are_no_switches(cls, value: Any, info: ValidationInfo) -> Any:
         # pydantic would read `epochs: yes` as 1.
         kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)) and Label not in (kind, *get_args(kind)):
             raise PydanticCustomError("switch", "true and false are no values of this field")
         return value
 

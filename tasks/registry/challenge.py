@@ -85,7 +85,7 @@ def challenge(
         try:
             files = _download(candidate, champion, Path(folder))
             labels = load_json(files / "labels.json")
-            if labels != load_json(candidate.artifact.file("labels.json")):
+            if set(labels) != set(load_json(candidate.artifact.file("labels.json"))):
                 return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
             answers.champion = _ask(files, champion_texts, device)
         except (MlflowException, OSError, WeightsError, LabelError) as error:

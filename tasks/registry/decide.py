@@ -5,7 +5,7 @@ The rule is in `lib.evaluation.promotion`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
+from lib.data.messages.labels import mapping_flag, same_but_for_spelling
 from lib.data.tables import SPLIT, SPLITS, load_table
 from lib.errors import listed
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
@@ -97,12 +98,23 @@ def _freeze(
 
 def why_nothing_is_frozen(recipe: ClassifyRecipe, version: str) -> str:
     """Returns the reason and the way out, which for a given test split is not to make another one."""
-    given = recipe.data.files.test is not None
+    given = recipe.data.files.test is not None or recipe.split.column is not None
     way_out = f"`promote {version}` makes this one champion by hand" if given else "switch split.group_duplicates on"
     return (
         "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
         f" validation: {way_out}"
     )
+
+
+def why_labels_differ(labels: Collection[str], frozen: Collection[str]) -> str:
+    """Returns the reason and the way out: the option that gives labels the frozen test set's spelling, if that is the
+    only difference."""
+    why = f"its labels are {listed(sorted(labels))}, those of the frozen test set {listed(sorted(frozen))}"
+    respelled = same_but_for_spelling(frozen, labels)
+    if not respelled:
+        return f"{why}: other labels need another registry.name"
+    names = {known: [label] for label, known in sorted(respelled.items()) if label != known}
+    return f"{why}, which is only another spelling: run again with {mapping_flag('data.labels', names)}"
 
 
 def _learned_from(splits: Mapping[str, pd.DataFrame], messages: pd.DataFrame) -> int:
@@ -118,9 +130,7 @@ def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: i
         why = f"it learned from {seen} messages of the frozen test set, which another run made meanwhile: run again"
         return _not_comparable(why, champion)
     if set(case.targets) != set(case.labels):
-        frozen = listed(sorted(set(case.targets)))
-        why = f"its labels are {listed(sorted(case.labels))}, those of the frozen test set {frozen}"
-        return _not_comparable(f"{why}: other labels need another registry.name", champion)
+        return _not_comparable(why_labels_differ(case.labels, set(case.targets)), champion)
     if champion is None:
         return _first(case)
     held = tracking.get_model_version(case.registered.name, champion)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.e2e
 FIGURES = ["accuracy", "confusion", "loss", "precision_recall"]
 FILES = {
     "download": ["data/source", "source.json"],
-    "messages": ["messages.parquet", "profile.json"],
+    "messages": ["files.json", "left_out.parquet", "messages.parquet", "profile.json"],
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "holdout": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
@@ -252,7 +252,7 @@ def one_sentence(home: Home, *arguments: str) -> str:
 def test_a_bad_file_is_one_sentence_and_the_mlflow_run_failed(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_bytes(b"kind,body\nham,hello\nspam,caf\xe9\n")
-    error = one_sentence(home, f"--data.url={file}")
+    error = one_sentence(home, f"--data.url={file}", "--data.encoding=utf-8")
     assert "byte 28" in error
     (run,) = runs(home)
     assert run.info.status == "FAILED"

@@ -17,7 +17,8 @@ from lib.data.entries.files import earlier_turns
 from lib.data.entries.records import Record, read_file
 from lib.data.entries.shapes import LOOKS, Columns, Entry, Shape, not_recognised, recognised
 from lib.data.entries.values import EmptyError
-from lib.data.messages.reading import counted, spread
+from lib.data.messages.profile import spread
+from lib.data.messages.reading import counted
 from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How
 from lib.errors import MessagesError

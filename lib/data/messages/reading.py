@@ -1,20 +1,18 @@
-"""Reads labelled messages from a source file into a table, and profiles them."""
+"""Reads labelled messages from a source file into a table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lib.data.duplicates import normalise
+from lib.data.messages.labels import EMPTY_LABEL, trimmed
 from lib.data.source.cells import Number, as_text
 from lib.data.source.columns import ABSENT, Column
 from lib.data.source.data_file import DataFile
@@ -23,10 +21,8 @@ from lib.data.source.reader import How, open_source, read
 from lib.data.source.rows import NOT_DECODED, Batch, Form, Unreadable, place
 from lib.errors import MessagesError
 
-Integers = npt.NDArray[np.int64]
-
-DROPPED = "empty_texts_dropped"
 EMPTY_TEXT = "empty text"
+COLUMN_OF = {EMPTY_TEXT: "text", EMPTY_LABEL: "label"}
 NO_TEXT = "neither text, number nor boolean"
 CONTROL = r"[\x00-\x08\x0e-\x1f\x7f]"  # no text is written with these
 
@@ -41,7 +37,10 @@ ROWS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-KEPT = pa.schema([("id", pa.int64()), ("text", pa.string()), ("label", pa.string())])
+SPLIT = pa.field("split", pa.string())  # of a row, as it is written, where that column is asked for
+KEPT = pa.schema(
+    [("id", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("label", pa.string()), ("split", pa.string())]
+)
 LEFT = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())])
 
 
@@ -51,11 +50,14 @@ class FileOfMessages:
 
     messages: columns id int64, text str, label str, in the order of the file. `id` is the row's number in it, from 0
     over the rows with data, those that are left out included.
+    beside: of the same rows, the line (null in formats without lines) and the split as it is written (null if the
+    column was not asked for).
     left_out: the schema `LEFT`: of each row that is no message its number, line and the reason.
     form: what the file is. warnings: sentences.
     """
 
     messages: pd.DataFrame
+    beside: pd.DataFrame
     left_out: pa.Table
     form: Form
     warnings: list[str]
@@ -67,17 +69,28 @@ class FileOfMessages:
 
 
 class LabelledRows:
-    """The rows of a file with their texts and labels, in batches with the schema `ROWS`.
+    """The rows of a file with their texts and labels, in batches with the schema `ROWS`, and `SPLIT` if asked for.
 
     form: what the file is. warnings: sentences, complete once all batches were taken.
     """
 
     def __init__(
-        self, file: DataFile, how: How, *, text_column: Column, label_column: Column, bad_rows: Literal["error", "drop"]
+        self,
+        file: DataFile,
+        how: How,
+        *,
+        text_column: Column,
+        label_column: Column,
+        split_column: Column | None = None,
+        bad_rows: Literal["error", "drop"],
     ) -> None:
         self._file, self._how, self._bad_rows = file, replace(how, damaged_rows=bad_rows == "drop"), bad_rows
-        self._text, self._label = text_column, label_column
+        self._of = {"text": text_column, "label": label_column}
         self._columns = {"--data.text_column": text_column, "--data.label_column": label_column}
+        self._schema = ROWS
+        if split_column is not None:
+            self._schema = ROWS.append(SPLIT)
+            self._of["split"] = self._columns["--split.column"] = split_column
         self._source = open_source(file, self._how, self._columns)
         self._control, self._types = 0, Counter[str]()
         self.form = self._source.form
@@ -94,42 +107,44 @@ class LabelledRows:
         if len(self._types) > 1:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._types.most_common())
             found.append(
-                f"{self._file.name}: column {self._label!r} holds {kinds}; all become text, so the number 1 and the"
-                " text '1' are one label"
+                f"{self._file.name}: column {self._of['label']!r} holds {kinds}; all become text, so the number 1 and"
+                " the text '1' are one label"
             )
         return found
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Yields the batches; raises MessagesError for a row that cannot be used unless such rows are dropped."""
         for batch in read(self._file, self._how, self._source.batches(self._columns)):
-            texts, labels, unreadable = self._as_texts(batch)
+            texts, unreadable = self._as_texts(batch)
             if unreadable and self._bad_rows == "error":
                 raise MessagesError(unreadable[min(unreadable)].sentence)
             columns = {
                 "row": np.arange(batch.first, batch.first + batch.size),
                 "line": [None] * batch.size if batch.lines is None else batch.lines,
-                "text": texts,
-                "label": labels,
+                **texts,
                 "reason": [unreadable[at].reason if at in unreadable else None for at in range(batch.size)],
             }
-            rows = pa.record_batch([pa.array(columns[each.name], each.type) for each in ROWS], schema=ROWS)
+            rows = pa.record_batch(
+                [pa.array(columns[each.name], each.type) for each in self._schema], schema=self._schema
+            )
             self._control += pc.sum(pc.match_substring_regex(rows.column("text"), CONTROL)).as_py() or 0
             yield rows
 
-    def _as_texts(self, batch: Batch) -> tuple[list[str | None], list[str | None], dict[int, Unreadable]]:
-        """Returns the cells of both columns as texts, and why rows cannot be used, whose texts are None."""
-        texts, labels = (list(batch.cells[column]) for column in (self._text, self._label))
+    def _as_texts(self, batch: Batch) -> tuple[dict[str, list[str | None]], dict[int, Unreadable]]:
+        """Returns the cells of each column as texts, and why rows cannot be used, whose texts are None."""
+        texts = {name: list(batch.cells[column]) for name, column in self._of.items()}
         unreadable = dict(batch.unreadable)
         if self.form.encoding is not None and self.form.encoding.damage is None and self.form.separator is not None:
-            return texts, labels, unreadable  # each cell is a text, and whole
-        self._types.update(_kind(cell) for cell in labels if cell is not None and cell is not ABSENT)
-        for column, cells in ((self._text, texts), (self._label, labels)):
+            return texts, unreadable  # each cell is a text, and whole
+        self._types.update(_kind(cell) for cell in texts["label"] if cell is not None and cell is not ABSENT)
+        for name, cells in texts.items():
             for at, cell in enumerate(cells):
                 if at not in unreadable:
-                    cells[at] = self._text_of(cell, column, batch, at, unreadable)
+                    cells[at] = self._text_of(cell, self._of[name], batch, at, unreadable)
         for at in unreadable:
-            texts[at] = labels[at] = None
-        return texts, labels, unreadable
+            for cells in texts.values():
+                cells[at] = None
+        return texts, unreadable
 
     def _text_of(
         self, cell: Any, column: Column, batch: Batch, at: int, unreadable: dict[int, Unreadable]
@@ -162,7 +177,9 @@ def read_messages(
     *,
     text_column: Column,
     label_column: Column,
+    split_column: Column | None = None,
     empty_text: Literal["error", "drop"],
+    empty_label: Literal["error", "drop"] = "error",
     bad_rows: Literal["error", "drop"] = "error",
 ) -> FileOfMessages:
     """Reads the messages of a file.
@@ -172,105 +189,74 @@ def read_messages(
 
     Args:
         text_column: a name in the header row, of a field or of a column, or a position (from 0) in a table without a
-            header row. `label_column` likewise.
+            header row. `label_column` likewise, and `split_column`, if splits exist as a column.
         empty_text: whether an empty, blank or null text is an error or leaves its row out.
+        empty_label: the same for labels.
         bad_rows: the same for rows that cannot be read.
 
-    Raises MessagesError if the file is damaged or empty, lacks a column, or has an empty label.
+    Raises MessagesError if the file is damaged or empty, or lacks a column.
     """
-    rows = LabelledRows(file, how, text_column=text_column, label_column=label_column, bad_rows=bad_rows)
+    rows = LabelledRows(
+        file,
+        how,
+        text_column=text_column,
+        label_column=label_column,
+        split_column=split_column,
+        bad_rows=bad_rows,
+    )
     kept: list[pa.RecordBatch] = []
     left_out: list[pa.RecordBatch] = []
-    blank: list[int] = []
     for batch in rows:
-        row, line, text, label, reason = batch.columns
+        row, line, text, label, reason, *given = batch.columns
         written = pc.fill_null(text, "")
-        empty = pc.and_(pc.is_null(reason), pc.or_(pc.equal(written, ""), pc.utf8_is_space(written)))
-        blank += row.filter(empty).to_pylist()
-        reason = pc.if_else(empty, EMPTY_TEXT, reason)
+        empty = pc.or_(pc.equal(written, ""), pc.utf8_is_space(written))
+        reason = pc.if_else(pc.and_(pc.is_null(reason), empty), EMPTY_TEXT, reason)
+        reason = pc.if_else(pc.and_(pc.is_null(reason), _unlabelled(label)), EMPTY_LABEL, reason)
         used = pc.is_null(reason)
-        kept.append(pa.record_batch([row, text, label], schema=KEPT).filter(used))
+        split = given[0] if given else pa.nulls(len(batch), pa.string())
+        kept.append(pa.record_batch([row, line, text, label, split], schema=KEPT).filter(used))
         left_out.append(pa.record_batch([row, line, reason], schema=LEFT).filter(pc.invert(used)))
 
     messages = pa.Table.from_batches(kept, schema=KEPT).to_pandas()
-    return _checked(file, rows, messages, pa.Table.from_batches(left_out, schema=LEFT), blank, empty_text)
+    found = FileOfMessages(
+        messages[["id", "text", "label"]],
+        messages[["line", "split"]],
+        pa.Table.from_batches(left_out, schema=LEFT),
+        rows.form,
+        rows.warnings,
+    )
+    return _checked(file, found, refused={EMPTY_TEXT: empty_text == "error", EMPTY_LABEL: empty_label == "error"})
 
 
-def _checked(
-    file: DataFile,
-    rows: LabelledRows,
-    messages: pd.DataFrame,
-    left_out: pa.Table,
-    blank: list[int],
-    empty_text: Literal["error", "drop"],
-) -> FileOfMessages:
-    """Returns what a file has if it has messages, each with a text and a label."""
-    name = file.name
-    if messages.empty and not len(left_out):
+def _unlabelled(labels: pa.StringArray) -> pa.BooleanArray:
+    """Marks the labels of which trimming leaves nothing."""
+    nothing = [label for label in pc.unique(labels).to_pylist() if label is None or not trimmed(label)]
+    return pc.is_in(labels, value_set=pa.array(nothing, pa.string()))
+
+
+def _checked(file: DataFile, found: FileOfMessages, refused: Mapping[str, bool]) -> FileOfMessages:
+    """Returns what a file has if it has messages, each with a text and a label, and none that is `refused`."""
+    name, left = file.name, found.left_out.to_pandas()
+    if not found.rows:
         what = "has no messages, only a header row or blank lines" if file.head(1) else "is empty"
         raise MessagesError(f"{name} {what}: is it the right file?")
-    if blank and empty_text == "error":
-        raise MessagesError(
-            f"{name}: {counted(blank, 'row', 'rows', start=0)} an empty text: fill in, remove, or leave out with"
-            " --data.empty_text drop"
-        )
-    if messages.empty:
-        what = (
-            "text is empty: is --data.text_column the right one" if blank else "row is unreadable: is it the right file"
-        )
-        raise MessagesError(f"{name}: every {what}?")
-    unlabelled = messages["id"][messages["label"].fillna("").str.strip() == ""].tolist()
-    if unlabelled:
-        raise MessagesError(f"{name}: {counted(unlabelled, 'row', 'rows', start=0)} an empty label: fill in or remove")
-    messages.attrs[DROPPED] = len(blank)
-    return FileOfMessages(messages, left_out, rows.form, rows.warnings)
-
-
-def profile_messages(messages: pd.DataFrame) -> dict[str, Any]:
-    """Describes a table of messages, JSON-able.
-
-    rows: messages in the table.
-    labels: rows of each label, the most frequent first.
-    characters: min, median, p95 and max of a text; total of all.
-    duplicate_texts: rows beyond the first of each text.
-    near_duplicate_texts: the same, ignoring case, digits, punctuation and space.
-    empty_texts_dropped: rows that `read_messages` dropped.
-    """
-    lengths, hashes, normalised = _measured(messages["text"])
-    labels = Counter(messages["label"])
-    return {
-        "rows": len(messages),
-        "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "characters": spread(lengths),
-        "duplicate_texts": len(hashes) - len(np.unique(hashes)),
-        "near_duplicate_texts": len(normalised) - len(np.unique(normalised)),
-        DROPPED: int(messages.attrs.get(DROPPED, 0)),
-    }
-
-
-def _measured(texts: pd.Series) -> tuple[Integers, Integers, Integers]:
-    """Returns the length of each text, and hashes of it and of what `normalise` leaves of it: sets of millions of texts
-    would not fit into memory."""
-    lengths, hashes, normalised = np.empty((3, len(texts)), np.int64)
-    for at, text in enumerate(texts):
-        lengths[at], hashes[at], normalised[at] = len(text), hash_of(text), hash_of(normalise(text))
-    return lengths, hashes, normalised
-
-
-def hash_of(text: str) -> int:
-    """Returns 64 bits that tell texts apart, the same in every process."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
-
-
-def spread(lengths: Sequence[int] | Integers) -> dict[str, int | float]:
-    """Returns minimum, median, 95th percentile, maximum and sum of at least one length."""
-    return {
-        "min": int(np.min(lengths)),
-        "median": float(np.median(lengths)),
-        "p95": float(np.percentile(lengths, 95)),
-        "max": int(np.max(lengths)),
-        "total": int(np.sum(lengths)),
-    }
+    problems = []
+    for reason, column in COLUMN_OF.items():
+        rows = left["row"][left["reason"] == reason].tolist()
+        every = len(rows) == found.rows
+        if rows and refused[reason]:
+            suspect = f"; or is --data.{column}_column another column, as every {column} is empty?" if every else ""
+            problems.append(
+                f"{counted(rows, 'row', 'rows', start=0)} an empty {column}: fill in, remove, or leave out with"
+                f" --data.empty_{column} drop{suspect}"
+            )
+        elif every:
+            problems.append(f"every {column} is empty: is --data.{column}_column the right one?")
+    if problems:
+        raise MessagesError(f"{name}: {'; '.join(problems)}")
+    if found.messages.empty:
+        raise MessagesError(f"{name}: no row has a text and a label that can be read: is it the right file?")
+    return found
 
 
 def counted(numbers: Sequence[int], one: str, many: str, *, start: int) -> str:

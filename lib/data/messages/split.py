@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,11 @@ class Splits:
     """Three tables (id int64, text, label, target int64), rows in shuffled order, but for a given test split, which has
     the order of its file.
 
-    labels: the sorted label names; a row's target is its label's position.
+    labels: the label names in order; a row's target is its label's position.
     report: JSON-able counts: `rows` of each split, `labels` of each split, and `straddling`, the messages of validation
     and test with a near-duplicate (`near_duplicates`) or exact copy (`copies`) in train: for the split that was `made`,
     and for the `plain` one of the published procedure with the same messages and seed. `given`: the names of the splits
-    that were given, which are the same in both.
+    that were given, which are the same in both. `dropped_from_train`: messages that were left out of what was divided.
     """
 
     train: pd.DataFrame
@@ -51,7 +51,9 @@ def split_messages(
     seed: int,
     stratify: bool,
     group_duplicates: bool,
+    labels: Sequence[str] | None = None,
     given: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+    near_duplicates: Literal["keep", "drop_from_train"] = "keep",
 ) -> Splits:
     """Shuffles messages (id, text, label) and divides them by the three fractions, which sum to 1.
 
@@ -66,10 +68,14 @@ def split_messages(
     Only train gets the copies that oversampling made (rows with the same id). In validation or test they would be right
     or wrong together: the metrics would claim more messages than there are, and weight some more than others.
 
+    labels: the label names in the order of their targets (None: alphabetical).
+
     given: `validation` or `test` or both, as tables of other ids with labels of `messages`; `messages` are divided into
-    the other splits, in the proportion of their fractions. Given splits stay as they are, near-duplicates in train
-    included, which the report counts. Validation alone is shuffled, because files are often sorted by label, and an
-    evaluation while training may look at the first messages only.
+    the other splits, in the proportion of their fractions. Given splits stay as they are. Validation alone is shuffled,
+    because files are often sorted by label, and an evaluation while training may look at the first messages only.
+
+    near_duplicates: what becomes of messages with a near-duplicate in a given split: they stay, and the report counts
+    them, or they are left out of what is divided.
 
     Raises RecipeError if the fractions do not sum to 1, LabelError if some split has no message of a label.
     """
@@ -77,7 +83,11 @@ def split_messages(
         raise RecipeError(
             f"split.train, split.validation and split.test must sum to 1, not {train + validation + test:g}"
         )
-    labels = tuple(sorted(set(messages["label"])))
+    labels = tuple(labels or sorted(set(messages["label"])))
+    rows = len(messages)
+    if near_duplicates == "drop_from_train":
+        messages = _without_near_duplicates(messages, given)
+    dropped = rows - len(messages)
     messages = _with_targets(messages, labels)
     shuffled = messages.drop_duplicates("id").sample(frac=1, random_state=seed).reset_index(drop=True)
     made_here = [name for name in SPLITS if name not in given]
@@ -108,8 +118,22 @@ def split_messages(
             "plain": _straddling(shuffled["text"], levelled, numbers[plain], given),
         },
         "given": [name for name in SPLITS if name in given],
+        "dropped_from_train": dropped,
     }
     return Splits(**tables, labels=labels, report=report)
+
+
+def _without_near_duplicates(messages: pd.DataFrame, given: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Returns the messages without a near-duplicate in a given split. Raises LabelError if a label loses them all."""
+    known = {normalise(text) for table in given.values() for text in table["text"]}
+    kept = messages[~messages["text"].map(normalise).isin(known)]
+    lost = sorted(set(messages["label"]) - set(kept["label"]))
+    if lost:
+        raise LabelError(
+            f"every message labelled {lost[0]!r} has a near-duplicate in a given split, so none is left to learn from:"
+            " set split.near_duplicates to keep, or give more messages"
+        )
+    return kept.reset_index(drop=True)
 
 
 def _with_targets(messages: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
@@ -195,7 +219,8 @@ def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, splits: 
             alike = "" if different == len(rows) else f" ({different} if near-duplicates are counted once)"
             raise LabelError(
                 f"label {label!r} has {len(rows)} message{'s' * (len(rows) != 1)}{alike}, too few for one in"
-                f" each split ({missing[0]} has none): merge it with another label, remove it,"
+                f" each split ({missing[0]} has none): merge it with another label in data.labels, remove it with"
+                f" --data.rare_labels drop --data.rare_label_rows {len(rows) + 1},"
                 f" {'' if stratify else 'switch split.stratify on, '}or change the fractions in split"
             )
 

@@ -159,4 +159,6 @@ def _precision_recall(
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    """Returns the label on one line and not too long; a dollar sign would begin a formula."""
+    line = " ".join(label.split())
+    return (line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…").replace("$", r"\$")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.messages.files import joined, read_splits
-from lib.data.messages.reading import profile_messages, read_messages
+import pandas as pd
+
+from lib.data.messages.checks import check_messages
+from lib.data.messages.files import read_splits
+from lib.data.messages.labels import LabelRules
+from lib.data.messages.one_hot import one_hot_warnings
+from lib.data.messages.profile import profile_messages
+from lib.data.messages.reading import read_messages
 from lib.data.source.reader import How
 from lib.data.tables import MESSAGES, save_table, write_table
 from lib.files.jsonfile import save_json
+from lib.recipes.data import names_of_labels
 from tasks.engine.step import Work, step
 from tasks.steps.sources import fetched_files
 
@@ -30,33 +37,55 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
         "data.text_column",
         "data.label_column",
         "data.empty_text",
+        "data.empty_label",
         "data.bad_rows",
+        "data.labels",
+        "data.rare_labels",
+        "data.rare_label_rows",
+        "data.rare_label_name",
+        "split.column",
+        "split.names",
     ],
-    noted=["files.json"],  # by what names
+    # Of what the profile says the tables decide all that later steps read; the files are named.
+    noted=["profile.json", "files.json"],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
     `test.parquet` where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
-    `profile.json` with counts and lengths of all messages, and how the files are written; and `files.json`, that for
-    each."""
-    data = work.recipe.data
+    `profile.json` with counts and lengths of all messages, what was found in them, and how the files are written; and
+    `files.json`, that for each."""
+    data, by = work.recipe.data, work.recipe.split
     how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
+    files = fetched_files(download)
     found = read_splits(
-        fetched_files(download),
+        files,
         lambda file: read_messages(
             file,
             how,
             text_column=data.text_column,
             label_column=data.label_column,
+            split_column=by.column,
             empty_text=data.empty_text,
+            empty_label=data.empty_label,
             bad_rows=data.bad_rows,
         ),
+        rules=lambda splits: LabelRules(
+            names_of_labels(data.labels), data.rare_labels, data.rare_label_rows or splits, data.rare_label_name
+        ),
+        by_column=by.column is not None,
+        split_names={f"{split}": values for split, values in (by.names or {}).items()} or None,
     )
     for split, table in found.splits.items():
-        save_table(table, work.folder / TABLES[split], MESSAGES)
+        save_table(table, work.folder / TABLES[split], MESSAGES, labels=found.labels)
     write_table(found.left_out, work.folder / "left_out.parquet")
-    for warning in found.warnings:
-        work.warn(warning)
-    profile = profile_messages(joined(list(found.splits.values())))
-    save_json(profile | {"read_as": found.forms()}, work.folder / "profile.json")
+    whole = pd.concat(found.splits.values())
+    repeated, warnings = check_messages(whole, found.reasons)
+    warnings = [*found.warnings, *warnings]
+    if found.labels == ("0", "1"):
+        columns = {"text_column": data.text_column, "label_column": data.label_column}
+        warnings += one_hot_warnings(files["train"][0], how, **columns)
+    for sentence in warnings:
+        work.warn(sentence)
+    profile = profile_messages(whole, repeated, found.reasons)
+    save_json(profile | {"read_as": found.forms(), "warnings": warnings}, work.folder / "profile.json")
     save_json(found.files, work.folder / "files.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.data.messages.split import split_messages
-from lib.data.tables import MESSAGES, SPLIT, load_table, save_table
+from lib.data.tables import MESSAGES, SPLIT, load_labels, load_table, save_table
 from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @step(
     "split",
-    reads=["split.train", "split.validation", "split.test", "split.seed", "split.stratify", "split.group_duplicates"],
+    reads=[
+        *("split.train", "split.validation", "split.test", "split.seed", "split.stratify", "split.group_duplicates"),
+        "split.near_duplicates",
+    ],
 )
 def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> None:
     """Splits the messages, but for given splits: a Parquet file for each split, `split.json` with counts and straddling
@@ -35,15 +38,21 @@ def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> 
         seed=fractions.seed,
         stratify=fractions.stratify,
         group_duplicates=fractions.group_duplicates,
+        labels=load_labels(messages.file("messages.parquet")),
         given=given,
+        near_duplicates=fractions.near_duplicates,
     )
     known = splits.report["straddling"]["made"]["near_duplicates"]
     for name in given:
         if known[name]:
             work.warn(
                 f"{known[name]:,} of the {len(given[name]):,} messages of the given {name} split have a near-duplicate"
-                " in train, which stays: given splits are not changed"
+                " in train, which stays: split.near_duplicates drop_from_train takes it out of train"
             )
+    if dropped := splits.report["dropped_from_train"]:
+        many = "s are" if dropped != 1 else " is"
+        they = "they have" if dropped != 1 else "it has"
+        work.warn(f"{dropped:,} message{many} left out of train: {they} a near-duplicate in a given split")
     for name, table in splits.tables().items():
         save_table(table, work.folder / f"{name}.parquet", SPLIT, labels=splits.labels)
     save_json(splits.report, work.folder / "split.json")

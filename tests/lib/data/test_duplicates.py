@@ -52,3 +52,9 @@ def test_a_text_of_which_nothing_would_be_left_stays_itself() -> None:
 
 def test_result_can_be_read() -> None:
     assert normalise("WINNER!! Claim £900 by 5pm 🎉") == "winnerclaimbypm🎉"
+
+
+def test_plain_ascii_is_levelled_as_all_other_text_is() -> None:
+    every = "".join(map(chr, range(128)))
+    assert normalise(f"{every}é") == f"{normalise(every)}é"
+    assert normalise(every) == "abcdefghijklmnopqrstuvwxyz" * 2

@@ -54,6 +54,11 @@ BOOK = {
         "sheet": None,
         "empty_text": "error",
         "bad_rows": "error",
+        "empty_label": "error",
+        "labels": None,
+        "rare_labels": "error",
+        "rare_label_rows": None,
+        "rare_label_name": "other",
     },
     "balance": {"method": "undersample", "seed": 123},
     "split": {
@@ -63,6 +68,9 @@ BOOK = {
         "seed": 123,
         "stratify": False,
         "group_duplicates": False,
+        "near_duplicates": "keep",
+        "column": None,
+        "names": None,
     },
     "encoding": {
         "max_length": None,

@@ -231,3 +231,35 @@ def test_a_data_set_on_a_hub_is_a_source() -> None:
 )
 def test_a_hub_is_refused_in_one_sentence_too(values: dict[str, Any], sentence: str) -> None:
     assert refusal({"data": values}) == f"the recipe: {sentence}"
+
+
+def by_column(**fields: Any) -> dict[str, Any]:
+    return {"data": {"url": "a.csv"}, "split": {"column": "fold", **fields}}
+
+
+def test_a_column_can_say_which_split_a_row_belongs_to() -> None:
+    recipe = build_recipe(by_column(), {"split.names": "{test: [T, 3], train: A}"})
+    assert recipe.split.names == {"test": ("T", "3"), "train": ("A",)}
+    assert recipe.has_given_splits
+    assert build_recipe(recipe.model_dump(mode="json")) == recipe
+    assert not build_recipe({"data": {"url": "a.csv"}}).has_given_splits
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"data": {"url": "a.csv"}, "split": {"names": {"test": ["T"]}}}, "name it as split.column"),
+        (by_column(names={"tst": ["T"]}), "must be {split: [value, …]} or null"),
+        (by_column(column=3), "must all be names (a file with a header row) or all positions"),
+        (
+            {**by_column(), **data({"train": "a.csv", "test": "t.csv"})},
+            "split.column and data.files both say which messages are of which split",
+        ),
+        (
+            {"data": {"url": "a.csv"}, "split": {"near_duplicates": "drop_from_train"}},
+            "but no validation or test split is given",
+        ),
+    ],
+)
+def test_splits_that_contradict_each_other_are_refused(values: dict[str, Any], words: str) -> None:
+    assert words in refusal(values)

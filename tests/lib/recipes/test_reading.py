@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.data import names_of_labels
 from lib.recipes.fields import recipe_fields
 from lib.recipes.mistakes import unknown_field, unknown_recipe
 from tests.support.recipes import build_recipe, load_recipe
@@ -354,3 +356,55 @@ def test_off_in_a_file_is_the_word_and_not_a_switch(tmp_path: Path) -> None:
     recipe = load_recipe(str(file))
     assert recipe.training.feature_cache == "off"
     assert recipe.split.stratify is False
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("{spam: [SPAM, '1'], ham: 0}", {"spam": ("SPAM", "1"), "ham": ("0",)}),
+        ("{yes: [Y, true], no: [N], null: [], 1.0: [], 012: []}",
+         {"yes": ("Y", "true", "True", "TRUE"), "no": ("N",), "null": (), "1.0": (), "012": ()}),
+        ("[spam, yes, 1]", ("spam", "yes", "1")),
+        ("{0: ['1'], 1: ['0']}", {"0": ("1",), "1": ("0",)}),
+        ("null", None),
+    ],
+)  # fmt: skip
+def test_labels_are_text_whatever_yaml_takes_them_for(written: str, labels: Any, tmp_path: Path) -> None:
+    file = tmp_path / "labels.yaml"
+    file.write_text(f"data: {{url: t.csv, labels: {written}}}\n")
+    loaded = load_recipe(str(file))
+    assert names_of_labels(loaded.data.labels) == labels
+    assert build_recipe(loaded.model_dump(mode="json")) == loaded  # as it is kept with a model
+    assert build_recipe({"data": {"url": "t.csv"}}, {"data.labels": written}).data == loaded.data
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("spam", "must be {name: [spelling, …]}, a list of names or null"),
+        ("{}", "must be {name: [spelling, …]}, a list of names or null"),
+        ("[spam, spam ]", "data.labels has 'spam' twice: leave it out once"),
+        ("{a: [c], b: [c]}", "data.labels has 'c' twice: leave it out once"),
+        ("[a, {b: c}]", "must be {name: [spelling, …]}, a list of names or null"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(written: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(words)):
+        build_recipe({"data": {"url": "t.csv"}}, {"data.labels": written})
+
+
+@pytest.mark.parametrize(
+    ("written", "label"),
+    [("1", "1"), ("yes", "yes"), ("true", "true"), ("null", None), ('"null"', "null"), ("'1'", "1"), ("it's", "it's")],
+)
+def test_a_positive_label_may_have_any_name(written: str, label: str | None, tmp_path: Path) -> None:
+    recipe = build_recipe({"data": {"url": "t.csv"}}, {"evaluation.positive_label": written})
+    assert recipe.evaluation.positive_label == label
+    file = tmp_path / "labels.yaml"
+    file.write_text(f"data: {{url: t.csv}}\nevaluation:\n  positive_label: {written}\n")
+    assert load_recipe(str(file)).evaluation.positive_label == label
+
+
+def test_a_name_for_rare_labels_needs_a_class_that_they_become() -> None:
+    with pytest.raises(RecipeError, match=r"rare_label_name is 'rest', but data\.rare_labels is 'drop'"):
+        build_recipe({"data": {"url": "t.csv", "rare_labels": "drop", "rare_label_name": "rest"}})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.registry.decide import why_nothing_is_frozen
+from tasks.registry.decide import why_labels_differ, why_nothing_is_frozen
 from tests.support.recipes import build_recipe
 
 
@@ -23,3 +23,11 @@ def test_without_a_frozen_test_set_there_is_a_way_out(data: dict[str, Any], way_
         "the name has no frozen test set, because a label has no test message without a near-duplicate in train or"
         f" validation: {way_out}"
     )
+
+
+def test_labels_in_another_spelling_than_the_frozen_test_sets_are_told_with_the_option_that_mends_it() -> None:
+    assert why_labels_differ(("0", "1"), {"1.0", "0.0"}) == (
+        "its labels are 0, 1, those of the frozen test set 0.0, 1.0, which is only another spelling: run again with"
+        """ --data.labels '{"0.0": ["0"], "1.0": ["1"]}'"""
+    )
+    assert why_labels_differ(("ham", "junk"), {"ham", "spam"}).endswith(": other labels need another registry.name")

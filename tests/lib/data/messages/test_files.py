@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from lib.data.messages.files import joined, read_splits
-from lib.data.messages.reading import DROPPED, read_messages
+from lib.data.messages.files import SplitsRead, read_splits
+from lib.data.messages.labels import LabelRules
+from lib.data.messages.reading import read_messages
 from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How
 from lib.errors import LabelError, MessagesError
 
 
 def read(folder: Path, empty_text: Any = "drop", **splits: str | list[str]) -> dict[str, pd.DataFrame]:
+    """Reads the tables of `found`."""
+    return found(folder, empty_text, None, **splits).splits
+
+
+def found(
+    folder: Path, empty_text: Any = "drop", rules: Callable[[int], LabelRules] | None = None, **splits: Any
+) -> SplitsRead:
     """Writes each split's rows of `label,text`, a file for each text, and reads them. A file is called after its split
     and its number."""
     files: dict[str, list[DataFile]] = {}
@@ -33,11 +42,13 @@ def read(folder: Path, empty_text: Any = "drop", **splits: str | list[str]) -> d
             label_column="label",
             empty_text=empty_text,
         ),
-    ).splits
+        rules=rules or (lambda splits: LabelRules()),
+    )
 
 
 def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -> None:
-    splits = read(tmp_path, test="b,z\n", train=["a,one\na,\n", "b,two\n"], validation=["a,v\n", "b,\nb,w\n"])
+    read = found(tmp_path, test="b,z\n", train=["a,one\na,\n", "b,two\n"], validation=["a,v\n", "b,\nb,w\n"])
+    splits = read.splits
     assert list(splits) == ["train", "validation", "test"]
     assert {name: table["id"].tolist() for name, table in splits.items()} == {
         "train": [0, 2],
@@ -45,9 +56,11 @@ def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -
         "test": [6],
     }
     assert splits["validation"]["text"].tolist() == ["v", "w"]
-    whole = joined(list(splits.values()))
-    assert whole["id"].tolist() == [0, 2, 3, 5, 6]
-    assert whole.attrs[DROPPED] == 2
+    assert read.left_out.to_pylist() == [
+        {"file": "train-0.csv", "row": 1, "line": 3, "reason": "empty text"},
+        {"file": "validation-1.csv", "row": 0, "line": 2, "reason": "empty text"},
+    ]
+    assert read.reasons == {"empty text": 2}
 
 
 def test_a_file_of_train_may_have_one_label_if_train_has_two(tmp_path: Path) -> None:
@@ -90,3 +103,78 @@ def test_what_is_wrong_is_said_of_the_right_file(tmp_path: Path, rows: str, sent
     with pytest.raises(MessagesError) as refused:
         read(tmp_path, "error", train="ham,a\nspam,b\n", test=["spam,c\n", rows])
     assert str(refused.value).startswith(sentence)
+
+
+def by_column(folder: Path, rows: str, **options: Any) -> SplitsRead:
+    """Reads one file of `label,text,fold`, of which the last says the split."""
+    file = folder / "all.csv"
+    file.write_text(f"label,text,fold\n{rows}")
+    return read_splits(
+        {"train": [DataFile(file, "all.csv")]},
+        lambda file: read_messages(
+            file,
+            How(format="csv", quoting="csv"),
+            text_column="text",
+            label_column="label",
+            split_column="fold",
+            empty_text="error",
+        ),
+        by_column=True,
+        **options,
+    )
+
+
+ROWS = "ham,a,train\nspam,b,Train\nham,c,dev\nham,d,TEST\nspam,e, test\nham,f,train\n"
+
+
+def test_a_column_says_which_split_a_row_belongs_to(tmp_path: Path) -> None:
+    read = by_column(tmp_path, ROWS)
+    assert {name: table["id"].tolist() for name, table in read.splits.items()} == {
+        "train": [0, 1, 5],
+        "validation": [2],
+        "test": [3, 4],
+    }
+    assert list(read.splits["test"].columns) == ["id", "text", "label"]
+    assert read.reasons == {}
+
+
+def test_rows_of_no_split_are_left_out_if_the_recipe_says_what_splits_are_called(tmp_path: Path) -> None:
+    read = by_column(tmp_path, f"{ROWS}ham,g,\nham,h,unlabelled\n", split_names={"test": ("TEST", "test")})
+    assert read.left_out.to_pylist() == [
+        {"file": "all.csv", "row": row, "line": row + 2, "reason": "split not in split.names"} for row in (6, 7)
+    ]
+    with pytest.raises(MessagesError, match=r"^all\.csv: the column of split\.column says .*'unlabelled' \(1\)"):
+        by_column(tmp_path, f"{ROWS}ham,g,x\nham,i,x\nham,h,unlabelled\n")
+
+
+def test_labels_are_settled_over_all_files_and_what_leaves_is_named(tmp_path: Path) -> None:
+    rules = LabelRules({"spam": ["junk"]}, rare="drop", rare_count=2)
+    read = found(
+        tmp_path,
+        rules=lambda splits: rules,
+        train=["ham,a\njunk ,b\n", "spam,c\nham,d\neggs,e\n"],
+        test="ham,f\neggs,g\njunk,h\n",
+    )
+    assert read.labels == ("spam", "ham")
+    assert read.splits["train"][["id", "label"]].values.tolist() == [[0, "ham"], [1, "spam"], [2, "spam"], [3, "ham"]]
+    assert read.splits["test"][["id", "label"]].values.tolist() == [[5, "ham"], [7, "spam"]]
+    assert read.left_out.to_pylist() == [
+        {"file": "train-1.csv", "row": 2, "line": 4, "reason": "rare label"},
+        {"file": "test-0.csv", "row": 1, "line": 3, "reason": "rare label"},
+    ]
+    assert read.warnings == [
+        "1 label was written with spaces or invisible characters around it, which are trimmed: 'junk ' (1 row)",
+        "label 'eggs' has fewer than 2 rows (1) and is left out",
+    ]
+
+
+def test_the_rules_may_depend_on_how_many_splits_are_made(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def rules(splits: int) -> LabelRules:
+        made.append(splits)
+        return LabelRules()
+
+    found(tmp_path, rules=rules, train="ham,a\nspam,b\n")
+    found(tmp_path, rules=rules, train="ham,a\nspam,b\n", test="ham,c\n")
+    assert made == [3, 2]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.data.messages.split import Splits, split_messages
+from lib.errors import LabelError
 
 WORDS = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett"]
 
@@ -20,7 +21,11 @@ def messages(first: int, count: int, labels: tuple[str, ...] = ("ham", "spam")) 
 
 
 def split(train: pd.DataFrame, **given: pd.DataFrame) -> Splits:
-    options: dict[str, Any] = {"seed": 123, "stratify": True, "group_duplicates": True}
+    return split_with({}, train, **given)
+
+
+def split_with(more: dict[str, Any], train: pd.DataFrame, **given: pd.DataFrame) -> Splits:
+    options: dict[str, Any] = {"seed": 123, "stratify": True, "group_duplicates": True, **more}
     return split_messages(train, train=0.7, validation=0.1, test=0.2, given=given, **options)
 
 
@@ -89,3 +94,30 @@ def test_only_train_has_the_copies_of_oversampling() -> None:
     assert splits.report["rows"]["test"] == 10
     assert not splits.validation["id"].duplicated().any()
     assert splits.report["labels"]["train"]["ham"] == splits.report["labels"]["train"]["spam"]
+
+
+def test_near_duplicates_of_given_splits_are_left_out_of_train_on_request() -> None:
+    train, test = messages(0, 100), messages(1000, 30)
+    train.loc[[3, 90, 91], "text"] = test["text"][:3].str.upper().to_numpy() + "!"
+    kept = split(train, test=test)
+    assert kept.report["straddling"]["made"]["near_duplicates"]["test"] > 0
+    assert kept.report["dropped_from_train"] == 0
+    splits = split_with({"near_duplicates": "drop_from_train"}, train, test=test)
+    assert splits.report["dropped_from_train"] == 3
+    assert splits.report["straddling"]["made"]["near_duplicates"] == {"validation": 0, "test": 0}
+    assert not {3, 90, 91} & {*splits.train["id"], *splits.validation["id"]}
+    assert splits.test[["id", "text", "label"]].equals(test)
+
+
+def test_train_may_not_lose_a_label_to_them() -> None:
+    train, test = messages(0, 40), messages(1000, 30)
+    train.loc[train["label"] == "spam", "text"] = test["text"][0]
+    with pytest.raises(LabelError, match="every message labelled 'spam' has a near-duplicate in a given split"):
+        split_with({"near_duplicates": "drop_from_train"}, train, test=test)
+
+
+def test_targets_are_in_the_order_of_the_labels() -> None:
+    splits = split_with({"labels": ["spam", "ham"]}, messages(0, 100), test=messages(1000, 30))
+    assert splits.labels == ("spam", "ham")
+    for table in splits.tables().values():
+        assert [splits.labels[target] for target in table["target"]] == table["label"].tolist()

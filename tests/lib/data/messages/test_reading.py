@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.data.messages.balance import balance_messages
-from lib.data.messages.reading import LabelledRows, profile_messages, read_messages
+from lib.data.messages.checks import find_repeated
+from lib.data.messages.profile import profile_messages
+from lib.data.messages.reading import LabelledRows, read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source import encoding
 from lib.data.source.data_file import LONGEST_LINE, DataFile
@@ -181,7 +183,6 @@ def test_id_is_the_row_in_the_file_also_after_drops(tmp_path: Path) -> None:
     messages = read(file, empty_text="drop")
     assert messages["id"].tolist() == [0, 2, 4]
     assert messages.index.tolist() == [0, 1, 2]
-    assert messages.attrs["empty_texts_dropped"] == 2
 
 
 @pytest.mark.parametrize("nothing", ["null", "NaN", '""', '" "'])
@@ -310,18 +311,23 @@ def test_errors_call_the_file_by_its_owners_name(tmp_path: Path, name: str, cont
 # The profile
 
 
+def profiled(messages: pd.DataFrame, left_out: dict[str, int]) -> dict[str, Any]:
+    return profile_messages(messages, find_repeated(messages["text"], messages["label"].tolist()), left_out)
+
+
 def test_profile_by_hand(tmp_path: Path) -> None:
     file = written(
         tmp_path, "m.csv", "text,label\nHello there,ham\nhello there!,ham\nHello there,spam\n,ham\nyes,ham\n"
     )
-    messages = read(file, empty_text="drop")
-    profile = profile_messages(messages)
+    profile = profiled(read(file, empty_text="drop"), {"empty text": 1})
     assert profile == {
         "rows": 4,
         "labels": {"ham": 3, "spam": 1},
         "characters": {"min": 3, "median": 11.0, "p95": pytest.approx(11.85), "max": 12, "total": 37},
         "duplicate_texts": 1,
         "near_duplicate_texts": 2,
+        "contradicting_texts": 1,
+        "left_out": {"empty text": 1},
         "empty_texts_dropped": 1,
     }
     assert json.loads(json.dumps(profile)) == profile
@@ -337,7 +343,7 @@ SMS = {"format": "tsv", **HEADERLESS}
 def test_real_file_without_quoting(sms_file: Path) -> None:
     messages = read(sms_file, quoting="none", **SMS)
     assert messages["label"].value_counts().to_dict() == {"ham": 4827, "spam": 747}
-    profile = profile_messages(messages)
+    profile = profiled(messages, {})
     assert profile["rows"] == 5574
     assert profile["labels"] == {"ham": 4827, "spam": 747}
     assert profile["duplicate_texts"] == 403

@@ -128,8 +128,8 @@ def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(
     assert report["given"] == ["validation", "test"]
     assert report["straddling"]["made"]["near_duplicates"] == {"validation": 1, "test": 1}
     assert caplog.messages == [
-        f"1 of the {rows} messages of the given {name} split have a near-duplicate in train, which stays: given splits"
-        " are not changed"
+        f"1 of the {rows} messages of the given {name} split have a near-duplicate in train, which stays:"
+        " split.near_duplicates drop_from_train takes it out of train"
         for name, rows in (("validation", 5), ("test", 4))
     ]
 
