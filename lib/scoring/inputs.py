@@ -22,7 +22,7 @@ class InputFile:
 
     name: str
     path: Path
-    format: Format
+    format: Format | None
     said: Format | None = None
 
 
@@ -126,7 +126,7 @@ def _nothing(given: str, format: Format | None) -> str:
 
 def _input_file(path: Path, format: Format | None) -> InputFile:
     kind = format or FORMATS.get(known_ending(path.name))
-    if kind is None:
+    if kind is None and path.stat().st_size == 0:  # of any other file the contents may tell
         raise MessagesError(
             f"the ending of the name {str(path)!r} does not say how the file is written: add --format with tsv, csv,"
             " jsonl or parquet"

@@ -102,6 +102,20 @@ def test_utf16_is_read(tmp_path: Path, coding: str) -> None:
     assert told(list(read_rows(file, WITH_ID))) == [(0, 2, "1", "café")]
 
 
+def test_the_contents_of_a_file_tell_what_it_is(tmp_path: Path) -> None:
+    for name, content in {
+        "list.json": '[{"text": "a"}, {"text": 5}]',
+        "data": "id;text\n1;a, b\n",
+        "m.csv": "id\ttext\n1\ta, b\n",
+    }.items():
+        file = written(tmp_path, name, content)
+        check_file(file, Columns(quoting=None))
+        found = [row.text or row.reason for row in read_rows(file, Columns(quoting=None))]
+        assert found == (["a", "not text"] if name == "list.json" else ["a, b"])
+    with pytest.raises(MessagesError, match="nor do its contents: add --format with tsv, csv, jsonl or parquet"):
+        check_file(written(tmp_path, "notes", "a word\n"), Columns("text"))
+
+
 def test_tsv_by_position_has_no_header_and_quotes_can_be_text(tmp_path: Path) -> None:
     file = written(tmp_path, "m.tsv", 'ham\t"hello\nspam\twin "now"\n')
     columns = Columns(1, 0, quoting="none")
