@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from openpyxl import Workbook  # type: ignore[import-untyped]
+from openpyxl import Workbook
 
 from lib.data.entries.files import load_entries, save_entries
 from lib.data.entries.reading import Entries, entries_in_words, joined, profile_entries, questions, read_entries
