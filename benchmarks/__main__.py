@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "features": (),
     "cached_flow": ("prefect", "mlflow"),
     "growth": (),
+    "inspecting": ("pydantic",),
     "scoring": ("pydantic", "filelock"),
     "serving": ("prefect", "mlflow", "fastapi", "uvicorn", "onnxruntime"),
 }

@@ -37,7 +37,9 @@ DOORS = {
     "rollback": Door(
         "flows.classify", "make the champion before it the champion again", ("rollback",), f"{CHAMPION}:rollback_parser"
     ),
-    "inspect": Door("flows.inspect", "show what a tokenizer makes of the texts of a file"),
+    "inspect": Door(
+        "flows.inspect", "look at data before training: what it is, what is wrong with it, what trains on it"
+    ),
     "store": Door("flows.store", "list, verify and prune the artifacts that runs have made"),
     "ui": Door("flows.ui", "show Prefect's and MLflow's pages"),
     "up": Door("flows.up", "run both servers, a worker and the deployments"),

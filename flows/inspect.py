@@ -1,9 +1,9 @@
-"""Show what a tokenizer makes of the texts of a file.
+"""Look at data before training: what it is, what is wrong with it, how long its texts are, and what trains on it.
 
-finetune inspect [FILE] --tokenizer NAME [--tokenizer NAME ...] [--max-length TOKENS] [--json]
+finetune inspect [FILE ...] [--recipe OUT.yaml] [--tokenizer NAME ...] [--max-length TOKENS] [--json]
 
-FILE is what `data.url` of a recipe may be: a path or an address of labelled texts; without it the bundled messages are
-inspected. NAME is what `model.weights` may be; `gpt2` is GPT-2's own tokenizer. Labels are not read.
+FILE is what `data.url` of a recipe may be: a path, a folder, a pattern or an address; several are one data set, and
+without any the bundled messages are inspected. NAME is what `model.weights` may be; `gpt2` is GPT-2's own tokenizer.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from flows.terminal.command_line import describe
 from flows.terminal.exits import announce, exit_status_of
@@ -26,35 +26,34 @@ from lib.recipes.inspection import InspectedFile, TextFile
 from lib.recipes.reading import build_recipe
 
 if TYPE_CHECKING:
-    from lib.text.inspection import Inspection
+    from lib.data.inspection.inspecting import Inspected
+    from lib.data.source.data_file import DataFile
+    from lib.text.inspection import Lengths
     from lib.text.tokenizer import Tokenizer
 
 GPT2 = "gpt2"
-
-
-class Texts(NamedTuple):
-    """The texts of a file, and how many rows had none."""
-
-    name: str
-    texts: list[str]
-    empty: int
+COUNTED = 2_000  # texts whose tokens are counted, at even distances among those that were read
+COMPARED = 20_000  # the same with --tokenizer, which is waited for
 
 
 def parser() -> Parser:
     """The flags; those that say how a file is read are called as in a recipe."""
     parser = Parser(
-        prog="finetune inspect", description="Show what a tokenizer makes of the texts of a file.", allow_abbrev=False
+        prog="finetune inspect",
+        description="Look at data before training: what it is, what is wrong with it, and what trains on it.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="labelled texts, as data.url of a recipe; without it the bundled ones")
+    add("files", nargs="*", metavar="FILE", help="data, as data.url of a recipe; without it the bundled messages")
+    add("--recipe", type=Path, metavar="OUT.yaml", help="write the recipe that trains on it")
     add(
         "--tokenizer",
         action="append",
-        required=True,
+        default=[],
         metavar="NAME",
         help=f"whose tokenizer: weights as in model.weights, or {GPT2}; several are compared in columns",
     )
-    add("--max-length", type=_tokens, metavar="TOKENS", help="count the messages that this length would cut")
+    add("--max-length", type=_tokens, metavar="TOKENS", help="count the texts that this length would cut")
     add("--json", action="store_true", help="print one JSON object")
     for field in recipe_fields(InspectedFile):
         add(f"--{field.path}", metavar="VALUE", default=argparse.SUPPRESS, help=describe(field, field.default))
@@ -67,19 +66,30 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    announce(f"finetune inspect: {options.file or 'the bundled messages'}")
+    announce(f"finetune inspect: {' '.join(options.files) or 'the bundled messages'}")
+    from flows.terminal.inspected import as_json, show
+    from flows.terminal.suggested import command_line, write_recipe
     from lib.text.inspection import inspect_texts
 
     given = {path: value for path, value in vars(options).items() if path.startswith("data.")}
-    source = _read(options.file, given)
-    inspections = {
-        name: inspect_texts(source.texts, _tokenizer(name), max_length=options.max_length)
+    found = _found(options.files, given)
+    lengths = [_lengths(found, options.max_length)] if found.texts and not options.tokenizer else []
+    texts = _some(found.texts, COMPARED)
+    compared = {
+        name: inspect_texts(texts, _tokenizer(name), max_length=options.max_length)
         for name in dict.fromkeys(options.tokenizer)
     }
+    use_case = "instruct" if found.kind == "instructions" else "classify"
+    changes = _changes(found, options.files, given)
+    command = command_line(use_case, changes) if found.refusal is None else None
     if options.json:
-        print(json.dumps(_as_json(source, inspections, options.max_length)))  # noqa: T201
+        print(json.dumps(as_json(found, lengths, compared, command)))  # noqa: T201
     else:
-        _show(source, inspections, options.max_length)
+        show(found, lengths, compared, command, max_length=options.max_length)
+    if options.recipe is not None:
+        found.require_trainable()
+        write_recipe(options.recipe, use_case, changes)
+        announce(f"{options.recipe} is written: finetune {use_case} --recipe {options.recipe}")
     return 0
 
 
@@ -90,30 +100,76 @@ def _tokens(text: str) -> int:
     return int(text)
 
 
-def _read(file: str | None, given: dict[str, str]) -> Texts:
-    """Reads the texts as the steps `download` and `messages` do."""
-    from lib.data.messages.reading import EMPTY_TEXT, read_messages
-    from lib.data.samples import FILES
-    from lib.data.source.data_file import DataFile
-    from lib.data.source.download import download
+def _found(given_files: Sequence[str], given: dict[str, str]) -> Inspected:
+    """Inspects the files, as the steps `download` and `messages` read them."""
+    from lib.data.inspection.inspecting import inspect_source
     from lib.data.source.reader import How
 
-    preset = {} if file else {name: value for name, value in PRESETS["sample"].items() if name in TextFile.model_fields}
+    preset = {} if given_files else {name: PRESETS["sample"].get(name) for name in TextFile.model_fields}
     data = build_recipe({"data": preset}, given, origin="the command line", model=InspectedFile).data
-    addresses = [file or str(FILES["messages"])]
+    how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        found = download(addresses, place / "data", scratch=place / "scratch", member=data.member)
-        how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
-        read = read_messages(
-            DataFile(found.file, found.file.name),
-            how,
-            text_column=data.text_column,
-            label_column=data.text_column,  # labels are not needed
-            empty_text="drop",
-        )
-    empty = read.left_out.column("reason").to_pylist().count(EMPTY_TEXT)
-    return Texts(found.file.name, read.messages["text"].tolist(), empty)
+        files = list(_files(given_files, data.member, Path(folder)))
+        return inspect_source(files, how, text=data.text_column, label=data.label_column)
+
+
+def _files(given: Sequence[str], member: str | None, folder: Path) -> Iterator[DataFile]:
+    """Yields the files: those that need not be unpacked where they lie, others fetched into a folder."""
+    from lib.data.samples import FILES
+    from lib.data.source.compressed import without_ending
+    from lib.data.source.data_file import DataFile
+    from lib.data.source.download import ONE_FILE, download
+    from lib.data.source.places import find_files
+
+    addresses = [file for each in given for file in find_files(each, ONE_FILE, by_split=True).files]
+    for number, address in enumerate(addresses or [str(FILES["messages"])]):
+        path = Path(address).expanduser()
+        if member is None and _is_readable(path):
+            yield DataFile(path, without_ending(path.name))
+        else:
+            place = folder / str(number)
+            found = download([address], place / "data", scratch=place / "scratch", member=member)
+            yield DataFile(found.file, found.file.name)
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether this is a file on this machine, and no archive; of one that is damaged the fetching says it."""
+    from lib.data.source.compressed import compression_of
+    from lib.data.source.data_file import DataFile
+    from lib.data.source.kinds import HEAD_BYTES, kind_of
+
+    with suppress(OSError, EOFError, ValueError):
+        if path.is_file():
+            kind = kind_of(DataFile(path, path.name).head(HEAD_BYTES))
+            return kind == "other" or (kind in ("parquet", "workbook") and compression_of(path) is None)
+    return False
+
+
+def _changes(found: Inspected, files: Sequence[str], given: dict[str, str]) -> dict[str, Any]:
+    """Returns the fields of the recipe that trains on these files."""
+    from flows.terminal.suggested import name_of
+
+    if not files:
+        return {}
+    one = len(files) == 1
+    place = {"data.url": files[0]} if one else {"data.files": {"train": list(files)}}
+    said = {path: value for path, value in given.items() if found.kind != "instructions" or path == "data.member"}
+    return {"name": name_of(files[0]), "data.source": "file", **place, **said, **found.changes}
+
+
+def _some(texts: Sequence[str], most: int) -> Sequence[str]:
+    """Returns at most about so many of the texts, at even distances."""
+    return texts[:: max(1, -(-len(texts) // most))]
+
+
+def _lengths(found: Inspected, max_length: int | None) -> Lengths:
+    from lib.model.gpt2.sizes import SIZES
+    from lib.text.gpt2 import gpt2_tokenizer
+    from lib.text.inspection import token_lengths
+
+    contexts = sorted({SIZES[size].context_length for size in ("tiny", "gpt2-small")})
+    limits = contexts if max_length is None else [max_length]
+    return token_lengths(_some(found.texts, COUNTED), gpt2_tokenizer(), limits)
 
 
 def _tokenizer(name: str) -> Tokenizer:
@@ -128,52 +184,6 @@ def _tokenizer(name: str) -> Tokenizer:
     with tempfile.TemporaryDirectory() as folder:
         prepare_tokenizer(tokenizer_folder(name), Path(folder))
         return load_tokenizer(Path(folder))
-
-
-def _as_json(source: Texts, inspections: dict[str, Inspection], max_length: int | None) -> dict[str, Any]:
-    tokenizers = [{"tokenizer": name, **_renamed(asdict(found))} for name, found in inspections.items()]
-    return {
-        "file": source.name,
-        "rows": len(source.texts) + source.empty,
-        "empty_texts": source.empty,
-        "max_length": max_length,
-        "tokenizers": tokenizers,
-    }
-
-
-def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Calls the tokenizer's own name `kind`, beside the name by which it was asked for."""
-    return {"kind": fields.pop("tokenizer"), **fields}
-
-
-def _show(source: Texts, inspections: dict[str, Inspection], max_length: int | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    without = f" ({source.empty:,} more are empty)" if source.empty else ""
-    table = Table(title=f"{source.name}: {len(source.texts):,} messages{without}", title_justify="left")
-    table.add_column("", no_wrap=True)
-    for name in inspections:
-        table.add_column(Text(Path(name).name if Path(name).is_dir() else name), overflow="fold")
-    for row in zip(*(_facts(found, max_length) for found in inspections.values()), strict=True):
-        table.add_row(row[0][0], *(Text(value) for _, value in row))
-    Console().print(table)
-
-
-def _facts(found: Inspection, max_length: int | None) -> Iterator[tuple[str, str]]:
-    """Yields the rows of a tokenizer's column."""
-    yield "tokenizer", found.tokenizer
-    yield "tokens a message: median", f"{found.tokens['median']:,.0f}"
-    yield "  95 % have at most", f"{found.tokens['p95']:,.0f}"
-    yield "  longest", f"{found.tokens['longest']:,}"
-    yield "characters a token", f"{found.characters_per_token:.2f}"
-    yield "unknown tokens", f"{found.unknown:.2%}"
-    yield "words of several tokens", f"{found.split:.1%}"
-    words = (f"{word.word} {word.pieces} × {word.times:,}" for word in found.most_split)
-    yield "  costliest (tokens × times)", "\n".join(words)
-    if max_length is not None and found.cut is not None:
-        yield f"messages cut at {max_length:,} tokens", f"{found.cut:,} ({found.cut / found.texts:.1%})"
 
 
 if __name__ == "__main__":

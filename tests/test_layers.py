@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("export",),
         ("serving",),
     ),
-    "lib.data": (("*",), ("source",), ("messages",), ("entries",), ("samples",)),
+    "lib.data": (("*",), ("source",), ("messages",), ("entries",), ("samples", "inspection")),
     "lib.model": (
         ("labels", "trainable", "padding"),
         ("machine",),

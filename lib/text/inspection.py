@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.errors import MessagesError
 from lib.text.tokens import spread
@@ -47,6 +47,26 @@ class Inspection:
     split: float
     most_split: tuple[SplitWord, ...]
     cut: int | None
+
+
+class Lengths(NamedTuple):
+    """How long texts are.
+
+    tokens: `median`, `p95` and `longest` of a text, special ones included. longer: for some numbers of tokens, how many
+    texts have more.
+    """
+
+    tokenizer: str
+    texts: int
+    tokens: dict[str, float | int]
+    longer: dict[int, int]
+
+
+def token_lengths(texts: Sequence[str], tokenizer: Tokenizer, limits: Sequence[int]) -> Lengths:
+    """Counts the tokens of at least one text."""
+    lengths = [len(tokens) for tokens in tokenizer.encode(texts)]
+    longer = {limit: sum(length > limit for length in lengths) for limit in limits}
+    return Lengths(tokenizer.name, len(texts), spread(lengths), longer)
 
 
 def inspect_texts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,19 @@ BUFFER = 2**18  # bytes read at once
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that can be opened again and again. name: what errors call it; longest: bytes that a line may have."""
+    """A file that can be opened again and again. name: what errors call it; longest: bytes that a line may have; end:
+    where reading ends, if it is only the beginning that is wanted."""
 
     path: Path
     name: str
     longest: int = LONGEST_LINE
+    end: int | None = None
 
-    def opened(self) -> AbstractContextManager[io.BufferedReader]:
+    @contextmanager
+    def opened(self) -> Iterator[io.BufferedReader]:
         """Opens the bytes, unpacked if they are compressed."""
-        return opened(self.path)
+        with opened(self.path) as source:
+            yield source if self.end is None else io.BufferedReader(_Beginning(source, self.end), BUFFER)
 
     def head(self, size: int) -> bytes:
         """Reads the first `size` bytes, or all there are."""
@@ -37,6 +41,22 @@ class DataFile:
         """Opens the bytes of a text; raises MessagesError at a line that would fill the memory."""
         with self.opened() as source:
             yield io.BufferedReader(_ShortLines(source, self.name, self.longest), BUFFER)
+
+
+class _Beginning(io.RawIOBase):
+    """The first bytes of a stream."""
+
+    def __init__(self, source: io.BufferedReader, size: int) -> None:
+        self._source, self._left = source, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        block = self._source.read(min(len(buffer), self._left))
+        buffer[: len(block)] = block
+        self._left -= len(block)
+        return len(block)
 
 
 class _ShortLines(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -72,6 +73,17 @@ class ParquetRows:
         for number, table in self._tables(names, start):
             columns = {name: self._cells(table.column(name), name) for name in names}
             yield Records(number, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+    def counts(self, column: Column) -> Counter[Any]:
+        """Counts the cells of a column by their values, which must be hashable, without an object for each."""
+        (name,) = self._required({"": column}).values()
+        as_integers, counts = self._is_whole(name), Counter[Any]()
+        for _, table in self._tables([self._root(name)], 0):
+            counted = table.column(self._root(name)).value_counts()
+            cells = self._cells(counted.field("values"), name, as_integers=as_integers)
+            for cell, count in zip(cells, counted.field("counts").to_pylist(), strict=True):
+                counts[cell] += count
+        return counts
 
     def _opened(self) -> pq.ParquetFile:
         return pq.ParquetFile(self._file.path, buffer_size=READ_BYTES, pre_buffer=False)
