@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lib.recipes.instruct import InstructRecipe
     from lib.store.artifacts import Artifact
 
-LONGEST_SHOWN = 100  # characters of a question and of an answer
+LONGEST_SHOWN = 100  # characters of a label, of a question and of an answer
 
 
 def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: ClassifyRecipe) -> Iterator[Fact]:
@@ -23,7 +23,7 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     profile = load_json(artifacts["messages"].file("profile.json"))
     split = load_json(artifacts["holdout"].file("split.json"))
     tokens = load_json(artifacts["tokenize"].file("tokens.json"))
-    labels = ", ".join(f"{count:,} {label}" for label, count in profile["labels"].items())
+    labels = ", ".join(f"{count:,} {_one_line(label)}" for label, count in profile["labels"].items())
     yield "messages", f"{profile['rows']:,} ({labels})"
     given = f" (given: {', '.join(split['given'])})" if split["given"] else ""
     yield "split", f"{_counts(split['rows'])}{given}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from mlflow.entities import LoggedModel
 
-from lib.evaluation.classify.model_card import CardFacts, classifier_card
+from lib.evaluation.classify.model_card import CardFacts, classifier_card, short
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
+from lib.markdown import plain
 from lib.model.labels import MOST_PROBABLE, positive_class
 from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
@@ -52,7 +53,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
             }
         ),
         description=classifier_card(_facts(recipe, made, headline, labels)),
-        about=f"Classifies texts as {_listed(labels)}. {ALIASES}",
+        about=f"Classifies texts as {labels_in_words(labels)}. {ALIASES}",
         log=_log_classifier,
         beside=(
             *(made["evaluate"].file(name) for name in EVALUATION_FILES),
@@ -127,7 +128,9 @@ def _facts(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, 
     )
 
 
-def _listed(labels: Sequence[str]) -> str:
+def labels_in_words(labels: Sequence[str]) -> str:
+    """Lists labels for a page in Markdown: on one line, and not too many nor too long."""
+    labels = [plain(short(label)) for label in labels]
     named = [*labels[:NAMED_LABELS], f"{len(labels) - NAMED_LABELS} more"] if len(labels) > NAMED_LABELS else labels
     return f"{', '.join(named[:-1])} or {named[-1]}"
 

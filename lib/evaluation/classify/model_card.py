@@ -73,7 +73,7 @@ def _data(facts: CardFacts) -> list[str]:
     lines = [f"| label | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     for label in labels[:SHOWN_LABELS]:
         row = " | ".join(f"{counts[column].get(label, 0):,}" for column in columns)
-        lines.append(f"| {plain(_short(label))} | {row} |")
+        lines.append(f"| {plain(short(label))} | {row} |")
     if len(labels) > SHOWN_LABELS:
         lines.append(f"| {len(labels) - SHOWN_LABELS} more | {' | '.join('' for _ in columns)} |")
     lines += [
@@ -93,7 +93,7 @@ def _figures(facts: CardFacts) -> list[str]:
         columns["TF-IDF baseline"] = baseline
     if natural:
         columns[f"at the {'test split' if facts.given_test else 'source'}'s shares"] = natural
-    about = f"about {code(_short(facts.positive))}" if facts.positive else "means over the labels"
+    about = f"about {code(short(facts.positive))}" if facts.positive else "means over the labels"
     lines = [
         f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",
         "",
@@ -115,7 +115,7 @@ def _limits(facts: CardFacts) -> list[str]:
     lines = [
         f"- {test['rows']:,} test messages tell the accuracy on such messages no better than {interval['low']:.2%} to"
         f" {interval['high']:.2%} (with {interval['confidence']:.0%} confidence).",
-        f"- The rarest label of the test split, {code(_short(rarest))}, has {count:,} messages there.",
+        f"- The rarest label of the test split, {code(short(rarest))}, has {count:,} messages there.",
         f"- It reads {facts.reads}.",
         "- It knows texts like those of its source, and gives one of its labels to any text, also to one of another"
         " kind or language.",
@@ -146,5 +146,6 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
+    """Returns the label, or as much of it as a page shows."""
     return label if len(label) <= LONGEST_LABEL else f"{label[:LONGEST_LABEL]}…"

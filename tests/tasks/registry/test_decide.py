@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.registry.candidates import labels_in_words
 from tasks.registry.decide import why_labels_differ, why_nothing_is_frozen
 from tests.support.recipes import build_recipe
 
@@ -31,3 +32,8 @@ def test_labels_in_another_spelling_than_the_frozen_test_sets_are_told_with_the_
         """ --data.labels '{"0.0": ["0"], "1.0": ["1"]}'"""
     )
     assert why_labels_differ(("ham", "junk"), {"ham", "spam"}).endswith(": other labels need another registry.name")
+
+
+def test_labels_with_any_name_are_listed_on_one_line_and_are_no_markup() -> None:
+    assert labels_in_words(["line\nbreak", "<b>neg</b>", "x" * 300]) == (rf"line break, \<b\>neg\</b\> or {'x' * 40}…")
+    assert labels_in_words([f"{number}" for number in range(12)]).endswith("8, 9 or 2 more")
