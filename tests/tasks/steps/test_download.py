@@ -110,10 +110,12 @@ def test_the_same_pinned_file_has_the_same_name_whichever_address_answers(
         assert (key, names(source)) == ({"sha256": SHA256, "ending": ".csv"}, ["source.csv"])
 
 
-def test_a_file_that_is_none_of_ours_beside_the_source_is_passed_over(tmp_path: Path, files: dict[str, str]) -> None:
-    _, source = fetched(tmp_path / "download", url=files["d.zip"])
+def test_a_file_that_is_none_of_ours_beside_the_source_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_bytes(CONTENT + CONTENT.partition(b"\n")[2] * 2)
+    url = str(tmp_path / "mine.csv")
+    _, source = fetched(tmp_path / "download", url=url)
     (source.file("data") / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
-    assert table(source, tmp_path / "messages", url=files["d.zip"])["text"].tolist() == ["hello", "WIN NOW"]
+    assert table(source, tmp_path / "messages", url=url)["text"].tolist() == ["hello", "WIN NOW"] * 3
 
 
 def test_what_is_wrong_with_a_file_is_said_under_its_own_name(tmp_path: Path) -> None:
@@ -170,10 +172,10 @@ def test_a_file_may_have_the_name_that_another_one_gets(tmp_path: Path) -> None:
 
 
 def parts(folder: Path, *names: str) -> Path:
-    """A folder of files with a row each."""
+    """A folder of files with two rows each."""
     folder.mkdir()
     for number, name in enumerate(names):
-        (folder / name).write_bytes(b"text,label\nrow %d,%s\n" % (number, (b"ham", b"spam")[number % 2]))
+        (folder / name).write_bytes(b"text,label\nyes %d,ham\nno %d,spam\n" % (number, number))
     return folder
 
 
@@ -183,7 +185,14 @@ def test_a_folder_is_one_data_set_in_the_order_of_its_paths(tmp_path: Path, fiel
     data: dict[str, Any] = {field: str(folder)}
     _, source = fetched(tmp_path / "download", **data)
     assert sorted(names(source)) == ["train-0.csv", "train-1.csv", "train-2.csv"]
-    assert table(source, tmp_path / "messages", **data)["text"].tolist() == ["row 1", "row 0", "row 2"]
+    assert table(source, tmp_path / "messages", **data)["text"].tolist() == [
+        "yes 1",
+        "no 1",
+        "yes 0",
+        "no 0",
+        "yes 2",
+        "no 2",
+    ]
     assert warnings_of([source]) == ["not read, because their names do not say how they are written: notes.md"]
 
 
@@ -231,7 +240,7 @@ def test_a_list_of_addresses_that_may_be_meant_as_several_files_is_warned_of(
 
 def test_splits_inside_one_archive_are_named_and_the_hint_works(tmp_path: Path) -> None:
     for split in ("train", "test"):
-        (tmp_path / f"{split}.csv").write_bytes(b"text,label\nof %s,ham\nand,spam\n" % split.encode())
+        (tmp_path / f"{split}.csv").write_bytes(b"text,label\n" + b"of %s,ham\nand,spam\n" % split.encode() * 2)
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         for name in ("train.csv", "test.csv"):
             archive.write(tmp_path / name, name)
@@ -246,7 +255,7 @@ def test_splits_inside_one_archive_are_named_and_the_hint_works(tmp_path: Path) 
     key, source = fetched(tmp_path / "both", url=url, members=members)
     assert sorted(names(source)) == ["test-0.csv", "train-0.csv"]
     assert (key["train-0 member"], key["test-0 member"]) == ("train.csv", "test.csv")
-    assert table(source, tmp_path / "messages", url=url, members=members)["text"].tolist() == ["of train", "and"]
+    assert table(source, tmp_path / "messages", url=url, members=members)["text"].tolist() == ["of train", "and"] * 2
 
 
 def test_an_archive_of_several_files_among_others_is_to_be_unpacked(tmp_path: Path, files: dict[str, str]) -> None:
