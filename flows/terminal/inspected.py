@@ -192,8 +192,9 @@ def _classes(found: Inspected) -> str:
 def _lengths(lengths: Sequence[Lengths]) -> Iterator[str]:
     for each in lengths:
         cuts = ", ".join(f"{count:,} have more than {limit:,}" for limit, count in each.longer.items() if count)
+        texts = f"{each.texts:,} text{'s' * (each.texts != 1)}"
         yield (
-            f"tokens of {each.texts:,} texts, by {each.tokenizer}: median {each.tokens['median']:,.0f}, 95 % have at"
+            f"tokens of {texts}, by {each.tokenizer}: median {each.tokens['median']:,.0f}, 95 % have at"
             f" most {each.tokens['p95']:,.0f}, longest {each.tokens['longest']:,};"
             f" {cuts or f'none has more than {min(each.longer):,}'}"
         )

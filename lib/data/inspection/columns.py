@@ -103,11 +103,15 @@ def _kind(value: Any) -> str:
 
 
 def has_header(columns: Sequence[Column], facts: Sequence[ColumnFacts], values: Collection[Collection[str]]) -> bool:
-    """Whether the first row has names and is no row: they are short, different, no numbers, and none is a value of its
-    column too. values: of each column, those of the other rows."""
+    """Whether the first row has names and is no row: one is what texts or labels are called, or all are short,
+    different, no numbers, and none is a value of its column too. values: of each column, those of the other rows."""
     names = [str(name) for name in columns if str(name).strip()]
     if not names or len(set(names)) < len(names) or len(facts) != len(values):
         return False
+    known = {*TEXT_NAMES, *LABEL_NAMES}
+    named = zip(columns, values, strict=True)
+    if any(str(name).strip().casefold() in known and str(name) not in others for name, others in named):
+        return True
     return all(
         len(str(name)) <= LONGEST_NAME and not _NUMBER.fullmatch(str(name)) and str(name) not in others
         for name, others in zip(columns, values, strict=True)

@@ -150,7 +150,7 @@ def _without_labels(overview: Overview) -> str:
 
 def _instructions(origin: Origin, overview: Overview, found: Instructions) -> Inspected:
     drops = {"bad_rows": found.unreadable, "empty_text": found.empty}
-    refusal = found.refused[0].reason if found.refused else None
+    refusal = found.refusal
     if refusal is None and not found.texts:
         refusal = f"{origin.name}: no entry has anything to learn: is it the right file?"
     return Inspected(

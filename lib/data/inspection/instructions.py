@@ -25,8 +25,9 @@ class Instructions:
     """The entries that were read.
 
     rows: how many. texts: the question and answer of each that can be learned from. empty: those with nothing to learn.
-    unreadable: those that cannot be read. refused: those that a run stops at, with its sentence. conversations: those
-    of several turns. repeated: questions that another entry asks too, but for case, digits, punctuation and space.
+    unreadable: those that cannot be read. refused: those that a run stops at; refusal: what it says of the first.
+    conversations: those of several turns. repeated: questions that another entry asks too, but for case, digits,
+    punctuation and space.
     """
 
     form: Form
@@ -36,6 +37,7 @@ class Instructions:
     empty: list[LeftOut] = field(default_factory=list)
     unreadable: list[LeftOut] = field(default_factory=list)
     refused: list[LeftOut] = field(default_factory=list)
+    refusal: str | None = None
     conversations: int = 0
     repeated: int = 0
     is_all: bool = True
@@ -75,7 +77,8 @@ def _take(found: Instructions, row: LeftOut, record: Mapping[str, Any] | None, s
         found.empty.append(row._replace(reason=error.reason))
         return
     except MessagesError as error:
-        found.refused.append(row._replace(reason=str(error)))
+        found.refusal = found.refusal or str(error)
+        found.refused.append(row._replace(reason=str(error).removeprefix(f"{where}: ")))
         return
     question = normalise(f"{entry.instruction}\n{entry.input}")
     found.repeated += question in asked

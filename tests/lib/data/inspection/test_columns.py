@@ -70,6 +70,8 @@ def test_what_is_said_of_a_column() -> None:
         (("text", "label"), [("a b", "x"), ("c d", "y")], True),
         (("", "text", "label"), [("0", "a b", "x")], True),  # pandas' index
         (("v1", "v2", "", ""), [("ham", "a b", "", "")], True),
+        (("text", "stars", "2024"), [("a b", "5", "x")], True),
+        (("y", "2024"), [("n", "2025"), ("y", "2026")], False),
         (("0", "1"), [("a b", "x")], False),
         (("3", "a title", "words"), [("4", "another", "words more")], False),
         (("ham", "see you"), [("spam", "win"), ("ham", "ok")], False),
