@@ -222,18 +222,18 @@ def test_what_a_step_declares_exists(name: str) -> None:
     assert {*of_step[0][1].reads, *of_step[0][1].unkeyed} <= fields | sections
 
 
-# What no step reads. The run's name; the source, which the recipe itself turns into addresses and a format; what was
-# published, which is for people; and what decides about a champion, which no artifact depends on.
+# What no step reads. The run's name; what was published, which is for people; and what decides about a champion, which no
+# artifact depends on.
 PUBLISHED = ("weights", "before_accuracy", "before_loss", "after_accuracy")
 DECISION = ("promote", "significance", "max_false_positive_increase")
 UNREAD = {
     "classify": [
-        *("name", "data.source"),
+        "name",
         *(f"published.{name}" for name in PUBLISHED),
         *(f"registry.{name}" for name in DECISION),
     ],
     "instruct": [
-        *("name", "data.source", "model.causal_mask"),  # a mask that is always causal
+        *("name", "model.causal_mask"),  # a mask that is always causal
         *(f"published.{name}" for name in ("weights", "before_loss", "judge_mean")),
         "registry.name",  # no frozen test set belongs to it
     ],
