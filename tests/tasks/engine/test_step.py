@@ -222,8 +222,8 @@ def test_what_a_step_declares_exists(name: str) -> None:
     assert {*of_step[0][1].reads, *of_step[0][1].unkeyed} <= fields | sections
 
 
-# What no step reads. The run's name; what was published, which is for people; and what decides about a champion, which no
-# artifact depends on.
+# What no step reads. The run's name; what was published, which is for people; and what decides about a champion, which
+# no artifact depends on.
 PUBLISHED = ("weights", "before_accuracy", "before_loss", "after_accuracy")
 DECISION = ("promote", "significance", "max_false_positive_increase")
 UNREAD = {
