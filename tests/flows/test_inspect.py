@@ -105,6 +105,17 @@ def test_the_command_means_the_recipe_that_is_written(
     assert "registry" not in text
 
 
+def test_a_column_of_splits_becomes_a_field_of_the_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, written = tmp_path / "a.tsv", tmp_path / "a.yaml"
+    parts = ["train", "train", "dev", "Test"]
+    rows = [line.replace(",", "\t") for line in REVIEWS.splitlines()]
+    file.write_text("".join(f"{row}\t{parts[number // 2 % 4]}\n" for number, row in enumerate(rows)))
+    found = asked(capsys, str(file), "--recipe", str(written))
+    assert found["split_column"] == 2
+    recipe = load_recipe(str(written), folder="classify", model=ClassifyRecipe)
+    assert (recipe.split.column, recipe.data.text_column) == (2, 0)
+
+
 def test_a_recipe_is_not_written_over_another(
     reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
