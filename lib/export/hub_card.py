@@ -10,7 +10,7 @@ from lib.errors import FinetuneError
 from lib.model.places import OPENAI, SCRATCH, find_weights
 from lib.model.usage import LABELS, load_usage
 from lib.model.weights.folder import CONFIG, existing, read_fields
-from lib.model.weights.saved import OWN_TYPE
+from lib.model.weights.saved import INFERENCE, OWN_TYPE
 
 RECIPE = "recipe.json"
 USE = "\n## Use"  # the card's section for those who have the registry
@@ -50,8 +50,8 @@ def _use(repository: str, task: str, standard: bool) -> list[str]:
 
 def _limits(folder: Path) -> list[str]:
     """Returns what a pipeline does otherwise."""
-    if not (folder / LABELS).is_file():
-        return []  # it follows instructions
+    if not all((folder / name).is_file() for name in (LABELS, INFERENCE)):
+        return []  # it follows instructions, or was exported
     usage = load_usage(folder)
     lost = usage.long_texts.lost_elsewhere(usage.max_length)
     return [f"{lost[0].upper()}{lost[1:]}.", ""] if lost else []

@@ -37,6 +37,9 @@ from lib.scoring.rows import Columns
 from lib.scoring.score import score
 from lib.serving.classifier import TextClassifier
 from lib.store.artifacts import Artifact, Store
+from lib.text.gpt2 import gpt2_tokenizer
+from lib.text.long_texts import LongTexts
+from lib.text.tokens import tokenize_splits
 from lib.text.windows import Windows
 from lib.training.classify.messages import Messages
 from tasks.registry.models import Version
@@ -57,6 +60,7 @@ TRAINING = {"epochs": 10, "learning_rate": 3e-3, "evaluate_batches": 1}
 WITHIN = 1e-5
 UNSEEN = documents(100, seed=2)
 LABELS = ("negative", "positive")
+CASES = Path(__file__).parents[4].parent / "shared" / "cases"
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +99,39 @@ def test_the_end_decides_where_it_is_read(
     _, made = trained(store, data, encoding)
     given = Predictor.load(made["finetune"].folder, device="cpu").predict(text for text, _ in UNSEEN)
     right = np.mean([each.label == label for each, (_, label) in zip(given, UNSEEN, strict=True)])
+    assert least <= right <= most
+
+
+@pytest.fixture
+def reports() -> Path:
+    """Documents of some 2,500 tokens whose last sentence decides."""
+    file = CASES / "32-long-documents" / "reports.csv"
+    if not file.exists():
+        pytest.skip("needs ../shared/cases/32-long-documents")
+    return file
+
+
+def test_a_run_on_real_documents_says_what_it_does_not_read(reports: Path) -> None:
+    table = pd.read_csv(reports).reset_index(names="id")
+    given: dict[str, Any] = {"labels": LABELS, "tokenizer": gpt2_tokenizer(), "max_length": None, "context_length": 256}
+    cut = tokenize_splits({"train": table}, **given)
+    assert cut.report["cut"]["rows"] == cut.report["cut"]["of"] == 80
+    assert cut.report["cut"]["share"] > 0.85
+    assert cut.warnings[0].startswith("only a part is read of 80 of 80 texts, those of more than 256 tokens: ")
+    windows = tokenize_splits({"train": table}, **given, long_texts=LongTexts("windows"))
+    assert windows.warnings == ()
+    assert windows.report["splits"]["train"]["windows"] > 8 * 80
+
+
+@pytest.mark.parametrize(("encoding", "least", "most"), [({}, 0.25, 0.75), ({"long_texts": "head_and_tail"}, 0.95, 1)])
+def test_the_end_of_real_documents_decides(
+    encoding: dict[str, Any], least: float, most: float, reports: Path, minilm: Path, store: Store
+) -> None:
+    training = {"epochs": 8, "learning_rate": 1e-3, "evaluate_batches": 1}
+    _, made = trained(store, reports, {**encoding, "max_length": 256}, weights=minilm, training=training)
+    held_out = pd.concat([pd.read_parquet(made["holdout"].file(f"{name}.parquet")) for name in ("validation", "test")])
+    given = Predictor.load(made["finetune"].folder, device="cpu").predict(held_out["text"])
+    right = np.mean([each.label == label for each, label in zip(given, held_out["label"], strict=True)])
     assert least <= right <= most
 
 
