@@ -102,7 +102,8 @@ def left_out_warnings(reasons: Mapping[str, int], used: int) -> list[str]:
 def check_messages(messages: pd.DataFrame, left_out: Mapping[str, int]) -> tuple[Repeated, list[str]]:
     """Finds the repeated texts of a table of messages (id, text, label), and returns them with all that is to be said
     of it. left_out: rows of the source that are no messages, by reason."""
-    labels = messages["label"].tolist()
+    codes, names = pd.factorize(messages["label"])
+    labels = list(map(list(names).__getitem__, codes))  # one object a label, not one a row
     repeated = find_repeated(messages["text"], labels)
     warnings = [
         *left_out_warnings(left_out, len(messages)),

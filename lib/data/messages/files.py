@@ -107,7 +107,10 @@ def read_splits(
         where=where,
     )
     tables: dict[str, list[pd.DataFrame]] = {}
-    for piece in sorted(pieces, key=lambda piece: SPLITS.index(piece.split)):
+    pieces.sort(key=lambda piece: SPLITS.index(piece.split))
+    pieces.reverse()
+    while pieces:  # each is let go once it is settled: both would take the memory twice
+        piece = pieces.pop()
         tables.setdefault(piece.split, []).append(_settled(piece, settled, left_out))
     return SplitsRead(
         splits={split: pd.concat(several, ignore_index=True) for split, several in tables.items()},
@@ -144,7 +147,9 @@ def _settled(piece: _Piece, settled: Settled, left_out: list[pd.DataFrame]) -> p
     leaving = messages[names.isna()]
     for reason, rows in leaving.groupby(leaving["label"].map(settled.leaves)):
         left_out.append(_left_out(piece.file, piece.first, _reasoned(rows, str(reason))))
-    kept = messages.assign(id=messages["id"] + piece.first, label=names)[names.notna()][["id", "text", "label"]]
+    kept = messages[["id", "text", "label"]].assign(id=messages["id"] + piece.first, label=names)
+    if len(leaving):
+        kept = kept[names.notna()]
     if piece.split != "train":
         _require_known(kept["label"], settled.labels, piece)
     return kept
