@@ -1,7 +1,8 @@
 """Writes the parts of the documentation that come from the code: `python docs/generate.py`.
 
-These are the tables of recipe fields, a page for each kind of recipe. A test fails while a page says something else
-than the code; nothing between the markers is written by hand.
+These are the tables of recipe fields, a page for each kind of recipe, and what the program can say, in
+troubleshooting.md. A test fails while a page says something else than the code; nothing between the markers is written
+by hand.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs.troubleshooting import tables
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import RecipeField, recipe_fields
 from lib.recipes.instruct import InstructRecipe
 
 FOLDER = Path(__file__).resolve().parent
 PAGES: dict[str, type[BaseModel]] = {"recipes.md": ClassifyRecipe, "instruct-recipes.md": InstructRecipe}
-BEGIN = "<!-- fields: made by docs/generate.py -->"
-END = "<!-- end of fields -->"
+SENTENCES = "troubleshooting.md"
 
 
 def recipe_table(recipe: type[BaseModel]) -> str:
@@ -47,16 +48,24 @@ def _row(field: RecipeField) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def page_with_table(page: str, recipe: type[BaseModel]) -> str:
-    """The page's text with the table as it must be; raises ValueError if the page has lost a marker."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page of {recipe.__name__} needs the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{recipe_table(recipe)}\n\n{end}{after}"
+def written(name: str, page: str) -> str:
+    """Returns the text of a page as it must be."""
+    if name == SENTENCES:
+        return with_part(page, "sentences", tables())
+    return with_part(page, "fields", recipe_table(PAGES[name]))
+
+
+def with_part(page: str, what: str, part: str) -> str:
+    """Returns the page with what stands between its markers; raises ValueError if the page has lost one."""
+    begin, end = f"<!-- {what}: made by docs/generate.py -->", f"<!-- end of {what} -->"
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"the page needs the lines {begin} and {end}")
+    return f"{before}{begin}\n\n{part}\n\n{end}{after}"
 
 
 if __name__ == "__main__":
-    for name, recipe in PAGES.items():
+    for name in (*PAGES, SENTENCES):
         page = FOLDER / name
-        page.write_text(page_with_table(page.read_text(encoding="utf-8"), recipe), encoding="utf-8")
+        page.write_text(written(name, page.read_text(encoding="utf-8")), encoding="utf-8")

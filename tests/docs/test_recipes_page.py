@@ -38,7 +38,7 @@ def test_every_kind_of_recipe_has_a_page(generate: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_table_is_up_to_date(name: str, generate: dict[str, Any]) -> None:
-    assert generate["page_with_table"](TEXTS[name], KINDS[name][1]) == TEXTS[name], "run `python docs/generate.py`"
+    assert generate["written"](name, TEXTS[name]) == TEXTS[name], "run `python docs/generate.py`"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -52,12 +52,12 @@ def test_the_table_has_a_row_for_every_field(name: str, generate: dict[str, Any]
 def test_a_stale_table_is_replaced_and_the_rest_stays(name: str, generate: dict[str, Any]) -> None:
     stale = TEXTS[name].replace("passes over the training split", "something else")
     assert stale != TEXTS[name]
-    assert generate["page_with_table"](stale, KINDS[name][1]) == TEXTS[name]
+    assert generate["written"](name, stale) == TEXTS[name]
 
 
 def test_a_page_without_the_markers_is_refused(generate: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="the page of ClassifyRecipe needs the lines"):
-        generate["page_with_table"]("# Recipes\n", ClassifyRecipe)
+    with pytest.raises(ValueError, match="the page needs the lines <!-- fields: made by"):
+        generate["written"]("recipes.md", "# Recipes\n")
 
 
 def test_the_command_writes_the_pages(tmp_path: Path) -> None:
@@ -65,8 +65,11 @@ def test_the_command_writes_the_pages(tmp_path: Path) -> None:
     script.write_bytes((DOCS / "generate.py").read_bytes())
     for name, text in TEXTS.items():
         (tmp_path / name).write_text(text.replace("the registered model's name", "something"), encoding="utf-8")
+    sentences = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    (tmp_path / "troubleshooting.md").write_text(sentences.replace("is not UTF-8", "something"), encoding="utf-8")
     subprocess.run([sys.executable, str(script)], cwd=DOCS.parent, env={"PYTHONPATH": str(DOCS.parent)}, check=True)
     assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in KINDS} == TEXTS
+    assert (tmp_path / "troubleshooting.md").read_text(encoding="utf-8") == sentences
 
 
 @pytest.mark.parametrize(("example", "recipe"), EXAMPLES)

@@ -1,0 +1,1 @@
+"""Pages, and what writes their parts that come from the code."""
