@@ -38,10 +38,10 @@ class Predictions(BaseModel):
 
 
 class Word(BaseModel):
-    """A word as written, and by how much the label's probability falls without it."""
+    """A word as written, and by how much the label's log-odds fall without it."""
 
     word: str
-    weight: float = Field(ge=-1, le=1)
+    weight: float
 
 
 class Explained(BaseModel):
@@ -50,6 +50,7 @@ class Explained(BaseModel):
     prediction: Row
     words: list[Word] = Field(description="the first hundred words; none of a text with a single word")
     not_weighed: int = Field(description="how many words follow those")
+    saturated: bool = Field(description="whether the label is so sure that single words hardly matter")
     model: Identity
 
 

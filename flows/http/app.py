@@ -118,7 +118,7 @@ class Endpoints:
         return _json({"predictions": rows, "model": served.identity})
 
     async def explain(self, request: Request) -> Response:
-        """Classifies one text, and weighs each word by how far the label's probability falls without it."""
+        """Classifies one text, and weighs each word by how far the label's log-odds fall without it."""
         text = text_of(await self._body(request))
         if len(text) > LONGEST_EXPLAINED:
             raise _too_large(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import socket
@@ -220,15 +221,16 @@ def test_a_body_of_many_megabytes_is_refused_and_not_kept(server: Server) -> Non
     assert memory().rss - before < 20_000_000
 
 
-def test_words_weigh_what_the_probability_loses_without_them(server: Server) -> None:
+def test_words_weigh_what_the_log_odds_lose_without_them(server: Server) -> None:
     answer = server.ask("/explain", {"text": "claim your prize"}).json()
     assert answer["model"] == {"name": "e2e", "version": "1"}
     whole, *without = server.rows("claim your prize", "your prize", "claim prize", "claim your")
     assert answer["prediction"] == pytest.approx(whole, abs=1e-6)
     share = f"probability_{whole['label']}"
     assert [word["word"] for word in answer["words"]] == ["claim", "your", "prize"]
-    weights = [whole[share] - row[share] for row in without]
-    assert [word["weight"] for word in answer["words"]] == pytest.approx(weights, abs=1e-6)
+    top, *rest = (math.log(row[share] / (1 - row[share])) for row in (whole, *without))
+    assert [word["weight"] for word in answer["words"]] == pytest.approx([top - one for one in rest], abs=1e-4)
+    assert answer["saturated"] is False
     assert server.ask("/explain", {"text": "prize"}).json()["words"] == []
 
 
@@ -415,7 +417,7 @@ def test_the_page_shows_label_probabilities_and_the_heaviest_words(browser: Brow
     heaviest = max(words, key=lambda word: abs(word["weight"]))
     first = browser.run("return [...document.querySelector('#weights tr').cells].map(cell => cell.textContent)")
     assert first[0] == heaviest["word"]
-    assert first[1][1:] == f"{100 * abs(heaviest['weight']):.1f}"
+    assert first[1][1:] == f"{abs(heaviest['weight']):.2f}"
     assert browser.run("return document.querySelector('#marked').textContent.trim()") == TEXTS[0]
     assert browser.hosts() <= {"127.0.0.1"}
 

@@ -4,11 +4,12 @@
 
 const MOST_SHOWN = 10;  // rows of the table of words
 const STRONGEST = 0.45;  // opacity behind the word that weighed most: text on it stays readable
+const LEAST_SCALE = 0.5;  // log-odds: where no word weighs more, none is shown at full strength
 const PART = "probability_";
 
 const find = id => document.getElementById(id);
 const percent = share => `${(100 * share).toFixed(1)} %`;
-const points = weight => `${weight > 0 ? "+" : weight < 0 ? "−" : ""}${(100 * Math.abs(weight)).toFixed(1)}`;
+const signed = weight => `${weight > 0 ? "+" : weight < 0 ? "−" : ""}${Math.abs(weight).toFixed(2)}`;
 
 function element(name, text, className = "") {
   const made = document.createElement(name);
@@ -42,24 +43,25 @@ function showPrediction(row) {
   find("answer").hidden = false;
 }
 
-function showWords({ prediction, words, not_weighed }) {
+function showWords({ prediction, words, not_weighed, saturated }) {
   find("found").hidden = words.length === 0;
   const more = not_weighed === 1 ? "One more word was" : `${not_weighed} more words were`;
   find("note").textContent = words.length === 0 ? "With a single word there is nothing to compare it with."
-    : `By how many percentage points the probability of “${prediction.label}” falls when a word is left out.`
+    : `By how much the log-odds of “${prediction.label}” fall when a word is left out.`
+      + (saturated ? " The classifier is so sure of this text that most words make no difference on their own." : "")
       + (not_weighed ? ` ${more} not weighed.` : "");
-  const largest = Math.max(...words.map(({ weight }) => Math.abs(weight)), Number.EPSILON);
+  const largest = Math.max(...words.map(({ weight }) => Math.abs(weight)), LEAST_SCALE);
   find("marked").replaceChildren(...words.flatMap(({ word, weight }) => {
     const strength = Math.abs(weight) / largest;
     const mark = element(strength < 0.05 ? "span" : "mark", word, weight > 0 ? "for" : "against");
-    mark.title = points(weight);
+    mark.title = signed(weight);
     mark.style.setProperty("--strength", (STRONGEST * strength).toFixed(3));
     return [mark, " "];
   }));
   const heaviest = [...words].sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight)).slice(0, MOST_SHOWN);
   find("weights").replaceChildren(...heaviest.map(({ word, weight }) => {
     const row = document.createElement("tr");
-    row.append(element("td", word), element("td", points(weight), "number"));
+    row.append(element("td", word), element("td", signed(weight), "number"));
     return row;
   }));
 }
