@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel
+
+from lib.evaluation.significance import mcnemar
 
 ROUNDING = 1e-12  # by which a sum of shares may be off in binary floating point
 
@@ -51,19 +52,6 @@ class Decision(BaseModel):
 
 MAJORITY, BASELINE = "the majority class", "TF-IDF"
 NUMBERS = {MAJORITY: "majority", BASELINE: "baseline"}  # what their figures are called
-
-
-def mcnemar(wins: int, losses: int) -> float:
-    """Returns the two-sided p-value of the exact test: by chance each of the n disagreements is a fair coin toss.
-
-    p = min(1, 2 P(X <= min(wins, losses))), X binomial with n = wins + losses and 1/2; 1 without disagreements. Q.
-    McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika
-    12 (1947). T. G. Dietterich, "Approximate statistical tests for comparing supervised classification learning
-    algorithms", Neural Computation 10 (1998), recommends it where each model was trained once.
-    """
-    disagreements = wins + losses
-    tail = sum(math.comb(disagreements, k) for k in range(min(wins, losses) + 1))
-    return min(1.0, float(2 * tail / 2**disagreements))
 
 
 def figures(targets: Sequence[str], answers: Sequence[str], *, positive: str | None) -> Figures:

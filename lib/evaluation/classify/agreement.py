@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.evaluation.classify.speed import Speed
-from lib.evaluation.promotion import mcnemar
+from lib.evaluation.significance import mcnemar
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 SIGNIFICANCE = 0.05  # largest p-value at which being less accurate counts as more than noise

@@ -1,7 +1,5 @@
 """Metrics of a classifier, from true classes and predicted probabilities."""
 
-import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from sklearn.metrics import (
 )
 
 from lib.errors import LabelError
+from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 
@@ -89,20 +88,6 @@ def rates(
         for index, label in enumerate(labels)
     }
     return figures
-
-
-def wilson_interval(hits: int, rows: int, confidence: float) -> tuple[float, float]:
-    """Returns the score interval of a proportion, which stays inside 0..1 and is accurate near both ends.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = hits / rows
-    scale = 1 / (1 + z * z / rows)
-    centre = scale * (share + z * z / (2 * rows))
-    half = scale * z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    # The formula gives exactly 0 and 1 at the ends; floating point does not.
-    return (0.0 if hits == 0 else centre - half), (1.0 if hits == rows else centre + half)
 
 
 def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.classify.metrics import rates, wilson_interval
+from lib.evaluation.classify.metrics import rates
+from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 

@@ -16,30 +16,9 @@ from lib.evaluation.promotion import (
     decide_first,
     duel,
     figures,
-    mcnemar,
     page,
 )
-
-
-@pytest.mark.parametrize(
-    ("wins", "losses", "expected"),
-    [
-        (0, 0, 1.0),  # nobody disagrees
-        (3, 3, 1.0),
-        (5, 0, 2 / 2**5),  # five heads of five tosses, or five tails
-        (6, 0, 2 / 2**6),  # the least that is below 0.05
-        (1, 7, 2 * (1 + 8) / 2**8),
-        (86, 150, 3.716e-05),  # approval of a prime minister, A. Agresti, Categorical Data Analysis (1990)
-    ],
-)
-def test_mcnemar_is_the_exact_two_sided_binomial_test(wins: int, losses: int, expected: float) -> None:
-    assert mcnemar(wins, losses) == pytest.approx(expected, rel=1e-4)
-    assert mcnemar(losses, wins) == mcnemar(wins, losses)
-
-
-def test_mcnemar_of_many_disagreements_neither_overflows_nor_is_slow() -> None:
-    assert 0 < mcnemar(4_900, 5_100) < 0.05
-    assert mcnemar(0, 5_000) == 0.0  # 2^-4999 is nothing in a float
+from lib.evaluation.significance import mcnemar
 
 
 def test_a_false_positive_is_the_other_class_answered_with_the_positive_one() -> None:

@@ -17,7 +17,7 @@ from lib.evaluation.classify.agreement import (
     refusal,
 )
 from lib.evaluation.classify.speed import Speed
-from lib.evaluation.promotion import mcnemar
+from lib.evaluation.significance import mcnemar
 
 LABELS = ("a", "b", "c")
 

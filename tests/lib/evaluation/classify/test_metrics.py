@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as reference
 
 from lib.errors import LabelError
-from lib.evaluation.classify.metrics import measure, wilson_interval
+from lib.evaluation.classify.metrics import measure
 from lib.evaluation.flat import flatten_metrics
 from lib.model.labels import Probabilities, Targets
 
@@ -101,19 +101,6 @@ def test_certain_and_wrong_is_a_finite_log_loss() -> None:
 def test_no_rows_are_refused_in_one_sentence() -> None:
     with pytest.raises(LabelError, match="no messages to measure"):
         measure(np.array([], dtype=int), np.empty((0, 2)), labels=BINARY, positive="spam", confidence=0.95)
-
-
-def test_wilson_interval_agrees_with_published_values() -> None:
-    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3
-    assert wilson_interval(81, 263, 0.95) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson_interval(15, 148, 0.95) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson_interval(0, 20, 0.95) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson_interval(1, 29, 0.95) == pytest.approx((0.0061, 0.1718), abs=5e-5)
-
-
-def test_wilson_interval_ends_at_zero_and_one() -> None:
-    assert wilson_interval(0, 7, 0.9)[0] == 0.0
-    assert wilson_interval(7, 7, 0.9)[1] == 1.0
 
 
 def test_flat_names_of_every_part() -> None:

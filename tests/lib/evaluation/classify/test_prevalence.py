@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from lib.evaluation.classify.metrics import measure, wilson_interval
+from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.prevalence import natural_prevalence
+from lib.evaluation.significance import wilson_interval
 
 LABELS = ("ham", "spam")
 

@@ -1,0 +1,124 @@
+"""Copies between splits against a comparison of all pairs, with plain sets of n-grams."""
+
+import re
+
+import numpy as np
+import pytest
+
+from lib.data.duplicates import normalise
+from lib.evaluation.classify import grams
+from lib.evaluation.classify.grams import candidates, cosines, grams_of, nearest
+from lib.evaluation.classify.leakage import NEAR, Copy, leaks, without_copies
+from lib.evaluation.classify.mistakes import Neighbour, confident_mistakes
+
+WORDS = re.findall(
+    "[a-z]+",
+    "call claim prize now free cash home lunch you are see late sorry meet today tomorrow card parcel code account text"
+    " reply stop win urgent bank please check train station morning evening dinner party movie ticket",
+)
+
+
+def n_grams(text: str) -> set[str]:
+    padded = normalise(text) + "\0" * (grams.LENGTH - 1)
+    return {padded[place : place + grams.LENGTH] for place in range(len(normalise(text)))}
+
+
+def cosine(one: str, other: str) -> float:
+    return of_sets(n_grams(one), n_grams(other))
+
+
+def of_sets(first: set[str], second: set[str]) -> float:
+    return float(len(first & second) / np.sqrt(len(first) * len(second)))
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    generator = np.random.default_rng(seed)
+    return [" ".join(generator.choice(WORDS, generator.integers(1, 25))) for _ in range(count)]
+
+
+def edited(texts: list[str], seed: int) -> list[str]:
+    """Each text with some words replaced, so that cosines of all sizes occur."""
+    generator = np.random.default_rng(seed)
+    changed = []
+    for text in texts:
+        words = text.split()
+        for _ in range(generator.integers(0, 4)):
+            words[generator.integers(len(words))] = str(generator.choice(WORDS))
+        changed.append(" ".join(words))
+    return changed
+
+
+def test_every_near_copy_is_found_and_no_other() -> None:
+    train = sentences(120, seed=0)
+    test = edited(train, seed=1) + sentences(30, seed=2)
+    (leak,) = leaks({"train": train, "test": test})
+    sets = [n_grams(text) for text in train]
+    highest = [max(of_sets(n_grams(text), other) for other in sets) for text in test]
+    right = {row for row in range(150) if highest[row] >= NEAR - 1e-9}
+    found = {each.row: each for each in leak.copies}
+    assert found.keys() <= right
+    assert len(found) >= 0.98 * len(right) > 40
+    for row, each in found.items():
+        assert each.cosine == pytest.approx(cosine(test[row], train[each.of]))
+        assert each.exact == (test[row] in train)
+    assert leak.exact == sum(text in train for text in test)
+
+
+def test_case_digits_and_punctuation_do_not_hide_a_copy() -> None:
+    train = ["Call 0800-123 NOW to claim!", "see you", "ok"]
+    (leak,) = leaks({"train": train, "test": ["call 0900 99 now to claim", "lunch?", "ok", "OK."]})
+    assert leak.copies == (Copy(0, 0, 1.0, exact=False), Copy(2, 2, 1.0, exact=True), Copy(3, 2, 1.0, exact=False))
+    assert without_copies(4, leak).tolist() == [False, True, False, False]
+
+
+def test_each_split_is_looked_for_in_those_before_it() -> None:
+    found = leaks({"train": ["a b c d"], "validation": ["a b c d", "e f g h"], "test": ["e f g h", "i j k l", ""]})
+    assert [(each.split, each.source, [copy.row for copy in each.copies]) for each in found] == [
+        ("validation", "train", [0]), ("test", "train", []), ("test", "validation", [0]),
+    ]  # fmt: skip
+    assert without_copies(3, found[1], found[2]).tolist() == [False, True, True]
+    assert leaks({"train": [], "test": []})[0].copies == leaks({"train": [], "test": ["a"]})[0].copies == ()
+
+
+def test_work_does_not_grow_with_the_pairs() -> None:
+    """A thousand copies of one template on either side are a million pairs."""
+    template = "congratulations you have won a free ticket to the party call {} now"
+    both = grams_of([template.format(word) for word in WORDS * 30])
+    rows, _ = candidates(both, both)
+    assert len(rows) <= len(both) * grams.BANDS * grams.MOST_CANDIDATES
+
+
+def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = sentences(50, seed=5)
+    whole = grams_of(texts)
+    monkeypatch.setattr(grams, "CHUNK", 64)
+    parts = grams_of(texts)
+    assert (whole.bands == parts.bands).all()
+    assert (whole.sets != parts.sets).nnz == 0
+    rows = np.arange(50)
+    assert cosines(whole, rows, parts, rows) == pytest.approx(np.ones(50))
+
+
+def test_the_nearest_are_those_of_all_pairs() -> None:
+    train, queries = sentences(200, seed=0), sentences(10, seed=9)
+    for query, found in zip(queries, nearest(grams_of(queries), grams_of(train), 3), strict=True):
+        right = sorted((cosine(query, text) for text in train), reverse=True)[:3]
+        assert [value for _, value in found] == pytest.approx(right)
+        assert [cosine(query, train[row]) for row, _ in found] == pytest.approx(right)
+
+
+def test_the_surest_mistakes_come_first_beside_what_they_resemble() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]])
+    texts = ["free prize", "home at noon", "see you at lunch", "zzzz"]
+    found = confident_mistakes(
+        texts,
+        np.array([0, 0, 0, 0]),
+        probabilities.argmax(axis=1),
+        probabilities,
+        ["see you", "at lunch", "prize"],
+        most=2,
+    )
+    assert [(each.row, each.target, each.given, each.probability) for each in found] == [(1, 0, 1, 0.8), (2, 0, 1, 0.7)]
+    assert [each.row for each in found[1].neighbours] == [1, 0]
+    assert found[1].neighbours[0] == Neighbour(1, pytest.approx(cosine(texts[2], "at lunch")))
+    assert confident_mistakes(texts[:1], np.array([0]), np.array([0]), probabilities[:1], ["a"]) == []

@@ -1,0 +1,134 @@
+"""Wrong labels that were made on purpose are found; every number against cleanlab."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from lib.errors import LabelError
+from lib.evaluation.classify.suspects import OutOfFold, deal, out_of_fold, spread, suspects
+from lib.model.labels import Probabilities, Targets
+
+
+def clusters(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, Targets]:
+    """Features of classes that lie apart."""
+    generator = np.random.default_rng(seed)
+    targets = generator.integers(classes, size=rows)
+    return 4 * np.eye(classes, 8)[targets] + generator.normal(size=(rows, 8)), targets
+
+
+def flipped(targets: Targets, share: float, classes: int, seed: int = 1) -> tuple[Targets, np.ndarray]:
+    """Targets of which a share is wrong, and which rows those are."""
+    generator = np.random.default_rng(seed)
+    rows = generator.choice(len(targets), round(share * len(targets)), replace=False)
+    wrong = targets.copy()
+    wrong[rows] = (wrong[rows] + generator.integers(1, classes, len(rows))) % classes
+    return wrong, rows
+
+
+def noisy(classes: int) -> tuple[Targets, Probabilities]:
+    features, targets = clusters(400, classes)
+    wrong, _ = flipped(targets, 0.1, classes)
+    return wrong, out_of_fold(features, wrong, classes=classes).probabilities
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_issues_joint_and_ranking_are_those_of_cleanlab(classes: int) -> None:
+    count = pytest.importorskip("cleanlab.count")
+    rank = pytest.importorskip("cleanlab.rank")
+    targets, probabilities = noisy(classes)
+    found = suspects(targets, probabilities)
+    joint, issues = count.compute_confident_joint(
+        targets, probabilities, calibrate=False, return_indices_of_off_diagonals=True
+    )
+    # cleanlab counts at least one message on the diagonal; here all classes have some
+    assert (found.joint == joint).all()
+    assert sorted(found.rows[found.issues].tolist()) == sorted(issues)
+    quality = rank.get_label_quality_scores(targets, probabilities, method="normalized_margin")
+    assert (found.margin + 1) / 2 == pytest.approx(quality[found.rows])
+    assert (np.diff(quality[found.rows]) >= 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_issues_and_joint_by_their_definition(classes: int) -> None:
+    """One message after the other, as the paper has it."""
+    targets, probabilities = noisy(classes)
+    usual = [np.mean([p[k] for p, t in zip(probabilities, targets, strict=True) if t == k]) for k in range(classes)]
+    joint = np.zeros((classes, classes), int)
+    issues = []
+    for row, (target, p) in enumerate(zip(targets, probabilities, strict=True)):
+        confident = [k for k in range(classes) if p[k] >= usual[k]]
+        if confident:
+            belongs = max(confident, key=lambda k: p[k])
+            joint[target, belongs] += 1
+            issues += [row] if belongs != target else []
+    found = suspects(targets, probabilities)
+    assert (found.joint == joint).all()
+    assert sorted(found.rows[found.issues].tolist()) == issues
+
+
+def test_wrong_labels_come_first_with_the_right_one_suggested() -> None:
+    features, targets = clusters(500, 3)
+    wrong, rows = flipped(targets, 0.04, 3)
+    found = suspects(wrong, out_of_fold(features, wrong, classes=3).probabilities)
+    first = found.rows[: len(rows) + 5]
+    assert len(set(rows) & set(first)) >= 0.9 * len(rows)
+    known = np.isin(first, rows)
+    assert (found.suggested[: len(first)][known] == targets[first[known]]).mean() > 0.9
+
+
+def test_every_fold_has_its_part_of_every_class() -> None:
+    targets = np.array([0] * 53 + [1] * 12 + [2] * 3)
+    fold = deal(targets, 5, seed=0)
+    for label in range(3):
+        counts = np.bincount(fold[targets == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert (fold != deal(targets, 5, seed=1)).any()
+
+
+def test_nobody_judges_a_message_that_it_learned_from() -> None:
+    """A feature that gives each message away would make a fitted classifier certain of any label."""
+    generator = np.random.default_rng(0)
+    targets = generator.integers(2, size=60)
+    found = out_of_fold(np.eye(60), targets, classes=2)
+    assert (found.probabilities.max(axis=1) < 0.7).all()
+    assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(60))
+
+
+def test_a_label_that_one_message_has_is_not_judged() -> None:
+    features, targets = clusters(50, 2)
+    targets = np.append(targets, 2)
+    features = np.concatenate([features, features[:1]])
+    found = suspects(targets, out_of_fold(features, targets, classes=4).probabilities)
+    assert 50 not in found.rows
+    assert len(found.rows) == 50
+
+
+def test_one_label_alone_is_refused() -> None:
+    with pytest.raises(LabelError, match="same label"):
+        out_of_fold(np.zeros((3, 1)), np.zeros(3, int), classes=2)
+
+
+def test_folds_have_mean_and_spread() -> None:
+    targets = np.array([0, 0, 1, 1])
+    found = spread(targets, OutOfFold(np.eye(2)[[0, 1, 1, 1]], np.array([0, 0, 1, 1])))
+    assert (found.accuracies, found.mean) == ((0.5, 1.0), 0.75)
+    assert found.deviation == pytest.approx(np.std([0.5, 1.0], ddof=1))
+
+
+@pytest.mark.data
+def test_of_two_percent_flipped_labels_80_percent_are_among_the_first_three(real_data: Path) -> None:
+    with zipfile.ZipFile(real_data / "sms+spam+collection.zip") as archive:
+        lines = archive.read("SMSSpamCollection").decode().split("\n")
+    rows = [line.split("\t", 1) for line in lines if line]
+    targets = np.array([label == "spam" for label, _ in rows]).astype(int)
+    texts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=3).fit_transform(
+        [text for _, text in rows]
+    )
+    wrong, changed = flipped(targets, 0.02, 2)
+    found = suspects(wrong, out_of_fold(texts, wrong, classes=2, penalty=10.0).probabilities)
+    first = found.rows[: round(0.03 * len(rows))]
+    assert len(changed) == 111
+    assert len(set(changed) & set(first)) >= 0.8 * len(changed)
