@@ -2,13 +2,32 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import precision_recall_curve
 
 from lib.evaluation.classify.metrics import rates
 from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
+
+MOST_POINTS = 200  # of a curve that is drawn or printed
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """Precision and recall of the positive label at the natural class shares, by rising thresholds (points,).
+
+    average_precision: the mean of the precisions, each weighted by how much recall its threshold adds.
+    prevalence: the share of the positive label, which is the precision of giving it to every message.
+    """
+
+    thresholds: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    average_precision: float
+    prevalence: float
 
 
 def natural_prevalence(
@@ -41,13 +60,11 @@ def natural_prevalence(
 
     Returns None if a class of the source has no row here.
     """
-    counts = np.bincount(targets, minlength=len(labels))
-    source = np.array([class_counts.get(label, 0) for label in labels], dtype=np.float64)
-    shares = source / source.sum()
+    counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
     if (counts[shares > 0] == 0).any():
         return None
     predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
-    weights = (shares * len(targets) / np.maximum(counts, 1))[targets]
+    weights = _weights(targets, shares)
     weighted = rates(targets, predicted, labels=labels, positive=positive, weights=weights)
     # (classes, classes): of all arriving messages, the share that is truly of the row's and predicted as the column's
     joint = np.array(weighted["confusion"]) / len(targets)
@@ -67,6 +84,50 @@ def natural_prevalence(
         figures["false_positives_per_1000"] = float(1000 * joint[1 - index, index])
         figures["false_negatives_per_1000"] = float(1000 * joint[index, 1 - index])
     return figures
+
+
+def precision_recall(
+    targets: Targets,
+    probabilities: Probabilities,
+    *,
+    labels: tuple[str, ...],
+    positive: str,
+    class_counts: Mapping[str, int],
+) -> PrecisionRecall | None:
+    """Returns the curve of the positive label of two; arguments, weights and None are those of `natural_prevalence`.
+
+    Of more than 200 thresholds 200 are returned, at even steps of recall; the average precision is of all.
+    """
+    counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
+    if (counts == 0).any() or (shares == 0).any():
+        return None
+    index = labels.index(positive)
+    precision, recall, thresholds = precision_recall_curve(
+        targets == index, probabilities[:, index], sample_weight=_weights(targets, shares)
+    )
+    average = float(-(np.diff(recall) * precision[:-1]).sum())
+    rising = recall[-2::-1]  # without the point (1, 0), which belongs to no threshold
+    steps = np.searchsorted(rising, np.linspace(rising[0], rising[-1], MOST_POINTS))
+    every = np.arange(len(thresholds))
+    kept = every if len(every) <= MOST_POINTS else np.unique(len(thresholds) - 1 - np.minimum(steps, every[-1]))
+    return PrecisionRecall(
+        thresholds=tuple(thresholds[kept].tolist()),
+        precision=tuple(precision[kept].tolist()),
+        recall=tuple(recall[kept].tolist()),
+        average_precision=average,
+        prevalence=float(shares[index]),
+    )
+
+
+def _shares(labels: tuple[str, ...], class_counts: Mapping[str, int]) -> Probabilities:
+    source = np.array([class_counts.get(label, 0) for label in labels], dtype=np.float64)
+    return np.asarray(source / source.sum())
+
+
+def _weights(targets: Targets, shares: Probabilities) -> Probabilities:
+    """Returns how much each row counts (rows,), so that the weighted rows have the natural shares."""
+    counts = np.bincount(targets, minlength=len(shares))
+    return np.asarray((shares * len(targets) / np.maximum(counts, 1))[targets])
 
 
 def _interval(

@@ -6,34 +6,88 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline, make_union
 
 from lib.errors import LabelError
-from lib.evaluation.classify.baseline import baseline_probabilities
+from lib.evaluation.classify import baseline
+from lib.evaluation.classify.baseline import GRID, baseline_probabilities, fit_baseline, majority, sample_rows
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
 TARGETS = np.array([1, 1, 0, 0] * 3)
+VALIDATION = (["free cash now", "lunch at home", "you win", "see you"], np.array([1, 0, 1, 0]))
 
 
 def test_what_is_learnt_from_the_training_texts_is_applied_to_others() -> None:
-    probabilities = baseline_probabilities(TRAIN, TARGETS, ["free cash prize", "home for lunch"], classes=2)
+    found = fit_baseline((TRAIN, TARGETS), VALIDATION, classes=2)
+    probabilities = found.probabilities(["free cash prize", "home for lunch"])
     assert probabilities.argmax(axis=1).tolist() == [1, 0]
     assert probabilities.sum(axis=1) == pytest.approx([1, 1])
 
 
 def test_the_same_texts_give_the_same_bits() -> None:
-    first, second = (baseline_probabilities(TRAIN, TARGETS, TRAIN, classes=2) for _ in range(2))
+    first, second = (fit_baseline((TRAIN, TARGETS), VALIDATION, classes=2).probabilities(TRAIN) for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_penalty_is_the_best_of_the_grid_on_validation(classes: int) -> None:
+    """The same with scikit-learn's own pipeline and log loss."""
+    targets = TARGETS.copy()
+    targets[:4] = np.arange(4) % classes
+    texts, right = VALIDATION[0], np.array([1, 0, 0, classes - 1])
+    losses, answers = {}, {}
+    for inverse_penalty in GRID:
+        union = make_union(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True),
+            TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), sublinear_tf=True),
+        )
+        solver = "liblinear" if classes == 2 else "lbfgs"
+        model = make_pipeline(union, LogisticRegression(C=inverse_penalty, max_iter=1000, solver=solver))
+        answers[inverse_penalty] = model.fit(TRAIN, targets).predict_proba(texts)
+        losses[inverse_penalty] = log_loss(right, answers[inverse_penalty], labels=range(classes))
+    found = fit_baseline((TRAIN, targets), (texts, right), classes=classes)
+    assert found.inverse_penalty == min(losses, key=lambda each: losses[each])
+    assert found.probabilities(texts) == pytest.approx(answers[found.inverse_penalty])
+    assert f"C = {found.inverse_penalty:g} of 1, 10, 100" in found.about
+
+
 def test_a_class_without_training_messages_gets_probability_zero() -> None:
-    probabilities = baseline_probabilities(TRAIN, TARGETS * 2, ["free prize"], classes=3)
+    found = fit_baseline((TRAIN, TARGETS * 2), (["free cash"], np.array([1])), classes=3)
+    probabilities = found.probabilities(["free prize"])
     assert probabilities[0, 1] == 0
     assert probabilities.shape == (1, 3)
 
 
 def test_one_class_alone_is_refused() -> None:
     with pytest.raises(LabelError, match="same label"):
+        fit_baseline((["a", "b"], np.array([1, 1])), VALIDATION, classes=2)
+    with pytest.raises(LabelError, match="same label"):
         baseline_probabilities(["a", "b"], np.array([1, 1]), ["c"], classes=2)
+
+
+def test_the_untuned_baseline_gives_the_same_bits_and_zero_to_unknown_classes() -> None:
+    first, second = (baseline_probabilities(TRAIN, TARGETS * 2, ["free prize"], classes=3) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+    assert first[0].argmax() == 2
+    assert first[0, 1] == 0
+
+
+def test_of_many_messages_a_sample_is_learned_from_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline, "MOST_ROWS", 10)
+    found = fit_baseline((TRAIN, TARGETS), VALIDATION, classes=2)
+    assert (found.rows, found.of_rows) == (10, 12)
+    assert found.about.endswith("on a random sample of 10 of 12 messages")
+    rows = sample_rows(12, seed=0)
+    assert rows == sorted(set(rows)) == sample_rows(12, seed=0) != sample_rows(12, seed=1)
+    assert sample_rows(10, seed=0) == list(range(10))
+
+
+def test_the_majority_knows_only_how_frequent_labels_are() -> None:
+    probabilities = majority(np.array([0, 1, 1, 1]), 2, classes=3)
+    assert probabilities.tolist() == [[0.25, 0.75, 0.0]] * 2
 
 
 @pytest.mark.data
@@ -46,9 +100,11 @@ def test_accuracy_on_the_published_test_split(real_data: Path) -> None:
     spam = messages[messages["label"] == "spam"]
     ham = messages[messages["label"] == "ham"].sample(len(spam), random_state=123)
     balanced = pd.concat([ham, spam]).sample(frac=1, random_state=123)
-    train, test = balanced[:1045], balanced[1194:]
-    targets = {
-        name: (part["label"] == "spam").astype(int).to_numpy() for name, part in (("train", train), ("test", test))
-    }
-    probabilities = baseline_probabilities(train["text"].tolist(), targets["train"], test["text"].tolist(), classes=2)
-    assert (probabilities.argmax(axis=1) == targets["test"]).sum() == 291  # 97.0 % of 300
+    train, validation, test = (
+        (part["text"].tolist(), (part["label"] == "spam").astype(int).to_numpy())
+        for part in (balanced[:1045], balanced[1045:1194], balanced[1194:])
+    )
+    untuned = baseline_probabilities(*train, test[0], classes=2)
+    assert (untuned.argmax(axis=1) == test[1]).sum() == 291  # 97.0 % of 300
+    tuned = fit_baseline(train, validation, classes=2).probabilities(test[0])
+    assert (tuned.argmax(axis=1) == test[1]).sum() == 291

@@ -4,10 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
+from sklearn import metrics as reference
 
 from lib.evaluation.classify.metrics import measure
-from lib.evaluation.classify.prevalence import natural_prevalence
+from lib.evaluation.classify.prevalence import MOST_POINTS, natural_prevalence, precision_recall
 from lib.evaluation.significance import wilson_interval
+from lib.model.labels import Probabilities, Targets
 
 LABELS = ("ham", "spam")
 
@@ -88,3 +90,45 @@ def test_three_classes() -> None:
 
 def test_no_estimate_without_a_row_of_some_class() -> None:
     assert estimate_if_known([0, 0], [0, 1], {"ham": 9, "spam": 1}) is None
+
+
+def balanced(rows: int) -> tuple[Targets, Probabilities]:
+    generator = np.random.default_rng(0)
+    targets = np.arange(rows) % 2
+    scores = 1 / (1 + np.exp(-generator.normal(size=rows) - 3 * targets + 1.5))
+    return targets, np.stack([1 - scores, scores], axis=1)
+
+
+def test_the_curve_is_that_of_messages_as_they_come() -> None:
+    """Nine ham for each spam: the same as each ham message nine times, with scikit-learn."""
+    targets, probabilities = balanced(120)
+    found = precision_recall(
+        targets, probabilities, labels=("ham", "spam"), positive="spam", class_counts={"ham": 900, "spam": 100}
+    )
+    assert found is not None
+    rows = np.repeat(np.arange(120), np.where(targets == 0, 9, 1))
+    precision, recall, thresholds = reference.precision_recall_curve(targets[rows], probabilities[rows, 1])
+    assert found.thresholds == pytest.approx(tuple(thresholds))
+    assert found.precision == pytest.approx(tuple(precision[:-1]))
+    assert found.recall == pytest.approx(tuple(recall[:-1]))
+    area = reference.average_precision_score(targets[rows], probabilities[rows, 1])
+    assert found.average_precision == pytest.approx(area)
+    assert found.prevalence == found.precision[0] == pytest.approx(0.1)
+
+
+def test_a_long_curve_is_thinned_from_end_to_end() -> None:
+    targets, probabilities = balanced(4_000)
+    found = precision_recall(
+        targets, probabilities, labels=("ham", "spam"), positive="spam", class_counts={"ham": 1, "spam": 1}
+    )
+    assert found is not None
+    assert MOST_POINTS / 2 < len(found.recall) <= MOST_POINTS
+    assert found.recall[0] == 1.0
+    assert found.recall[-1] <= 0.001
+    assert max(-np.diff(found.recall)) < 0.02
+    assert found.average_precision == pytest.approx(reference.average_precision_score(targets, probabilities[:, 1]))
+
+
+def test_without_messages_of_a_label_there_is_no_curve() -> None:
+    rule: dict[str, Any] = {"labels": ("ham", "spam"), "positive": "spam", "class_counts": {"ham": 9, "spam": 1}}
+    assert precision_recall(np.zeros(3, int), np.full((3, 2), 0.5), **rule) is None
