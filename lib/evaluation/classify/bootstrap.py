@@ -126,7 +126,7 @@ def _mcc(rows: Floats, predicted: Floats, hits: Floats) -> Floats:
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     """Divides; a ratio without cases counts as zero."""
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0))
 
 
 def _auc_influence(targets: Targets, probabilities: Probabilities, positive: int | None) -> tuple[float | None, Floats]:

@@ -77,7 +77,7 @@ def slices(
     A part that is all messages is left out.
     """
     measured = []
-    parts: dict[str, list[str | None]] = {**_by_text(texts)}
+    parts: dict[str, Sequence[str | None]] = dict(_by_text(texts))
     parts |= {name: _column(each) for name, each in (columns or {}).items()}
     for what, values in parts.items():
         counts = Counter(each for each in values if each is not None)

@@ -12,7 +12,7 @@ from lib.model.labels import Probabilities, Targets
 
 BINARY = ("ham", "spam")
 THREE = ("billing", "other", "sales")
-CHANCE = {"confidence": 0.95}
+CHANCE: dict[str, Any] = {"confidence": 0.95}
 
 
 def case(rows: tuple[int, ...], seed: int = 0, strength: float = 1.5) -> tuple[Targets, Probabilities]:

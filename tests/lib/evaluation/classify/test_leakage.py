@@ -120,5 +120,6 @@ def test_the_surest_mistakes_come_first_beside_what_they_resemble() -> None:
     )
     assert [(each.row, each.target, each.given, each.probability) for each in found] == [(1, 0, 1, 0.8), (2, 0, 1, 0.7)]
     assert [each.row for each in found[1].neighbours] == [1, 0]
-    assert found[1].neighbours[0] == Neighbour(1, pytest.approx(cosine(texts[2], "at lunch")))
+    assert found[1].neighbours[0] == Neighbour(1, found[1].neighbours[0].cosine)
+    assert found[1].neighbours[0].cosine == pytest.approx(cosine(texts[2], "at lunch"))
     assert confident_mistakes(texts[:1], np.array([0]), np.array([0]), probabilities[:1], ["a"]) == []

@@ -113,7 +113,7 @@ def test_the_curve_is_that_of_messages_as_they_come() -> None:
     assert found.recall == pytest.approx(tuple(recall[:-1]))
     area = reference.average_precision_score(targets[rows], probabilities[rows, 1])
     assert found.average_precision == pytest.approx(area)
-    assert found.prevalence == found.precision[0] == pytest.approx(0.1)
+    assert (found.prevalence, found.precision[0]) == pytest.approx((0.1, 0.1))
 
 
 def test_a_long_curve_is_thinned_from_end_to_end() -> None:

@@ -25,7 +25,7 @@ def test_the_thresholds_by_hand() -> None:
     assert none.value == pytest.approx(0.85)  # between the second and the third message
     assert (none.recall, none.precision, none.false_positive_rate) == (2 / 3, 1.0, 0.0)
     third = choose_threshold(BY_HAND, SCORES, Goal("false_positive_rate", largest=1 / 3))
-    assert (third.value, third.false_positive_rate) == (pytest.approx(0.45), pytest.approx(1 / 3))
+    assert (third.value, third.false_positive_rate) == pytest.approx((0.45, 1 / 3))
     assert choose_threshold(BY_HAND, SCORES, Goal("cost", false_positive=3)).value == pytest.approx(0.85)
     assert choose_threshold(BY_HAND, SCORES, Goal("cost", false_negative=3)).value == pytest.approx(0.45)
 
