@@ -108,3 +108,10 @@ def require_text(text: object, position: int) -> None:
         raise MessagesError(
             f"text {position} has {len(text):,} characters: cut it, {LONGEST_TEXT:,} is the most that can be encoded"
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes that are not UTF-8, or in JSON half of a pair, "\\ud83d"
+        raise MessagesError(
+            f"text {position} holds half a character (\\u{ord(text[error.start]):04x} without its pair): give whole"
+            " characters, in UTF-8"
+        ) from None

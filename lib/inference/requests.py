@@ -29,7 +29,7 @@ def texts_of(body: bytes) -> list[str]:
     texts = FORMS[form](content[form], form)
     if not texts:
         raise MessagesError(f"{form} is empty: give at least one text, as in {EXAMPLE}")
-    return [_whole(text, position) for position, text in enumerate(texts, start=1)]
+    return [_text(text, position) for position, text in enumerate(texts, start=1)]
 
 
 def text_of(body: bytes) -> str:
@@ -38,7 +38,7 @@ def text_of(body: bytes) -> str:
     content = read_object(body, example)
     if list(content) != [TEXT]:
         raise MessagesError(f"the body must have {TEXT!r} and nothing else, not {_quoted(list(content))}: {example}")
-    return _whole(content[TEXT], 1)
+    return _text(content[TEXT], 1)
 
 
 def read_object(body: bytes, example: str) -> dict[str, Any]:
@@ -87,13 +87,11 @@ def _field(row: dict[str, Any], where: str) -> Any:
     return row[TEXT]
 
 
-def _whole(text: object, position: int) -> str:
-    """Replaces lone surrogates, which JSON can hold and neither MLflow nor UTF-8 can. Uses tiktoken's own replacement
-    character, so that the prediction is the same as for the original text."""
+def _text(text: object, position: int) -> str:
     if not isinstance(text, str):
         raise MessagesError(f"text {position} is {_quoted(text)}: give each text as a string")
     require_text(text, position)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _reason(error: Exception) -> str:

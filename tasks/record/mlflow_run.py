@@ -6,6 +6,7 @@ import math
 import os
 import re
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from tasks.environment import (
     tracking_uri,
     without_password,
 )
+from tasks.record.moved import follow_files
 
 # Raised when the server is gone or answers nonsense, or the database is damaged or full.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError)
@@ -80,8 +82,10 @@ def _local_client(uri: str) -> MlflowClient:
     try:
         # Two processes must not create the tables of a new file at once.
         with FileLock(home() / ".mlflow.lock"):
-            return _connected(uri)
-    except FAILURES as error:
+            tracking = _connected(uri)
+            follow_files(home() / "mlflow.db", artifact_folder())
+            return tracking
+    except (*FAILURES, sqlite3.Error) as error:
         raise ServiceError(
             f"MLflow cannot use {home() / 'mlflow.db'} ({reason_of(error)}): let it be written if it may not be, or"
             " move it away, and the next run begins a new one without the runs and registered models in it"

@@ -29,9 +29,10 @@ def test_each_form_of_mlflows_protocol_is_read(content: dict[str, object]) -> No
     assert texts_of(json.dumps(content, ensure_ascii=False).encode()) == TEXTS
 
 
-def test_half_a_character_becomes_what_the_encoding_makes_of_it() -> None:
-    assert texts_of(rb'{"inputs": ["\ud83d\ude00 \ud83d x"]}') == ["😀 � x"]
-    assert text_of(rb'{"text": "\ude00 x"}') == "� x"
+def test_half_a_character_is_refused_and_a_pair_is_a_character() -> None:
+    assert texts_of(rb'{"inputs": ["\ud83d\ude00 x"]}') == ["😀 x"]
+    with pytest.raises(MessagesError, match=r"text 2 holds half a character \(\\ud83d without its pair\): give whole"):
+        texts_of(rb'{"inputs": ["x", "\ud83d x"]}')
 
 
 @pytest.mark.parametrize(
