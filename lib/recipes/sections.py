@@ -30,12 +30,12 @@ OPENAI_SIZES = {  # by `model.weights`
 
 SHA256 = r"^[0-9a-f]{64}$"
 # The names that MLflow accepts, also in search filters.
-REGISTERED_NAME = r"^[^/:'\"\\]+$"
+REGISTERED_NAME = r"^[^/:'\"\\]{1,256}$"
 REPOSITORY = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"
 PATTERNS = {  # in words
     REPOSITORY: "a name such as owner/name",
     SHA256: "64 digits from 0-9 and a-f",
-    REGISTERED_NAME: "text without slashes, colons and quotes",
+    REGISTERED_NAME: "text of at most 256 characters, without slashes, colons and quotes",
 }
 
 Text = Annotated[str, Field(min_length=1)]

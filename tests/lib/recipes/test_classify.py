@@ -217,11 +217,11 @@ def test_a_recipe_is_registered_by_its_name_unless_it_says_otherwise() -> None:
     assert build_recipe({**SAMPLE, "name": "mine", "registry": {"name": "ours"}}).registry.name == "ours"
 
 
-@pytest.mark.parametrize("name", ["it's", "a/b", "models:a", 'a "b"', "a\\"])
+@pytest.mark.parametrize("name", ["it's", "a/b", "models:a", 'a "b"', "a\\", "n" * 257])
 def test_a_name_that_no_registered_model_can_have(name: str) -> None:
     assert refusal({**SAMPLE, "name": name}) == (
-        f"the recipe: name is {name!r}, which cannot name a registered model, which has text without slashes, colons"
-        " and quotes: set registry.name, or choose another name"
+        f"the recipe: name is {name!r}, which cannot name a registered model, which has text of at most 256"
+        " characters, without slashes, colons and quotes: set registry.name, or choose another name"
     )
     assert build_recipe({**SAMPLE, "name": name, "registry": {"name": "ours"}}).name == name
 
@@ -344,12 +344,12 @@ LIMITS = [
     ("published.weights", [], "a list of texts or null"),
     ("published.after_accuracy", [0.9, 0.9], "a list of 3, each a number of at least 0 and of at most 1 or null"),
     ("published.after_accuracy", [97, 97, 95], "a list of 3, each a number of at least 0 and of at most 1 or null"),
-    ("registry.name", "", "text without slashes, colons and quotes"),
-    ("registry.name", "a/b", "text without slashes, colons and quotes"),
-    ("registry.name", "models:a", "text without slashes, colons and quotes"),
-    ("registry.name", "it's", "text without slashes, colons and quotes"),
-    ("registry.name", 'a "b"', "text without slashes, colons and quotes"),
-    ("registry.name", "a\\", "text without slashes, colons and quotes"),
+    ("registry.name", "", "text of at most 256 characters, without slashes, colons and quotes"),
+    ("registry.name", "a/b", "text of at most 256 characters, without slashes, colons and quotes"),
+    ("registry.name", "models:a", "text of at most 256 characters, without slashes, colons and quotes"),
+    ("registry.name", "it's", "text of at most 256 characters, without slashes, colons and quotes"),
+    ("registry.name", 'a "b"', "text of at most 256 characters, without slashes, colons and quotes"),
+    ("registry.name", "a\\", "text of at most 256 characters, without slashes, colons and quotes"),
     ("data.sha256", "abc", "64 digits from 0-9 and a-f or null"),
     ("data.sha256", "A" * 64, "64 digits from 0-9 and a-f or null"),
 ]
