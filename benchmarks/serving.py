@@ -32,6 +32,7 @@ GROUP = "serving"
 CLIENTS = (1, 8, 32)
 NAME, CLASSIFIER = "served", "classifier"  # the registered model, and the folder that it was made from
 OURS, BARE, MLFLOW = "python -m flows.serve", "ONNX Runtime in a bare FastAPI", "mlflow models serve"
+SHORT = {BARE: "a bare handler", MLFLOW: "mlflow models serve"}
 AT_LEAST = {BARE: 1.0, MLFLOW: 3.0}  # times as many requests a second as the others
 WARM_UP = 32  # requests
 ROUNDS = 4  # in which the servers are asked in turn
@@ -117,7 +118,7 @@ def _measured(bench: Bench, served: Served, home: Path, file: Path, some: Sequen
         for clients, ours, other in zip(CLIENTS, measured[OURS], measured[side], strict=True):
             yield ratio_row(
                 GROUP,
-                f"serving {served.words}: {clients} {'client' if clients == 1 else 'clients'} at once",
+                f"serving {served.words}: {clients} {'client' if clients == 1 else 'clients'}, against {SHORT[side]}",
                 _side(OURS, ours),
                 _side(side, other),
                 at_least=at_least if bench.judged else None,
