@@ -3,16 +3,20 @@ values, odd names of labels, what clients send."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from prefect.server.schemas.schedules import CronSchedule
 
 from tests.support.cases import case
 from tests.support.e2e import Home, copy_of, experiment_id, ran
@@ -122,3 +126,13 @@ def test_what_clients_send_is_answered_or_refused_in_a_sentence(copied: Home) ->
         assert "Traceback" not in " ".join(body)
         if status != "200":
             assert json.loads(" ".join(body))["message"], (name, body)
+
+
+@pytest.mark.parametrize("changes", [datetime(2026, 3, 29), datetime(2026, 10, 25)], ids=["to summer", "to winter"])
+def test_around_a_change_of_the_clock_a_nightly_run_is_planned_once_a_day(changes: datetime) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    schedule = CronSchedule(cron="30 2 * * *", timezone="Europe/Berlin")  # a time that one of these nights has not
+    begins = (changes - timedelta(days=2)).replace(tzinfo=berlin)
+    planned = asyncio.run(schedule.get_dates(n=5, start=begins))
+    days = [moment.astimezone(berlin).date() for moment in planned]
+    assert days == [(begins + timedelta(days=day)).date() for day in range(5)]
