@@ -17,11 +17,10 @@ from lib.files.appear import appearing
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME
-from lib.inference.engines.onnx_engine import OnnxEngine, graph_inputs, open_session
+from lib.inference.engines.onnx_engine import OnnxEngine, graph_inputs
 from lib.inference.engines.saved import LOGITS, MASK, MODEL, TOKENS, Graph, SavedEngine, saved_engine
 from lib.model.backbone import Backbone
 from lib.model.classifier import Classifier
-from lib.model.machine.processor import sensible_processors
 from lib.model.weights.folder import CONFIG, read_fields
 
 INSIDE = 10_000_000  # bytes of weights inside the file; more lie beside it, from where they are mapped into memory
@@ -81,13 +80,8 @@ def write_graph(original: Original, folder: Path) -> Graph:
 def graph_engine(original: Original, folder: Path, saved: SavedEngine) -> OnnxEngine:
     """Returns the engine that computes a classifier's graph in a folder."""
     assert saved.graph is not None
-    return OnnxEngine(
-        open_session(folder / saved.graph.file, threads=sensible_processors(saved.graph.width)),
-        original.classifier.labels,
-        precision=saved.precision,
-        max_length=original.max_length,
-        pad=saved.graph.pad,
-    )
+    labels, max_length = original.classifier.labels, original.max_length
+    return OnnxEngine.opened(folder, saved.precision, saved.graph, labels=labels, max_length=max_length)
 
 
 def describe_graph(file: Path, backbone: Backbone) -> Graph:

@@ -13,6 +13,13 @@ Probabilities = NDArray[np.float64]  # (rows, classes), each row sums to one
 MOST_PROBABLE = 0.5  # the threshold at which the more probable of two labels is given
 
 
+def softmax(logits: NDArray[np.float64]) -> Probabilities:
+    """Returns the probabilities of logits (rows, classes)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Probabilities = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
 def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float = MOST_PROBABLE) -> str | None:
     """Returns the positive class of two (`wanted`, or else the last), for precision, recall and `threshold`; else None.
     Raises LabelError if `wanted` is not a label, or is set with more than two classes."""

@@ -107,10 +107,7 @@ def baseline_probabilities(
         TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTERS, sublinear_tf=True, dtype=np.float64),
         LogisticRegression(C=GRID[-1], max_iter=1000),
     )
-    model.fit(train_texts, train_targets)
-    probabilities = np.zeros((len(texts), classes), dtype=np.float64)
-    probabilities[:, model.classes_] = model.predict_proba(texts)
-    return probabilities
+    return _spread(model.fit(train_texts, train_targets), texts, classes)
 
 
 def _require_two(targets: Targets) -> None:
@@ -133,6 +130,7 @@ def _regression(inverse_penalty: float, classes: int) -> LogisticRegression:
 
 def _spread(model: Any, rows: Any, classes: int) -> Probabilities:
     """Returns what the model says of its classes, and zero for classes that it does not know."""
-    probabilities = np.zeros((rows.shape[0], classes), dtype=np.float64)
-    probabilities[:, model.classes_] = model.predict_proba(rows)
+    known = model.predict_proba(rows)
+    probabilities = np.zeros((len(known), classes), dtype=np.float64)
+    probabilities[:, model.classes_] = known
     return probabilities

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.evaluation.significance import wilson_interval
-from lib.model.labels import Probabilities, Targets
+from lib.model.labels import Probabilities, Targets, softmax
 
 BINS = 15  # of equal width, as in the paper
 RESAMPLES = 1_000  # of a calibrated classifier, for what chance gives
@@ -101,7 +101,7 @@ def fit_temperature(targets: Targets, probabilities: Probabilities) -> Scaling:
     of_target = logits[np.arange(len(targets)), targets]
 
     def slope(inverse: float) -> float:
-        scaled = _softmax(inverse * logits)
+        scaled = softmax(inverse * logits)
         return float(((scaled * logits).sum(axis=1) - of_target).mean())
 
     low, high = 1 / WARMEST, 1 / COLDEST
@@ -113,12 +113,7 @@ def fit_temperature(targets: Targets, probabilities: Probabilities) -> Scaling:
 
 def with_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
     """Returns the probabilities of the logits divided by `temperature`: the same label is the most probable one."""
-    return _softmax(np.log(np.maximum(probabilities, LEAST_PROBABILITY)) / temperature)
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return softmax(np.log(np.maximum(probabilities, LEAST_PROBABILITY)) / temperature)
 
 
 def _log_loss(logs: Floats, targets: Targets) -> float:

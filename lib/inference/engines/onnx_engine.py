@@ -14,7 +14,7 @@ from lib.errors import WeightsError
 from lib.extras import require
 from lib.inference.engines.engine import ONNXRUNTIME
 from lib.inference.engines.saved import ENGINE, LOGITS, MASK, TOKENS, Graph
-from lib.model.labels import Probabilities
+from lib.model.labels import Probabilities, softmax
 from lib.model.machine.processor import processors, sensible_processors
 from lib.model.usage import load_labels, load_usage
 from lib.progress import Progress, silent
@@ -49,8 +49,8 @@ class OnnxEngine:
     def load(
         cls, folder: Path, precision: str, graph: Graph, *, files: Path | None = None, threads: int | None = None
     ) -> "OnnxEngine":
-        """Loads a classifier's folder, in which the graph's files lie if not in the folder `files`; `threads` None: as
-        many as suit its width.
+        """Loads a classifier's folder, in which the graph's files lie if not in the folder `files`; `threads` as in
+        `opened`.
 
         Raises WeightsError if a file is missing, is not the one that `graph` names, or cannot be computed, ExtraError
         without onnxruntime.
@@ -58,12 +58,28 @@ class OnnxEngine:
         require("onnxruntime", "onnx", f"the classifier in {folder}, which is served with ONNX Runtime,")
         files = files or folder
         graph.require_files(files)
+        max_length = load_usage(folder).max_length
+        return cls.opened(files, precision, graph, labels=load_labels(folder), max_length=max_length, threads=threads)
+
+    @classmethod
+    def opened(
+        cls,
+        files: Path,
+        precision: str,
+        graph: Graph,
+        *,
+        labels: tuple[str, ...],
+        max_length: int,
+        threads: int | None = None,
+    ) -> "OnnxEngine":
+        """Opens a graph in the folder `files`, as it is; `threads` None: as many as suit its width. Raises WeightsError
+        if it cannot be computed."""
         threads = threads or sensible_processors(graph.width)
         return cls(
             session=open_session(files / graph.file, threads=threads),
-            labels=load_labels(folder),
+            labels=labels,
             precision=precision,
-            max_length=load_usage(folder).max_length,
+            max_length=max_length,
             pad=graph.pad,
             workers=max(1, processors() // threads),
         )
@@ -81,7 +97,7 @@ class OnnxEngine:
 
         for done in accumulate(self._each(compute, batches)):
             progress(done * len(texts) // len(sequences), len(texts), "messages")
-        return _softmax(texts.pooled(logits) if isinstance(texts, Windows) else logits)
+        return softmax(texts.pooled(logits) if isinstance(texts, Windows) else logits)
 
     def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
         """Computes batches, several at once where there are several; each writes rows of its own."""
@@ -120,9 +136,3 @@ def open_session(file: Path, *, threads: int | None = None) -> "onnxruntime.Infe
             f"{file} cannot be computed by onnxruntime {onnxruntime.__version__} ({' '.join(str(error).split())}):"
             f" install the version that {ENGINE} names, or register the model again"
         ) from error
-
-
-def _softmax(logits: Probabilities) -> Probabilities:
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Probabilities = shares / shares.sum(axis=1, keepdims=True)
-    return probabilities
