@@ -18,6 +18,7 @@ from lib.inference.engines.loading import load_engine
 from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels, positive_class
 from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
+from lib.text.characters import require_whole_characters
 from lib.text.long_texts import CUT_END, LongTexts
 from lib.text.tokenizer import LONGEST_TEXT, Tokenizer, load_tokenizer
 from lib.text.windows import read_texts
@@ -108,10 +109,4 @@ def require_text(text: object, position: int) -> None:
         raise MessagesError(
             f"text {position} has {len(text):,} characters: cut it, {LONGEST_TEXT:,} is the most that can be encoded"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # bytes that are not UTF-8, or in JSON half of a pair, "\\ud83d"
-        raise MessagesError(
-            f"text {position} holds half a character (\\u{ord(text[error.start]):04x} without its pair): give whole"
-            " characters, in UTF-8"
-        ) from None
+    require_whole_characters(text, f"text {position}", mend="give whole characters, in UTF-8")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib.data.source.cells import Number, whole_characters
+from lib.data.source.cells import Number
 from lib.errors import MessagesError
+from lib.text.characters import require_whole_characters
 
 
 class EmptyError(Exception):
@@ -25,7 +26,8 @@ def text_of(where: str, field: str, value: Any) -> str:
         return ""
     if not isinstance(value, str) or isinstance(value, Number):
         raise MessagesError(f"{where}: {field!r} is {kind(value)}: put text there, in double quotes")
-    return whole_characters(value, f"{where}: {field!r}", whole="entry")
+    require_whole_characters(value, f"{where}: {field!r}", mend="correct it or remove the entry")
+    return value
 
 
 def kind(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib.errors import MessagesError
+from lib.text.characters import require_whole_characters
 
 
 class Number(str):
@@ -20,7 +21,7 @@ def as_text(cell: Any, where: str, column: object) -> str | None:
     """
     if type(cell) is str or isinstance(cell, Number):
         if not cell.isascii():
-            whole_characters(cell, f"{where}: column {column!r}", whole="row")
+            require_whole_characters(cell, f"{where}: column {column!r}", mend="correct it or remove the row")
         return str(cell)
     if cell is None or cell != cell:  # NaN is what differs from itself
         return None
@@ -37,16 +38,3 @@ def as_text(cell: Any, where: str, column: object) -> str | None:
 def _a(cell: Any) -> str:
     kind = type(cell).__name__
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def whole_characters(text: str, where: str, *, whole: str) -> str:
-    """Returns the text if it can be encoded as UTF-8; `whole` names what it is part of. Raises MessagesError for half a
-    surrogate pair, which JSON allows ("\\ud83d")."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise MessagesError(
-            f"{where} holds half a character (\\u{ord(text[error.start]):04x} without its pair): correct it or remove"
-            f" the {whole}"
-        ) from error
-    return text
