@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import DifferentResultsError, Measured, Row, Target, median_seconds
+from benchmarks.harness import DifferentResultsError, Measured, Row, limit_row, median_seconds
 from benchmarks.server import free_port, running
 from benchmarks.workload import PROJECT, Bench
 
@@ -61,16 +61,14 @@ def _rows_of(server: str, runs: list[CachedRun], bench: Bench) -> Iterator[Row]:
     }
     details = {"seconds": [run.seconds for run in runs], "peak_megabytes": [run.megabytes for run in runs]}
     for name, (amount, unit, allowed) in figures.items():
-        yield Row(
+        yield limit_row(
             GROUP,
             f"cached flow, {server} Prefect server: {name}",
             Measured("python -m flows.classify", amount, unit, how),
-            Measured("what it may be", allowed, unit),
-            amount / allowed,
-            Target("at most 1x", amount <= allowed) if bench.judged else None,
+            allowed,
+            judged=bench.judged,
             same="no step ran, and torch was not imported",
             details=details,
-            better="lower",
         )
 
 

@@ -1,15 +1,12 @@
-"""Saved classifiers that are served with ONNX Runtime, for the rows about predicting and serving.
+"""Saved classifiers that are served with ONNX Runtime, for the rows about predicting and serving."""
 
-Real weights are those of MiniLM, a small encoder, where $FINETUNE_REAL_MODELS or `make models` has them.
-"""
-
-import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.workload import LABELS, PROJECT, SEED, WEIGHTS_SEED
+from benchmarks.real_weights import MINILM, real_weights
+from benchmarks.workload import LABELS, SEED, WEIGHTS_SEED
 from lib.export.checking import Original
 from lib.export.onnx import describe_graph, write_graph
 from lib.export.quantize import int8_per_channel
@@ -25,20 +22,11 @@ from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.tokenizer import Tokenizer, load_tokenizer
 from lib.text.tokenizer_folder import prepare_tokenizer
 
-MINILM = "all-minilm-l6-v2"
-
-
-def real_minilm() -> Path | None:
-    """The folder of MiniLM's weights, if they are on this machine."""
-    given = os.environ.get("FINETUNE_REAL_MODELS")
-    places = [*([Path(given)] if given else []), PROJECT / ".models", PROJECT.parent / "shared" / "models" / "weights"]
-    return next((place / MINILM for place in places if (place / MINILM).is_dir()), None)
-
 
 def save(model: str, folder: Path, *, max_length: int) -> None:
-    """Saves a new classifier on MiniLM's weights, or on a GPT of this size."""
-    weights = real_minilm()
-    if model == MINILM and weights is not None:
+    """Saves a new classifier on MiniLM's weights, where this is MINILM, or on a GPT of this size."""
+    weights = real_weights(MINILM) if model == MINILM else None
+    if weights is not None:
         save_minilm(folder, weights, max_length=max_length)
     else:
         save_gpt(folder, model, max_length=max_length)

@@ -13,8 +13,6 @@ from lib.model.machine.processor import sensible_processors
 from lib.model.usage import load_labels, load_usage
 from lib.text.tokenizer import Tokenizer, load_tokenizer
 
-OPTIMISED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-
 
 @dataclass(frozen=True)
 class Direct:
@@ -33,7 +31,6 @@ class Direct:
         assert graph is not None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = sensible_processors(graph.width)
-        options.graph_optimization_level = OPTIMISED
         session = onnxruntime.InferenceSession(file or folder / MODEL, options)
         return cls(session, load_tokenizer(folder), load_labels(folder), load_usage(folder).max_length, graph.pad)
 

@@ -5,16 +5,19 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import torch
 
-from benchmarks.classifiers import MINILM, real_minilm, save, serve_with_onnxruntime
+from benchmarks.classifiers import save, serve_with_onnxruntime
 from benchmarks.direct import Direct
 from benchmarks.harness import Measured, Row, median_seconds, ratio_row, require_same, seconds
+from benchmarks.real_weights import MINILM, real_weights
 from benchmarks.workload import QUICK, Bench
-from lib.inference.engines.saved import ENGINE, MODEL
+from lib.inference.engines.saved import MODEL
+from lib.inference.engines.torch_engine import TorchEngine
 from lib.inference.predictor import Predictor
 
 GROUP = "engines"
@@ -31,7 +34,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         return
     texts = list(islice(cycle(bench.workload.messages.texts), bench.amounts.predicted))
     for model in ("tiny",) if bench.amounts == QUICK else (MINILM, "tiny", "gpt2-small"):
-        if model == MINILM and real_minilm() is None:
+        if model == MINILM and real_weights(MINILM) is None:
             bench.say(f"engines: {model} is skipped: its weights are not here (make models)")
             continue
         folders = {precision: bench.folder / f"engine-{model}-{precision}" for precision in PRECISIONS}
@@ -67,10 +70,7 @@ def _against_its_own_int8(bench: Bench, model: str, folders: dict[str, Path], te
 def _against_torch(model: str, folder: Path, texts: list[str]) -> Iterator[Row]:
     """The same classifier with ONNX Runtime and with torch."""
     ours = Predictor.load(folder)
-    saved = (folder / ENGINE).read_text()
-    (folder / ENGINE).unlink()  # without it, torch computes
-    other = Predictor.load(folder)
-    (folder / ENGINE).write_text(saved)
+    other = replace(ours, engine=TorchEngine.load(folder, precision="float32", device="cpu"))
     same = require_same("probabilities", _probabilities(ours, texts[:CHECKED]), _probabilities(other, texts[:CHECKED]))
     for what, some in (("", texts), (", one text", texts[:1])):
         mine, its = median_seconds(

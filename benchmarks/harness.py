@@ -84,6 +84,23 @@ def ratio_row(
     return Row(group, what, ours, other, ratio, target, same, details or {})
 
 
+def limit_row(
+    group: str,
+    what: str,
+    ours: Measured,
+    allowed: float,
+    *,
+    judged: bool,
+    same: str = "",
+    details: dict[str, Any] | None = None,
+) -> Row:
+    """A row about what ours may take at most, in its unit. judged: whether the limit is for this run."""
+    ratio = ours.amount / allowed
+    target = Target("at most 1x", ratio <= 1) if judged else None
+    other = Measured("what it may be", allowed, ours.unit)
+    return Row(group, what, ours, other, ratio, target, same, details or {}, better="lower")
+
+
 def synchronise() -> None:
     """Wait for what a GPU was told to do: its calls return before that is done."""
     if torch.cuda.is_available():

@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from benchmarks.cached_flow import environment
-from benchmarks.classifiers import MINILM, real_minilm, save, serve_with_onnxruntime
+from benchmarks.classifiers import save, serve_with_onnxruntime
 from benchmarks.harness import DifferentResultsError, Measured, Row, Target, ratio_row, require_same
+from benchmarks.real_weights import MINILM, real_weights
 from benchmarks.server import free_port, running
 from benchmarks.workload import LABELS, QUICK, Bench
 from lib.files.jsonfile import save_json
@@ -80,7 +81,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     file = bench.folder / "texts.json"
     save_json(texts, file)
     for served in QUICK_SERVED if bench.amounts == QUICK else SERVED:
-        if served.model == MINILM and real_minilm() is None:
+        if served.model == MINILM and real_weights(MINILM) is None:
             bench.say(f"serving {served.words} is skipped: its weights are not here (make models)")
             continue
         home = bench.folder / f"home-{served.model}-{served.precision}"

@@ -83,7 +83,7 @@ def test_every_kind_of_sentence_is_found() -> None:
     assert {each.kind for each in said} == {*source.errors, WARNING}
     assert {kind for kind, _ in CARRIED.values()} <= source.errors.keys()
     for expected in (
-        Sentence("RecipeError", "lib.recipes.classify", "split.train + split.validation + split.test is ‹total›: the"
+        Sentence("RecipeError", "lib.recipes.classifier", "split.train + split.validation + split.test is ‹total›: the"
                  " three fractions must sum to 1"),
         Sentence("SourceError", "lib.data.source.download", "The source file cannot be fetched: ‹address› does not"
                  " exist; check data.url"),

@@ -21,7 +21,8 @@ from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.export.candidates import Sample
-    from lib.recipes.classify import ClassifyRecipe, Serving
+    from lib.recipes.classifier import Serving
+    from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
 

@@ -9,7 +9,8 @@ import pytest
 
 from lib.errors import RecipeError
 from lib.model.gpt2.sizes import SIZES
-from lib.recipes.classify import ClassifyRecipe, Training
+from lib.recipes.classifier import Training
+from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import PRESETS, InstructRecipe, InstructTraining
 from lib.recipes.mistakes import unknown_field
