@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from lib.errors import MessagesError
 from lib.inference.engines.engine import Engine
 from lib.inference.engines.loading import load_engine
-from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels, positive_class
+from lib.model.labels import (
+    MOST_PROBABLE,
+    UNSCALED,
+    Probabilities,
+    given_labels,
+    positive_class,
+    with_temperature,
+)
 from lib.model.usage import load_labels, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.characters import require_whole_characters
@@ -36,11 +43,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier's engine with its tokenizer and decision rule.
+    """A classifier's engine with its tokenizer and the rule by which probabilities become an answer.
 
     max_length: the most tokens of a row. long_texts: how texts of more tokens are read.
     positive, threshold: of two labels, the one predicted from this probability on (0.5: the more probable one); with
-    more labels `positive` is None and the most probable one is predicted.
+    more labels `positive` is None and the most probable one is predicted. temperature: what logits are divided by
+    before that (1: nothing was calibrated).
     """
 
     engine: Engine
@@ -49,14 +57,16 @@ class Predictor:
     positive: str | None = None
     threshold: float = MOST_PROBABLE
     long_texts: LongTexts = CUT_END
+    temperature: float = UNSCALED
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> "Predictor":
         """Loads a classifier's folder: labels.json, inference.json, its tokenizer, and what its engine reads.
 
-        device: "auto", "cpu" or "cuda". Without a threshold in the folder (registration adds it) it is `MOST_PROBABLE`.
-        Raises WeightsError if a file is missing, damaged or does not fit the others, LabelError if positive label or
-        threshold do not fit the labels, and what `load_engine` raises.
+        device: "auto", "cpu" or "cuda". Without threshold and temperature in the folder (registration adds them) the
+        most probable label is given, and probabilities are the network's own. Raises WeightsError if a file is missing,
+        damaged or does not fit the others, LabelError if positive label or threshold do not fit the labels, and what
+        `load_engine` raises.
         """
         labels, saved = load_labels(folder), SavedFields(folder / INFERENCE)
         threshold = saved.get("threshold", float | int | None) or MOST_PROBABLE
@@ -68,7 +78,13 @@ class Predictor:
             positive=positive_class(labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
             long_texts=usage.long_texts,
+            temperature=saved.get("temperature", float | int | None) or UNSCALED,
         )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are not the network's own, but say how often the classifier is right."""
+        return self.temperature != UNSCALED
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,7 +105,8 @@ class Predictor:
     def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
         """Classifies texts by their tokens, as the tokenizer encodes them, all of them: returns the probability of each
         label (texts, labels) float64, and the index of the label that is given (texts,)."""
-        probabilities = self.engine.probabilities(read_texts(tokens, self.long_texts, self.tokenizer, self.max_length))
+        read = read_texts(tokens, self.long_texts, self.tokenizer, self.max_length)
+        probabilities = with_temperature(self.engine.probabilities(read), self.temperature)
         given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
         return probabilities, given
 

@@ -1,6 +1,7 @@
-"""Gives each text a label by the probabilities of all labels and a threshold; without torch or scikit-learn."""
+"""Turns a network's probabilities into an answer: a temperature that calibrates them, and a threshold that gives each
+text a label; without torch or scikit-learn."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ Targets = NDArray[np.integer[Any]]  # (rows,) class indices
 Probabilities = NDArray[np.float64]  # (rows, classes), each row sums to one
 
 MOST_PROBABLE = 0.5  # the threshold at which the more probable of two labels is given
+UNSCALED = 1.0  # the temperature at which probabilities stay as they are
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # classifiers compute in float32; its logarithm is finite
+AUTO = "auto"  # a threshold that is chosen on validation messages
 
 
 def softmax(logits: NDArray[np.float64]) -> Probabilities:
@@ -20,12 +24,22 @@ def softmax(logits: NDArray[np.float64]) -> Probabilities:
     return probabilities
 
 
-def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float = MOST_PROBABLE) -> str | None:
+def with_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Returns the probabilities (rows, classes) of the logits divided by `temperature`: the same label is the most
+    probable one. Those of logits and those of log(probabilities) are the same, so that no engine has to know of it."""
+    if temperature == UNSCALED:
+        return probabilities
+    return softmax(np.log(np.maximum(probabilities, LEAST_PROBABILITY)) / temperature)
+
+
+def positive_class(
+    labels: tuple[str, ...], wanted: str | None, threshold: float | Literal["auto"] = MOST_PROBABLE
+) -> str | None:
     """Returns the positive class of two (`wanted`, or else the last), for precision, recall and `threshold`; else None.
-    Raises LabelError if `wanted` is not a label, or is set with more than two classes."""
+    Raises LabelError if `wanted` is not a label, or if it or a threshold is set with more than two classes."""
     if len(labels) > 2 and threshold != MOST_PROBABLE:
         raise LabelError(
-            f"evaluation.threshold is {threshold:g}, but with {len(labels)} classes the most probable label is given:"
+            f"evaluation.threshold is {threshold}, but with {len(labels)} classes the most probable label is given:"
             " leave it out"
         )
     if wanted is None:
@@ -38,6 +52,16 @@ def positive_class(labels: tuple[str, ...], wanted: str | None, threshold: float
             " all of them: leave it out"
         )
     return wanted
+
+
+def require_both(targets: Targets) -> None:
+    """Raises LabelError unless both of two labels are among the `targets` (rows,) of validation messages, on which a
+    threshold is to be chosen."""
+    if len(np.unique(targets)) < 2:
+        raise LabelError(
+            "evaluation.threshold is auto, and the validation messages all have the same label: set split.stratify to"
+            " true, give more messages, or set a number"
+        )
 
 
 def given_labels(

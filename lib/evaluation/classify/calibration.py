@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.evaluation.significance import wilson_interval
-from lib.model.labels import Probabilities, Targets, softmax
+from lib.model.labels import LEAST_PROBABILITY, Probabilities, Targets, softmax
 
 BINS = 15  # of equal width, as in the paper
 RESAMPLES = 1_000  # of a calibrated classifier, for what chance gives
 COLDEST, WARMEST = 0.05, 20.0  # the temperatures that are tried
 HALVINGS = 60  # of that range: to the last digits of a float
-LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)  # classifiers compute in float32; its logarithm is finite
 
 Floats = NDArray[np.float64]
 
@@ -109,11 +108,6 @@ def fit_temperature(targets: Targets, probabilities: Probabilities) -> Scaling:
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return Scaling(temperature=1 / high, at_the_end=bool(slope(1 / WARMEST) > 0 or slope(1 / COLDEST) < 0))
-
-
-def with_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Returns the probabilities of the logits divided by `temperature`: the same label is the most probable one."""
-    return softmax(np.log(np.maximum(probabilities, LEAST_PROBABILITY)) / temperature)
 
 
 def _log_loss(logs: Floats, targets: Targets) -> float:

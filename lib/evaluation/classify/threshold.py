@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from lib.errors import LabelError
 from lib.evaluation.significance import wilson_interval
-from lib.model.labels import MOST_PROBABLE
+from lib.model.labels import MOST_PROBABLE, require_both
 
 Floats = NDArray[np.float64]
-LEAST, MOST = 1e-6, 1 - 1e-6  # what a threshold may be: below all messages, above all
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,20 @@ class Goal:
     largest: float = 0.01
     false_positive: float = 1.0
     false_negative: float = 1.0
+
+    @property
+    def in_words(self) -> str:
+        """What it is, for pages and messages."""
+        if self.measure == "f1":
+            return "the largest F1"
+        if self.measure == "cost":
+            return (
+                f"the least cost ({self.false_positive:g} a false positive, {self.false_negative:g} a false negative)"
+            )
+        return f"the largest recall at a false-positive rate of at most {self.largest:.2%}"
+
+
+F1 = Goal()
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Trade:
-    """What each threshold gives: (thresholds,) each, from the highest threshold, which no message reaches, down.
+    """What each threshold gives: (thresholds,) each, from the highest down.
 
-    Thresholds lie halfway between the scores of neighbouring messages, so that neither is decided by rounding.
+    Thresholds lie halfway between the scores of neighbouring messages, so that neither is decided by rounding. All lie
+    between 0 and 1: nothing tells a message with a score of 1 from one that is to get the label.
     """
 
     thresholds: Floats
@@ -70,47 +84,52 @@ def choose_threshold(
         positives: whether each validation message has the positive label (rows,).
         scores: its probability of the positive label (rows,).
 
-    Raises LabelError unless there are messages with and without the positive label.
+    Raises LabelError unless there are messages with and without the positive label, and if no threshold keeps to the
+    goal's false-positive rate.
     """
+    require_both(positives.astype(np.int64))
     with_it, without = int(positives.sum()), int((~positives).sum())
-    if not with_it or not without:
-        raise LabelError(
-            "evaluation.threshold is auto, and the validation messages all have the same label: set split.stratify to"
-            " true, give more messages, or set a number"
-        )
     trade = trade_offs(positives, scores)
     found, wrong, missed = trade.true_positives, trade.false_positives, with_it - trade.true_positives
-    f1 = 2 * found / (2 * found + wrong + missed)
-    cost = (goal.false_positive * wrong + goal.false_negative * missed) / len(positives)
     if goal.measure == "f1":
-        worth = f1
+        worth = 2 * found / (2 * found + wrong + missed)
     elif goal.measure == "cost":
-        worth = -cost
-    else:  # the highest threshold gives no false positive, so that one is always allowed
-        worth = np.where(wrong <= goal.largest * without * (1 + 1e-12), found, -1)
+        worth = -(goal.false_positive * wrong + goal.false_negative * missed) / len(positives)
+    else:
+        allowed = wrong <= goal.largest * without * (1 + 1e-12)
+        if not allowed.any():
+            raise LabelError(
+                f"evaluation.largest_false_positive_rate is {goal.largest:g}, but {int(wrong[0])} of the {without}"
+                " validation messages without the positive label have it with a probability of 1, so that no threshold"
+                " keeps to it: choose a larger rate"
+            )
+        worth = np.where(allowed, found, -1)
     best = np.flatnonzero(worth >= worth.max() - 1e-12)
     index = int(best[np.abs(trade.thresholds[best] - MOST_PROBABLE).argmin()])
-    given = int(found[index] + wrong[index])
+    hits, alarms = int(found[index]), int(wrong[index])
     return Threshold(
         value=float(trade.thresholds[index]),
         rows=len(positives),
-        precision=float(found[index] / given) if given else 0.0,
-        recall=float(found[index] / with_it),
-        f1=float(f1[index]),
-        false_positive_rate=float(wrong[index] / without),
-        false_positive_interval=wilson_interval(int(wrong[index]), without, confidence),
-        cost=float(cost[index]),
+        precision=hits / max(hits + alarms, 1),
+        recall=hits / with_it,
+        f1=2 * hits / (hits + alarms + with_it),
+        false_positive_rate=alarms / without,
+        false_positive_interval=wilson_interval(alarms, without, confidence),
+        cost=(goal.false_positive * alarms + goal.false_negative * (with_it - hits)) / len(positives),
     )
 
 
 def trade_offs(positives: NDArray[np.bool_], scores: Floats) -> Trade:
-    """Returns what each threshold gives that tells messages apart (distinct scores + 1,)."""
+    """Returns what each threshold gives that tells messages apart, distinct scores + 1 at most."""
     order = np.argsort(-scores, kind="stable")
     ordered, hits = scores[order], positives[order]
     last = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))  # the last message of each distinct score
-    edges = np.concatenate([[1.0], ordered[last], [0.0]])
+    upper, lower = np.concatenate([[1.0], ordered[last]]), np.concatenate([ordered[last], [0.0]])
+    middle = (upper + lower) / 2
+    thresholds = np.where(middle > lower, middle, upper)  # of neighbouring floats there is none between
+    possible = (thresholds > 0) & (thresholds < 1)
     return Trade(
-        thresholds=np.clip((edges[:-1] + edges[1:]) / 2, LEAST, MOST),
-        true_positives=np.append(0, np.cumsum(hits)[last]),
-        false_positives=np.append(0, np.cumsum(~hits)[last]),
+        thresholds=thresholds[possible],
+        true_positives=np.append(0, np.cumsum(hits)[last])[possible],
+        false_positives=np.append(0, np.cumsum(~hits)[last])[possible],
     )

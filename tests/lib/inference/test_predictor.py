@@ -89,6 +89,22 @@ def test_the_label_is_given_at_the_folders_threshold(
     assert np.array_equal(probabilities(predictions), probabilities(predictor.predict(TEXTS)))
 
 
+def test_probabilities_are_calibrated_before_the_threshold(
+    predictor: Predictor, classifier_folder: Path, tmp_path: Path
+) -> None:
+    plain = probabilities(predictor.predict(TEXTS))
+    cut = float(np.sort(plain[:, 1])[2:4].mean())  # between two texts
+    odds = cut / (1 - cut)
+    folder = shutil.copytree(classifier_folder, tmp_path / "calibrated")
+    change(folder, temperature=2.0, threshold=odds**0.5 / (1 + odds**0.5))  # the same text at half the log-odds
+    loaded = Predictor.load(folder, device="cpu")
+    predictions = list(loaded.predict(TEXTS))
+    roots = np.sqrt(plain)
+    assert probabilities(predictions) == pytest.approx(roots / roots.sum(axis=1, keepdims=True), abs=1e-12)
+    assert [each.label == LABELS[1] for each in predictions] == (plain[:, 1] >= cut).tolist()
+    assert (predictor.calibrated, loaded.calibrated) == (False, True)
+
+
 def test_a_threshold_for_labels_that_are_not_there_is_refused(classifier_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(classifier_folder, tmp_path / "junk")
     change(folder, positive_label="junk")

@@ -1,5 +1,7 @@
 """The rule that makes a label of probabilities."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,10 +23,11 @@ def test_the_positive_class_is_the_one_named_or_the_last_of_two() -> None:
         (BINARY, "junk", 0.5, r"'junk', but the labels are ham, spam"),
         (THREE, "sales", 0.5, r"with 3 classes .* leave it out"),
         (THREE, None, 0.7, r"evaluation.threshold is 0.7, but with 3 classes .* leave it out"),
+        (THREE, None, "auto", r"evaluation.threshold is auto, but with 3 classes .* leave it out"),
     ],
 )
 def test_what_does_not_fit_the_labels_is_refused(
-    labels: tuple[str, ...], wanted: str | None, threshold: float, sentence: str
+    labels: tuple[str, ...], wanted: str | None, threshold: Any, sentence: str
 ) -> None:
     with pytest.raises(LabelError, match=sentence):
         positive_class(labels, wanted, threshold)

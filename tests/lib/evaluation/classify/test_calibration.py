@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from lib.evaluation.classify.calibration import COLDEST, calibration, fit_temperature, with_temperature
-from lib.model.labels import Probabilities, Targets
+from lib.evaluation.classify.calibration import COLDEST, calibration, fit_temperature
+from lib.model.labels import Probabilities, Targets, with_temperature
 
 
 def drawn(rows: int, classes: int, temperature: float = 1.0, seed: int = 0) -> tuple[Targets, Probabilities]:

@@ -66,10 +66,22 @@ def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken() -> None:
 
 
 def test_a_threshold_is_never_zero_or_one() -> None:
-    positives, scores = np.array([False, True]), np.array([1.0, 1.0])
+    positives, scores = np.array([False, True, True]), np.array([1 - 1e-9, 1 - 1e-10, 1.0])
     strict = choose_threshold(positives, scores, Goal("false_positive_rate", largest=0.0))
-    assert 0 < strict.value < 1
-    assert trade_offs(positives, np.zeros(2)).thresholds.min() > 0
+    assert scores[0] < strict.value < scores[1]  # however sure the classifier is, and its figures are what it gives
+    assert (strict.recall, strict.false_positive_rate) == (1.0, 0.0)
+    for same in (np.zeros(2), np.ones(2)):
+        thresholds = trade_offs(positives[:2], same).thresholds
+        assert thresholds.tolist() == [0.5]
+    neighbours = np.array([0.3, np.nextafter(0.3, 1)])
+    assert choose_threshold(positives[:2], neighbours, Goal("f1")).f1 == 1.0
+
+
+def test_a_false_positive_that_no_threshold_avoids_is_said() -> None:
+    positives, scores = np.array([False, True, False]), np.array([1.0, 1.0, 0.2])
+    with pytest.raises(LabelError, match=r"1 of the 2 validation messages .* probability of 1, .* choose a larger"):
+        choose_threshold(positives, scores, Goal("false_positive_rate", largest=0.4))
+    assert choose_threshold(positives, scores, Goal("false_positive_rate", largest=0.5)).recall == 1.0
 
 
 def test_one_label_alone_is_refused() -> None:

@@ -1,0 +1,99 @@
+"""The rule by which probabilities become answers, chosen on validation messages whose right rule is known."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax as reference
+from sklearn.metrics import f1_score
+
+from lib.errors import LabelError
+from lib.evaluation.classify.calibration import calibration, fit_temperature
+from lib.evaluation.classify.rule import Wanted, choose_rule, not_calibrated
+from lib.evaluation.classify.threshold import Goal
+from lib.model.labels import given_labels, with_temperature
+
+LABELS = ("ham", "spam")
+
+
+def overconfident(rows: int, classes: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Targets drawn by true probabilities, and those of a classifier with three times the logits."""
+    generator = np.random.default_rng(seed)
+    logits = 2 * generator.normal(size=(rows, classes))
+    truth = reference(logits, axis=1)
+    targets = (truth.cumsum(axis=1) < generator.random((rows, 1))).sum(axis=1)
+    return targets, reference(3 * logits, axis=1)
+
+
+def test_a_temperature_divides_logits_whatever_they_are_called() -> None:
+    logits = np.random.default_rng(1).normal(size=(50, 4)) * 30  # as far apart as those of a network that overshoots
+    found = with_temperature(reference(logits, axis=1), 2.5)
+    assert found == pytest.approx(reference(logits / 2.5, axis=1), abs=1e-14)
+    same = reference(logits, axis=1)
+    assert with_temperature(same, 1.0) is same  # not a digit changes where nothing is calibrated
+
+
+def test_by_default_the_most_probable_label_is_given_and_nothing_is_calibrated() -> None:
+    rule = choose_rule(Wanted(), LABELS, *overconfident(300))
+    assert (rule.positive, rule.threshold, rule.temperature) == ("spam", 0.5, 1.0)
+    assert (rule.goal, rule.achieved, rule.in_words()) == (None, None, {})
+    assert rule.as_fields() == {"threshold": 0.5}
+    assert rule.scaling.temperature == pytest.approx(3, rel=0.3)  # what it would be
+
+
+def test_the_threshold_is_chosen_for_the_probabilities_that_are_served() -> None:
+    targets, probabilities = overconfident(400)
+    wanted = Wanted(positive_label="ham", threshold="auto", goal=Goal("cost", false_negative=5), calibrate=True)
+    rule = choose_rule(wanted, LABELS, targets, probabilities)
+    assert rule.temperature == fit_temperature(targets, probabilities).temperature
+    served = with_temperature(probabilities, rule.temperature)
+
+    def cost(threshold: float) -> float:
+        given = given_labels(served, labels=LABELS, positive="ham", threshold=threshold)
+        return float(((given == 0) & (targets == 1)).sum() + 5 * ((given == 1) & (targets == 0)).sum()) / 400
+
+    assert rule.achieved is not None
+    assert rule.achieved.cost == pytest.approx(cost(rule.threshold))
+    assert cost(rule.threshold) == min(cost(threshold) for threshold in np.unique(served[:, 0]))
+    # The classifier's probabilities being right, the threshold is near 1 / (1 + 5), by decision theory.
+    assert rule.threshold == pytest.approx(1 / 6, abs=0.08)
+    fields = rule.as_fields()
+    assert fields["chosen_on_validation"]["goal"]["measure"] == "cost"
+    assert (fields["threshold"], fields["temperature"]) == (rule.threshold, rule.temperature)
+    words = rule.in_words()
+    assert "for ham, chosen on 400 validation messages for the least cost (1 a false positive" in words["threshold"]
+    assert words["probabilities"].startswith("calibrated: logits divided by ")
+
+
+def test_the_largest_f1_is_that_of_scikit_learn() -> None:
+    targets, probabilities = overconfident(200)
+    rule = choose_rule(Wanted(threshold="auto"), LABELS, targets, probabilities)
+    best = max(f1_score(targets, probabilities[:, 1] >= each) for each in np.unique(probabilities[:, 1]))
+    assert f1_score(targets, probabilities[:, 1] >= rule.threshold) == best
+    assert rule.achieved is not None
+    assert rule.achieved.f1 == pytest.approx(best)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_an_overconfident_classifier_is_set_right_on_messages_that_it_was_not_fitted_on(classes: int) -> None:
+    labels = tuple("abcde"[:classes])
+    rule = choose_rule(Wanted(calibrate=True), labels, *overconfident(600, classes, seed=1))
+    targets, probabilities = overconfident(2_000, classes, seed=2)
+    before, after = (calibration(targets, with_temperature(probabilities, each)) for each in (1.0, rule.temperature))
+    assert before.error > 3 * before.by_chance
+    assert after.error < before.error / 4
+    assert after.log_loss < before.log_loss
+
+
+def test_without_a_mistake_nothing_is_calibrated_and_that_is_said() -> None:
+    targets, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    wanted = Wanted(calibrate=True)
+    rule = choose_rule(wanted, LABELS, targets, probabilities)
+    assert (rule.calibrated, rule.scaling.at_the_end) == (False, True)
+    assert "outside 0.05 to 20, as where no answer is wrong" in (not_calibrated(wanted, rule) or "")
+    assert not_calibrated(Wanted(), rule) is None
+
+
+def test_what_cannot_be_chosen_is_refused() -> None:
+    with pytest.raises(LabelError, match=r"evaluation.threshold is auto, but with 3 classes"):
+        choose_rule(Wanted(threshold="auto"), ("a", "b", "c"), *overconfident(20, 3))
+    with pytest.raises(LabelError, match="all have the same label"):
+        choose_rule(Wanted(threshold="auto"), LABELS, np.ones(20, int), overconfident(20)[1])
