@@ -146,7 +146,7 @@ def _run(flags: Sequence[str], env: Mapping[str, str]) -> Json:
     told = json.loads(done.stdout.splitlines()[-1])
     metrics, steps = told["metrics"], {step["step"]: step for step in told["steps"]}
     trained = json.loads((Path(steps["finetune"]["artifact"]["folder"]) / "training.json").read_text())
-    figures = ("test_accuracy", "test_accuracy_low", "test_accuracy_high", "baseline_test_accuracy", "test_rows")
+    figures = ("test/accuracy", "test/accuracy_low", "test/accuracy_high", "baseline/test/accuracy", "test/rows")
     return {
         **{name: metrics[name] for name in figures if name in metrics},
         "seconds": {name: steps[name]["seconds"] for name in ("features", "finetune", "evaluate")},
@@ -183,19 +183,19 @@ def table(results: Json) -> str:
 
 
 def _baseline(found: Sequence[Json | None]) -> float | None:
-    return next((run["baseline_test_accuracy"] for run in found if run and "baseline_test_accuracy" in run), None)
+    return next((run["baseline/test/accuracy"] for run in found if run and "baseline/test/accuracy" in run), None)
 
 
 def _rows(found: Sequence[Json | None]) -> str:
-    return next((f"{run['test_rows']:,.0f}" for run in found if run and "test_rows" in run), "?")
+    return next((f"{run['test/rows']:,.0f}" for run in found if run and "test/rows" in run), "?")
 
 
 def _cell(run: Json | None) -> str:
     if run is None:
         return ""
-    interval = f"{100 * run['test_accuracy_low']:.1f} to {100 * run['test_accuracy_high']:.1f}"
+    interval = f"{100 * run['test/accuracy_low']:.1f} to {100 * run['test/accuracy_high']:.1f}"
     seconds = run["seconds"]
-    return f"**{run['test_accuracy']:.1%}** ({interval})<br>{seconds['features']:.0f} + {seconds['finetune']:.0f} s"
+    return f"**{run['test/accuracy']:.1%}** ({interval})<br>{seconds['features']:.0f} + {seconds['finetune']:.0f} s"
 
 
 def speed_table(results: Json) -> str:
@@ -280,9 +280,9 @@ def _measured(data: Data, runs: Sequence[Json]) -> Iterator[tuple[str, float, fl
         if run := mine.get(model.name):
             yield (
                 model.title,
-                run["test_accuracy"],
-                run["test_accuracy_low"],
-                run["test_accuracy_high"],
+                run["test/accuracy"],
+                run["test/accuracy_low"],
+                run["test/accuracy_high"],
                 COLOURS[model.name],
             )
 

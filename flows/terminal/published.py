@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 
 from flows.terminal.program import Recipe
+from lib.evaluation.flat import metric_name
 from lib.files.jsonfile import load_json
 from lib.progress import Listener
 from lib.store.artifacts import Artifact, Store
@@ -135,8 +136,8 @@ class _Figure(NamedTuple):
 
 
 def _published(published: Section) -> Iterator[_Figure]:
-    """What there is of it. A field is called after a metric, `judge_mean`; if it has a value for each split, after
-    when it was measured and what: `before_loss`."""
+    """What there is of it. A field is called after a metric, `judge_mean` after `judge/mean`; if it has a value for
+    each split, after when it was measured and what: `before_loss`."""
     for field, values in published:
         when, _, what = field.rpartition("_")
         form = {"accuracy": "{:.2%}", "loss": "{:.3f}"}.get(what, "{:.2f}")
@@ -144,6 +145,6 @@ def _published(published: Section) -> Iterator[_Figure]:
             continue
         if isinstance(values, tuple):
             for split, value in zip(SPLITS, values, strict=False):
-                yield _Figure(f"{split} {what} {when}", f"{when}_{split}_{what}", value, form)
+                yield _Figure(f"{split} {what} {when}", metric_name("published", when, split, what), value, form)
         else:
-            yield _Figure(field.replace("_", " "), field, values, form)
+            yield _Figure(f"{when} {what}", metric_name(when, what), values, form)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from flows.use_cases.use_case import Artifacts, Fact
+from lib.evaluation.flat import curve_name
 from lib.files.jsonfile import load_json
 from lib.text.long_texts import LongTexts
 from tasks.record.engine import served_with
@@ -33,12 +34,12 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)
     yield "served with", served_with(artifacts["engine"])
-    low, high = metrics["test_accuracy_low"], metrics["test_accuracy_high"]
+    low, high = metrics["test/accuracy_low"], metrics["test/accuracy_high"]
     confidence = recipe.evaluation.confidence
-    yield "test accuracy", f"{metrics['test_accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"
-    if "baseline_test_accuracy" in metrics:
-        baseline = metrics["baseline_test_accuracy"]
-        points = 100 * (metrics["test_accuracy"] - baseline)
+    yield "test accuracy", f"{metrics['test/accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"
+    if "baseline/test/accuracy" in metrics:
+        baseline = metrics["baseline/test/accuracy"]
+        points = 100 * (metrics["test/accuracy"] - baseline)
         yield "TF-IDF baseline", f"{baseline:.2%}; this classifier is {points:+.2f} points away"
 
 
@@ -55,11 +56,11 @@ def instruct_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe: I
     yield "split", _counts(split["rows"])
     yield "longest entry", _longest_entry(tokens)
     yield from _curve(artifacts["finetune_instructions"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
-    yield "test loss", f"{metrics['test_loss']:.3f}{_perplexity(metrics)}"
-    yield "exact match", f"{metrics['exact_match']:.1%} of the answers"
-    yield "chrF", f"{metrics['chrf']:.1f} of 100"
-    yield "stopped by themselves", f"{metrics['stopped']:.1%} of the answers"
-    if "judge_unparsed" in metrics:
+    yield "test loss", f"{metrics['test/loss']:.3f}{_perplexity(metrics)}"
+    yield "exact match", f"{metrics['test/exact_match']:.1%} of the answers"
+    yield "chrF", f"{metrics['test/chrf']:.1f} of 100"
+    yield "stopped by themselves", f"{metrics['test/stopped']:.1%} of the answers"
+    if "judge/unparsed" in metrics:
         yield "judge", judged_in_words(metrics, recipe)
         anchors = load_json(artifacts["judge"].file("summary.json"))["anchors"]
         yield "judge's test", f"{anchors['verdict']}: {anchors['why']}"
@@ -79,7 +80,10 @@ def _curve(trained: Artifact, names: tuple[str, ...], form: str, metrics: Mappin
     history = read_history(trained.file("history.parquet"))
     first, kept = history.iloc[0], history.iloc[load_json(trained.file("training.json"))["kept_row"]]
     for name in names:
-        yield name.replace("_", " "), f"{form.format(first[name])} -> {form.format(metrics.get(name, kept[name]))}"
+        yield (
+            name.replace("_", " "),
+            f"{form.format(first[name])} -> {form.format(metrics.get(curve_name(name), kept[name]))}",
+        )
 
 
 def _left_out(
@@ -101,22 +105,22 @@ def _longest_entry(tokens: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str
 
 def _perplexity(metrics: Mapping[str, float]) -> str:
     """It is missing where it is more than a number can hold."""
-    perplexity = metrics.get("test_perplexity")
+    perplexity = metrics.get("test/perplexity")
     return "" if perplexity is None else f" (perplexity {perplexity:,.1f})"
 
 
 def judged_in_words(metrics: Mapping[str, float], recipe: InstructRecipe) -> str:
     """The judge's mean score and its interval, which is missing where only one verdict was a score; both are where none
     was."""
-    unparsed = int(metrics["judge_unparsed"])
+    unparsed = int(metrics["judge/unparsed"])
     note = f"; {unparsed:,} without a score" if unparsed else ""
-    if "judge_mean" not in metrics:
+    if "judge/mean" not in metrics:
         return f"{recipe.judge.model} gave no score{note}"
     interval = ""
-    if "judge_mean_low" in metrics:
-        low, high = metrics["judge_mean_low"], metrics["judge_mean_high"]
+    if "judge/mean_low" in metrics:
+        low, high = metrics["judge/mean_low"], metrics["judge/mean_high"]
         interval = f" ({recipe.evaluation.confidence:.0%} interval {low:.2f} to {high:.2f})"
-    return f"{metrics['judge_mean']:.2f} of 100 by {recipe.judge.model}{interval}{note}"
+    return f"{metrics['judge/mean']:.2f} of 100 by {recipe.judge.model}{interval}{note}"
 
 
 def _one_line(text: str) -> str:

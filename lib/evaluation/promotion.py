@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from lib.evaluation.flat import metric_name
 from lib.evaluation.significance import mcnemar
 
 ROUNDING = 1e-12  # by which a sum of shares may be off in binary floating point
@@ -137,7 +138,8 @@ def decide_duel(
         why=f"{'; '.join(failed) or won}{left_out}",
         champion=champion,
         conditions=conditions,
-        numbers=numbers(new, old, fought) | ({} if baseline is None else {"baseline_accuracy": baseline}),
+        numbers=numbers(new, old, fought)
+        | ({} if baseline is None else {metric_name("baseline", "accuracy"): baseline}),
     )
 
 
@@ -154,7 +156,7 @@ def decide_first(measured: Figures, rivals: Mapping[str, Duel], *, significance:
         why = f"not made champion, {' and '.join(beaten)} is better beyond noise: {found}; `promote` overrides that"
     else:
         why = f"the name had no champion: {found}"
-    accuracies = {f"{NUMBERS[name]}_accuracy": duel.champion.accuracy for name, duel in rivals.items()}
+    accuracies = {metric_name(NUMBERS[name], "accuracy"): duel.champion.accuracy for name, duel in rivals.items()}
     return Decision(outcome="below baseline" if beaten else "first", why=why, numbers=numbers(measured) | accuracies)
 
 
@@ -165,8 +167,8 @@ def numbers(challenger: Figures, champion: Figures | None = None, fought: Duel |
         "false_positive_rate": challenger.false_positive_rate,
     }
     if champion is not None:
-        found["champion_accuracy"] = champion.accuracy
-        found["champion_false_positive_rate"] = champion.false_positive_rate
+        found[metric_name("champion", "accuracy")] = champion.accuracy
+        found[metric_name("champion", "false_positive_rate")] = champion.false_positive_rate
     if fought is not None:
         found |= {"wins": fought.wins, "losses": fought.losses, "p_value": fought.p_value}
     return found

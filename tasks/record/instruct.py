@@ -11,12 +11,12 @@ from prefect.artifacts import create_table_artifact
 from lib.data.entries.files import load_entries
 from lib.data.tables import ANSWERS, MEASURED_ANSWERS, VERDICTS, load_table
 from lib.errors import ServiceError
-from lib.evaluation.flat import flatten_answer_metrics, flatten_verdicts
+from lib.evaluation.flat import flatten_answer_metrics, flatten_published, flatten_verdicts, metric_name
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.mlflow_run import client, log_metrics, set_tags
-from tasks.record.pages import backbone_files, digest_tags, published_metrics
+from tasks.record.pages import backbone_files, digest_tags
 from tasks.record.track import Cell, Pages, by_split, rounded
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ FAILED = "failed: "
 def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Pages:
     """Returns what the steps of `made`, by name, produced before the judge."""
     evaluated, trained = made["evaluate_answers"], made["finetune_instructions"]
-    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published_metrics(trained)
+    published = flatten_published(load_json(trained.file("training.json"))["published"])
+    metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published
     answers = answer_table(made["respond"], evaluated)
     samples = load_json(trained.file("training.json"))["samples"]
     tables: dict[str, Any] = {"answers.json": answers}
@@ -102,8 +103,8 @@ def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
 def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:
     """Returns the run in one sentence."""
     return (
-        f"{recipe.name}: test loss {metrics['test_loss']:.3f}, chrF {metrics['chrf']:.1f},"
-        f" {metrics['exact_match']:.1%} of the answers exact"
+        f"{recipe.name}: test loss {metrics['test/loss']:.3f}, chrF {metrics['test/chrf']:.1f},"
+        f" {metrics['test/exact_match']:.1%} of the answers exact"
     )
 
 
@@ -119,7 +120,7 @@ def answer_table(respond: Artifact, evaluated: Artifact) -> pd.DataFrame:
 
 def _of_answers(metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
     return [
-        {"metric": name, "train": None, "validation": None, "test": rounded(metrics[name])}
+        {"metric": name, "train": None, "validation": None, "test": rounded(metrics[metric_name("test", name)])}
         for name in ("exact_match", "chrf", "stopped", "empty", "answer_tokens_mean")
     ]
 

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
+from lib.evaluation.flat import curve_name, metric_name
 from lib.extras import require
 from tasks.engine.log import run_log
 from tasks.environment import (
@@ -208,7 +209,7 @@ class HistoryLog:
         """Adds one row of the history: `step` is the metrics' step, NaN is left out."""
         now = int(time.time() * 1000)
         self._waiting += [
-            Metric(name, float(value), now, int(row["step"]))
+            Metric(curve_name(name), float(value), now, int(row["step"]))
             for name, value in row.items()
             if name != "step" and value is not None and not math.isnan(value)
         ]
@@ -278,9 +279,10 @@ def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float
     tracking.log_batch(run_id, metrics=entries)
 
 
-def metric_name(name: str) -> str:
-    """Returns a name that MLflow accepts: only letters, digits and _ - . and not too long."""
-    return re.sub(r"[^\w.\-]", "_", name)[:MAX_ENTITY_KEY_LENGTH]
+def accepted(*path: str) -> str:
+    """Returns the name of a metric with people's own words in its path, such as labels, as MLflow accepts it: each part
+    of letters, digits and _ - . alone, and all of it not too long."""
+    return metric_name(*(re.sub(r"[^\w.\-]|^\.*$", "_", part) for part in path))[:MAX_ENTITY_KEY_LENGTH]
 
 
 def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.data.tables import SPLITS
-from lib.files.jsonfile import load_json
+from lib.evaluation.flat import curve_name
 from lib.markdown import bullets
 from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
@@ -83,12 +83,6 @@ def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
     return [(backbone, name) for name in ("backbone.json", "sanity.txt") if backbone.file(name).is_file()]
 
 
-def published_metrics(finetuned: Artifact) -> dict[str, float]:
-    """Returns the published procedure's figures, if measured: before_train_loss, after_test_accuracy and so on."""
-    published = load_json(finetuned.file("training.json"))["published"]
-    return {f"{part}_{name}": value for part, figures in published.items() for name, value in figures.items()}
-
-
 def log_curves(
     tracking: MlflowClient, run_id: str, finetuned: Artifact, *, cached: bool
 ) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -109,7 +103,8 @@ def log_curves(
 def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], history: pd.DataFrame) -> None:
     """Logs the final metrics. MLflow draws a bar for a metric with step 0 alone. Where a curve has the same name, the
     run's value is the one with the highest step, logged last."""
-    on_curves = {name: value for name, value in metrics.items() if name in history}
+    curves = {curve_name(f"{column}") for column in history}
+    on_curves = {name: value for name, value in metrics.items() if name in curves}
     log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
     log_metrics(tracking, run_id, {name: metrics[name] for name in metrics.keys() - on_curves.keys()}, step=0)
 

@@ -11,6 +11,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lib.data.tables import SPLITS
+from lib.evaluation.flat import metric_name
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
 from tasks.engine.step import AnyRecipe
@@ -97,7 +98,10 @@ def track(
 
 def by_split(names: Sequence[str], metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
     """Returns a row for each of these metrics, with its value on each split."""
-    return [{"metric": name, **{split: rounded(metrics.get(f"{split}_{name}")) for split in SPLITS}} for name in names]
+    return [
+        {"metric": name, **{split: rounded(metrics.get(metric_name(split, name))) for split in SPLITS}}
+        for name in names
+    ]
 
 
 def rounded(value: float | None) -> float | None:

@@ -24,7 +24,7 @@ from lib.scoring.rows import Columns
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress
-from tasks.record.mlflow_run import log_metrics, metric_name, set_tags
+from tasks.record.mlflow_run import accepted, log_metrics, set_tags
 from tasks.record.pages import page_in_mlflow
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
@@ -99,14 +99,12 @@ def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scor
     """Logs and returns the counts as metrics of the MLflow run, and shows them as tables on Prefect's page."""
     result = scored.result
     metrics = {
-        "rows_scored": result.scored,
-        "rows_unscorable": result.unscorable.total(),
-        **{metric_name(f"unscorable_{reason}"): count for reason, count in sorted(result.unscorable.items())},
-        **{
-            metric_name(f"share_{label}"): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels
-        },
-        "parts_written": result.parts_written,
-        "parts_kept": result.parts_kept,
+        "rows/scored": result.scored,
+        "rows/unscorable": result.unscorable.total(),
+        **{accepted("unscorable", why): count for why, count in sorted(result.unscorable.items())},
+        **{accepted("share", label): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels},
+        "parts/written": result.parts_written,
+        "parts/kept": result.parts_kept,
         "seconds": scored.seconds,
         "messages_per_second": result.rows_written / scored.seconds,
     }

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from mlflow import MlflowClient
 
-from tasks.record.mlflow_run import log_metrics, metric_name, tracked_run
+from tasks.record.mlflow_run import accepted, log_metrics, tracked_run
 from tasks.registry.models import Version
 
 EXPERIMENT = "serving"
@@ -41,5 +41,5 @@ class ServingRuns:
             )
             self._runs[version, role] = self._open.enter_context(run)
         self._step += 1
-        named = {"/".join(map(metric_name, name.split("/"))): value for name, value in metrics.items()}
+        named = {accepted(*name.split("/")): value for name, value in metrics.items()}
         log_metrics(self._tracking, self._runs[version, role], named, step=self._step)

@@ -28,11 +28,11 @@ def test_a_cell_has_accuracy_interval_and_seconds_and_what_was_not_run_is_empty(
     run = {
         "data": "trec",
         "model": "encoder",
-        "test_accuracy": 0.958,
-        "test_accuracy_low": 0.937,
-        "test_accuracy_high": 0.973,
-        "baseline_test_accuracy": 0.83,
-        "test_rows": 500.0,
+        "test/accuracy": 0.958,
+        "test/accuracy_low": 0.937,
+        "test/accuracy_high": 0.973,
+        "baseline/test/accuracy": 0.83,
+        "test/rows": 500.0,
         "seconds": {"features": 12.2, "finetune": 59.7, "evaluate": 10.7},
     }
     row = next(line for line in transfer.table({"runs": [run]}).splitlines() if line.startswith("| TREC"))

@@ -175,9 +175,11 @@ def test_the_style_is_saved_with_the_model(place: Instructing, finished_run: Any
 def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructing, finished_run: Any) -> None:
     run = place.mlflow_run(finished_run)
     assert run.info.status == "FINISHED"
-    curves = {"train_loss", "validation_loss", "epoch", "examples_seen", "tokens_seen", "learning_rate", "seconds"}
+    curves = {"train/loss", "validation/loss", "epoch", "examples_seen", "tokens_seen", "learning_rate", "seconds"}
     assert set(run.data.metrics) == curves | set(finished_run["metrics"])
-    assert {"test_loss", "test_perplexity", "exact_match", "chrf", "stopped", "judge_mean"} <= set(run.data.metrics)
+    assert {"test/loss", "test/perplexity", "test/exact_match", "test/chrf", "test/stopped", "judge/mean"} <= set(
+        run.data.metrics
+    )
     assert run.data.params["prompt.style"] == "phi3"
     assert {f"artifact.{step}" for step in STEPS} <= set(run.data.tags)
     assert run.inputs is not None
@@ -214,8 +216,8 @@ def test_the_tables_in_mlflow_have_every_answer_with_its_score(place: Instructin
     assert rows["reference"].tolist() == answers["output"].tolist()
     expected = [0 if not response else 40 for response in answers["response"]]
     assert rows["score"].tolist() == expected
-    assert finished_run["metrics"]["judge_mean"] == pytest.approx(sum(expected) / len(expected))
-    assert finished_run["metrics"]["judge_anchor_reference"] == 100
+    assert finished_run["metrics"]["judge/mean"] == pytest.approx(sum(expected) / len(expected))
+    assert finished_run["metrics"]["judge/anchor_reference"] == 100
 
 
 def test_prefects_page_has_the_metrics_the_answers_and_the_report(
@@ -278,7 +280,7 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     run = home.mlflow_run(result)
     assert run.info.status == "FINISHED"
     assert run.data.tags["finetune.judge"].startswith("failed: No judge's server answers")
-    assert "judge_mean" not in run.data.metrics
+    assert "judge/mean" not in run.data.metrics
     assert run.data.metrics["chrf"] == finished_run["metrics"]["chrf"]
 
     with OllamaServer(lambda chat: "70") as server:
@@ -288,7 +290,7 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     assert judged["mlflow_run"] == result["mlflow_run"]
     assert states(judged) == {"judge": "ran"}
     run = home.mlflow_run(result)
-    assert run.data.metrics["judge_mean"] == 70
+    assert run.data.metrics["judge/mean"] == 70
     assert run.data.tags["finetune.judge"] == "llama3"
     refused = home.call("--judge.seed=7", "--judge.model=gemma", *judged_by(server), command=["judge"])
     assert refused.returncode == 2
@@ -332,7 +334,7 @@ def test_a_judge_that_fails_on_some_answers_keeps_the_other_verdicts(
     with OllamaServer(lambda chat: "50") as sound:
         result = home.run(*settings, *judged_by(sound))
         assert len(sound.chats) == 1
-    assert result["metrics"]["judge_scored"] == asked
+    assert result["metrics"]["judge/scored"] == asked
 
 
 def test_the_champion_answers_as_it_did_in_the_run(place: Instructing, finished_run: Any) -> None:

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}"),
 ]
 
-CURVES = ("train_accuracy", "train_loss", "validation_accuracy", "validation_loss")
+CURVES = ("train/accuracy", "train/loss", "validation/accuracy", "validation/loss")
 # For each chart its title and how many curves it shows; each run's line is there twice, once as its shadow.
 DRAWN = """
 const cards = [...document.querySelectorAll("[data-testid='experiment-view-compare-runs-card']")]
@@ -110,13 +110,13 @@ def test_prefect_shows_the_name_and_each_step_as_cached_or_completed(browser: Br
 @pytest.mark.parametrize("pages_of", ["", "/v2"], ids=["first", "second"])
 def test_prefect_shows_the_report_with_both_pictures(browser: Browser, pages: Pages, pages_of: str) -> None:
     browser.open(f"{pages.prefect}{pages_of}/artifacts/artifact/{artifact(pages, 'report')}")
-    browser.see(f"quick: test accuracy {pages.result['metrics']['test_accuracy']:.2%}", "This run in MLflow")
+    browser.see(f"quick: test accuracy {pages.result['metrics']['test/accuracy']:.2%}", "This run in MLflow")
     browser.wait(lambda: len(browser.run(IMAGES)) == 2 and min(browser.run(IMAGES)) > 0, "two pictures")
 
 
 def test_prefect_shows_the_metrics_and_the_link_to_mlflow(browser: Browser, pages: Pages) -> None:
     browser.open(f"{pages.prefect}/artifacts/artifact/{artifact(pages, 'metrics')}")
-    browser.see("accuracy", "log_loss", "validation", str(round(pages.result["metrics"]["test_accuracy"], 4)))
+    browser.see("accuracy", "log_loss", "validation", str(round(pages.result["metrics"]["test/accuracy"], 4)))
     browser.open(f"{pages.prefect}/artifacts/artifact/{artifact(pages, 'mlflow-run')}")
     browser.see("This run in MLflow")
     links = browser.run("return [...document.links].map(link => link.href)")
@@ -131,10 +131,10 @@ def test_mlflow_lists_both_runs_under_their_names(browser: Browser, pages: Pages
 
 def test_mlflow_shows_a_runs_metrics_parameters_and_note(browser: Browser, pages: Pages) -> None:
     browser.open(f"{pages.mlflow}/#/experiments/1/runs/{pages.second.info.run_id}?workflowType=machine_learning")
-    shown = browser.see("test_accuracy", "validation_loss", "training.learning_rate", "This run in Prefect")
+    shown = browser.see("test/accuracy", "validation/loss", "training.learning_rate", "This run in Prefect")
     assert pages.second.info.run_name in shown
     assert "classify.py" in shown
-    assert f"quick: test accuracy {pages.result['metrics']['test_accuracy']:.2%}" in shown
+    assert f"quick: test accuracy {pages.result['metrics']['test/accuracy']:.2%}" in shown
     links = browser.run("return [...document.links].map(link => link.href)")
     assert pages.second.data.tags["prefect.flow_run_url"] in links
 
@@ -143,7 +143,7 @@ def test_mlflow_shows_a_runs_metrics_parameters_and_note(browser: Browser, pages
 def test_mlflow_draws_the_curves_of(browser: Browser, pages: Pages, runs: int) -> None:
     page = f"runs/{pages.second.info.run_id}/model-metrics?" if runs == 1 else "runs?compareRunsMode=CHART&"
     browser.open(f"{pages.mlflow}/#/experiments/1/{page}workflowType=machine_learning")
-    browser.type("Search metric charts", "^(train|validation)_(loss|accuracy)$")
+    browser.type("Search metric charts", "^(train|validation)/(loss|accuracy)$")
     browser.wait(lambda: browser.run(DRAWN) == dict.fromkeys(CURVES, runs), f"{runs} curves in each of {CURVES}")
     assert pages.second.info.run_name in browser.text()
 

@@ -49,10 +49,10 @@ def test_the_first_is_champion_and_its_test_split_is_the_names_frozen_test_set(
     (version,) = published.search_model_versions("name = 'e2e'")
     told = published.get_model_version("e2e", version.version).tags
     assert told["finetune.promotion"] == "first"
-    assert float(told["finetune.promotion.accuracy"]) == pytest.approx(result["metrics"]["test_accuracy"], abs=1e-5)
-    assert float(told["finetune.promotion.majority_accuracy"]) == 0.75
-    baseline = result["metrics"]["baseline_test_accuracy"]
-    assert float(told["finetune.promotion.baseline_accuracy"]) == pytest.approx(baseline, abs=1e-5)
+    assert float(told["finetune.promotion.accuracy"]) == pytest.approx(result["metrics"]["test/accuracy"], abs=1e-5)
+    assert float(told["finetune.promotion.majority/accuracy"]) == 0.75
+    baseline = result["metrics"]["baseline/test/accuracy"]
+    assert float(told["finetune.promotion.baseline/accuracy"]) == pytest.approx(baseline, abs=1e-5)
     frozen = frozen_test(published, "e2e")
     assert frozen is not None
     assert frozen.run == result["mlflow_run"]
@@ -100,7 +100,7 @@ def test_what_evaluations_have_is_not_predicted_again(
     assert asked[1:] == [(80, 80)]
     assert [each.promotion for each in (first, later, again)] == ["first", "kept", "kept"]
     told = [decision(published, each) for each in (later, again)]
-    assert told[0]["champion_accuracy"] == told[1]["champion_accuracy"] == decision(published, first)["accuracy"]
+    assert told[0]["champion/accuracy"] == told[1]["champion/accuracy"] == decision(published, first)["accuracy"]
 
 
 def test_better_is_promoted_beside_its_numbers_and_rolled_back_by_hand(
@@ -118,7 +118,7 @@ def test_better_is_promoted_beside_its_numbers_and_rolled_back_by_hand(
     told = decision(published, registered)
     assert (told[""], told["champion"]) == ("promoted", "1")
     # The champion knows no spam: 60 of 80 are right, and none is a false alarm.
-    assert (told["champion_accuracy"], told["champion_false_positive_rate"]) == ("0.75", "0")
+    assert (told["champion/accuracy"], told["champion/false_positive_rate"]) == ("0.75", "0")
     gained = round((float(told["accuracy"]) - 0.75) * 80)
     assert int(told["wins"]) - int(told["losses"]) == gained > 5
     assert float(told["p_value"]) <= 0.05
@@ -162,7 +162,7 @@ def test_a_tie_and_a_worse_one_stay_challenger(published: MlflowClient, prefect_
     tie = publish(run, recipe("e2e"), same)
     told = decision(published, tie)
     assert (tie.new, told[""], told["wins"], told["losses"], told["p_value"]) == (True, "kept", "0", "0", "1")
-    assert told["accuracy"] == told["champion_accuracy"]
+    assert told["accuracy"] == told["champion/accuracy"]
 
     worse = publish(run, recipe("e2e"), variant(made, tmp_path / "spam", bias=ALWAYS_SPAM))
     told = decision(published, worse)
@@ -184,7 +184,7 @@ def test_a_better_one_with_more_false_alarms_than_allowed_stays_challenger(
     told = decision(published, publish(run, chosen, made))
     assert told[""] == "kept"
     assert float(told["p_value"]) <= 0.05
-    assert float(told["false_positive_rate"]) > float(told["champion_false_positive_rate"]) == 0
+    assert float(told["false_positive_rate"]) > float(told["champion/false_positive_rate"]) == 0
     assert told["why"].startswith("not within the false-positive rate allowed: ")
     assert aliases(published, "careful") == {"champion": "1", "challenger": "2"}
 

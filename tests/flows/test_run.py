@@ -119,18 +119,18 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
         if step["artifact"]:
             assert run.data.tags[f"artifact.{step['step']}"] == step["artifact"]["digest"]
     history = pd.read_parquet(home.artifacts()["finetune"][0] / "history.parquet")
-    logged = client.get_metric_history(run.info.run_id, "validation_loss")
+    logged = client.get_metric_history(run.info.run_id, "validation/loss")
     assert sorted(zip(history["step"], history["validation_loss"], strict=True)) == sorted(
         (metric.step, metric.value) for metric in logged
     )
     # Also where a curve has the same name: its last point is what the kept classifier measured on the whole split.
     assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
-    assert f"{result['metrics']['test_accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
-    assert [point.step for point in client.get_metric_history(run.info.run_id, "test_accuracy")] == [0]
+    assert f"{result['metrics']['test/accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "test/accuracy")] == [0]
     for split in ("train", "validation"):
-        points = client.get_metric_history(run.info.run_id, f"{split}_accuracy")
+        points = client.get_metric_history(run.info.run_id, f"{split}/accuracy")
         assert [point.value for point in points if point.step == 0] == [history[f"{split}_accuracy"].iloc[0]]
-    assert {"test_f1", "test_mcc", "test_roc_auc", "test_log_loss", "baseline_test_accuracy"} <= set(run.data.metrics)
+    assert {"test/f1", "test/mcc", "test/roc_auc", "test/log_loss", "baseline/test/accuracy"} <= set(run.data.metrics)
     assert run.inputs is not None
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
@@ -152,7 +152,7 @@ def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(again: tupl
     first, second = runs(home)
     client = tracking(home)
     assert second.data.tags["finetune.source_run"] == first.info.run_id
-    for name in ("train_loss", "validation_accuracy", "learning_rate"):
+    for name in ("train/loss", "validation/accuracy", "learning_rate"):
         curves = [
             {(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)} for run in (first, second)
         ]
@@ -172,7 +172,7 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(retrained: t
     assert description.startswith("Classifies texts as ham or spam.")
     version = tracking(home).get_model_version("e2e", "2")
     assert str(version.description).startswith(
-        f"quick: test accuracy {result['metrics']['test_accuracy']:.2%} (95% interval"
+        f"quick: test accuracy {result['metrics']['test/accuracy']:.2%} (95% interval"
     )
 
 
@@ -182,7 +182,7 @@ def test_a_first_version_that_something_simple_beats_is_registered_only(copied: 
     assert done.returncode == 0, done.stderr
     client = tracking(copied)
     run = client.search_runs([experiment_id(client, "finetune-classifier")])[0]
-    accuracy, baseline = run.data.metrics["test_accuracy"], run.data.metrics["baseline_test_accuracy"]
+    accuracy, baseline = run.data.metrics["test/accuracy"], run.data.metrics["baseline/test/accuracy"]
     assert f"{baseline:.2%}; this classifier is {100 * (accuracy - baseline):+.2f} points away" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("below baseline: not made champion, ")]
     assert f"accuracy {accuracy:.2%} on the frozen test set, the majority class 75.00%, TF-IDF {baseline:.2%}" in line

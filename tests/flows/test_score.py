@@ -89,8 +89,8 @@ def test_a_run_leaves_answers_an_mlflow_run_and_no_event(home: Home, same_kind: 
     assert (run.info.run_id, run.info.status) == (result["mlflow_run"], "FINISHED")
     assert (run.data.params["text_column"], run.data.params["drift.psi"]) == ("body", "0.25")
     assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
-    assert run.data.metrics["rows_scored"] == rows
-    assert run.data.metrics["share_spam"] == pytest.approx(result["labels"]["spam"] / rows)
+    assert run.data.metrics["rows/scored"] == rows
+    assert run.data.metrics["share/spam"] == pytest.approx(result["labels"]["spam"] / rows)
     assert {"drift_psi_score", "drift_ks_length", "drift_unknown_rise"} <= run.data.metrics.keys()
     tags = run.data.tags
     assert (tags["model.name"], tags["model.version"]) == ("e2e", "1")
@@ -119,7 +119,7 @@ def test_drifted_messages_emit_the_event_that_the_automation_waits_for(home: Hom
     result = score(home, str(tmp_path / "strange.parquet"), f"--output={tmp_path}/out", "--name=e2e")
     assert result["drift"]["drifted"]
     assert "share of unknown tokens: rise" in result["drift"]["why"]
-    assert result["metrics"]["drifted"] == 1
+    assert result["metrics"]["drift/drifted"] == 1
     wait_until(lambda: bool(drift_events(home, result["flow_run"])), seconds=30, what="the event")
     (event,) = drift_events(home, result["flow_run"])
     assert event["resource"]["prefect.resource.id"] == "finetune.scoring.e2e"

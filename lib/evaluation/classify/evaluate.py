@@ -118,7 +118,7 @@ def write_evaluation(
     measuring = {**rule, "confidence": choices.confidence}
     metrics: dict[str, Any] = {name: measure(targets[name], probabilities[name], **measuring) for name in SPLITS}
     if of_baseline is not None:
-        metrics["baseline"] = measure(targets["test"], of_baseline, **measuring)
+        metrics["baseline"] = {"test": measure(targets["test"], of_baseline, **measuring)}
     if choices.natural_prevalence:
         new = _new_to_the_classifier(splits)
         metrics["natural_prevalence"] = natural_prevalence(

@@ -86,7 +86,7 @@ def _data(facts: CardFacts) -> list[str]:
 
 
 def _figures(facts: CardFacts) -> list[str]:
-    test, baseline = facts.metrics["test"], facts.metrics.get("baseline")
+    test, baseline = facts.metrics["test"], facts.metrics.get("baseline", {}).get("test")
     natural = facts.metrics.get("natural_prevalence")
     columns = {"test split": test}
     if baseline:
@@ -120,7 +120,7 @@ def _limits(facts: CardFacts) -> list[str]:
         "- It knows texts like those of its source, and gives one of its labels to any text, also to one of another"
         " kind or language.",
     ]
-    baseline = facts.metrics.get("baseline")
+    baseline = facts.metrics.get("baseline", {}).get("test")
     if baseline and baseline["accuracy"] >= test["accuracy"]:
         lines.append("- The TF-IDF baseline, which takes a second to fit, is not worse on these messages.")
     return lines

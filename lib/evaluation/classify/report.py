@@ -131,16 +131,15 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         f"{right:,} of {test['rows']:,} test messages are classified correctly: {test['accuracy']:.1%}"
         f" ({100 * interval['confidence']:g}% confidence interval {interval['low']:.1%} to {interval['high']:.1%})."
     )
-    if metrics.get("baseline"):
-        sentence += (
-            f" TF-IDF with logistic regression reaches {metrics['baseline']['accuracy']:.1%} on the same messages."
-        )
+    if "baseline" in metrics:
+        baseline = metrics["baseline"]["test"]["accuracy"]
+        sentence += f" TF-IDF with logistic regression reaches {baseline:.1%} on the same messages."
     return sentence
 
 
 def _figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table of metrics: a name and one cell for each part that was measured."""
-    parts = [metrics[part] for part in COLUMNS if metrics.get(part)]
+    parts = [metrics[part]["test"] if part == "baseline" else metrics[part] for part in COLUMNS if metrics.get(part)]
     rows = []
     for key, name, form in FIGURES:
         if not any(key in part for part in parts):

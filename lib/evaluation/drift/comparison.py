@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from lib.evaluation.drift.profile import Distribution, DriftProfile, Floats, scores_of
+from lib.evaluation.flat import metric_name
 
 BINS = 10  # of a PSI: tenths of the profile, the usual choice
 EMPTY_BIN = 0.5  # added to each bin's count, so that an empty bin does not make the PSI infinite (Jeffreys' prior)
@@ -137,11 +138,13 @@ class Comparison:
 
     def metrics(self) -> dict[str, float]:
         """Returns the measures under their names in MLflow."""
-        figures = {f"drift_{measure.name}": measure.value for measure in self.measures}
+        figures = {metric_name("drift", measure.name): measure.value for measure in self.measures}
         p_values = {
-            f"drift_{measure.name}_p_value": measure.p_value for measure in self.measures if measure.p_value is not None
+            metric_name("drift", f"{measure.name}_p_value"): measure.p_value
+            for measure in self.measures
+            if measure.p_value is not None
         }
-        return {**figures, **p_values, "drift_unknown_share": self.unknown, "drifted": float(bool(self.drifted))}
+        return {**figures, **p_values, "drift/unknown_share": self.unknown, "drift/drifted": float(bool(self.drifted))}
 
 
 def compare(

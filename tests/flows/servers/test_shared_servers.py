@@ -40,7 +40,7 @@ def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
     client = MlflowClient(mlflow_server, registry_uri=mlflow_server)
     run = client.get_run(result["mlflow_run"])
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["test_accuracy"] == result["metrics"]["test_accuracy"]
+    assert run.data.metrics["test/accuracy"] == result["metrics"]["test/accuracy"]
     assert result["registered"]["aliases"] == ["challenger", "champion"]
     figure = mlflow.artifacts.download_artifacts(
         run_id=run.info.run_id, artifact_path="figures/loss.png", dst_path=str(tmp_path), tracking_uri=mlflow_server

@@ -20,6 +20,7 @@ from flows.terminal.published import BookLog, comparison, replay
 from flows.use_cases.classify import CLASSIFY
 from flows.use_cases.instruct import INSTRUCT
 from flows.use_cases.use_case import UseCase
+from lib.evaluation.flat import flatten_published
 from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
@@ -231,8 +232,7 @@ def table_of(shown: Table | str) -> pd.DataFrame:
     ids=["file", "hub", "openai"],
 )
 def test_a_run_with_the_published_weights_has_its_figures_beside_the_published(identity: dict[str, str]) -> None:
-    metrics = {f"{part}_{name}": value for part, figures in FIGURES.items() for name, value in figures.items()}
-    table = table_of(comparison(BOOK, BOOK, weights(**identity), metrics))
+    table = table_of(comparison(BOOK, BOOK, weights(**identity), flatten_published(FIGURES)))
     assert table["published"].tolist() == [
         *("46.25%", "45.00%", "48.75%", "2.453", "2.583", "2.322", "97.21%", "97.32%", "95.67%")
     ]
@@ -273,7 +273,7 @@ def test_instructions_have_published_figures_of_their_own() -> None:
         "published.before_loss": "[3.826, 3.762]",
         "published.judge_mean": "50.32",
     }
-    metrics = {"before_train_loss": 3.82589, "before_validation_loss": 3.7619, "judge_mean": 49.5}
+    metrics = {"published/before/train/loss": 3.82589, "published/before/validation/loss": 3.7619, "judge/mean": 49.5}
     free = {"judge.parallel": "9", "respond.batch_size": "1", "training.gradient_checkpointing": "true"}
     shown = comparison(recipe(published | free), recipe({}), weights(commit="abc"), metrics)
     assert table_of(shown).to_numpy().tolist() == [

@@ -42,7 +42,7 @@ RESULT: dict[str, Any] = {
     "flow_run": "1",
     "mlflow_run": "2",
     "steps": [{"step": "download", "state": "cached", "seconds": 0.1, "artifact": None}],
-    "metrics": {"test_accuracy": 0.5},
+    "metrics": {"test/accuracy": 0.5},
     "registered": None,
     "seconds": 1.5,
 }

@@ -27,8 +27,14 @@ from lib.text.prompts import named_style
 from lib.training.history import history_table, read_history, write_history
 from tests.support.e2e import PROJECT, Home
 
-METRICS = {"test_loss": 1.5, "test_perplexity": 4.4817, "exact_match": 0.1, "chrf": 27.25, "stopped": 0.95}
-JUDGED = {"judge_mean": 49.456, "judge_mean_low": 40.1, "judge_mean_high": 58.92, "judge_unparsed": 0.0}
+METRICS = {
+    "test/loss": 1.5,
+    "test/perplexity": 4.4817,
+    "test/exact_match": 0.1,
+    "test/chrf": 27.25,
+    "test/stopped": 0.95,
+}
+JUDGED = {"judge/mean": 49.456, "judge/mean_low": 40.1, "judge/mean_high": 58.92, "judge/unparsed": 0.0}
 ANSWER = "The wind\ntore [it]."  # no mark-up of the terminal's
 
 
@@ -94,8 +100,8 @@ def test_a_run_on_instructions(artifacts: dict[str, Artifact]) -> None:
     ("metrics", "shown"),
     [
         ({}, None),
-        ({"judge_unparsed": 2.0}, "llama3 gave no score; 2 without a score"),
-        ({"judge_mean": 40.0, "judge_unparsed": 1.0}, "40.00 of 100 by llama3; 1 without a score"),
+        ({"judge/unparsed": 2.0}, "llama3 gave no score; 2 without a score"),
+        ({"judge/mean": 40.0, "judge/unparsed": 1.0}, "40.00 of 100 by llama3; 1 without a score"),
     ],
     ids=["not judged", "no score", "one score"],
 )
@@ -114,14 +120,14 @@ def test_a_curve_ends_with_what_the_kept_weights_have(artifacts: dict[str, Artif
     assert kept is not None
     facts = dict(instruct_facts({**artifacts, "finetune_instructions": kept}, METRICS, RECIPE))
     assert facts["train loss"] == "10.825 -> 10.825"
-    measured = METRICS | {"train_loss": 3.25}
+    measured = METRICS | {"train/loss": 3.25}
     assert dict(instruct_facts({**artifacts, "finetune_instructions": kept}, measured, RECIPE))["train loss"] == (
         "10.825 -> 3.250"
     )
 
 
 def test_a_loss_without_a_perplexity(artifacts: dict[str, Artifact]) -> None:
-    metrics = {name: value for name, value in METRICS.items() if name != "test_perplexity"}
+    metrics = {name: value for name, value in METRICS.items() if name != "test/perplexity"}
     assert dict(instruct_facts(artifacts, metrics, RECIPE))["test loss"] == "1.500"
 
 
@@ -133,7 +139,7 @@ def test_the_table_of_a_run_that_trained_a_classifier(
     monkeypatch.setenv("FINETUNE_HOME", str(home.folder))
     console = Console(width=200, file=io.StringIO(), record=True)
     recipe = PROGRAM.recipe(str(PROJECT / "tests" / "support" / "quick.yaml"), {"data.url": str(home.data)})
-    printed = {**printed, "metrics": {**printed["metrics"], "baseline_test_accuracy": 0.99}}
+    printed = {**printed, "metrics": {**printed["metrics"], "baseline/test/accuracy": 0.99}}
     show_result(console, Result.model_validate(printed), recipe, PROGRAM)
     lines = console.export_text().splitlines()
     rows = dict(line.strip("│ ").split(" │ ", 1) for line in lines if line.count("│") == 3)
@@ -152,9 +158,9 @@ def test_the_table_of_a_run_that_trained_a_classifier(
     ]
     assert values["served with"] == "torch float32"
     assert values["messages"] == "400 (300 ham, 100 spam)"
-    points = 100 * (printed["metrics"]["test_accuracy"] - 0.99)
+    points = 100 * (printed["metrics"]["test/accuracy"] - 0.99)
     assert values["TF-IDF baseline"] == f"99.00%; this classifier is {points:+.2f} points away"
-    assert values["test accuracy"].startswith(f"{printed['metrics']['test_accuracy']:.2%} (95% interval ")
+    assert values["test accuracy"].startswith(f"{printed['metrics']['test/accuracy']:.2%} (95% interval ")
     assert [line.partition(" (")[0] for line in lines if line.startswith("registered: ")] == [
         f"registered: e2e version {printed['registered']['version']}"
     ]

@@ -70,13 +70,13 @@ def test_who_meets_every_condition_is_promoted_and_the_numbers_are_kept() -> Non
     assert decision.champion == "3"
     assert decision.numbers == {
         "accuracy": 0.97,
-        "champion_accuracy": 0.94,
+        "champion/accuracy": 0.94,
         "false_positive_rate": 0.01,
-        "champion_false_positive_rate": 0.01,
+        "champion/false_positive_rate": 0.01,
         "wins": 9,
         "losses": 0,
         "p_value": 2 / 2**9,
-        "baseline_accuracy": 0.96,
+        "baseline/accuracy": 0.96,
     }
 
 
@@ -110,7 +110,7 @@ def test_without_a_baseline_that_condition_is_left_out_and_the_decision_says_so(
     decision = decided(accuracy=0.51, baseline=None)
     assert decision.outcome == "promoted"
     assert "evaluation.baseline is off" in decision.why
-    assert "baseline_accuracy" not in decision.numbers
+    assert "baseline/accuracy" not in decision.numbers
 
 
 def against(accuracy: float, wins: int, losses: int) -> Duel:
@@ -140,8 +140,8 @@ def test_the_first_is_champion_unless_something_simple_beats_it_beyond_noise(
         assert decision.outcome == outcome
         assert "accuracy 90.00% on the frozen test set, the majority class " in decision.why
         assert decision.why.startswith("not made champion, ") is (outcome == "below baseline")
-        assert decision.numbers["majority_accuracy"] == rivals[MAJORITY].champion.accuracy
-        assert decision.numbers.get("baseline_accuracy") == (
+        assert decision.numbers["majority/accuracy"] == rivals[MAJORITY].champion.accuracy
+        assert decision.numbers.get("baseline/accuracy") == (
             rivals[BASELINE].champion.accuracy if BASELINE in rivals else None
         )
 

@@ -70,7 +70,7 @@ def row(step: int) -> dict[str, Any]:
 
 
 def curve(tracking: MlflowClient, run: str) -> list[int]:
-    return sorted(metric.step for metric in tracking.get_metric_history(run, "train_loss"))
+    return sorted(metric.step for metric in tracking.get_metric_history(run, "train/loss"))
 
 
 @pytest.fixture

@@ -107,13 +107,17 @@ def test_flat_names_of_every_part() -> None:
     targets, probabilities = random_case(2)
     figures = measure(targets, probabilities, labels=BINARY, positive="spam", confidence=0.95)
     flat = flatten_metrics(
-        {"test": figures, "baseline": figures, "natural_prevalence": {"precision": 0.5, "shares": {"ham": 1.0}}}
+        {
+            "test": figures,
+            "baseline": {"test": figures},
+            "natural_prevalence": {"precision": 0.5, "shares": {"ham": 1.0}},
+        }
     )
-    assert flat["test_accuracy"] == figures["accuracy"]
-    assert flat["test_accuracy_low"] < flat["test_accuracy"] < flat["test_accuracy_high"]
-    assert flat["baseline_test_accuracy"] == figures["accuracy"]
-    assert {name for name in flat if name.startswith("natural")} == {"natural_precision"}
+    assert flat["test/accuracy"] == figures["accuracy"]
+    assert flat["test/accuracy_low"] < flat["test/accuracy"] < flat["test/accuracy_high"]
+    assert flat["baseline/test/accuracy"] == figures["accuracy"]
+    assert {name for name in flat if name.startswith("natural")} == {"natural_prevalence/precision"}
     assert not any("confusion" in name or "classes" in name for name in flat)
     assert flatten_metrics({"test": {**figures, "roc_auc": None}, "natural_prevalence": None}).keys() == {
-        name for name in flat if name.startswith("test_") and name != "test_roc_auc"
+        name for name in flat if name.startswith("test/") and name != "test/roc_auc"
     }

@@ -24,7 +24,11 @@ FACTS = CardFacts(
         "test": {"ham": 966, "spam": 150},
     },
     held_out=12,
-    metrics={"test": measured(0.97, false_positive_rate=0.004), "baseline": measured(0.96), "natural_prevalence": None},
+    metrics={
+        "test": measured(0.97, false_positive_rate=0.004),
+        "baseline": {"test": measured(0.96)},
+        "natural_prevalence": None,
+    },
     given_test=False,
     positive="spam",
     reads="the first 120 tokens of a text",
@@ -60,7 +64,7 @@ def test_warnings_are_on_the_card_and_are_no_markup() -> None:
 
 
 def test_a_baseline_that_is_as_good_is_a_limit() -> None:
-    equal = replace(FACTS, metrics={"test": measured(0.97), "baseline": measured(0.97)})
+    equal = replace(FACTS, metrics={"test": measured(0.97), "baseline": {"test": measured(0.97)}})
     assert "The TF-IDF baseline, which takes a second to fit, is not worse on these messages" in classifier_card(equal)
 
 

@@ -200,7 +200,7 @@ def test_too_few_messages_are_measured_but_never_declared() -> None:
     assert comparison.too_few == "199 messages are too few to declare drift: drift.minimum is 200"
     assert any(measure.exceeded for measure in comparison.measures)
     assert comparison.drifted == ()
-    assert comparison.metrics()["drifted"] == 0
+    assert comparison.metrics()["drift/drifted"] == 0
     thin = compare(even_profile(effective=49.0), tally_of(profile, np.ones(500)), **SETTINGS)
     assert "with fewer than 50 drift cannot be told from chance" in thin.too_few
     with pytest.raises(ValueError, match="no messages were scored"):
