@@ -26,8 +26,9 @@ class RecipeError(FinetuneError):
 
     What to do: change the field that the sentence names, in the recipe or on the command line; a flag wins over the
     file. `--help` lists all fields with the values of the recipe that `--recipe` names, and `--explain` shows what a
-    run would do without running it. Texts in YAML that begin with a special character, or look like a number, a date
-    or `yes`, need quotes.
+    run would do without running it. Texts in YAML that begin with a special character, or are a number, `true` or
+    `null`, need quotes; `2024-01-01`, `007` and `yes` do not. A recipe has at most a million characters, and nothing
+    in it stands more than 32 deep.
     """
 
 

@@ -91,6 +91,8 @@ def _clear_errors(name: str, endpoint: str) -> Iterator[None]:
         raise ServiceError(f"{what}: HF_HUB_OFFLINE is set; push without it") from error
     except HfHubHTTPError as error:
         raise ServiceError(f"{what}: {_refusal(error.response)}") from error
+    except (httpx2.InvalidURL, UnicodeError) as error:  # a host that cannot be one
+        raise ServiceError(f"{what}, which is no address ({error}): correct HF_ENDPOINT") from error
     except httpx2.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise ServiceError(f"{what}: the connection failed ({reason}); check HF_ENDPOINT, or push again") from error

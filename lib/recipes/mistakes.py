@@ -13,6 +13,7 @@ from lib.recipes.fields import either, recipe_fields, section_names, value_at
 
 LONGEST_SHOWN = 60  # characters of a value or a name
 MOST_FINDINGS = 5  # in one error
+HALVES = "string_unicode"  # pydantic's word for half a character, as Python has it in place of bytes that are none
 
 
 def unknown_recipe(name: str, known: Sequence[str]) -> str:
@@ -66,13 +67,21 @@ def refusal(
         elif finding["type"] == "value_error":
             findings[path] = str(finding["ctx"]["error"])
         else:
-            kind = kinds.get(path, "a group of fields")
-            findings[path] = f"{flags.get(path, path)} is {shown(value_at(values, path))}, but must be {kind}"
+            kind = "text in whole characters" if finding["type"] == HALVES else kinds.get(path, "a group of fields")
+            findings[path] = f"{flags.get(path, path)} is {shown(_given(values, path, finding))}, but must be {kind}"
     told = list(findings.values())[:MOST_FINDINGS]
     if len(findings) > MOST_FINDINGS:
         told.append(f"and {len(findings) - MOST_FINDINGS} more")
     where = "" if findings.keys() <= flags.keys() else f"{origin}: "
     return where + "; ".join(told)
+
+
+def _given(values: Mapping[str, Any], path: str, finding: Any) -> Any:
+    """Returns the value that is wrong: as it was written, or where nothing was, what it was filled with."""
+    try:
+        return value_at(values, path)
+    except LookupError:
+        return finding["input"]
 
 
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from lib.errors import RecipeError
+from lib.files.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 from lib.recipes.fields import LIST, MAPPING, RecipeField, recipe_fields, section_names, unnamed_fields
-from lib.recipes.mistakes import refusal, shortened, shown, unknown_field, unknown_recipe
+from lib.recipes.mistakes import refusal, shown, unknown_field, unknown_recipe
 from lib.recipes.sections import Section, says_its_shape
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -124,8 +123,8 @@ def _typed(text: Any, field: RecipeField) -> Any:
         "'": text.endswith("'"),
     }
     if begins.get(text[:1]):
-        with suppress(yaml.YAMLError):
-            return yaml.load(text, Loader=_Loader)
+        with suppress(YamlError):
+            return parse_yaml(text)
     return text
 
 
@@ -140,51 +139,10 @@ def _find(name: str, folder: str) -> Path:
     raise RecipeError(unknown_recipe(name, list(bundled)))
 
 
-_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses duplicate keys and invalid scalars. Keys are names, so they are text as it is written:
-    a label may be called 1.0, true or null."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"{shortened(key.value)} stands there twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-                if key.tag != _MERGE:
-                    key.tag = _TEXT
-        return node
-
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
-        """Returns the node's value; refuses `2020-13-45`, which looks like a date but is none."""
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
-            kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(
-                problem=f"{shortened(str(node.value))} is no {kind}: correct it, or put it in quotes",
-                problem_mark=node.start_mark,
-            ) from error
-
-
-# In YAML 1.1, PyYAML's version, yes, no, on and off are booleans; in a recipe `off` is a word.
-_SWITCH = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _SWITCH]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_SWITCH, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
-
-
 def _read_file(file: Path) -> Mapping[Any, Any]:
     try:
-        return read_yaml(file.read_text(encoding="utf-8"), str(file))
+        with file.open(encoding="utf-8") as source:  # which may have no end
+            return read_yaml(source.read(MOST_CHARACTERS + 1), str(file))
     except OSError as error:
         raise RecipeError(f"{file} cannot be read ({error.strerror}): give another file, or allow reading it") from None
     except UnicodeDecodeError as error:
@@ -196,14 +154,16 @@ def _read_file(file: Path) -> Mapping[Any, Any]:
 def read_yaml(text: str, origin: str) -> Mapping[Any, Any]:
     """Parses a text's fields; raises RecipeError with one sentence that names `origin`."""
     try:
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise RecipeError(f"{origin}{place} is not valid YAML: {problem}") from None
+        values = parse_yaml(text)
+    except YamlError as error:
+        raise RecipeError(_not_yaml(origin, error)) from None
     if values is None:
         return {}
     if not isinstance(values, Mapping):
         raise RecipeError(f"{origin} holds {shown(values)}, but must hold groups of fields, such as 'training:'")
     return values
+
+
+def _not_yaml(origin: str, error: YamlError) -> str:
+    place = f", line {error.line}" if error.line else ""
+    return f"{origin}{place} is not valid YAML: {error}"

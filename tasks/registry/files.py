@@ -10,7 +10,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -18,6 +17,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from lib.files.disk import disk_full_is_clear, sync
+from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
 from tasks.environment import home
 from tasks.record.mlflow_run import reason_of
@@ -48,11 +48,11 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         else:
             root = _fetched(tracking, version, home() / "models" / version.name, identity)
         # MLflow's description of the model has the path of the logged folder.
-        described = yaml.safe_load((root / "MLmodel").read_text(encoding="utf-8"))
+        described = parse_yaml((root / "MLmodel").read_text(encoding="utf-8"))
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
     except (MlflowException, OSError) as error:
         raise unloadable(kind, version, reason_of(error)) from None
-    except (KeyError, TypeError, yaml.YAMLError):
+    except (KeyError, TypeError, YamlError):
         raise unloadable(kind, version, f"{root / 'MLmodel'} does not describe one") from None
     if not folder.is_dir():
         raise unloadable(kind, version, f"{folder} is not there")

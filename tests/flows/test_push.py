@@ -147,6 +147,9 @@ def test_a_hub_that_is_away(
     name_endpoint(monkeypatch, closed.endpoint)
     assert pushed("--folder", f"{folder}") == 2
     assert f"{NAME} cannot be pushed to {closed.endpoint}: the connection failed" in capsys.readouterr().err
+    name_endpoint(monkeypatch, f"http://{'a' * 64}.org")
+    assert pushed("--folder", f"{folder}") == 2
+    assert "which is no address" in capsys.readouterr().err
 
 
 def test_a_folder_of_something_else(hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,9 +19,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
-import yaml
-
 from lib.errors import LabelError, listed
+from lib.files.yaml_text import parse_yaml
 
 # Why a row is left out.
 EMPTY_LABEL, UNNAMED_LABEL, RARE_LABEL = "empty label", "label not in data.labels", "rare label"
@@ -135,7 +134,7 @@ def mapping_flag(field: str, groups: Mapping[str, Sequence[str]]) -> str:
 
 def _in_yaml(label: str) -> str:
     """Writes a label as YAML reads it back: as it stands where that is text, otherwise in double quotes."""
-    is_text = _PLAIN_WORDS.fullmatch(label) and yaml.safe_load(label) == label
+    is_text = _PLAIN_WORDS.fullmatch(label) and parse_yaml(label) == label
     return label if is_text else json.dumps(label, ensure_ascii=False)
 
 

@@ -335,6 +335,8 @@ def clear_errors(repository: Repository, *, file: str = "", hint: str = "") -> I
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         reason = str(cause) or type(cause).__name__
         raise SourceError(f"{what}: the connection failed ({reason}){later}", temporary=True) from error
+    except (httpx2.InvalidURL, UnicodeError) as error:  # a host that cannot be one
+        raise SourceError(f"{what}, which is no address ({error}): correct HF_ENDPOINT") from error
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -28,6 +28,7 @@ from lib.data.source.splits import split_of
 from lib.data.source.transfer import AddressError
 from lib.errors import SourceError
 from lib.errors import listed as in_words
+from lib.files.yaml_text import YamlError, parse_yaml
 from lib.progress import Progress, silent
 
 SCHEME = "hf://"
@@ -141,13 +142,11 @@ def _is_hidden(name: str) -> bool:
 
 def _configurations(repository: Repository, commit: str) -> list[Mapping[str, Any]]:
     """Returns what README.md says of configurations with files of their own."""
-    import yaml
-
     text = fetched_file(repository, commit, README, silent).read_text(encoding="utf-8", errors="replace")
     found = FRONT_MATTER.search(text)
     try:
-        fields = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:  # the hub itself then passes over it
+        fields = parse_yaml(found[1]) if found else None
+    except YamlError:  # the hub itself then passes over it
         fields = None
     listed_ones = fields.get("configs") if isinstance(fields, dict) else None
     if not isinstance(listed_ones, list):

@@ -18,6 +18,9 @@ import httpx
 from lib.progress import Progress
 
 REDIRECT_LIMIT = 10
+# What httpx raises for an address that is none; UnicodeError for a host that cannot be one, such as a name whose part
+# between two dots has more than 63 characters (RFC 1035, 2.3.4), or half a character.
+MALFORMED = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 
 # The fields of a query that sign an address (S3, Google, CloudFront, Azure), and those that are secrets by themselves.
 SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
@@ -123,7 +126,7 @@ def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, pr
                     if _fits(response, partial, asked_for_rest=bool(ranges)):
                         _receive(response, partial, size_limit, progress)
                         return
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, *MALFORMED) as error:
         raise _explained(error, partial.size(), timeout) from error
 
 
@@ -136,7 +139,7 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
             with _client(timeout) as client, _answer(client, method, address, ranges) as response:
                 if response.status_code in (OK, PARTIAL_CONTENT):
                     return _validators(response) | _length(response)
-        except (httpx.HTTPError, httpx.InvalidURL, AddressError) as error:
+        except (httpx.HTTPError, *MALFORMED, AddressError) as error:
             if isinstance(error, httpx.ConnectError | httpx.TimeoutException):
                 break
     return None
@@ -157,7 +160,8 @@ def without_credentials(address: str) -> str:
 
 
 def _partial_path(address: str, scratch: Path) -> Path:
-    return scratch / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.part"
+    name = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()[:32]
+    return scratch / f"{name}.part"
 
 
 def _note(path: Path) -> Path:
@@ -290,7 +294,7 @@ def too_large(size_limit: int) -> AddressError:
 
 def _explained(error: Exception, received: int, timeout: float) -> AddressError:
     """Explains httpx's error in the user's words; `received` counts all bytes so far."""
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+    if isinstance(error, MALFORMED):
         return AddressError(f"is not an address that can be asked ({error})")
     if isinstance(error, httpx.ConnectTimeout) or (isinstance(error, httpx.TimeoutException) and not received):
         reason = f"did not answer within {timeout:g} s"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import httpx
 from pydantic import ValidationError
 
-from lib.data.source.transfer import without_credentials
+from lib.data.source.transfer import MALFORMED, without_credentials
 from lib.evaluation.judge.protocol import Ask, AskError, Messages
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class OllamaServer:
             return await self._read(client, messages)
         except ollama.ResponseError as error:
             raise self._refusal(error.status_code, str(error.error)[:SAID_LIMIT]) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, *MALFORMED) as error:
             start = f"start Ollama there (`ollama serve`, then `ollama pull {self.model}`)"
             raise _unreached(self.place, error, self.timeout, start) from error
         except (ValueError, AttributeError) as error:  # raised by the client for lines outside the protocol
@@ -180,7 +180,7 @@ class OpenAIServer:
             # Not streamed: the cost is the same, and every server supports it. Redirects are not followed, because
             # the key is for this address.
             response = await client.post("chat/completions", json=body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, *MALFORMED) as error:
             start = "start it, or check the judge's address"
             raise _unreached(self.place, error, self.timeout, start) from error
         if not response.is_success:
@@ -230,7 +230,7 @@ def _refusal(place: str, status: int, said: str, *, wait: float = 0.0) -> AskErr
 
 def _unreached(place: str, error: Exception, timeout: float, start: str) -> AskError:
     """Translates an httpx error for the user."""
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+    if isinstance(error, MALFORMED):
         return _no_address(place, error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         why = str(error) or f"nothing within {CONNECT_SECONDS:g} s"

@@ -304,9 +304,11 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         ("training:\n  epochs: 3\n  epochs: 4\n", 3, "epochs stands there twice"),
         ("training: {epochs: 3}\nname: a\ntraining: {seed: 4}\n", 3, "training stands there twice"),
         ("name: a\n---\nname: b\n", 2, "but found another document"),
-        ("training:\n  epochs: 2020-13-45\n", 2, "2020-13-45 is no timestamp: correct it, or put it in quotes"),
-        ("training:\n  epochs: [1, 0b_]\n", 2, "0b_ is no int"),
-        ("name: !!timestamp soon\n", 1, "soon is no timestamp"),
+        ("training:\n  epochs: [1, !!int 0b_]\n", 2, "0b_ is no int: correct it, or put it in quotes"),
+        ("name: !!timestamp soon\n", 1, "could not determine a constructor for the tag"),
+        ("name: mine\ndata: " + "[" * 5000 + "]" * 5000 + "\n", 2, "values stand more than 32 deep in one another"),
+        ("data: &all {source: sample, files: *all}\n", 1, "an alias stands inside of what it stands for"),
+        ('data: {source: sample}\nname: "\\ud83d"\n', 2, "has half a character: write it whole"),
         ("name: !!bool maybe\n", 1, "maybe is no bool"),
     ],
 )
@@ -315,6 +317,40 @@ def test_a_file_that_is_not_yaml(tmp_path: Path, text: str, line: int, problem: 
     sentence = refusal_of_file(file)
     assert sentence.startswith(f"{file}, line {line} is not valid YAML: ")
     assert problem in sentence
+
+
+def test_a_file_without_end() -> None:
+    assert refusal_of_file("/dev/zero").startswith("there is no recipe '/dev/zero'")
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    file = written(tmp_path, b"#" * 2**21)
+    assert refusal_of_file(file) == (
+        f"{file} is not valid YAML: it has 1,048,577 characters, and 1,048,576 are the most that are read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("2024-01-01", "2024-01-01"), ("no", "no"), ("1e3", "1e3"), ("1.10", "1.10"), ("1_0", "1_0")]
+)
+def test_a_name_that_only_looks_like_something_else(tmp_path: Path, line: str, name: str) -> None:
+    file = written(tmp_path, f"name: {line}\ndata: {{url: a.csv, label_column: {line}, labels: [{line}, b]}}\n")
+    recipe = load_recipe(str(file))
+    assert (recipe.name, recipe.data.label_column, recipe.data.labels) == (name, name, (name, "b"))
+
+
+@pytest.mark.parametrize(("line", "rate"), [("1e-3", 1e-3), ("5.0e-5", 5e-5), ("0.1", 0.1), ("1", 1.0)])
+def test_numbers_in_any_form(tmp_path: Path, line: str, rate: float) -> None:
+    file = written(tmp_path, f"data: {{source: sample}}\ntraining: {{learning_rate: {line}}}\n")
+    assert load_recipe(str(file)).training.learning_rate == rate
+
+
+def test_half_a_character_on_a_command_line() -> None:
+    """It stands for a byte that is not UTF-8."""
+    assert refusal(SAMPLE, {"name": "a\udcff"}) == (
+        "recipe mine: --name is 'a\\udcff', but must be text in whole characters;"
+        " registry.name is 'a\\udcff', but must be text in whole characters"
+    )
 
 
 def test_a_file_with_characters_that_yaml_refuses(tmp_path: Path) -> None:

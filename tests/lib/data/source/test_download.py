@@ -680,6 +680,10 @@ def test_paths_relative_to_here_and_to_home(place: Place, tmp_path: Path, monkey
         ("ftp://127.0.0.1{}/sms.tsv", "is no address that is read here"),
         ("http://127.0.0.1:port{}/sms.tsv", "is not an address that can be asked"),
         ("https:///sms.tsv", "is not an address that can be asked"),
+        *(
+            (f"http://{host}/sms.tsv", "is not an address that can be asked")
+            for host in ("a" * 64 + ".org", "a..b", "...", "xn--a", "\ud83d.org", "℀.org")
+        ),
     ],
 )
 def test_addresses_that_lead_nowhere(place: Place, tmp_path: Path, address: str, reason: str) -> None:

@@ -137,7 +137,7 @@ def test_a_reply_without_end_is_hung_up_on() -> None:
         assert ask(OllamaServer(address=server.url(""))) == ("and so on " * REPLY_LIMIT)[:REPLY_LIMIT]
 
 
-@pytest.mark.parametrize("address", ["http://[::1", "127.0.0.1:port"])
+@pytest.mark.parametrize("address", ["http://[::1", "127.0.0.1:port", "http://xn--a"])
 def test_what_is_no_address_is_said_so(address: str) -> None:
     error = refused(OllamaServer(address=address))
     assert "is no address of a server" in str(error)
@@ -275,7 +275,8 @@ def test_nobody_and_silence_at_an_openai_address() -> None:
         server.serve("/v1/chat/completions", Reply(hang=True))
         error = refused(OpenAIServer("gpt", address=server.url("/v1"), timeout=0.5))
         assert "sent nothing for 0.5 s" in str(error)
-    assert "is no address of a server" in str(refused(OpenAIServer("gpt", address="localhost/v1")))
+    for address in ("localhost/v1", "http://xn--a/v1"):
+        assert "is no address of a server" in str(refused(OpenAIServer("gpt", address=address)))
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

@@ -322,6 +322,13 @@ def test_no_network_says_to_pin_the_revision(hub: HubServer, monkeypatch: pytest
         fetch_weights(Repository(NAME), "0" * 40)
 
 
+def test_an_endpoint_that_is_no_address(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    name_endpoint(monkeypatch, f"http://{'a' * 64}.org")  # of which 63 may stand between two dots
+    with pytest.raises(SourceError, match=r"which is no address \(.*\): correct HF_ENDPOINT") as error:
+        commit_of(Repository(NAME))
+    assert not error.value.temporary
+
+
 def test_a_server_that_is_no_hub(hub: HubServer) -> None:
     hub.serve(f"/{NAME}/resolve/main/config.json", Reply(b"<html>Please log in</html>"))
     with pytest.raises(SourceError, match=r"not as a Hugging Face hub does.*check HF_ENDPOINT"):
