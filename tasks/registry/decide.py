@@ -16,6 +16,7 @@ from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
 from lib.data.messages.labels import mapping_flag, same_but_for_spelling
 from lib.data.tables import SPLIT, SPLITS, load_table
 from lib.errors import listed
+from lib.evaluation.classify.findings import Findings
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
 from lib.files.jsonfile import load_json
 from lib.model.labels import positive_class
@@ -200,15 +201,21 @@ def _majority(case: _Case) -> list[str]:
 
 
 def _baseline(case: _Case) -> list[str] | None:
-    """Returns the labels by TF-IDF, fitted on the challenger's training messages; None if switched off."""
-    if not case.recipe.evaluation.baseline:
+    """Returns the labels by the baseline that the evaluation fitted, which is not kept: it is fitted again, with the
+    penalty that was chosen there. None without one."""
+    tuned = Findings.load(case.evaluated.folder).baseline
+    if tuned is None:
         return None
-    from lib.evaluation.classify.baseline import baseline_probabilities
+    from lib.evaluation.classify.baseline import refit_baseline  # here, because it imports scikit-learn
 
     train = case.splits["train"]
-    probabilities = baseline_probabilities(
-        train["text"].tolist(), train["target"].to_numpy(), case.texts, classes=len(case.labels)
+    fitted = refit_baseline(
+        (train["text"].tolist(), train["target"].to_numpy()),
+        inverse_penalty=tuned.inverse_penalty,
+        classes=len(case.labels),
+        seed=tuned.seed,
     )
+    probabilities = fitted.probabilities(case.texts)
     return [case.labels[index] for index in probabilities.argmax(axis=1)]
 
 

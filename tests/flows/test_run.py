@@ -48,8 +48,10 @@ FILES = {
     ],
     "engine": ["engine.json", "engines.json"],  # torch in float32, which the recipe names
     "evaluate": [
+        "baseline.parquet",
         "drift_profile.json",
         *sorted(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
+        "findings.json",
         "metrics.json",
         "predictions.parquet",
         "report.html",

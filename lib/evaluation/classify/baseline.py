@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, make_union
+from sklearn.pipeline import make_union
 
 from lib.errors import LabelError
 from lib.model.labels import Probabilities, Targets
@@ -18,6 +18,7 @@ TOKEN = r"(?u)\b\w+\b"  # words of one letter, too
 # Inverse strengths of the L2 penalty, tried in this order. TF-IDF rows have length one, for which scikit-learn's 1.0 is
 # heavy-handed: on the SMS Spam Collection's validation messages the log loss falls from 0.07 (1) to 0.04 (10 and 100).
 GRID = (1.0, 10.0, 100.0)
+MANY = 1_000  # training messages; of more, n-grams of a single one only cost time
 MOST_ROWS = 50_000  # training messages that are learned from, so that the baseline never costs more than the model
 LEAST_PROBABILITY = 1e-12  # of the right label, in the log loss that chooses: a class may have no training message
 
@@ -61,22 +62,41 @@ def fit_baseline(
     train, validation: texts, and their classes (texts,). Deterministic. Raises LabelError if all training messages that
     it learns from share one label.
     """
-    texts, targets = train
-    chosen = sample_rows(len(texts), seed)
-    _require_two(targets[chosen])
-    vectorizer = make_union(
-        TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTERS, sublinear_tf=True, min_df=_least(len(chosen))),
-        TfidfVectorizer(token_pattern=TOKEN, ngram_range=WORDS, sublinear_tf=True, min_df=_least(len(chosen))),
-    )
-    rows = vectorizer.fit_transform([texts[row] for row in chosen])
+    vectorizer, rows, targets = _vectorized(train, seed)
     others, right = vectorizer.transform(validation[0]), validation[1]
     tried = []
     for inverse_penalty in GRID:
-        model = _regression(inverse_penalty, classes).fit(rows, targets[chosen])
+        model = _regression(inverse_penalty, classes).fit(rows, targets)
         likely = _spread(model, others, classes)[np.arange(len(right)), right]
         tried.append((float(-np.log(np.maximum(likely, LEAST_PROBABILITY)).mean()), inverse_penalty, model))
     _, inverse_penalty, model = min(tried, key=lambda each: each[:2])
-    return Baseline(inverse_penalty, len(chosen), len(texts), classes, vectorizer, model)
+    return Baseline(inverse_penalty, len(targets), len(train[0]), classes, vectorizer, model)
+
+
+def refit_baseline(
+    train: tuple[Sequence[str], Targets], *, inverse_penalty: float, classes: int, seed: int = 0
+) -> Baseline:
+    """Fits again what `fit_baseline` chose on these training messages: the same model, without choosing."""
+    vectorizer, rows, targets = _vectorized(train, seed)
+    model = _regression(inverse_penalty, classes).fit(rows, targets)
+    return Baseline(inverse_penalty, len(targets), len(train[0]), classes, vectorizer, model)
+
+
+def _vectorized(train: tuple[Sequence[str], Targets], seed: int) -> tuple[Any, Any, Targets]:
+    """Returns the fitted vectorizer, and rows and classes of the training messages that are learned from."""
+    texts, targets = train
+    chosen = sample_rows(len(texts), seed)
+    if len(np.unique(targets[chosen])) < 2:
+        raise LabelError(
+            "all training messages have the same label, so there is nothing to learn: set split.stratify to true"
+            " or give more messages"
+        )
+    least = 2 if len(chosen) > MANY else 1
+    vectorizer = make_union(
+        TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTERS, sublinear_tf=True, min_df=least),
+        TfidfVectorizer(token_pattern=TOKEN, ngram_range=WORDS, sublinear_tf=True, min_df=least),
+    )
+    return vectorizer, vectorizer.fit_transform([texts[row] for row in chosen]), targets[chosen]
 
 
 def sample_rows(rows: int, seed: int) -> list[int]:
@@ -90,37 +110,6 @@ def majority(train_targets: Targets, rows: int, *, classes: int) -> Probabilitie
     """Returns the probabilities (rows, classes) of a baseline that knows only how frequent each label is in training:
     the most frequent one is given to every message."""
     return np.tile(np.bincount(train_targets, minlength=classes) / len(train_targets), (rows, 1))
-
-
-def baseline_probabilities(
-    train_texts: Sequence[str], train_targets: Targets, texts: Sequence[str], *, classes: int
-) -> Probabilities:
-    """Returns probabilities (texts, classes) float64 of `texts`, by TF-IDF of characters with logistic regression.
-
-    It is fitted on the training messages alone, with the weakest penalty of GRID.
-
-    Deterministic; a class without training messages gets zero. Raises LabelError if all training messages share one
-    label.
-    """
-    _require_two(train_targets)
-    model = make_pipeline(
-        TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTERS, sublinear_tf=True, dtype=np.float64),
-        LogisticRegression(C=GRID[-1], max_iter=1000),
-    )
-    return _spread(model.fit(train_texts, train_targets), texts, classes)
-
-
-def _require_two(targets: Targets) -> None:
-    if len(np.unique(targets)) < 2:
-        raise LabelError(
-            "all training messages have the same label, so there is nothing to learn: set split.stratify to true"
-            " or give more messages"
-        )
-
-
-def _least(rows: int) -> int:
-    """Returns in how many messages an n-gram must occur: of many messages those of a single one only cost time."""
-    return 2 if rows > 1_000 else 1
 
 
 def _regression(inverse_penalty: float, classes: int) -> LogisticRegression:

@@ -1,4 +1,4 @@
-"""Evaluates a classifier on every row of every split, and writes metrics, predictions, figures and report."""
+"""Evaluates a classifier on every row of every split, and writes metrics, findings, predictions, figures and report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lib.data.duplicates import normalise
-from lib.data.tables import SPLITS
-from lib.evaluation.classify.baseline import baseline_probabilities
+from lib.data.tables import SPLITS, write_table
+from lib.evaluation.classify import report
+from lib.evaluation.classify.answers import RESERVE, Answers
+from lib.evaluation.classify.calibration import calibration
+from lib.evaluation.classify.classes import class_table
+from lib.evaluation.classify.evidence import at_natural_shares, metrics_without_copies, mistakes, split_metrics
 from lib.evaluation.classify.figures import Outcome, write_figures
-from lib.evaluation.classify.metrics import measure
-from lib.evaluation.classify.prevalence import natural_prevalence
-from lib.evaluation.classify.report import Findings, write_report
+from lib.evaluation.classify.findings import BASELINE, Decision, Findings
+from lib.evaluation.classify.leakage import leaks
+from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, rival_table
+from lib.evaluation.classify.slices import slices
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import Engine
-from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, positive_class
+from lib.model.labels import MOST_PROBABLE, Probabilities, positive_class
 from lib.progress import Progress, part_of, silent
-
-RESERVE = "reserve"  # what undersampling left out: never trained on
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,14 @@ def evaluate(
     folder: Path,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measures a classifier with the engine that it is served with, and writes metrics.json, predictions.parquet,
-    figures/ and report.html into `folder`.
+    """Measures a classifier with the engine that it is served with, and writes metrics.json, findings.json,
+    predictions.parquet, figures/ and report.html into `folder`, and baseline.parquet where there is a baseline.
 
-    Returns what metrics.json holds: a dict for each split, and `baseline` and `natural_prevalence` where asked for (the
-    latter null where it cannot be estimated). Raises LabelError if positive label and threshold do not fit the labels,
-    or a split has no rows.
+    Returns what metrics.json holds. `train`, `validation`, `test`: see `measure`; test also has bounds of intervals.
+    `baseline` and `majority`: {"test": ...} alike, the former where asked for. `natural_prevalence` where asked for,
+    null where it cannot be estimated. `test_without_copies` where some messages of test have a copy in another split.
+    findings.json: see `Findings`. Raises LabelError if positive label and threshold do not fit the labels, or a split
+    has no rows.
 
     Args:
         splits: id, text, label of `train`, `validation`, `test`, and of `reserve` if there is one.
@@ -106,98 +108,83 @@ def write_evaluation(
     choices: Choices,
 ) -> dict[str, Any]:
     """Does what `evaluate` does, from the probabilities (rows, classes) of each split."""
-    position = {label: index for index, label in enumerate(labels)}
-    targets = {name: split["label"].map(position).to_numpy(np.int64) for name, split in splits.items()}
     positive = positive_class(labels, choices.positive_label, choices.threshold)
-    rule: dict[str, Any] = {"labels": labels, "positive": positive, "threshold": choices.threshold}
-    of_baseline = None
-    if choices.baseline:
-        of_baseline = baseline_probabilities(
-            splits["train"]["text"].tolist(), targets["train"], splits["test"]["text"].tolist(), classes=len(labels)
-        )
-    measuring = {**rule, "confidence": choices.confidence}
-    metrics: dict[str, Any] = {name: measure(targets[name], probabilities[name], **measuring) for name in SPLITS}
-    if of_baseline is not None:
-        metrics["baseline"] = {"test": measure(targets["test"], of_baseline, **measuring)}
+    answers = Answers(splits, probabilities, labels, positive, choices.threshold, choices.confidence)
+    rivals = fit_rivals(answers, baseline=choices.baseline)
+    copies = leaks(answers.texts)
+    metrics: dict[str, Any] = {**split_metrics(answers), **rival_metrics(answers, rivals)}
+    curve = None
     if choices.natural_prevalence:
-        new = _new_to_the_classifier(splits)
-        metrics["natural_prevalence"] = natural_prevalence(
-            np.concatenate([targets[name][rows] for name, rows in new.items()]),
-            np.concatenate([probabilities[name][rows] for name, rows in new.items()]),
-            class_counts=facts.natural or facts.class_counts,
-            **measuring,
-        )
-    given = {name: given_labels(rows, **rule) for name, rows in probabilities.items()}
-    predictions = _predictions(splits, probabilities, given, labels)
+        metrics["natural_prevalence"], curve = at_natural_shares(answers, facts.natural or facts.class_counts)
+    if (left := metrics_without_copies(answers, copies)) is not None:
+        metrics["test_without_copies"] = left
     folder.mkdir(parents=True, exist_ok=True)
     save_json(metrics, folder / "metrics.json")
-    table = pa.Table.from_pandas(predictions, preserve_index=False).replace_schema_metadata()
-    pq.write_table(table, folder / "predictions.parquet")
-    figures = write_figures(
-        folder / "figures",
-        Outcome(targets["test"], given["test"], probabilities["test"], of_baseline, labels, positive),
-        history=facts.history,
-        majority_share=float(np.bincount(targets["validation"]).max() / len(targets["validation"])),
-    )
+    predictions = answers.table()
+    write_table(predictions, folder / "predictions.parquet")
+    if rivals.baseline is not None:
+        write_table(rival_table(answers, rivals), folder / "baseline.parquet")
+    figures = _draw(folder / "figures", answers, rivals, facts.history)
     findings = Findings(
-        about=facts.about,
-        warnings=facts.warnings,
-        counts=_counts(splits, labels, facts.class_counts),
-        straddling=facts.straddling,
-        given_test=facts.natural is not None,
-        metrics=metrics,
-        predictions=predictions,
-        figures=figures,
         labels=labels,
         positive=positive,
+        confidence=choices.confidence,
+        about=facts.about,
+        warnings=tuple(facts.warnings),
+        counts=answers.counts(facts.class_counts),
+        straddling=facts.straddling,
+        given_test=facts.natural is not None,
+        figures=tuple(figures),
+        comparisons=tuple(compare(answers, rivals)),
+        baseline=rivals.baseline,
+        decision=Decision(choices.threshold),
+        calibration=calibration(answers.targets["test"], answers.probabilities["test"], level=choices.confidence),
+        uncalibrated=None,
+        prevalence=curve,
+        classes=class_table(metrics["test"]["confusion"], labels, confidence=choices.confidence),
+        slices=tuple(
+            slices(
+                answers.texts["test"],
+                answers.given["test"] == answers.targets["test"],
+                confidence=choices.confidence,
+            )
+        ),
+        leaks=tuple(copies),
+        mistakes=tuple(mistakes(answers)),
     )
-    write_report(folder / "report.html", findings, folder / "figures")
+    findings.save(folder)
+    _write_report(folder, findings, metrics, predictions.to_pandas())
     return metrics
 
 
-def _counts(
-    splits: Mapping[str, pd.DataFrame], labels: Sequence[str], source: Mapping[str, int]
-) -> dict[str, dict[str, int]]:
-    """Counts messages by label, for the source and for each split that has any."""
-    counts = {"source": {label: source.get(label, 0) for label in labels}}
-    for name, split in splits.items():
-        if len(split):
-            counts[name] = {label: int((split["label"] == label).sum()) for label in labels}
-    return counts
-
-
-def _new_to_the_classifier(splits: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Marks the rows of the test split and the reserve that have no near-duplicate among the training messages.
-    Undersampling ignores duplicates, so the reserve contains copies of training messages."""
-    trained_on = set(splits["train"]["text"].map(normalise))
-    return {
-        name: ~splits[name]["text"].map(normalise).isin(trained_on).to_numpy(bool)
-        for name in ("test", RESERVE)
-        if name in splits
-    }
-
-
-def _predictions(
-    splits: Mapping[str, pd.DataFrame],
-    probabilities: Mapping[str, Probabilities],
-    given: Mapping[str, Targets],
-    labels: tuple[str, ...],
-) -> pd.DataFrame:
-    """One row per message: split, id, text, label, predicted, and probability_<label> for each label."""
-    names = np.array(labels, dtype=object)
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "split": name,
-                    "id": split["id"].to_numpy(np.int64),
-                    "text": split["text"].to_numpy(object),
-                    "label": split["label"].to_numpy(object),
-                    "predicted": names[given[name]],
-                    **{f"probability_{label}": probabilities[name][:, index] for index, label in enumerate(labels)},
-                }
-            )
-            for name, split in splits.items()
-        ],
-        ignore_index=True,
+def _draw(folder: Path, answers: Answers, rivals: Rivals, history: pd.DataFrame) -> list[str]:
+    validation = answers.targets["validation"]
+    return write_figures(
+        folder,
+        Outcome(
+            answers.targets["test"],
+            answers.given["test"],
+            answers.probabilities["test"],
+            rivals.probabilities.get(BASELINE),
+            answers.labels,
+            answers.positive,
+        ),
+        history=history,
+        majority_share=float(np.bincount(validation).max() / len(validation)),
     )
+
+
+def _write_report(folder: Path, findings: Findings, metrics: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    shown = report.Findings(
+        about=findings.about,
+        warnings=findings.warnings,
+        counts=findings.counts,
+        straddling=findings.straddling,
+        given_test=findings.given_test,
+        metrics=metrics,
+        predictions=predictions,
+        figures=findings.figures,
+        labels=findings.labels,
+        positive=findings.positive,
+    )
+    report.write_report(folder / "report.html", shown, folder / "figures")

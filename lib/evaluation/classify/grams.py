@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from lib.data.duplicates import normalise
 
@@ -45,6 +44,8 @@ class Grams:
 
 def grams_of(texts: Sequence[str]) -> Grams:
     """Hashes the n-grams of every text, in time and memory that grow with their length alone."""
+    from scipy.sparse import csr_array  # here, because runs that read what was found alike compare nothing
+
     indices, sizes, bands = [], [], []
     for begin, end in _chunks(texts):
         hashes, starts = _hashes([normalise(text) or "\0" for text in texts[begin:end]])
@@ -94,6 +95,8 @@ def nearest(first: Grams, second: Grams, most: int) -> list[list[tuple[int, floa
 
     Compares all pairs, by the n-grams that occur in `first`: meant for a few texts beside many.
     """
+    from scipy.sparse import csr_array
+
     wanted = np.unique(first.sets.indices)
     kept = np.isin(second.sets.indices, wanted)
     rows = np.repeat(np.arange(len(second)), np.diff(second.sets.indptr))[kept]

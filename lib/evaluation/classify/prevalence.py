@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve
 
-from lib.evaluation.classify.metrics import rates
 from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
@@ -60,6 +58,8 @@ def natural_prevalence(
 
     Returns None if a class of the source has no row here.
     """
+    from lib.evaluation.classify.metrics import rates  # here, because runs that read a curve compute none
+
     counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
     if (counts[shares > 0] == 0).any():
         return None
@@ -98,6 +98,8 @@ def precision_recall(
 
     Of more than 200 thresholds 200 are returned, at even steps of recall; the average precision is of all.
     """
+    from sklearn.metrics import precision_recall_curve
+
     counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
     if (counts == 0).any() or (shares == 0).any():
         return None

@@ -15,7 +15,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
 
 from lib.evaluation.significance import holm, wilson_interval
 
@@ -146,6 +145,8 @@ def _column(values: Iterable[object]) -> list[str | None]:
 
 
 def _p_value(right: NDArray[np.bool_], inside: NDArray[np.bool_]) -> float:
+    from scipy.stats import fisher_exact  # here, because runs with a cached evaluation read slices and compute none
+
     hits, rest = right[inside], right[~inside]
     table = [[int(hits.sum()), int((~hits).sum())], [int(rest.sum()), int((~rest).sum())]]
     return float(fisher_exact(table).pvalue)

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from lib.errors import LabelError
 from lib.model.labels import Probabilities, Targets
@@ -83,6 +81,9 @@ def out_of_fold(
 
     A class that the other folds do not have gets probability zero. Raises LabelError if the messages share one label.
     """
+    from sklearn.linear_model import LogisticRegression  # here, because runs that read a spread compute none
+    from sklearn.preprocessing import StandardScaler
+
     if len(np.unique(targets)) < 2:
         raise LabelError("all messages have the same label, so none can be doubted: give messages with other labels")
     fold = deal(targets, folds, seed)

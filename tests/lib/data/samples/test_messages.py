@@ -15,7 +15,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from lib.data.samples.messages import ARCHIVE, MEMBER, ROWS, SHA256, SPAM
-from lib.evaluation.classify.baseline import baseline_probabilities
+from lib.evaluation.classify.baseline import fit_baseline
 from tools.sample.dice import Dice
 from tools.sample.generate import archive, handwritten, member
 from tools.sample.noise import near_copy
@@ -129,7 +129,11 @@ def test_the_baseline_is_well_above_the_majority_and_below_perfect(rows: list[tu
     train_texts, test_texts, train_targets, test_targets = train_test_split(
         texts, targets, test_size=0.3, stratify=targets, random_state=seed
     )
-    probabilities = baseline_probabilities(train_texts, train_targets, test_texts, classes=2)
+    train_texts, validation_texts, train_targets, validation_targets = train_test_split(
+        train_texts, train_targets, test_size=0.15, stratify=train_targets, random_state=seed
+    )
+    baseline = fit_baseline((train_texts, train_targets), (validation_texts, validation_targets), classes=2)
+    probabilities = baseline.probabilities(test_texts)
     predicted = probabilities.argmax(axis=1)
     majority = 1 - SPAM / ROWS
     assert majority + 0.06 < (predicted == test_targets).mean() < 0.99

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[dict[str, Any], Path]]
 
-FILES = {"metrics.json", "predictions.parquet", "report.html"} | {
+FILES = {"metrics.json", "findings.json", "predictions.parquet", "baseline.parquet", "report.html"} | {
     f"figures/{name}.{kind}"
     for name in ("loss", "accuracy", "confusion", "precision_recall")
     for kind in ("png", "pdf")
@@ -63,7 +63,7 @@ def test_the_files_and_that_they_are_the_same_bytes_again(run: Run) -> None:
     assert contents(first).keys() == FILES
     assert contents(first) == contents(second)
     assert json.loads((first / "metrics.json").read_text()) == metrics
-    assert list(metrics) == ["train", "validation", "test", "baseline", "natural_prevalence"]
+    assert list(metrics) == ["train", "validation", "test", "baseline", "majority", "natural_prevalence"]
 
 
 def test_predictions_are_the_classifiers_probabilities_of_every_row(
@@ -102,7 +102,8 @@ def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_tra
 
 def test_what_is_switched_off_is_not_there(run: Run) -> None:
     metrics, folder = run(baseline=False, natural_prevalence=False)
-    assert list(metrics) == ["train", "validation", "test"]
+    assert list(metrics) == ["train", "validation", "test", "majority"]
+    assert contents(folder).keys() == FILES - {"baseline.parquet"}
     assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
 
 
@@ -140,6 +141,7 @@ def test_the_threshold_moves_labels_and_figures_and_no_probability(run: Run) -> 
     assert set(tables[1]["predicted"]) == {"ham"}
     assert strict["test"]["recall"] == strict["natural_prevalence"]["recall"] == 0
     assert strict["baseline"]["test"]["recall"] < plain["baseline"]["test"]["recall"]
+    assert strict["majority"] == plain["majority"]
     for figure in ("log_loss", "roc_auc"):
         assert strict["test"][figure] == plain["test"][figure]
     assert tables[0].drop(columns="predicted").equals(tables[1].drop(columns="predicted"))

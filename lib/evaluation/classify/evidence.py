@@ -1,0 +1,76 @@
+"""Measures a classifier on every split, and gathers what the figures rest on and what should make one doubt them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lib.data.tables import SPLITS
+from lib.evaluation.classify.answers import Answers
+from lib.evaluation.classify.bootstrap import bootstrap_intervals
+from lib.evaluation.classify.leakage import Leak, without_copies
+from lib.evaluation.classify.metrics import measure
+from lib.evaluation.classify.mistakes import Mistake, confident_mistakes
+from lib.evaluation.classify.prevalence import PrecisionRecall, natural_prevalence, precision_recall
+
+NATURAL = "natural_prevalence"
+WITHOUT_COPIES = "test_without_copies"
+
+
+def split_metrics(answers: Answers) -> dict[str, dict[str, Any]]:
+    """Measures each split; those of test have the bounds of their intervals beside them, `f1_low` and `f1_high`, null
+    where resampling cannot tell."""
+    rule = {**answers.rule, "confidence": answers.confidence}
+    measured = {name: measure(answers.targets[name], answers.probabilities[name], **rule) for name in SPLITS}
+    intervals = bootstrap_intervals(answers.targets["test"], answers.probabilities["test"], **rule)
+    for name, interval in intervals.items():
+        for bound in ("low", "high"):
+            measured["test"][f"{name}_{bound}"] = interval[bound] if interval else None
+    return measured
+
+
+def metrics_without_copies(answers: Answers, leaks: Sequence[Leak]) -> dict[str, Any] | None:
+    """Measures the test messages that have no copy in another split; None if all or none of them have one."""
+    kept = without_copies(len(answers.targets["test"]), *(leak for leak in leaks if leak.split == "test"))
+    if kept.all() or not kept.any():
+        return None
+    targets, probabilities = answers.targets["test"][kept], answers.probabilities["test"][kept]
+    return measure(targets, probabilities, **answers.rule, confidence=answers.confidence)
+
+
+def at_natural_shares(
+    answers: Answers, class_counts: Mapping[str, int]
+) -> tuple[dict[str, Any] | None, PrecisionRecall | None]:
+    """Estimates figures and the positive label's curve at the class shares of `class_counts`, rows by label, from the
+    messages that are new to the classifier; None where a class has none."""
+    targets, probabilities = answers.new()
+    figures = natural_prevalence(
+        targets, probabilities, **answers.rule, class_counts=class_counts, confidence=answers.confidence
+    )
+    if answers.positive is None:
+        return figures, None
+    curve = precision_recall(
+        targets, probabilities, labels=answers.labels, positive=answers.positive, class_counts=class_counts
+    )
+    return figures, curve
+
+
+def mistakes(answers: Answers) -> list[Mistake]:
+    """Returns the most confident mistakes on the test split with the training messages that are most like them, each of
+    these once, however often oversampling repeats it."""
+    train = answers.splits["train"]
+    once = np.flatnonzero(~train["id"].duplicated().to_numpy())
+    found = confident_mistakes(
+        answers.texts["test"],
+        answers.targets["test"],
+        answers.given["test"],
+        answers.probabilities["test"],
+        train["text"].iloc[once].tolist(),
+    )
+    return [
+        replace(each, neighbours=tuple(replace(other, row=int(once[other.row])) for other in each.neighbours))
+        for each in found
+    ]

@@ -1,0 +1,74 @@
+"""What a classifier is compared with on the test split: the tuned baseline, and the most frequent label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lib.evaluation.classify.answers import Answers, columns_of
+from lib.evaluation.classify.baseline import fit_baseline, majority
+from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, TunedBaseline
+from lib.evaluation.classify.metrics import measure
+from lib.evaluation.significance import PairedTest, paired_tests
+from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels
+
+SEED = 0  # of the baseline's sample
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """Their probabilities (rows of test, classes) by name, and how the baseline came about, if there is one."""
+
+    probabilities: Mapping[str, Probabilities]
+    baseline: TunedBaseline | None
+
+
+def fit_rivals(answers: Answers, *, baseline: bool) -> Rivals:
+    """Fits the rivals on what the classifier learned from; raises LabelError if all of that shares one label."""
+    texts, targets, classes = answers.texts, answers.targets, len(answers.labels)
+    simple = {MAJORITY: majority(targets["train"], len(texts["test"]), classes=classes)}
+    if not baseline:
+        return Rivals(simple, None)
+    train, validation = ((texts[name], targets[name]) for name in ("train", "validation"))
+    fitted = fit_baseline(train, validation, classes=classes, seed=SEED)
+    tuned = TunedBaseline(fitted.about, fitted.inverse_penalty, fitted.rows, fitted.of_rows, SEED)
+    return Rivals({BASELINE: fitted.probabilities(texts["test"]), **simple}, tuned)
+
+
+def rival_metrics(answers: Answers, rivals: Rivals) -> dict[str, dict[str, dict[str, Any]]]:
+    """Measures the rivals on the test split as the classifier is measured: {"baseline": {"test": ...}, ...}."""
+    return {
+        name: {"test": measure(answers.targets["test"], rows, **_rule(answers, name), confidence=answers.confidence)}
+        for name, rows in rivals.probabilities.items()
+    }
+
+
+def compare(answers: Answers, rivals: Rivals) -> list[PairedTest]:
+    """Compares classifier, baseline and majority, any two, on the test split."""
+    targets = answers.targets["test"]
+    right = {CLASSIFIER: answers.given["test"] == targets}
+    for name, rows in rivals.probabilities.items():
+        right[name] = given_labels(rows, **_rule(answers, name)) == targets
+    return paired_tests(right)
+
+
+def rival_table(answers: Answers, rivals: Rivals) -> pa.Table:
+    """Returns the baseline's answers to the test messages: id, predicted, and probability_<label> for each label."""
+    rows = rivals.probabilities[BASELINE]
+    names = np.array(answers.labels, dtype=object)
+    return pa.table(
+        {
+            "id": answers.splits["test"]["id"].to_numpy(np.int64),
+            "predicted": names[given_labels(rows, **_rule(answers, BASELINE))],
+            **columns_of(rows, answers.labels),
+        }
+    )
+
+
+def _rule(answers: Answers, name: str) -> dict[str, Any]:
+    """The majority gives its one label whatever the threshold."""
+    return answers.rule if name == BASELINE else {**answers.rule, "threshold": MOST_PROBABLE}
