@@ -202,9 +202,9 @@ def _majority(case: _Case) -> list[str]:
 
 def _baseline(case: _Case) -> list[str] | None:
     """Returns the labels by the baseline that the evaluation fitted, which is not kept: it is fitted again, with the
-    penalty that was chosen there. None without one."""
+    penalty that was chosen there. None if switched off."""
     tuned = Findings.load(case.evaluated.folder).baseline
-    if tuned is None:
+    if tuned is None or not case.recipe.evaluation.baseline:
         return None
     from lib.evaluation.classify.baseline import refit_baseline  # here, because it imports scikit-learn
 
