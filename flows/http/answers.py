@@ -16,6 +16,10 @@ class Identity(BaseModel):
 
     name: str
     version: str
+    calibrated: bool = Field(
+        description="whether probabilities say how often the classifier is right: its logits are divided by a"
+        " temperature that was fitted on validation messages"
+    )
 
 
 class Row(BaseModel):
@@ -68,11 +72,13 @@ class EngineOfAModel(BaseModel):
     precision: str = Field(examples=["float32", "int8"])
 
 
-class Model(BaseModel):
+class Model(Identity):
     """The champion that is served."""
 
-    name: str
-    version: str
+    positive_label: str | None = Field(
+        default=None, description="of two labels, the one that is given from the threshold on; else absent"
+    )
+    threshold: float | None = Field(default=None, description="of two labels; else absent")
     engine: EngineOfAModel
     limits: LimitsOfARequest
 

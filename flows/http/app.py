@@ -137,9 +137,9 @@ class Endpoints:
         return _json({"prediction": served.row(prediction), **asdict(found), "model": served.identity})
 
     async def model(self) -> Response:
-        """Says which version is the champion, what computes its answers, and what one request may bring."""
+        """Says which version is the champion, how its answers come about, and what one request may bring."""
         champion = self.answering.champion
-        return _json({**champion.identity, "engine": champion.engine, "limits": asdict(self.limits)})
+        return _json({**champion.identity, **champion.rule, "engine": champion.engine, "limits": asdict(self.limits)})
 
     async def read_metrics(self) -> Response:
         """Says what Prometheus collects: requests, seconds, the queue, batches, labels, drift of scores."""

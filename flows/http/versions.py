@@ -50,9 +50,17 @@ class Served:
         return {"name": self.predictor.engine.name, "precision": self.predictor.engine.precision}
 
     @property
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str | bool]:
         """What every answer says of it."""
-        return {"name": self.name, "version": self.version}
+        return {"name": self.name, "version": self.version, "calibrated": self.predictor.calibrated}
+
+    @property
+    def rule(self) -> dict[str, str | float]:
+        """Of two labels, which one is given from which probability on."""
+        predictor = self.predictor
+        if predictor.positive is None:
+            return {}
+        return {"positive_label": predictor.positive, "threshold": predictor.threshold}
 
     def row(self, prediction: Prediction) -> dict[str, str | float]:
         """The answer for one text, as MLflow's scoring server writes it: `label`, of two labels the `threshold`, and

@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.data.source.hub import Repository
 from lib.errors import FinetuneError
 from lib.model.places import OPENAI, SCRATCH, find_weights
-from lib.model.usage import LABELS, load_usage
+from lib.model.usage import LABELS, calibrated_here_alone, load_usage
 from lib.model.weights.folder import CONFIG, existing, read_fields
 from lib.model.weights.saved import INFERENCE, OWN_TYPE
 
@@ -53,8 +53,8 @@ def _limits(folder: Path) -> list[str]:
     if not all((folder / name).is_file() for name in (LABELS, INFERENCE)):
         return []  # it follows instructions, or was exported
     usage = load_usage(folder)
-    lost = usage.long_texts.lost_elsewhere(usage.max_length)
-    return [f"{lost[0].upper()}{lost[1:]}.", ""] if lost else []
+    found = (usage.long_texts.lost_elsewhere(usage.max_length), calibrated_here_alone(folder))
+    return [line for each in found if each for line in (f"{each[0].upper()}{each[1:]}.", "")]
 
 
 def _weights(folder: Path) -> str | None:

@@ -23,7 +23,7 @@ from lib.model.labels import (
     positive_class,
     with_temperature,
 )
-from lib.model.usage import load_labels, load_usage
+from lib.model.usage import load_labels, load_temperature, load_usage
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.characters import require_whole_characters
 from lib.text.long_texts import CUT_END, LongTexts
@@ -78,7 +78,7 @@ class Predictor:
             positive=positive_class(labels, saved.get("positive_label", str | None), threshold),
             threshold=threshold,
             long_texts=usage.long_texts,
-            temperature=saved.get("temperature", float | int | None) or UNSCALED,
+            temperature=load_temperature(folder),
         )
 
     @property

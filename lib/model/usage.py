@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lib.errors import WeightsError
+from lib.model.labels import UNSCALED
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.batching import Padding
 from lib.text.long_texts import CUT_END, FIELDS, LongTexts, WindowPooling
@@ -54,6 +55,22 @@ def _long_texts(saved: SavedFields) -> LongTexts:
     if fields.get("window_pooling", "mean") not in get_args(WindowPooling):
         raise saved.wrong("long_texts.window_pooling", fields["window_pooling"])
     return LongTexts(method, **fields)
+
+
+def load_temperature(folder: Path) -> float:
+    """Reads what a classifier's logits are divided by, which registration adds to its folder; `UNSCALED` without it."""
+    return SavedFields(folder / INFERENCE).get("temperature", float | int | None) or UNSCALED
+
+
+def calibrated_here_alone(folder: Path) -> str | None:
+    """Returns a sentence, without its full stop, if other programs give other probabilities than this one does."""
+    temperature = load_temperature(folder)
+    if temperature == UNSCALED:
+        return None
+    return (
+        f"the probabilities are calibrated by this program alone: elsewhere divide the logits by {temperature:.6g}"
+        " before softmax"
+    )
 
 
 def load_labels(folder: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 from mlflow import MlflowClient
 
 from lib.errors import RecipeError, ServiceError
-from lib.model.usage import load_usage
+from lib.model.usage import calibrated_here_alone, load_usage
 from tasks.record.mlflow_run import client
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, find_version
@@ -48,8 +48,9 @@ def export(
         (export_classifier if kind == CLASSIFIER else export_follower)(files.folder, folder)
     if kind == CLASSIFIER:
         usage = load_usage(files.folder)
-        if lost := usage.long_texts.lost_elsewhere(usage.max_length):
-            warn(lost)
+        for sentence in (usage.long_texts.lost_elsewhere(usage.max_length), calibrated_here_alone(files.folder)):
+            if sentence:
+                warn(sentence)
     return found
 
 

@@ -51,7 +51,8 @@ def test_it_is_ready_when_it_says_so_and_for_this_machine_alone(server: Server) 
     assert server.said.startswith("e2e version 1 answers at http://127.0.0.1:")
     assert [server.http.get(path).status_code for path in ("/ping", "/health")] == [200, 200]
     assert server.http.get("/model").json() == {
-        "name": "e2e", "version": "1", "engine": {"name": "torch", "precision": "float32"},
+        "name": "e2e", "version": "1", "calibrated": False, "positive_label": "spam", "threshold": 0.5,
+        "engine": {"name": "torch", "precision": "float32"},
         "limits": {"body_bytes": 20_000, "texts": 500},
     }  # fmt: skip
     listening = [place for place in psutil.Process(server.process.pid).net_connections() if place.status == "LISTEN"]
@@ -63,7 +64,7 @@ def test_the_answer_has_label_threshold_probabilities_and_the_version(
 ) -> None:
     for form in ({"inputs": TEXTS}, {"dataframe_records": [{"id": 1, "text": text} for text in TEXTS]}):
         answer = server.ask("/invocations", form).json()
-        assert answer["model"] == {"name": "e2e", "version": "1"}
+        assert answer["model"] == {"name": "e2e", "version": "1", "calibrated": False}
         for row, (label, spam) in zip(answer["predictions"], expected(TEXTS), strict=True):
             assert list(row) == ["label", "threshold", "probability_ham", "probability_spam"]
             assert (row["label"], row["threshold"]) == (label, 0.5)
@@ -167,7 +168,7 @@ def test_a_body_of_many_megabytes_is_refused_and_not_kept(server: Server) -> Non
 
 def test_words_weigh_what_the_log_odds_lose_without_them(server: Server) -> None:
     answer = server.ask("/explain", {"text": "claim your prize"}).json()
-    assert answer["model"] == {"name": "e2e", "version": "1"}
+    assert answer["model"] == {"name": "e2e", "version": "1", "calibrated": False}
     whole, *without = server.rows("claim your prize", "your prize", "claim prize", "claim your")
     assert answer["prediction"] == pytest.approx(whole, abs=1e-6)
     share = f"probability_{whole['label']}"
@@ -203,7 +204,7 @@ def test_a_new_champion_is_served_without_a_restart_and_one_that_cannot_be_loade
         tracking.set_registered_model_alias("e2e", "champion", "2")
         wait_until(lambda: server.http.get("/model").json()["version"] == "2", seconds=60, what="version 2")
         answer = server.ask("/invocations", {"inputs": TEXTS}).json()
-        assert answer["model"] == {"name": "e2e", "version": "2"}
+        assert answer["model"] == {"name": "e2e", "version": "2", "calibrated": False}
         assert 'finetune_champion{name="e2e",version="2"} 1.0' in server.http.get("/metrics").text
         empty = tracking.create_model_version("e2e", source=(tmp_path / "nothing").as_uri())
         tracking.set_registered_model_alias("e2e", "champion", empty.version)

@@ -29,7 +29,8 @@ async function ask(path, body) {
 function showPrediction(row) {
   find("label").textContent = row.label;
   find("rule").textContent = row.threshold === undefined ? "is the most probable label"
-    : row.threshold === 0.5 ? "is the more probable label (threshold 0.5)" : `at the threshold ${row.threshold}`;
+    : row.threshold === 0.5 ? "is the more probable label (threshold 0.5)"
+    : `at the threshold ${Number(row.threshold.toPrecision(4))}`;
   const shares = Object.entries(row).filter(([name]) => name.startsWith(PART));
   shares.sort((one, other) => other[1] - one[1]);
   find("shares").replaceChildren(...shares.flatMap(([name, share]) => {
@@ -89,7 +90,9 @@ async function classify(event) {
 }
 
 find("form").addEventListener("submit", classify);
-ask("model").then(({ name, version }) => {
-  find("model").textContent = `${name}, version ${version}`;
+ask("model").then(({ name, version, calibrated, positive_label, threshold }) => {
+  const rule = threshold === undefined || threshold === 0.5 ? ""
+    : `; ${positive_label} from a probability of ${Number(threshold.toPrecision(4))} on`;
+  find("model").textContent = `${name}, version ${version}${rule}${calibrated ? "; calibrated probabilities" : ""}`;
   document.title = `Try ${name}`;
 }, () => { find("model").textContent = "The server does not say which model it is."; });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,21 @@ def test_answers_are_what_openapi_says(client: TestClient) -> None:
     assert Model.model_validate(client.get("/model").json()).limits.body_bytes == 5000
     refused = client.post("/invocations", json={"inputs": [""]})
     assert Problem.model_validate(refused.json()).error_code == "BAD_REQUEST"
+
+
+def test_every_answer_says_whether_it_is_calibrated(client: TestClient, served: Served) -> None:
+    asked = {"/invocations": {"inputs": TEXTS}, "/explain": {"text": TEXTS[0]}}
+    assert [client.post(path, json=body).json()["model"]["calibrated"] for path, body in asked.items()] == [False] * 2
+    calibrated = replace(served, predictor=replace(served.predictor, temperature=2.0, threshold=0.25))
+    endpoints = Endpoints(Answering(calibrated), Limits(body_bytes=5000), Turns(Manner()), Metrics())
+    with TestClient(application(endpoints)) as other:
+        assert [other.post(path, json=body).json()["model"]["calibrated"] for path, body in asked.items()] == [True] * 2
+        (row, _) = other.post("/invocations", json={"inputs": TEXTS}).json()["predictions"]
+        about = Model.model_validate(other.get("/model").json())
+    assert (row["threshold"], about.threshold, about.positive_label, about.calibrated) == (0.25, 0.25, "spam", True)
+    (plain, _) = client.post("/invocations", json={"inputs": TEXTS}).json()["predictions"]
+    odds = [each["probability_spam"] / each["probability_ham"] for each in (plain, row)]
+    assert odds[1] == pytest.approx(odds[0] ** 0.5)
 
 
 def test_every_example_of_openapi_is_answered(client: TestClient) -> None:

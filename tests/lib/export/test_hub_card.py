@@ -17,21 +17,22 @@ from tests.support.saved import MAX_LENGTH, save_gpt2_classifier
 WINDOWS = {"method": "windows", "overlap": 2, "window_pooling": "max", "most_windows": 4}
 
 
-def saying(folder: Path, long_texts: dict[str, object]) -> Path:
-    """A saved classifier whose inference.json says how it reads long texts."""
+def saying(folder: Path, long_texts: dict[str, object], **more: float) -> Path:
+    """A saved classifier whose inference.json says how it reads long texts, and `more`."""
     made = save_gpt2_classifier(folder)
     file = made / "inference.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "long_texts": long_texts}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "long_texts": long_texts, **more}))
     return made
 
 
 def test_a_card_says_what_a_pipeline_does_otherwise(tmp_path: Path) -> None:
-    card = hub_card(saying(tmp_path / "windows", WINDOWS), "owner/name", None)
+    card = hub_card(saying(tmp_path / "windows", WINDOWS, temperature=2.0), "owner/name", None)
     assert (
         f"The classifier was trained to read a text of more than {MAX_LENGTH} tokens in windows of as many, which share"
         " 2 with the one before, at most 4 of a text, and takes the maximum for each label of their logits; the"
         f" tokenizer beside it cuts a text at {MAX_LENGTH} tokens, so other programs answer to longer ones otherwise.\n"
     ) in card
+    assert "program alone: elsewhere divide the logits by 2 before softmax.\n" in card
     assert "other programs" not in hub_card(save_gpt2_classifier(tmp_path / "plain"), "owner/name", None)
 
 

@@ -85,17 +85,18 @@ def test_it_says_what_other_programs_do_otherwise(run: str, tmp_path: Path, caps
     tracking, folder = client(), save_gpt2_classifier(tmp_path / "long")
     usage = folder / "inference.json"
     ends = {"method": "head_and_tail", "head_share": 0.5}
-    usage.write_text(json.dumps({**json.loads(usage.read_text()), "long_texts": ends}))
+    usage.write_text(json.dumps({**json.loads(usage.read_text()), "long_texts": ends, "temperature": 1.75}))
     model = log_classifier(folder, run_id=run, tracking_uri=tracking.tracking_uri)
     register(tracking, "long", CLASSIFIER, model)
     try:
         assert main(["--format", "hf", str(tmp_path / "exported"), "--name", "long"]) == 0
     finally:
         tracking.delete_registered_model("long")
-    assert capsys.readouterr().err.splitlines()[-1] == (
+    assert capsys.readouterr().err.splitlines()[-2:] == [
         "the classifier was trained to read 16 tokens of a text: of a longer one the beginning, 50% of them, and the"
-        " end; the tokenizer beside it cuts a text at 16 tokens, so other programs answer to longer ones otherwise"
-    )
+        " end; the tokenizer beside it cuts a text at 16 tokens, so other programs answer to longer ones otherwise",
+        "the probabilities are calibrated by this program alone: elsewhere divide the logits by 1.75 before softmax",
+    ]
 
 
 REFUSED = [
