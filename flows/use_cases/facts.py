@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from flows.use_cases.use_case import Artifacts, Fact
+from lib.evaluation.classify.findings import Findings
 from lib.evaluation.flat import curve_name
 from lib.files.jsonfile import load_json
 from lib.text.long_texts import LongTexts
@@ -34,6 +35,8 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     yield from _curve(artifacts["finetune"], ("train_loss", "validation_loss"), "{:.3f}", metrics)
     yield from _curve(artifacts["finetune"], ("train_accuracy", "validation_accuracy"), "{:.2%}", metrics)
     yield "served with", served_with(artifacts["engine"])
+    findings = Findings.load(artifacts["evaluate"].folder)
+    yield from findings.decision.in_words(_one_line(findings.positive or "")).items()
     low, high = metrics["test/accuracy_low"], metrics["test/accuracy_high"]
     confidence = recipe.evaluation.confidence
     yield "test accuracy", f"{metrics['test/accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"

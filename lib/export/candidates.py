@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lib.errors import RecipeError, WeightsError
+from lib.errors import LabelError, RecipeError, WeightsError
 from lib.evaluation.classify.agreement import Agreement, Candidate, choose, measure_agreement, refusal
+from lib.evaluation.classify.decision import Decision, Wanted, decide
 from lib.evaluation.classify.speed import measure_speed
 from lib.export.checking import Original
 from lib.export.onnx import describe_graph, graph_engine, write_graph
@@ -20,7 +21,7 @@ from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME, REFERENCE, TORCH, Engine
 from lib.inference.engines.saved import MODEL, TABLE, SavedEngine
 from lib.inference.engines.torch_engine import TorchEngine
-from lib.model.labels import MOST_PROBABLE, Targets
+from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, positive_class, with_temperature
 from lib.progress import Progress, silent
 from lib.text.windows import Texts
 
@@ -63,14 +64,13 @@ class Sample:
 
     texts, targets: the tokens of validation messages or of their windows, and their labels (messages,) as indices.
     calibration: the tokens of training messages or windows, which show how far numbers inside the network reach.
-    positive, threshold: the decision rule.
+    wanted: how probabilities become labels.
     """
 
     texts: Texts
     targets: Targets
     calibration: Tokens
-    positive: str | None
-    threshold: float = MOST_PROBABLE
+    wanted: Wanted
 
 
 def forms(engine: str, precision: str, *, onnx: bool) -> list[str]:
@@ -183,6 +183,8 @@ def _measured(
     agreements: dict[str, Agreement] = {}
     refused: dict[str, str] = {}
     reference = workshop.make(REFERENCE, ()).engine.probabilities(sample.texts)
+    labels = workshop.original.classifier.labels
+    decision = _decision(sample, labels, reference)
     for done, name in enumerate(names):
         progress(done, len(names), "candidates")
         try:
@@ -192,11 +194,13 @@ def _measured(
             continue
         agreements[name] = measure_agreement(
             sample.targets,
-            reference if name == REFERENCE else made[name].engine.probabilities(sample.texts),
-            reference,
-            labels=workshop.original.classifier.labels,
-            positive=sample.positive,
-            threshold=sample.threshold,
+            with_temperature(
+                reference if name == REFERENCE else made[name].engine.probabilities(sample.texts), decision.temperature
+            ),
+            with_temperature(reference, decision.temperature),
+            labels=labels,
+            positive=positive_class(labels, sample.wanted.positive_label),
+            threshold=decision.threshold,
         )
     if not made:
         raise WeightsError(next(iter(refused.values())))
@@ -216,3 +220,12 @@ def _measured(
         measured = {**asdict(agreements[name]), **asdict(speeds[name])} if name in made else {}
         rows.append({"name": name, **measured, "refused": refused.get(name)})
     return made[choice.name], rows
+
+
+def _decision(sample: Sample, labels: tuple[str, ...], reference: Probabilities) -> Decision:
+    """Returns how the reference's probabilities would become labels by the messages of the sample. Where they are too
+    few to choose a threshold, the evaluation, which sees all of them, finds one or says why there is none."""
+    try:
+        return decide(sample.wanted, labels, sample.targets, reference)
+    except LabelError:
+        return decide(replace(sample.wanted, threshold=MOST_PROBABLE), labels, sample.targets, reference)

@@ -221,6 +221,14 @@ class Training(Optimisation):
     )
 
 
+Goal = Literal["f1", "false_positive_rate", "cost"]
+Cost = Annotated[float, Field(gt=0)]
+OF_A_GOAL: Mapping[Goal, tuple[str, ...]] = {  # the fields that only this goal reads
+    "false_positive_rate": ("largest_false_positive_rate",),
+    "cost": ("false_positive_cost", "false_negative_cost"),
+}
+
+
 class Evaluation(Section):
     """What the final figures contain."""
 
@@ -238,13 +246,51 @@ class Evaluation(Section):
         description="of two classes, the one that precision and recall are about (null: the last one, which without"
         " `data.labels` is that in alphabetical order); a label called null needs quotes",
     )
-    threshold: float = Field(
+    threshold: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5,
-        gt=0,
-        lt=1,
         description="of two classes, the positive label is given from this probability on, in the final figures and in"
-        " every later answer (0.5: the more probable label is given)",
+        " every later answer (0.5: the more probable label is given; auto: the one that serves `evaluation.goal` best"
+        " on validation messages)",
     )
+    goal: Goal = Field(
+        default="f1",
+        description="with threshold auto, what it is to achieve: the largest F1 of the positive label; the largest"
+        " recall that keeps to `evaluation.largest_false_positive_rate`; or the least cost of wrong labels",
+    )
+    largest_false_positive_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.01,
+        description="with goal false_positive_rate, the largest share of the validation messages of the other label"
+        " that may get the positive one",
+    )
+    false_positive_cost: Cost = Field(
+        default=1.0,
+        description="with goal cost, what a message costs that wrongly gets the positive label, in any unit",
+    )
+    false_negative_cost: Cost = Field(
+        default=1.0, description="with goal cost, what a message costs that wrongly does not get it, in the same unit"
+    )
+    calibrate: bool = Field(
+        default=False,
+        description="divide the logits by a temperature that is fitted on validation messages, in the final figures and"
+        " in every later answer, so that of answers with 90 % nine in ten are right; the most probable label stays",
+    )
+
+    @model_validator(mode="after")
+    def _a_goal_chooses_the_threshold(self) -> Evaluation:
+        if self.threshold != "auto" and self.goal != "f1":
+            raise ValueError(
+                f"evaluation.goal is {self.goal!r}, but evaluation.threshold {self.threshold:g} leaves nothing to"
+                " choose: set evaluation.threshold to 'auto', or leave evaluation.goal out"
+            )
+        for goal, fields in OF_A_GOAL.items():
+            for name in fields:
+                value = getattr(self, name)
+                if goal != self.goal and value != type(self).model_fields[name].default:
+                    raise ValueError(
+                        f"evaluation.{name} is {value:g}, which only evaluation.goal {goal!r} reads, and that is"
+                        f" {self.goal!r}: change it, or leave evaluation.{name} out"
+                    )
+        return self
 
 
 PRECISIONS = {"torch": ("auto", "float32", "bfloat16"), "onnxruntime": ("auto", "float32", "int8")}  # by engine

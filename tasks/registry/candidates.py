@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.entities import LoggedModel
 
+from lib.evaluation.classify.findings import Findings
 from lib.evaluation.classify.model_card import CardFacts, classifier_card, short
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
@@ -34,21 +35,26 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
     """Returns a run's classifier. `made`: the run's artifacts by step; `headline`: the run in one sentence."""
     finetuned = made["finetune"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
-    labels = load_json(finetuned.file("labels.json"))
+    labels, positive = load_json(finetuned.file("labels.json")), resolved["evaluation"]["positive_label"]
     engine = saved_engine(made["engine"].folder)
-    rule = {field: resolved["evaluation"][field] for field in ("positive_label", "threshold")}
+    decision = Findings.load(made["evaluate"].folder).decision
     return Candidate(
         name=recipe.registry.name,
         kind=CLASSIFIER,
         artifact=finetuned,
         files=_files(finetuned),
         recipe=resolved,
-        inference={**load_json(finetuned.file(INFERENCE)), **rule},
+        inference={**load_json(finetuned.file(INFERENCE)), "positive_label": positive, **decision.as_fields()},
         # At the default threshold the positive label changes no prediction, and without its file torch is the engine.
         identity=key_of(
             {
                 "digest": finetuned.digest,
-                **(rule if rule["threshold"] != MOST_PROBABLE else {}),
+                **(
+                    {}
+                    if decision.threshold == MOST_PROBABLE
+                    else {"positive_label": positive, "threshold": decision.threshold}
+                ),
+                **({} if decision.scaling is None else {"temperature": decision.temperature}),
                 **({} if engine == default_engine(finetuned.folder) else {"engine": made["engine"].digest}),
             }
         ),
@@ -101,6 +107,7 @@ def _facts(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, 
     split = load_json(made["holdout"].file("split.json"))
     trained = load_json(made["finetune"].file("training.json"))
     training, classifier = recipe.training, recipe.classifier
+    findings = Findings.load(made["evaluate"].folder)
     learned = f"{trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
     return CardFacts(
         headline=headline,
@@ -114,7 +121,7 @@ def _facts(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, 
             "balance": recipe.balance.method,
             "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
             f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
-            "threshold": f"{recipe.evaluation.threshold:g}",
+            **({"threshold": f"{MOST_PROBABLE:g}"} | findings.decision.in_words(findings.positive)),
             "served with": served_with(made["engine"]),
         },
         source=load_json(made["messages"].file("profile.json"))["labels"],

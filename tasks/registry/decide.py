@@ -19,7 +19,7 @@ from lib.errors import listed
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
 from lib.files.jsonfile import load_json
-from lib.model.labels import positive_class
+from lib.model.labels import given_labels, positive_class
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.mlflow_run import client
@@ -215,8 +215,10 @@ def _baseline(case: _Case) -> list[str] | None:
         classes=len(case.labels),
         seed=tuned.seed,
     )
-    probabilities = fitted.probabilities(case.texts)
-    return [case.labels[index] for index in probabilities.argmax(axis=1)]
+    given = given_labels(
+        fitted.probabilities(case.texts), labels=case.labels, positive=case.positive, threshold=tuned.threshold
+    )
+    return [case.labels[index] for index in given]
 
 
 def _accuracy(case: _Case, answers: Sequence[str]) -> float:

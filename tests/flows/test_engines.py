@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score, precision_recall_curve
 
+from lib.evaluation.classify.findings import Findings
 from lib.inference.engines.engine import ALIKE
+from lib.model.labels import MOST_PROBABLE
 from tests.support.e2e import Home, copy_of, ran
 
 pytestmark = pytest.mark.e2e
@@ -19,9 +22,10 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def chosen(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Any]:
-    """A copy of the finished run's home with a second run, which leaves the engine open, and what it printed."""
+    """A copy of the finished run's home with a second run, which leaves the engine and the threshold open and
+    calibrates, and what it printed."""
     home = copy_of(finished[0], tmp_path_factory.mktemp("chosen") / "home")
-    return home, home.run("--serving.engine=auto")
+    return home, home.run("--serving.engine=auto", "--evaluation.threshold=auto", "--evaluation.calibrate=true")
 
 
 def folder_of(result: Any, step: str) -> Path:
@@ -41,6 +45,16 @@ def test_each_candidate_is_measured_and_the_fastest_that_agrees_serves(chosen: t
     assert table["chosen"] == max(rows, key=lambda name: rows[name]["messages_per_second"])
 
 
+def test_the_threshold_is_chosen_on_validation_with_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
+    folder = folder_of(chosen[1], "evaluate")
+    rows = pd.read_parquet(folder / "predictions.parquet").set_index("split").loc["validation"]
+    right, threshold = rows["label"] == "spam", Findings.load(folder).decision.threshold
+    precision, recall, _ = precision_recall_curve(right, rows["probability_spam"])
+    best = (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
+    assert f1_score(right, rows["probability_spam"] >= threshold) == pytest.approx(best)
+    assert f1_score(right, rows["predicted"] == "spam") == pytest.approx(best)
+
+
 def test_the_figures_are_of_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
     home, result = chosen
     table = pd.read_parquet(folder_of(result, "evaluate") / "predictions.parquet")
@@ -51,6 +65,10 @@ def test_the_figures_are_of_the_engine_that_serves(chosen: tuple[Home, Any]) -> 
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     found = np.array([[each[f"probability_{label}"] for label in ("ham", "spam")] for each in answers])
     assert np.abs(found - table[["probability_ham", "probability_spam"]].to_numpy()).max() < ALIKE
+    decision = Findings.load(folder_of(result, "evaluate")).decision
+    assert decision.scaling is not None
+    assert {each["threshold"] for each in answers} == {decision.threshold} != {MOST_PROBABLE}
+    assert [each["label"] for each in answers] == table["predicted"].tolist()
     named = json.loads((folder_of(result, "engine") / "engine.json").read_text())["engine"]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert ("torch" in imported, "onnxruntime" in imported) == (named == "torch", named == "onnxruntime")

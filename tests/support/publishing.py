@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prefect import flow
 from prefect.transactions import transaction
 from safetensors.torch import load_file, save_file
 
+from lib.evaluation.classify.findings import Findings
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
@@ -64,6 +66,14 @@ def variant(
     if labels:
         (folder / "labels.json").write_text(json.dumps(labels))
     return {**made, "finetune": original.model_copy(update={"folder": folder, "digest": folder.name})}
+
+
+def with_threshold(made: dict[str, Artifact], folder: Path, threshold: float) -> dict[str, Artifact]:
+    """The artifacts with an evaluation that decided otherwise; `folder` is made for it."""
+    shutil.copytree(made["evaluate"].folder, folder)
+    findings = Findings.load(folder)
+    replace(findings, decision=replace(findings.decision, threshold=threshold)).save(folder)
+    return {**made, "evaluate": made["evaluate"].model_copy(update={"folder": folder})}
 
 
 @flow

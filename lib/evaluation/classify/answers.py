@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lib.data.duplicates import normalise
 from lib.data.tables import SPLITS
-from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
+from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, with_temperature
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
 
@@ -33,6 +33,11 @@ class Answers:
     positive: str | None
     threshold: float = MOST_PROBABLE
     confidence: float = 0.95
+
+    def decided(self, threshold: float, temperature: float) -> Answers:
+        """Returns what becomes of these probabilities by a temperature, and then a threshold."""
+        calibrated = {name: with_temperature(rows, temperature) for name, rows in self.probabilities.items()}
+        return replace(self, probabilities=calibrated, threshold=threshold)
 
     @cached_property
     def targets(self) -> dict[str, Targets]:

@@ -1,6 +1,6 @@
 """Evaluates a classifier on every row of every split, and writes metrics, findings, predictions, figures and report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,24 @@ import pandas as pd
 from lib.data.tables import SPLITS, write_table
 from lib.evaluation.classify import report
 from lib.evaluation.classify.answers import RESERVE, Answers
-from lib.evaluation.classify.calibration import calibration
+from lib.evaluation.classify.calibration import Calibration
 from lib.evaluation.classify.classes import class_table
-from lib.evaluation.classify.evidence import at_natural_shares, metrics_without_copies, mistakes, split_metrics
+from lib.evaluation.classify.decision import AS_THEY_ARE, Wanted, calibration_warning, decide
+from lib.evaluation.classify.evidence import (
+    at_natural_shares,
+    before_and_after,
+    metrics_without_copies,
+    mistakes,
+    split_metrics,
+)
 from lib.evaluation.classify.figures import Outcome, write_figures
-from lib.evaluation.classify.findings import BASELINE, Decision, Findings
+from lib.evaluation.classify.findings import BASELINE, Findings
 from lib.evaluation.classify.leakage import leaks
 from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, rival_table
 from lib.evaluation.classify.slices import slices
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import Engine
-from lib.model.labels import MOST_PROBABLE, Probabilities, positive_class
+from lib.model.labels import Probabilities, positive_class
 from lib.progress import Progress, part_of, silent
 
 
@@ -47,13 +54,11 @@ class Facts:
 class Choices:
     """What is measured.
 
-    positive_label, threshold: of two classes, the label predicted from this probability on. confidence: level of the
-    intervals, between 0 and 1. baseline: whether to fit one. natural_prevalence: whether to run the reserve too and
-    estimate the figures at the natural class shares.
+    wanted: how probabilities become answers. confidence: level of the intervals, between 0 and 1. baseline: whether to
+    fit one. natural_prevalence: whether to run the reserve too and estimate the figures at the natural class shares.
     """
 
-    positive_label: str | None = None
-    threshold: float = MOST_PROBABLE
+    wanted: Wanted = AS_THEY_ARE
     confidence: float = 0.95
     baseline: bool = True
     natural_prevalence: bool = True
@@ -68,6 +73,7 @@ def evaluate(
     choices: Choices,
     folder: Path,
     progress: Progress = silent,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measures a classifier with the engine that it is served with, and writes metrics.json, findings.json,
     predictions.parquet, figures/ and report.html into `folder`, and baseline.parquet where there is a baseline.
@@ -75,14 +81,14 @@ def evaluate(
     Returns what metrics.json holds. `train`, `validation`, `test`: see `measure`; test also has bounds of intervals.
     `baseline` and `majority`: {"test": ...} alike, the former where asked for. `natural_prevalence` where asked for,
     null where it cannot be estimated. `test_without_copies` where some messages of test have a copy in another split.
-    findings.json: see `Findings`. Raises LabelError if positive label and threshold do not fit the labels, or a split
-    has no rows.
+    findings.json: see `Findings`; `warn` hears what it warns of besides `facts.warnings`. Raises LabelError if positive
+    label and threshold do not fit the labels, if no threshold can be chosen, or if a split has no rows.
 
     Args:
         splits: id, text, label of `train`, `validation`, `test`, and of `reserve` if there is one.
         inputs: the tokens of the same rows; torch's engine takes their features too.
     """
-    positive_class(engine.labels, choices.positive_label, choices.threshold)  # refused before the work
+    positive_class(engine.labels, choices.wanted.positive_label, choices.wanted.threshold)  # refused before the work
     names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
     total = sum(len(splits[name]) for name in names)
     probabilities: dict[str, Probabilities] = {}
@@ -94,7 +100,13 @@ def evaluate(
         done += len(splits[name])
     measured = {name: splits[name] for name in names}
     return write_evaluation(
-        folder, splits=measured, probabilities=probabilities, labels=engine.labels, facts=facts, choices=choices
+        folder,
+        splits=measured,
+        probabilities=probabilities,
+        labels=engine.labels,
+        facts=facts,
+        choices=choices,
+        warn=warn,
     )
 
 
@@ -106,11 +118,25 @@ def write_evaluation(
     labels: tuple[str, ...],
     facts: Facts,
     choices: Choices,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Does what `evaluate` does, from the probabilities (rows, classes) of each split."""
-    positive = positive_class(labels, choices.positive_label, choices.threshold)
-    answers = Answers(splits, probabilities, labels, positive, choices.threshold, choices.confidence)
-    rivals = fit_rivals(answers, baseline=choices.baseline)
+    """Does what `evaluate` does, from the probabilities (rows, classes) of each split as the network has them."""
+    positive, warnings = positive_class(labels, choices.wanted.positive_label, choices.wanted.threshold), facts.warnings
+    network = Answers(splits, probabilities, labels, positive, confidence=choices.confidence)
+    decision = decide(
+        choices.wanted,
+        labels,
+        network.targets["validation"],
+        probabilities["validation"],
+        confidence=choices.confidence,
+    )
+    sentence = calibration_warning(choices.wanted, decision)
+    if sentence is not None:
+        warn(sentence)
+        warnings = (*warnings, sentence)
+    answers = network.decided(decision.threshold, decision.temperature)
+    calibrations = before_and_after(network, answers, decision)
+    rivals = fit_rivals(answers, choices.wanted, baseline=choices.baseline)
     copies = leaks(answers.texts)
     metrics: dict[str, Any] = {**split_metrics(answers), **rival_metrics(answers, rivals)}
     curve = None
@@ -124,22 +150,23 @@ def write_evaluation(
     write_table(predictions, folder / "predictions.parquet")
     if rivals.baseline is not None:
         write_table(rival_table(answers, rivals), folder / "baseline.parquet")
-    figures = _draw(folder / "figures", answers, rivals, facts.history)
+    figures = _draw(folder / "figures", answers, rivals, calibrations.by_name, facts.history)
     findings = Findings(
         labels=labels,
         positive=positive,
         confidence=choices.confidence,
-        about=facts.about,
-        warnings=tuple(facts.warnings),
+        about={**facts.about, **decision.in_words(positive)},
+        warnings=tuple(warnings),
         counts=answers.counts(facts.class_counts),
         straddling=facts.straddling,
         given_test=facts.natural is not None,
         figures=tuple(figures),
         comparisons=tuple(compare(answers, rivals)),
         baseline=rivals.baseline,
-        decision=Decision(choices.threshold),
-        calibration=calibration(answers.targets["test"], answers.probabilities["test"], level=choices.confidence),
-        uncalibrated=None,
+        decision=decision,
+        calibration=calibrations.answered,
+        uncalibrated=calibrations.before,
+        remedy=calibrations.remedy,
         prevalence=curve,
         classes=class_table(metrics["test"]["confusion"], labels, confidence=choices.confidence),
         slices=tuple(
@@ -157,7 +184,13 @@ def write_evaluation(
     return metrics
 
 
-def _draw(folder: Path, answers: Answers, rivals: Rivals, history: pd.DataFrame) -> list[str]:
+def _draw(
+    folder: Path,
+    answers: Answers,
+    rivals: Rivals,
+    calibrations: Mapping[str, Calibration],
+    history: pd.DataFrame,
+) -> list[str]:
     validation = answers.targets["validation"]
     return write_figures(
         folder,
@@ -168,6 +201,7 @@ def _draw(folder: Path, answers: Answers, rivals: Rivals, history: pd.DataFrame)
             rivals.probabilities.get(BASELINE),
             answers.labels,
             answers.positive,
+            calibrations,
         ),
         history=history,
         majority_share=float(np.bincount(validation).max() / len(validation)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,14 @@ import numpy as np
 from lib.data.tables import SPLITS
 from lib.evaluation.classify.answers import Answers
 from lib.evaluation.classify.bootstrap import bootstrap_intervals
+from lib.evaluation.classify.calibration import Calibration, calibration, fit_temperature
+from lib.evaluation.classify.decision import Decision
+from lib.evaluation.classify.findings import Remedy
 from lib.evaluation.classify.leakage import Leak, without_copies
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.mistakes import Mistake, confident_mistakes
 from lib.evaluation.classify.prevalence import PrecisionRecall, natural_prevalence, precision_recall
+from lib.model.labels import with_temperature
 
 NATURAL = "natural_prevalence"
 WITHOUT_COPIES = "test_without_copies"
@@ -39,6 +43,38 @@ def metrics_without_copies(answers: Answers, leaks: Sequence[Leak]) -> dict[str,
         return None
     targets, probabilities = answers.targets["test"][kept], answers.probabilities["test"][kept]
     return measure(targets, probabilities, **answers.rule, confidence=answers.confidence)
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """On the test split: of the probabilities as they are answered, and of those before the temperature, if there is
+    one; remedy: what one would do, where there is none and one can be fitted."""
+
+    answered: Calibration
+    before: Calibration | None
+    remedy: Remedy | None
+
+    @property
+    def by_name(self) -> dict[str, Calibration]:
+        """Both, where there are two, by what the probabilities are."""
+        before = {} if self.before is None else {"before the temperature": self.before}
+        after = {} if self.remedy is None else {"if it were calibrated": self.remedy.calibration}
+        return {**before, "as answered": self.answered, **after}
+
+
+def before_and_after(network: Answers, answers: Answers, decision: Decision) -> Calibrations:
+    """Measures the calibration of the answers, and of what they would be with or without a temperature. `network`: as
+    the network has them."""
+    targets, level = answers.targets["test"], answers.confidence
+    answered = calibration(targets, answers.probabilities["test"], level=level)
+    rows = network.probabilities["test"]
+    if decision.scaling is not None:
+        return Calibrations(answered, calibration(targets, rows, level=level), None)
+    scaling = fit_temperature(network.targets["validation"], network.probabilities["validation"])
+    if scaling.at_the_end:
+        return Calibrations(answered, None, None)
+    scaled = calibration(targets, with_temperature(rows, scaling.temperature), level=level)
+    return Calibrations(answered, None, Remedy(scaling, scaled))
 
 
 def at_natural_shares(

@@ -1,6 +1,6 @@
 """Draws a classifier's evaluation: the training curves and the results on the test split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
-from lib.evaluation.figures import CYCLE, INK, MUTED, best_row, draw_curves, draw_loss, mark, save_figures
+from lib.evaluation.classify.calibration import Calibration
+from lib.evaluation.figures import (
+    BLUE,
+    CYCLE,
+    INK,
+    MUTED,
+    VERMILION,
+    best_row,
+    draw_curves,
+    draw_loss,
+    mark,
+    save_figures,
+)
 from lib.model.labels import Probabilities, Targets
 
 WORDED_CELLS = 4  # classes up to which each cell also shows its share, instead of a colour scale
@@ -24,7 +36,7 @@ LONGEST_LABEL = 24  # characters of a label that a figure has room for
 @dataclass(frozen=True)
 class Outcome:
     """Results on the test split: true and predicted labels (rows,), and the probabilities (rows, classes) of the
-    classifier and of the baseline, if any."""
+    classifier and of the baseline, if any. calibrations: one or two, by what the probabilities are."""
 
     targets: Targets
     given: Targets
@@ -32,6 +44,7 @@ class Outcome:
     baseline: Probabilities | None
     labels: tuple[str, ...]
     positive: str | None
+    calibrations: Mapping[str, Calibration]
 
 
 def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majority_share: float) -> list[str]:
@@ -44,6 +57,7 @@ def write_figures(folder: Path, outcome: Outcome, *, history: pd.DataFrame, majo
             "accuracy": draw_accuracy(history, majority_share),
             "confusion": draw_confusion(outcome.targets, outcome.given, outcome.labels),
             "precision_recall": draw_precision_recall(outcome),
+            "reliability": draw_reliability(outcome.calibrations),
         }
 
     return save_figures(folder, draw)
@@ -137,6 +151,40 @@ def draw_precision_recall(outcome: Outcome) -> Figure:
     if axes.get_legend_handles_labels()[0]:
         about = f" for {_short(positive)}" if positive is not None else ""
         axes.legend(loc="lower left", title=f"average precision{about}", alignment="left")
+    return figure
+
+
+def draw_reliability(measured: Mapping[str, Calibration]) -> Figure:
+    """Draws how often the test split's answers are right against how sure the classifier is of them, with intervals,
+    and how many are so sure. `measured`: one or two calibrations, by what the probabilities are."""
+    figure = Figure(figsize=(6.4, 5.8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    lowest = min(found.bins[0].low for found in measured.values())
+    ideal: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (4, 3))}
+    above.plot([lowest, 1], [lowest, 1], label="right as often as it says", **ideal)
+    # Told apart by colour, and in print by shape, filling and hatching.
+    styles = (("o", BLUE, BLUE, ""), ("s", VERMILION, "white", "////"))
+    for place, ((name, found), (marker, colour, filling, hatch)) in enumerate(
+        zip(measured.items(), styles, strict=False)
+    ):
+        sure, right, rows = (
+            np.array([getattr(each, what) for each in found.bins]) for what in ("confidence", "accuracy", "rows")
+        )
+        ends = np.array([each.interval for each in found.bins]).T
+        label = f"{name}: {found.error:.1%} away on average, {found.by_chance:.1%} by chance"
+        above.vlines(sure, *ends, color=colour, linewidth=1.2, zorder=3, clip_on=False)
+        point = {"color": colour, "marker": marker, "markerfacecolor": filling, "markersize": 7, "zorder": 3}
+        above.plot(sure, right, linestyle="", clip_on=False, label=label, **point)
+        width = (found.bins[0].high - found.bins[0].low) / len(measured)
+        left = np.array([each.low for each in found.bins]) + place * width
+        below.bar(left, rows, width, align="edge", facecolor=filling, edgecolor=colour, hatch=hatch)
+    above.set(title="Are probabilities as right as they say?", ylabel="right labels", ylim=(0, 1.02))
+    below.set(xlabel="probability of the most probable label", ylabel="messages", yscale="log", xlim=(lowest, 1))
+    below.set_ylim(bottom=0.7)  # one message is seen, too
+    above.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    below.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    figure.legend(loc="outside lower left", fontsize=9)
     return figure
 
 

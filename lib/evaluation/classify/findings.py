@@ -16,14 +16,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lib.errors import StoreError
 from lib.evaluation.classify.calibration import Calibration, Scaling
 from lib.evaluation.classify.classes import ClassTable
+from lib.evaluation.classify.decision import Decision
 from lib.evaluation.classify.leakage import Leak
 from lib.evaluation.classify.mistakes import Mistake
 from lib.evaluation.classify.prevalence import PrecisionRecall
 from lib.evaluation.classify.slices import Slice
 from lib.evaluation.classify.suspects import Spread
-from lib.evaluation.classify.threshold import Goal, Threshold
 from lib.evaluation.significance import PairedTest
 from lib.files.jsonfile import save_json
+from lib.model.labels import MOST_PROBABLE
 
 FINDINGS = "findings.json"
 CLASSIFIER, BASELINE, MAJORITY = "classifier", "baseline", "majority"  # what is compared, by these names
@@ -34,7 +35,8 @@ class TunedBaseline:
     """How the baseline came about.
 
     about: in a sentence without its full stop. inverse_penalty: what was chosen on validation. rows, of_rows: training
-    messages that it learned from, and all there are. seed: of the sample, if it is one.
+    messages that it learned from, and all there are. seed: of the sample, if it is one. threshold: of two labels, the
+    probability from which it gives the positive one.
     """
 
     about: str
@@ -42,21 +44,18 @@ class TunedBaseline:
     rows: int
     of_rows: int
     seed: int
+    threshold: float = MOST_PROBABLE
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How labels are given.
+class Remedy:
+    """What calibrating would do where the recipe does not ask for it.
 
-    threshold: of two labels, the probability from which the positive one is given. goal, chosen: what it was chosen for
-    on validation, and what it gives there; None: the recipe says the number. scaling: the temperature fitted on
-    validation; None: probabilities are as the network has them.
+    scaling: fitted on validation. calibration: on the test split, with that temperature.
     """
 
-    threshold: float
-    goal: Goal | None = None
-    chosen: Threshold | None = None
-    scaling: Scaling | None = None
+    scaling: Scaling
+    calibration: Calibration
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Findings:
     comparisons: classifier, baseline and majority on the test split, any two, by Holm corrected for each other.
     baseline: None where there is none.
     calibration: on the test split, of the probabilities as they are answered. uncalibrated: of those before the
-    temperature; None without one.
+    temperature; None without one. remedy: None with one, and where none can be fitted.
     prevalence: the curve of the positive label at the natural class shares; None with more than two labels, or where it
     cannot be estimated.
     classes, slices, mistakes: of the test split. leaks: of each split in each before it.
@@ -101,6 +100,7 @@ class Findings:
     leaks: tuple[Leak, ...]
     mistakes: tuple[Mistake, ...]
     folds: Spread | None = None
+    remedy: Remedy | None = None
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of the dataclasses in it, too
 

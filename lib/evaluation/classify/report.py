@@ -42,6 +42,8 @@ CAPTIONS = {
     "confusion": "What became of the test messages of each label.",
     "precision_recall": "What precision each recall costs, as the threshold moves. The dot is where the"
     " labels lie that were given.",
+    "reliability": "How often the most probable label is right, by its probability on test messages, with intervals:"
+    " below the line the classifier is too sure.",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from lib.evaluation.classify.answers import Answers, columns_of
 from lib.evaluation.classify.baseline import fit_baseline, majority
+from lib.evaluation.classify.decision import Wanted, decide
 from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, TunedBaseline
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.significance import PairedTest, paired_tests
-from lib.model.labels import MOST_PROBABLE, Probabilities, given_labels
+from lib.model.labels import AUTO, MOST_PROBABLE, Probabilities, given_labels
 
 SEED = 0  # of the baseline's sample
 
@@ -27,22 +28,28 @@ class Rivals:
     baseline: TunedBaseline | None
 
 
-def fit_rivals(answers: Answers, *, baseline: bool) -> Rivals:
-    """Fits the rivals on what the classifier learned from; raises LabelError if all of that shares one label."""
+def fit_rivals(answers: Answers, wanted: Wanted, *, baseline: bool) -> Rivals:
+    """Fits the rivals on what the classifier learned from. A threshold that is chosen is chosen for the baseline too,
+    for the same goal. Raises LabelError if all training messages share one label, and what `decide` raises."""
     texts, targets, classes = answers.texts, answers.targets, len(answers.labels)
     simple = {MAJORITY: majority(targets["train"], len(texts["test"]), classes=classes)}
     if not baseline:
         return Rivals(simple, None)
     train, validation = ((texts[name], targets[name]) for name in ("train", "validation"))
     fitted = fit_baseline(train, validation, classes=classes, seed=SEED)
-    tuned = TunedBaseline(fitted.about, fitted.inverse_penalty, fitted.rows, fitted.of_rows, SEED)
+    threshold = answers.threshold
+    if wanted.threshold == AUTO:
+        rows = fitted.probabilities(texts["validation"])
+        threshold = decide(replace(wanted, calibrate=False), answers.labels, targets["validation"], rows).threshold
+    tuned = TunedBaseline(fitted.about, fitted.inverse_penalty, fitted.rows, fitted.of_rows, SEED, threshold)
     return Rivals({BASELINE: fitted.probabilities(texts["test"]), **simple}, tuned)
 
 
 def rival_metrics(answers: Answers, rivals: Rivals) -> dict[str, dict[str, dict[str, Any]]]:
     """Measures the rivals on the test split as the classifier is measured: {"baseline": {"test": ...}, ...}."""
+    right, confidence = answers.targets["test"], answers.confidence
     return {
-        name: {"test": measure(answers.targets["test"], rows, **_rule(answers, name), confidence=answers.confidence)}
+        name: {"test": measure(right, rows, **_rule(answers, rivals, name), confidence=confidence)}
         for name, rows in rivals.probabilities.items()
     }
 
@@ -52,7 +59,7 @@ def compare(answers: Answers, rivals: Rivals) -> list[PairedTest]:
     targets = answers.targets["test"]
     right = {CLASSIFIER: answers.given["test"] == targets}
     for name, rows in rivals.probabilities.items():
-        right[name] = given_labels(rows, **_rule(answers, name)) == targets
+        right[name] = given_labels(rows, **_rule(answers, rivals, name)) == targets
     return paired_tests(right)
 
 
@@ -63,12 +70,13 @@ def rival_table(answers: Answers, rivals: Rivals) -> pa.Table:
     return pa.table(
         {
             "id": answers.splits["test"]["id"].to_numpy(np.int64),
-            "predicted": names[given_labels(rows, **_rule(answers, BASELINE))],
+            "predicted": names[given_labels(rows, **_rule(answers, rivals, BASELINE))],
             **columns_of(rows, answers.labels),
         }
     )
 
 
-def _rule(answers: Answers, name: str) -> dict[str, Any]:
+def _rule(answers: Answers, rivals: Rivals, name: str) -> dict[str, Any]:
     """The majority gives its one label whatever the threshold."""
-    return answers.rule if name == BASELINE else {**answers.rule, "threshold": MOST_PROBABLE}
+    tuned = rivals.baseline if name == BASELINE else None
+    return {**answers.rule, "threshold": MOST_PROBABLE if tuned is None else tuned.threshold}

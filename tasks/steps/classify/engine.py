@@ -12,11 +12,11 @@ from lib.extras import ONNX_PACKAGES, installed
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import ONNXRUNTIME, TORCH
 from lib.inference.engines.saved import TABLE, SavedEngine
-from lib.model.labels import Targets, positive_class
+from lib.model.labels import Targets
 from lib.model.machine.processor import processor
-from lib.model.usage import load_labels
 from lib.text.windows import Texts, rows_of, take
 from tasks.engine.step import Work, step
+from tasks.steps.classify.decision import FIELDS, wanted
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
 
 @step(
     "engine",
-    reads=["serving", "classifier.pooling", "evaluation.positive_label", "evaluation.threshold"],
+    reads=["serving", "classifier.pooling", *FIELDS],
     unkeyed=["training.device"],
     identity=_identity,
     noted=(TABLE,),  # seconds differ each time
@@ -68,7 +68,7 @@ def engine(work: Work[ClassifyRecipe], tokenize: Artifact, finetune: Artifact) -
         finetune.folder,
         work.folder,
         forms(serving.engine, serving.precision, onnx=onnx),
-        lambda: _sample(work.recipe, tokenize, finetune),
+        lambda: _sample(work.recipe, tokenize),
         largest_flip_share=serving.largest_flip_share,
         device=device,
         progress=work.progress,
@@ -79,18 +79,16 @@ def engine(work: Work[ClassifyRecipe], tokenize: Artifact, finetune: Artifact) -
     work.log.info("served with %s", table["chosen"])
 
 
-def _sample(recipe: ClassifyRecipe, tokenize: Artifact, finetune: Artifact) -> Sample:
+def _sample(recipe: ClassifyRecipe, tokenize: Artifact) -> Sample:
     """Returns at most `MOST_MESSAGES` validation messages, and as many training messages, evenly chosen."""
     from lib.export.candidates import Sample
 
-    evaluation = recipe.evaluation
     texts, targets = _some(tokenize, "validation")
     return Sample(
         texts=texts,
         targets=targets,
         calibration=rows_of(_some(tokenize, "train")[0]),
-        positive=positive_class(load_labels(finetune.folder), evaluation.positive_label, evaluation.threshold),
-        threshold=evaluation.threshold,
+        wanted=wanted(recipe.evaluation),
     )
 
 

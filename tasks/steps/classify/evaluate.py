@@ -8,13 +8,13 @@ from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
-from lib.model.labels import MOST_PROBABLE
 from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_digest, warnings_of
 from lib.text.long_texts import CUT_END
 from tasks.engine.step import Work, step
 from tasks.environment import PROJECT
+from tasks.steps.classify.decision import wanted
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
@@ -88,9 +88,15 @@ def evaluate(
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
             warnings=warnings_of((messages, balance, split, holdout, tokenize, features, finetune, engine)),
         ),
-        choices=Choices(**recipe.evaluation.model_dump()),
+        choices=Choices(
+            wanted=wanted(recipe.evaluation),
+            confidence=recipe.evaluation.confidence,
+            baseline=recipe.evaluation.baseline,
+            natural_prevalence=recipe.evaluation.natural_prevalence,
+        ),
         folder=work.folder,
         progress=work.progress,
+        warn=work.warn,
     )
     labels = load_json(finetune.file("labels.json"))
     write_profile(
@@ -102,7 +108,7 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
     """Describes the training for the report, only by what the key covers."""
     facts = load_json(finetune.file("training.json"))
     training, classifier = work.recipe.training, work.recipe.classifier
-    threshold, usage = work.recipe.evaluation.threshold, load_usage(finetune.folder)
+    usage = load_usage(finetune.folder)
     return {
         "backbone": "{family}, {depth} layers, {width} dimensions, {heads} heads".format(**facts["network"]),
         "trainable": f"{classifier.trainable}: {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters",
@@ -110,7 +116,6 @@ def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:
         "padding": str(classifier.padding),
         **({} if usage.long_texts == CUT_END else {"reads": usage.long_texts.in_words(usage.max_length)}),
         "balance": work.recipe.balance.method,
-        **({} if threshold == MOST_PROBABLE else {"threshold": f"{threshold:g} for the positive label"}),
         "training": f"{training.epochs} epochs, batches of {training.batch_size},"
         f" learning rate {training.learning_rate:g}, {training.precision}",
     }

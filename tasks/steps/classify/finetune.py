@@ -8,12 +8,14 @@ from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lib.data.messages.balance import class_weights
 from lib.data.tables import SPLITS, load_labels
 from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
-from lib.model.labels import positive_class
+from lib.model.labels import AUTO, positive_class, require_both
 from lib.model.places import GPT2
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
@@ -65,10 +67,12 @@ def finetune(
     labels = load_labels(tokenize.file("train.parquet"))
     evaluation = recipe.evaluation
     positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
+    targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
+    if evaluation.threshold == AUTO:
+        require_both(np.asarray(targets["validation"]))
     kept = keeps_head(recipe, backbone, labels)
     if could_keep_head(recipe, backbone, labels):
         work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
-    targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
     splits = {
         name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), targets[name]) for name in SPLITS
     }

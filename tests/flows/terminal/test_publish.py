@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -10,7 +12,7 @@ from tasks.registry import promote as promoting
 from tasks.registry.champions import CHAMPIONS_TAG
 from tasks.registry.frozen import FROZEN_TAG
 from tests.support.e2e import experiment_id
-from tests.support.publishing import EXPERIMENT, artifacts, publish, recipe, run_of
+from tests.support.publishing import EXPERIMENT, artifacts, publish, recipe, run_of, with_threshold
 
 pytestmark = pytest.mark.e2e
 
@@ -39,7 +41,7 @@ def test_a_failed_promotion_keeps_a_version_that_was_there_before(published: Mlf
 
 
 def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
-    published: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*arguments: object, **named: object) -> None:
         raise ConnectionError("Prefect is gone")
@@ -50,7 +52,7 @@ def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
         for name in ("e2e", "another"):
             # Another threshold makes another version; under `e2e` it is compared with the champion first.
             with pytest.raises(ConnectionError, match="Prefect is gone"):
-                publish(run_of(published), recipe(name, evaluation__threshold=0.6), artifacts())
+                publish(run_of(published), recipe(name), with_threshold(artifacts(), tmp_path / name, 0.6))
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1
@@ -77,10 +79,12 @@ def test_a_version_that_was_only_registered_stays_so_when_its_promotion_fails(
     assert publish(run_of(published), recipe("later"), artifacts()).promotion == "first"
 
 
-def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(published: MlflowClient) -> None:
+def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(
+    published: MlflowClient, tmp_path: Path
+) -> None:
     before = published.get_registered_model("e2e")
     with pytest.raises(ConnectionError, match="Prefect is gone"):
-        publish(run_of(published), recipe("e2e", evaluation__threshold=0.6), artifacts(), lost=True)
+        publish(run_of(published), recipe("e2e"), with_threshold(artifacts(), tmp_path / "strict", 0.6), lost=True)
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1

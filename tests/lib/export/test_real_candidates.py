@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.evaluation.classify.decision import Wanted
 from lib.export.candidates import FORMS, Sample, forms, write_engine
 from lib.inference.engines.engine import ALIKE
 from lib.inference.engines.loading import load_engine
@@ -65,7 +66,7 @@ def measured(weights: Path, pooling: Pooling, data: Path, folder: Path) -> tuple
     saved = trained(weights, pooling, questions, folder)
     tokenizer = load_tokenizer(saved)
     sample = Sample(
-        tokenizer.encode(asked["text"]), asked["target"].to_numpy(), tokenizer.encode(questions["text"]), positive=None
+        tokenizer.encode(asked["text"]), asked["target"].to_numpy(), tokenizer.encode(questions["text"]), Wanted()
     )
     written = write_engine(saved, saved, forms("auto", "auto", onnx=True), lambda: sample, largest_flip_share=0.005)
     rows = {row["name"]: row for row in written["candidates"]}

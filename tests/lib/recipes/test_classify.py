@@ -126,6 +126,11 @@ BOOK = {
         "confidence": 0.95,
         "positive_label": None,
         "threshold": 0.5,
+        "goal": "f1",
+        "largest_false_positive_rate": 0.01,
+        "false_positive_cost": 1.0,
+        "false_negative_cost": 1.0,
+        "calibrate": False,
     },
     "serving": {"engine": "torch", "precision": "float32", "largest_flip_share": 0.001},
     "published": {
@@ -332,6 +337,10 @@ LIMITS = [
     ("training.checkpoint_every", 0, "a whole number of at least 1"),
     ("training.patience", 0, "a whole number of at least 1 or null"),
     ("evaluation.confidence", 1, "a number above 0 and below 1"),
+    ("evaluation.threshold", 1, "auto or a number above 0 and below 1"),
+    ("evaluation.threshold", "best", "auto or a number above 0 and below 1"),
+    ("evaluation.largest_false_positive_rate", 1, "a number of at least 0 and below 1"),
+    ("evaluation.false_negative_cost", 0, "a number above 0"),
     ("data.text_column", -1, "text or a whole number of at least 0"),
     ("data.url", [], "text (not empty), a list of texts or null"),
     ("data.url", "", "text (not empty), a list of texts or null"),
@@ -353,6 +362,38 @@ LIMITS = [
     ("data.sha256", "abc", "64 digits from 0-9 and a-f or null"),
     ("data.sha256", "A" * 64, "64 digits from 0-9 and a-f or null"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"goal": "cost"},
+            "evaluation.goal is 'cost', but evaluation.threshold 0.5 leaves nothing to choose: set evaluation.threshold"
+            " to 'auto', or leave evaluation.goal out",
+        ),
+        (
+            {"threshold": "auto", "false_negative_cost": 5},
+            "evaluation.false_negative_cost is 5, which only evaluation.goal 'cost' reads, and that is 'f1': change it,"
+            " or leave evaluation.false_negative_cost out",
+        ),
+        (
+            {"threshold": "auto", "goal": "cost", "largest_false_positive_rate": 0.1},
+            "evaluation.largest_false_positive_rate is 0.1, which only evaluation.goal 'false_positive_rate' reads, and"
+            " that is 'cost': change it, or leave evaluation.largest_false_positive_rate out",
+        ),
+    ],
+)
+def test_a_goal_has_a_threshold_to_choose_and_its_own_fields(fields: dict[str, Any], sentence: str) -> None:
+    assert refusal({**SAMPLE, "evaluation": fields}) == f"the recipe: {sentence}"
+
+
+def test_each_goal_goes_with_its_fields() -> None:
+    strict = {"threshold": "auto", "goal": "false_positive_rate", "largest_false_positive_rate": 0}
+    assert build_recipe({**SAMPLE, "evaluation": strict}).evaluation.largest_false_positive_rate == 0
+    costly = {"threshold": "auto", "goal": "cost", "false_positive_cost": 2, "false_negative_cost": 5}
+    assert build_recipe({**SAMPLE, "evaluation": costly}).evaluation.false_negative_cost == 5
+    assert build_recipe({**SAMPLE, "evaluation": {"threshold": 0.9, "calibrate": True}}).evaluation.threshold == 0.9
 
 
 def test_published_figures_need_published_batches() -> None:

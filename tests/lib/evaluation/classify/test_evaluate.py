@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from lib.evaluation.classify.decision import Wanted
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.evaluation.drift.profile import read_profile, write_profile
 from lib.inference.engines.torch_engine import TorchEngine
@@ -21,7 +22,7 @@ Run = Callable[..., tuple[dict[str, Any], Path]]
 
 FILES = {"metrics.json", "findings.json", "predictions.parquet", "baseline.parquet", "report.html"} | {
     f"figures/{name}.{kind}"
-    for name in ("loss", "accuracy", "confusion", "precision_recall")
+    for name in ("loss", "accuracy", "confusion", "precision_recall", "reliability")
     for kind in ("png", "pdf")
 }
 
@@ -39,12 +40,12 @@ def run(
     def run(name: str = "evaluation", **changes: Any) -> tuple[dict[str, Any], Path]:
         folder = tmp_path / name
         values = {"splits": splits, "inputs": inputs, **facts, **changes}
-        names = {kind: {each.name for each in fields(kind)} & values.keys() for kind in (Facts, Choices)}
+        names = {kind: {each.name for each in fields(kind)} & values.keys() for kind in (Facts, Choices, Wanted)}
         kinds = {kind: {name: values.pop(name) for name in names[kind]} for kind in names}
         metrics = evaluate(
             TorchEngine.load(classifier_folder, device="cpu"),
             facts=Facts(**kinds[Facts]),
-            choices=Choices(**kinds[Choices]),
+            choices=Choices(wanted=Wanted(**kinds[Wanted]), **kinds[Choices]),
             folder=folder,
             **values,
         )

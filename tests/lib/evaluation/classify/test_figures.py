@@ -7,13 +7,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 
-from lib.evaluation.classify.figures import Outcome, draw_accuracy, write_figures
+from lib.evaluation.classify.calibration import calibration
+from lib.evaluation.classify.figures import Outcome, draw_accuracy, draw_reliability, write_figures
 from lib.evaluation.figures import draw_loss
+from lib.model.labels import with_temperature
 
 PROJECT = Path(__file__).resolve().parents[4]
-NAMES = ["loss", "accuracy", "confusion", "precision_recall"]
+NAMES = ["loss", "accuracy", "confusion", "precision_recall", "reliability"]
 
 
 def history(rows: int = 20, per_epoch: int = 10) -> pd.DataFrame:
@@ -52,6 +55,10 @@ def draw(
         baseline=probabilities[:, ::-1] if baseline else None,
         labels=labels,
         positive=positive,
+        calibrations={
+            "as answered": calibration(targets, probabilities),
+            "if it were calibrated": calibration(targets, with_temperature(probabilities, 0.3)),
+        },
     )
     return write_figures(folder, outcome, history=history(), majority_share=0.6)
 
@@ -141,3 +148,21 @@ def test_accuracy_that_was_not_measured_leaves_no_gap_and_no_mark() -> None:
     validation = next(line for line in axes.lines if line.get_label() == "validation")
     assert len(np.asarray(validation.get_xdata())) == curve["validation_accuracy"].notna().sum()
     assert [text.get_text() for text in axes.texts] == ["always the most frequent label: 60.0%"]
+
+
+def test_reliability_shows_each_bin_and_how_far_away_they_are_on_average() -> None:
+    targets = np.array([0, 1, 1, 1, 0])
+    found = calibration(targets, np.array([[0.9, 0.1], [0.96, 0.04], [0.2, 0.8], [0.45, 0.55], [1.0, 0.0]]))
+    figure = draw_reliability({"as answered": found})
+    above, below = figure.axes
+    ideal, points = above.lines
+    assert ideal.get_xdata() == pytest.approx(ideal.get_ydata())
+    assert points.get_xdata() == pytest.approx([each.confidence for each in found.bins])
+    assert points.get_ydata() == pytest.approx([each.accuracy for each in found.bins])
+    bars = [bar for bar in below.patches if isinstance(bar, Rectangle)]
+    assert [bar.get_height() for bar in bars] == [each.rows for each in found.bins]
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said[1] == f"as answered: {found.error:.1%} away on average, {found.by_chance:.1%} by chance"
+    both = draw_reliability({"before the temperature": found, "as answered": found}).axes[0].lines[1:]
+    assert len({(line.get_marker(), line.get_markerfacecolor()) for line in both}) == 2  # told apart without colours

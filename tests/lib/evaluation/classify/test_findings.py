@@ -13,7 +13,8 @@ import pytest
 from lib.errors import StoreError
 from lib.evaluation.classify.calibration import Scaling, calibration
 from lib.evaluation.classify.classes import class_table
-from lib.evaluation.classify.findings import FINDINGS, Decision, Findings, TunedBaseline
+from lib.evaluation.classify.decision import Decision
+from lib.evaluation.classify.findings import FINDINGS, Findings, Remedy, TunedBaseline
 from lib.evaluation.classify.leakage import Copy, Leak
 from lib.evaluation.classify.mistakes import Mistake, Neighbour
 from lib.evaluation.classify.prevalence import PrecisionRecall
@@ -53,6 +54,7 @@ def findings() -> Findings:
         leaks=(Leak("test", "train", (Copy(3, 7, 0.85, exact=False), Copy(4, 1, 1.0, exact=True))),),
         mistakes=(Mistake(1, 0, 1, 0.6, (Neighbour(5, 0.4),)),),
         folds=Spread((0.9, 0.95), 0.925, 0.035),
+        remedy=Remedy(Scaling(1.5, at_the_end=False), sure),
     )  # fmt: skip
 
 

@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 
 from lib.errors import RecipeError, WeightsError
+from lib.evaluation.classify.findings import Findings
 from lib.evaluation.classify.speed import Speed
 from lib.export import candidates
 from lib.export.candidates import FORMS, forms
 from lib.inference.engines.loading import load_engine
+from lib.model.labels import with_temperature
 from lib.progress import NOBODY
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, Store
@@ -57,6 +59,10 @@ def with_serving(recipe: ClassifyRecipe, **fields: Any) -> ClassifyRecipe:
     return ClassifyRecipe.model_validate({**recipe.model_dump(mode="json"), "serving": fields})
 
 
+def calibrated(recipe: ClassifyRecipe) -> ClassifyRecipe:
+    return ClassifyRecipe.model_validate({**recipe.model_dump(mode="json"), "evaluation": {"calibrate": True}})
+
+
 def served(store: Store, trained: Made, **fields: Any) -> Artifact:
     recipe, made = trained
     inputs = {name: made[name] for name in engine.inputs}
@@ -90,7 +96,7 @@ def test_onnxruntime_that_is_named_is_exported_and_compared(store: Store, traine
 
 def test_the_fastest_that_agrees_is_chosen(store: Store, trained: Made, speeds: dict[str, float]) -> None:
     speeds |= {"onnxruntime float32": 250, "torch bfloat16": 200}
-    made = served(store, trained, largest_flip_share=1)
+    made = served(store, (calibrated(trained[0]), trained[1]), largest_flip_share=1)
     table = read(made, "engines.json")
     assert [row["name"] for row in table["candidates"]] == list(FORMS)
     assert table["chosen"] == "onnxruntime float32"
@@ -197,10 +203,11 @@ def test_every_figure_is_of_what_is_served(store: Store, trained: Made) -> None:
     recipe, made = trained
     exact = served(store, trained, engine="onnxruntime", precision="float32")
     inputs = {name: made[name] for name in evaluate.inputs if name != "engine"}
-    evaluated = perform(store, with_serving(recipe), evaluate, **inputs, engine=exact)
+    evaluated = perform(store, with_serving(calibrated(recipe)), evaluate, **inputs, engine=exact)
     rows = pd.read_parquet(evaluated.file("predictions.parquet"))
     tested = rows[rows["split"] == "test"]
     tokens = pd.read_parquet(made["tokenize"].file("test.parquet"))["tokens"]
     wanted = load_engine(made["finetune"].folder, engine=exact.folder).probabilities(list(tokens))
-    assert tested.filter(like="probability_").to_numpy() == pytest.approx(wanted, abs=0)
+    temperature = Findings.load(evaluated.folder).decision.temperature
+    assert tested.filter(like="probability_").to_numpy() == pytest.approx(with_temperature(wanted, temperature), abs=0)
     assert "onnxruntime, float32" in evaluated.file("report.html").read_text()

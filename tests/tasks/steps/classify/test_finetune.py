@@ -31,8 +31,28 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
         finetune.compute(work, tokenizer=absent, backbone=absent, tokenize=tokenize, features=absent)
 
 
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [(["ham", "spam"], "all have the same label"), (["ham", "sms", "spam"], "is auto, but with 3 classes")],
+)
+def test_a_threshold_that_cannot_be_chosen_is_refused_before_the_training(
+    tmp_path: Path, labels: list[str], sentence: str
+) -> None:
+    values = {"data": {"source": "sample"}, "evaluation": {"threshold": "auto"}}
+    fields: Any = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
+    for name, targets in (("train", [0, 1]), ("validation", [1, 1]), ("test", [0, 1])):
+        tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": targets})
+        save_table(tokens, tmp_path / f"{name}.parquet", TOKENS, labels=labels)
+    (tmp_path / "tokens.json").write_text("{}")
+    tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
+    absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
+    with pytest.raises(LabelError, match=sentence):
+        finetune.compute(work, tokenizer=absent, backbone=absent, tokenize=tokenize, features=absent)
+
+
 def test_positive_label_and_threshold_are_part_of_the_evaluations_key_and_not_of_the_trainings() -> None:
-    settings: tuple[dict[str, object], ...] = ({}, {"positive_label": "ham"}, {"threshold": 0.9})
+    settings: tuple[dict[str, object], ...] = ({}, {"positive_label": "ham"}, {"threshold": "auto", "calibrate": True})
     recipes = [build_recipe({"data": {"source": "sample"}, "evaluation": setting}) for setting in settings]
     trainings = [finetune.ingredients(recipe, {}) for recipe in recipes]
     assert trainings[0] == trainings[1] == trainings[2]

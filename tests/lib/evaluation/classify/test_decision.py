@@ -1,4 +1,4 @@
-"""The rule by which probabilities become answers, chosen on validation messages whose right rule is known."""
+"""How probabilities become answers, decided on validation messages of which the right decision is known."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 
 from lib.errors import LabelError
 from lib.evaluation.classify.calibration import calibration, fit_temperature
-from lib.evaluation.classify.rule import Wanted, choose_rule, not_calibrated
+from lib.evaluation.classify.decision import Decision, Wanted, calibration_warning, decide
 from lib.evaluation.classify.threshold import Goal
 from lib.model.labels import given_labels, with_temperature
 
@@ -32,52 +32,53 @@ def test_a_temperature_divides_logits_whatever_they_are_called() -> None:
 
 
 def test_by_default_the_most_probable_label_is_given_and_nothing_is_calibrated() -> None:
-    rule = choose_rule(Wanted(), LABELS, *overconfident(300))
-    assert (rule.positive, rule.threshold, rule.temperature) == ("spam", 0.5, 1.0)
-    assert (rule.goal, rule.achieved, rule.in_words()) == (None, None, {})
-    assert rule.as_fields() == {"threshold": 0.5}
-    assert rule.scaling.temperature == pytest.approx(3, rel=0.3)  # what it would be
+    decision = decide(Wanted(), LABELS, *overconfident(300))
+    assert (decision, decision.temperature) == (Decision(0.5), 1.0)
+    assert decision.in_words("spam") == {}
+    assert decision.as_fields() == {"threshold": 0.5}
 
 
 def test_the_threshold_is_chosen_for_the_probabilities_that_are_served() -> None:
     targets, probabilities = overconfident(400)
     wanted = Wanted(positive_label="ham", threshold="auto", goal=Goal("cost", false_negative=5), calibrate=True)
-    rule = choose_rule(wanted, LABELS, targets, probabilities)
-    assert rule.temperature == fit_temperature(targets, probabilities).temperature
-    served = with_temperature(probabilities, rule.temperature)
+    decision = decide(wanted, LABELS, targets, probabilities)
+    assert decision.temperature == fit_temperature(targets, probabilities).temperature
+    served = with_temperature(probabilities, decision.temperature)
 
     def cost(threshold: float) -> float:
         given = given_labels(served, labels=LABELS, positive="ham", threshold=threshold)
         return float(((given == 0) & (targets == 1)).sum() + 5 * ((given == 1) & (targets == 0)).sum()) / 400
 
-    assert rule.achieved is not None
-    assert rule.achieved.cost == pytest.approx(cost(rule.threshold))
-    assert cost(rule.threshold) == min(cost(threshold) for threshold in np.unique(served[:, 0]))
+    assert decision.chosen is not None
+    assert decision.chosen.cost == pytest.approx(cost(decision.threshold))
+    assert cost(decision.threshold) == min(cost(threshold) for threshold in np.unique(served[:, 0]))
     # The classifier's probabilities being right, the threshold is near 1 / (1 + 5), by decision theory.
-    assert rule.threshold == pytest.approx(1 / 6, abs=0.08)
-    fields = rule.as_fields()
+    assert decision.threshold == pytest.approx(1 / 6, abs=0.08)
+    fields = decision.as_fields()
     assert fields["chosen_on_validation"]["goal"]["measure"] == "cost"
-    assert (fields["threshold"], fields["temperature"]) == (rule.threshold, rule.temperature)
-    words = rule.in_words()
+    assert (fields["threshold"], fields["temperature"]) == (decision.threshold, decision.temperature)
+    words = decision.in_words("ham")
     assert "for ham, chosen on 400 validation messages for the least cost (1 a false positive" in words["threshold"]
     assert words["probabilities"].startswith("calibrated: logits divided by ")
 
 
 def test_the_largest_f1_is_that_of_scikit_learn() -> None:
     targets, probabilities = overconfident(200)
-    rule = choose_rule(Wanted(threshold="auto"), LABELS, targets, probabilities)
+    decision = decide(Wanted(threshold="auto"), LABELS, targets, probabilities)
     best = max(f1_score(targets, probabilities[:, 1] >= each) for each in np.unique(probabilities[:, 1]))
-    assert f1_score(targets, probabilities[:, 1] >= rule.threshold) == best
-    assert rule.achieved is not None
-    assert rule.achieved.f1 == pytest.approx(best)
+    assert f1_score(targets, probabilities[:, 1] >= decision.threshold) == best
+    assert decision.chosen is not None
+    assert decision.chosen.f1 == pytest.approx(best)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_an_overconfident_classifier_is_set_right_on_messages_that_it_was_not_fitted_on(classes: int) -> None:
     labels = tuple("abcde"[:classes])
-    rule = choose_rule(Wanted(calibrate=True), labels, *overconfident(600, classes, seed=1))
+    decision = decide(Wanted(calibrate=True), labels, *overconfident(600, classes, seed=1))
     targets, probabilities = overconfident(2_000, classes, seed=2)
-    before, after = (calibration(targets, with_temperature(probabilities, each)) for each in (1.0, rule.temperature))
+    before, after = (
+        calibration(targets, with_temperature(probabilities, each)) for each in (1.0, decision.temperature)
+    )
     assert before.error > 3 * before.by_chance
     assert after.error < before.error / 4
     assert after.log_loss < before.log_loss
@@ -86,14 +87,14 @@ def test_an_overconfident_classifier_is_set_right_on_messages_that_it_was_not_fi
 def test_without_a_mistake_nothing_is_calibrated_and_that_is_said() -> None:
     targets, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
     wanted = Wanted(calibrate=True)
-    rule = choose_rule(wanted, LABELS, targets, probabilities)
-    assert (rule.calibrated, rule.scaling.at_the_end) == (False, True)
-    assert "outside 0.05 to 20, as where no answer is wrong" in (not_calibrated(wanted, rule) or "")
-    assert not_calibrated(Wanted(), rule) is None
+    decision = decide(wanted, LABELS, targets, probabilities)
+    assert decision == Decision(0.5)
+    assert "outside 0.05 to 20, as where no answer is wrong" in (calibration_warning(wanted, decision) or "")
+    assert calibration_warning(Wanted(), decision) is None
 
 
 def test_what_cannot_be_chosen_is_refused() -> None:
     with pytest.raises(LabelError, match=r"evaluation.threshold is auto, but with 3 classes"):
-        choose_rule(Wanted(threshold="auto"), ("a", "b", "c"), *overconfident(20, 3))
+        decide(Wanted(threshold="auto"), ("a", "b", "c"), *overconfident(20, 3))
     with pytest.raises(LabelError, match="all have the same label"):
-        choose_rule(Wanted(threshold="auto"), LABELS, np.ones(20, int), overconfident(20)[1])
+        decide(Wanted(threshold="auto"), LABELS, np.ones(20, int), overconfident(20)[1])
