@@ -126,4 +126,5 @@ def _spread(model: Any, rows: Any, classes: int) -> Probabilities:
     known = model.predict_proba(rows)
     probabilities = np.zeros((len(known), classes), dtype=np.float64)
     probabilities[:, model.classes_] = known
-    return probabilities / probabilities.sum(axis=1, keepdims=True)  # which is 1 to the precision of float32
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # which is 1 to the precision of float32
+    return probabilities
