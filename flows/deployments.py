@@ -73,7 +73,7 @@ def deployable(use_case: UseCase, model: type[Recipe]) -> Flow[..., dict[str, An
             recipe = resolved(**given).name
         except RecipeError:  # what is wrong is said by the run itself
             recipe = Path(given["recipe"]).stem
-        return name_of_run(use_case.name, recipe)
+        return name_of_run(recipe)
 
     def run(recipe: str = "quickstart", changes: Changes = form()) -> dict[str, Any]:  # noqa: B008 - never changed
         """Runs the use case; returns what `--json` prints on the command line.

@@ -1,5 +1,6 @@
 """Callbacks through which `lib` reports progress, and what a training measures on the way."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,3 +46,13 @@ class Listener:
 
 
 NOBODY = Listener()
+
+
+def in_words(row: Mapping[str, float]) -> str:
+    """Says in one line what an evaluation of a training measured."""
+    measured = (
+        f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else f'{value:.3f}'}"
+        for name, value in row.items()
+        if name.endswith(("loss", "accuracy")) and not math.isnan(value)
+    )
+    return f"step {int(row['step'])}, epoch {row['epoch']:.2f}: {', '.join(measured)}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import coolname.data
 from prefect import runtime
+from prefect.client.orchestration import get_client
 
 from tasks.environment import PREFECT_PORT, without_password
 from tasks.record.pages import git_commit
@@ -23,17 +24,33 @@ STAR = re.compile(
     r"|psi|omega)\d*(-[a-z-]*)?"
 )
 
+NAME = re.compile(r"(\d\d-\d\d \d\d:\d\d:\d\d) (.+)")  # as made here
+CACHED = "cached"
 
-def named_by_recipe(kind: str) -> Callable[[], str]:
-    """What names the runs of a flow whose parameter `recipe` is a recipe."""
-    return lambda: name_of_run(kind, runtime.flow_run.parameters["recipe"].name)
+
+def named_by_recipe(*words: str) -> Callable[[], str]:
+    """What names the runs of a flow whose parameter `recipe` is a recipe: these words and the recipe."""
+    return lambda: name_of_run(*words, runtime.flow_run.parameters["recipe"].name)
 
 
 def name_of_run(*words: str) -> str:
-    """What the present run is called: as a person called it, or these words and when it began, by this machine's clock.
-    Without the year, which the pages say elsewhere, it fits into their columns."""
+    """What the present run is called: as a person called it, or by when it began, by this machine's clock, and these
+    words. The time comes first, without the year: columns of the pages show some 20 characters, and runs of one recipe
+    must differ there."""
     given = str(runtime.flow_run.name)
-    return " ".join((*words, f"{datetime.now():%m-%d %H:%M:%S}")) if is_generated(given) else given
+    return " ".join((f"{datetime.now():%m-%d %H:%M:%S}", *words)) if is_generated(given) else given
+
+
+def name_of_repetition(name: str) -> str:
+    """The name of a run that found all it needed: `11-26 14:09:30 cached quickstart`. One that a person typed stays."""
+    made = NAME.fullmatch(name)
+    return f"{made[1]} {CACHED} {made[2]}" if made else name
+
+
+def rename_run(name: str) -> None:
+    """Renames the present run on Prefect's pages."""
+    with get_client(sync_client=True) as prefect:
+        prefect.update_flow_run(runtime.flow_run.id, name=name)
 
 
 def is_generated(name: str) -> bool:

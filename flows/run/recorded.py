@@ -30,8 +30,7 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
     def run(recipe: Any) -> dict[str, Any]:
         return perform(use_case, recipe)
 
-    name = named_by_recipe(use_case.name)
-    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=name)
+    return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=named_by_recipe())
 
 
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:

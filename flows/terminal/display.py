@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from prefect.settings import PREFECT_UI_URL
@@ -16,7 +15,7 @@ from rich.text import Text
 from flows.run.result import PROGRESS, Result, listening
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import comparison
-from lib.progress import Listener
+from lib.progress import Listener, in_words
 from lib.progress import Progress as ProgressCallback
 from tasks.engine.runner import Forecast
 from tasks.environment import PREFECT_PORT, tracking_is_served, without_password
@@ -62,17 +61,8 @@ def in_lines(say: Callable[[str], None]) -> Listener:
     return Listener(
         on_begin=lambda step: say(f"{step} begins"),
         on_end=lambda step, state, seconds: say(f"{step} {state} ({seconds:.2f} s)"),
-        on_row=lambda row: say(_evaluation(row)),
+        on_row=lambda row: say(in_words(row)),
     )
-
-
-def _evaluation(row: Mapping[str, float]) -> str:
-    measured = (
-        f"{name.replace('_', ' ')} {f'{value:.2%}' if name.endswith('accuracy') else f'{value:.3f}'}"
-        for name, value in row.items()
-        if name.endswith(("loss", "accuracy")) and not math.isnan(value)
-    )
-    return f"step {int(row['step'])}, epoch {row['epoch']:.2f}: {', '.join(measured)}"
 
 
 def show_result(console: Console, result: Result, recipe: Recipe, program: Program[Recipe]) -> None:

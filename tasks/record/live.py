@@ -1,4 +1,4 @@
-"""Follows a training live: its curve in MLflow, its progress on Prefect's page and in the terminal."""
+"""Follows a training live: its curve in MLflow, its progress and log on Prefect's page, both in the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from lib.progress import Listener, Progress
+from lib.progress import Listener, Progress, in_words
 
 if TYPE_CHECKING:
     from tasks.engine.step import Work
@@ -21,14 +21,15 @@ AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take un
 
 @contextmanager
 def watched(work: Work[Any], key: str) -> Iterator[Listener]:
-    """Yields the run's listener, extended with MLflow and Prefect's page; all rows are sent when the block ends
-    normally. `key` names the progress bar on Prefect's page. Raises ServiceError if MLflow does not take the rows."""
+    """Yields the run's listener, extended with MLflow and Prefect's page, whose log gets a line for each evaluation; all
+    rows are sent when the block ends normally. `key` names the progress bar on Prefect's page. Raises ServiceError if
+    MLflow does not take the rows."""
     from tasks.record.mlflow_run import HistoryLog, client
 
     live = HistoryLog(client(), work.tracking_run, work.log.warning)
     yield replace(
         work.listener,
-        on_row=_all_of(live, work.listener.on_row),
+        on_row=_all_of(live, lambda row: work.log.info("%s", in_words(row)), work.listener.on_row),
         progress=PrefectProgress(key, work.progress, work.log.warning),
         warn=work.log.warning,
     )

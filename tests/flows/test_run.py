@@ -108,7 +108,7 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     client = tracking(home)
     assert run.info.run_id == result["mlflow_run"]
     assert run.info.status == "FINISHED"
-    assert re.fullmatch(r"classify quick \d\d-\d\d \d\d:\d\d:\d\d", run.info.run_name)
+    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d:\d\d quick", run.info.run_name)
     assert run.data.params["training.learning_rate"] == "0.001"
     assert run.data.params["split.group_duplicates"] == "True"
     assert run.data.tags["prefect.flow_run_id"] == result["flow_run"]
