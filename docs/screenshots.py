@@ -1,6 +1,7 @@
 """Makes the README's pictures from real runs: `make screenshots`, with Chromium and its driver installed.
 
-It runs `quickstart` of the first flow twice, with two learning rates, and that of the second once, in a home of its own
+It runs `quickstart` of the first flow with two learning rates, and the first once more, which finds all it needs, and
+`quickstart` of the second flow once, in a home of its own
 and with all that `make up` starts, looks at the pages, and writes docs/images/. Nothing in the pictures is drawn by
 hand, so after a change of a page or of the recipe this makes them anew. It takes some minutes.
 """
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -27,6 +29,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 IMAGES = PROJECT / "docs" / "images"
 sys.path.insert(0, str(PROJECT))  # the tests' browser is the one that looks
 
+from tasks.record.view import IN_MLFLOW, runs_page  # noqa: E402
 from tests.support.chromium import Browser, chromium, missing  # noqa: E402
 from tests.support.e2e import free_port  # noqa: E402
 
@@ -34,7 +37,8 @@ RECIPE = "quickstart"
 OTHER_LEARNING_RATE = "1e-4"
 GAP = 60  # pixels between two curves
 CURVES_WIDTH = 1600  # pixels of both
-CHARTS_HEIGHT = 670  # pixels of MLflow's pages down to the end of the first row of charts
+CHARTS_HEIGHT = 720  # pixels of MLflow's page down to the end of the first row of charts
+LIST_HEIGHT = 430  # pixels of MLflow's page down to the end of the list of runs
 DEPLOYMENTS_HEIGHT = 560  # pixels of Prefect's page down to the end of the list
 TRIED = "You are a winner: claim your free prize by texting WIN to 80082"
 STILL = """
@@ -43,7 +47,6 @@ style.textContent = '* { animation: none !important; transition: none !important
 document.head.append(style)
 """
 COLOURS = ("#0072B2", "#D55E00")  # of the two runs; MLflow would choose by chance
-IN_MLFLOW = "workflowType=machine_learning"
 # MLflow opens a panel with a chat on every first visit.
 NO_PANEL = """
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')
@@ -115,26 +118,33 @@ def terminal(result: dict[str, Any]) -> None:
 
 
 def prefect_page(browser: Browser, prefect: str, result: dict[str, Any]) -> None:
-    """A flow run: the graph of its steps, and below it the log, which says what was reused."""
+    """A flow run, the graph of its steps and below it the log, which says what was reused; and its report."""
     browser.open(f"{prefect}/runs/flow-run/{result['flow_run']}")
     browser.see("Finished in state Cached", "promote")
     save_window(browser, "prefect-run")
+    of_run = {"flow_runs": {"id": {"any_": [result["flow_run"]]}}, "artifacts": {"key": {"any_": ["report"]}}}
+    (report,) = httpx.post(f"{prefect}/api/artifacts/filter", json=of_run).json()
+    browser.open(f"{prefect}/artifacts/artifact/{report['id']}")
+    browser.see("This run in MLflow")
+    save_window(browser, "prefect-report")
 
 
 def mlflow_pages(browser: Browser, mlflow: str, runs: list[str]) -> None:
-    """The curves of the first run, and a comparison of both."""
+    """The list of runs, the comparison of their curves, and a run, as a first visit shows them."""
     for run_id, colour in zip(runs, COLOURS, strict=True):
         MlflowClient(mlflow).set_tag(run_id, "mlflow.runColor", colour)
     browser.open(f"{mlflow}/health")
     browser.run(NO_PANEL)
-    for name, page, charts in (
-        ("mlflow-run", f"runs/{runs[0]}/model-metrics?", ("train_loss", "validation_accuracy", "validation_loss")),
-        ("mlflow-compare", "runs?compareRunsMode=CHART&", ("test_accuracy", "validation_accuracy", "validation_loss")),
-    ):
-        browser.open(f"{mlflow}/#/experiments/1/{page}{IN_MLFLOW}")
-        browser.type("Search metric charts", f"^({'|'.join(charts)})$")
-        browser.see("(3)", *charts)
-        save_window(browser, name, CHARTS_HEIGHT)
+    listed = f"{mlflow}{runs_page(MlflowClient(mlflow), '1')}"
+    browser.open(listed)
+    browser.see("test/accuracy", "test/over_baseline")
+    save_window(browser, "mlflow-list", LIST_HEIGHT)
+    browser.open(f"{listed}&compareRunsMode=CHART")
+    browser.see("curves (2)")
+    save_window(browser, "mlflow-compare", CHARTS_HEIGHT)
+    browser.open(f"{mlflow}/#/experiments/1/runs/{runs[0]}?{IN_MLFLOW}")
+    browser.see("baseline/test/accuracy", "Loss and accuracy while training")
+    save_window(browser, "mlflow-run")
 
 
 def answers_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
@@ -184,6 +194,7 @@ def main() -> None:
             environment |= {"PREFECT_API_URL": f"{prefect}/api", "MLFLOW_TRACKING_URI": mlflow}
             first = run(environment)
             second = run(environment, f"--training.learning_rate={OTHER_LEARNING_RATE}")
+            run(environment)
             third = run(environment, flow="flows.instruct")
             curves(first)
             terminal(first)

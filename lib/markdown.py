@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+GAP = "&emsp;"  # MLflow's pages take the styles away that would keep columns apart
 MOST_POINTS = 12  # of a list, on pages whose length MLflow limits
 # What starts markup anywhere: code, emphasis, links, HTML, cells, headings. An underscore inside a word does not.
 _MARKUP = re.compile(r"[\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w)")
@@ -28,3 +29,15 @@ def bullets(sentences: Sequence[str]) -> str:
     shown = [f"- {plain(sentence)}" for sentence in sentences[:MOST_POINTS]]
     others = len(sentences) - len(shown)
     return "\n".join([*shown, f"- and {others:,} more"] if others else shown)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Returns the lines of a table, from cells that are Markdown. `numbers`: columns after the first are aligned to the
+    right."""
+    dashes = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
+    return [_row(header), f"|{'|'.join(dashes)}|", *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    *apart, last = cells
+    return f"| {' | '.join([*(f'{cell}{GAP}' for cell in apart), last])} |"

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from prefect import Flow, runtime
 from prefect.transactions import transaction
 
-from flows.run.names import named_by_recipe, run_tags
+from flows.run.names import name_of_repetition, named_by_recipe, rename_run, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
 from lib.store.warnings import warnings_of
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
 from tasks.environment import shareable
-from tasks.record.mlflow_run import client, tracked_run
+from tasks.record.mlflow_run import client, set_tags, tracked_run
 from tasks.record.pages import flatten
 from tasks.record.track import track
+from tasks.record.view import COMPUTED_TAG
 from tasks.registry.promote import promote
 from tasks.registry.register import Registered, publishing, register
 
@@ -44,11 +45,11 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         for step in use_case.steps:
             perform(step)
         with perform.timing("track"):
-            cached = perform.state_of(use_case.trains) == "cached"
-            pages = track(run_id, recipe, perform.made, use_case.pages, training_was_cached=cached)
+            pages = track(run_id, recipe, perform.made, use_case.pages)
         with perform.timing("register") as timed:
             registered = publish(use_case, recipe, perform, pages.headline)
             timed.state = "ran" if registered.new else "cached"
+        tell_computed(use_case, perform, registered, name)
         more = use_case.afterwards(perform)
     result = Result(
         recipe=recipe.name,
@@ -61,6 +62,21 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")
+
+
+def tell_computed(use_case: UseCase, performed: Performer, registered: Registered, name: str) -> str:
+    """Says in MLflow which steps computed something, and in the name of a run, in Prefect too, that none did. Returns
+    the name."""
+    published = ["register"] if registered.new else []
+    to_come = [step.name for step in use_case.last if not performed.would_reuse(step)]
+    computed = [*performed.computed, *published, *to_come]
+    tracking, run_id = client(), performed.run.tracking_run
+    set_tags(tracking, run_id, {COMPUTED_TAG: ", ".join(computed) or "nothing"})
+    if not computed:
+        name = name_of_repetition(name)
+        tracking.update_run(run_id, name=name)
+        rename_run(name)
+    return name
 
 
 def publish(use_case: UseCase, recipe: AnyRecipe, performed: Performer, headline: str) -> Registered:

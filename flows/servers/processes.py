@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from lib.errors import ServiceError
 from tasks.environment import artifact_folder, home, tracking_uri
 from tasks.record.mlflow_run import client
-from tasks.record.pages import IN_MLFLOW
+from tasks.record.view import IN_MLFLOW, runs_page
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
@@ -184,7 +184,7 @@ def _newest_experiment(tracking: MlflowClient) -> str:
     made_by_flows = [found for found in tracking.search_experiments() if found.name != "Default"]
     newest = max(made_by_flows, key=lambda found: found.creation_time or 0, default=None)
     # From the list of experiments MLflow would go on to its pages for language model applications.
-    return f"/#/experiments/{newest.experiment_id}/runs?{IN_MLFLOW}" if newest else f"/#/experiments?{IN_MLFLOW}"
+    return runs_page(tracking, newest.experiment_id) if newest else f"/#/experiments?{IN_MLFLOW}"
 
 
 @contextmanager

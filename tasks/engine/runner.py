@@ -77,9 +77,16 @@ class Performer:
         yield timed
         self._note(name, timed.state, started, reason=timed.reason)
 
-    def state_of(self, step: Step) -> StepState:
-        """Returns the state of a step that was performed."""
-        return next(outcome.state for outcome in self.outcomes if outcome.step == step.name)
+    @property
+    def computed(self) -> list[str]:
+        """The steps that made their artifact, and did not find it."""
+        return [outcome.step for outcome in self.outcomes if outcome.artifact and outcome.state == "ran"]
+
+    def would_reuse(self, step: Step) -> bool:
+        """Returns whether a step that was not performed yet would find its artifact."""
+        inputs = {name: self.made[name] for name in step.inputs}
+        key = key_of(step.ingredients(self.run.recipe, inputs))
+        return Store(store_folder()).find(step.name, key) is not None
 
     def _begin(self, step: str) -> float:
         """Tells that a step begins; returns when that was."""

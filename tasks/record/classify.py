@@ -4,27 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lib.evaluation.flat import flatten_metrics, flatten_published
+from lib.evaluation.flat import flatten_metrics, flatten_published, metric_name
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import TABLE
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.engine import engine_table, served_with
+from tasks.record.metrics import CURVES
 from tasks.record.pages import backbone_files
 from tasks.record.track import Pages, by_split
+from tasks.record.view import COMPUTED_TAG, VERDICT_TAG, View
 
 SHOWN = ("accuracy", "precision", "recall", "f1", "mcc", "roc_auc", "log_loss")
+OVER_BASELINE = metric_name("test", "over_baseline")  # how much more accurate the classifier is than the baseline
+COMPARED = ("test/accuracy", "test/f1", OVER_BASELINE, "baseline/test/accuracy")
+DIGITS = 9  # of that difference: more are rounding errors
+VIEW = View(
+    columns={
+        ("metrics", "test/accuracy"): 110,
+        ("metrics", OVER_BASELINE): 140,
+        ("tags", VERDICT_TAG): 320,
+        ("tags", COMPUTED_TAG): 160,
+    },
+    charts=CURVES,
+)
 
 
 def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], features: str) -> Pages:
     """Returns what the steps of `made`, by name, produced. `features`: whether they are cached, and why."""
     evaluated, trained = made["evaluate"], made["finetune"]
     published = flatten_published(load_json(trained.file("training.json"))["published"])
-    metrics = flatten_metrics(load_json(evaluated.file("metrics.json"))) | published
+    metrics = over_baseline(flatten_metrics(load_json(evaluated.file("metrics.json")))) | published
     engines = engine_table(made["engine"])
     return Pages(
         headline=headline(recipe, metrics),
         metrics=metrics,
+        compared=COMPARED,
+        view=VIEW,
         splits=made["holdout"],
         trained=trained,
         evaluated=evaluated,
@@ -42,6 +58,15 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
         pictures=("loss", "accuracy"),
         tags={"finetune.features": features, "finetune.engine": served_with(made["engine"])},
     )
+
+
+def over_baseline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Adds the difference between the accuracies of the classifier and of the baseline, if that was measured."""
+    baseline = metrics.get("baseline/test/accuracy")
+    return {
+        **metrics,
+        **({} if baseline is None else {OVER_BASELINE: round(metrics["test/accuracy"] - baseline, DIGITS)}),
+    }
 
 
 def headline(recipe: ClassifyRecipe, metrics: Mapping[str, float]) -> str:

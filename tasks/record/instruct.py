@@ -15,9 +15,11 @@ from lib.evaluation.flat import flatten_answer_metrics, flatten_published, flatt
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
+from tasks.record.metrics import CURVES
 from tasks.record.mlflow_run import client, log_metrics, set_tags
 from tasks.record.pages import backbone_files, digest_tags
 from tasks.record.track import Cell, Pages, by_split, rounded
+from tasks.record.view import COMPUTED_TAG, VERDICT_TAG, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,19 @@ LONGEST_CELL = 300  # characters of a text on Prefect's page
 
 
 SAMPLE = ("epoch", "prompt", "answer")
+COMPARED = ("test/loss", "test/chrf", "test/exact_match")
+JUDGED = ("judge/mean", "judge/mean_low", "judge/mean_high")  # likewise, once there is a judge
+VIEW = View(
+    columns={
+        ("metrics", "test/loss"): 90,
+        ("metrics", "test/chrf"): 90,
+        ("metrics", "test/exact_match"): 140,
+        ("metrics", "judge/mean"): 110,
+        ("tags", VERDICT_TAG): 320,
+        ("tags", COMPUTED_TAG): 160,
+    },
+    charts={"loss": CURVES["loss"]},
+)
 JUDGE_TAG = "finetune.judge"  # the judge of the run's answers, or why there is none
 FAILED = "failed: "
 
@@ -44,6 +59,8 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
     return Pages(
         headline=headline(recipe, metrics),
         metrics=metrics,
+        compared=COMPARED,
+        view=VIEW,
         splits=made["split_entries"],
         trained=trained,
         evaluated=evaluated,
@@ -69,7 +86,7 @@ def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Art
     tracking = client()
     summary = load_json(judged.file("summary.json"))
     metrics = flatten_verdicts(summary)
-    log_metrics(tracking, run_id, metrics, step=0)
+    log_metrics(tracking, run_id, {name: metrics[name] for name in JUDGED if name in metrics}, step=0)
     tracking.log_artifact(run_id, str(judged.file("summary.json")), "judge")
     verdicts = load_table(judged.file("verdicts.parquet"), VERDICTS)
     of_answers = verdicts[verdicts["kind"] == "answer"][["id", "score", "reply", "outcome"]]

@@ -21,9 +21,10 @@ AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take un
 
 @contextmanager
 def watched(work: Work[Any], key: str) -> Iterator[Listener]:
-    """Yields the run's listener, extended with MLflow and Prefect's page, whose log gets a line for each evaluation; all
-    rows are sent when the block ends normally. `key` names the progress bar on Prefect's page. Raises ServiceError if
-    MLflow does not take the rows."""
+    """Yields the run's listener, extended with MLflow and Prefect's page, whose log gets a line for each evaluation.
+
+    All rows are sent when the block ends normally. `key` names the progress bar on Prefect's page. Raises ServiceError
+    if MLflow does not take the rows."""
     from tasks.record.mlflow_run import HistoryLog, client
 
     live = HistoryLog(client(), work.tracking_run, work.log.warning)

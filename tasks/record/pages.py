@@ -10,25 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.data.tables import SPLITS
-from lib.evaluation.flat import curve_name
-from lib.markdown import bullets
+from lib.markdown import bullets, plain
 from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
 from tasks.environment import IN_A_CHECKOUT, PROJECT, shareable, store_folder
-from tasks.record.mlflow_run import ARTIFACT_TAG, HistoryLog, log_metrics
+from tasks.record.metrics import CURVES, has_run, measured_in
+from tasks.record.mlflow_run import ARTIFACT_TAG
+from tasks.record.view import IN_MLFLOW, curves_page, run_page
 from tasks.running import tracking_page
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from tasks.engine.step import AnyRecipe
 
-IN_MLFLOW = "workflowType=machine_learning"  # otherwise MLflow shows its pages for LLM applications
 MLFLOW_DIGEST_LENGTH = 36  # characters of a dataset's digest that MLflow stores
 
 
@@ -83,32 +81,6 @@ def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
     return [(backbone, name) for name in ("backbone.json", "sanity.txt") if backbone.file(name).is_file()]
 
 
-def log_curves(
-    tracking: MlflowClient, run_id: str, finetuned: Artifact, *, cached: bool
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Returns the training's history, and MLflow's tag with the run that measured it. Curves of a reused training are
-    logged to this run too, for comparison."""
-    from lib.training.history import read_history
-
-    history = read_history(finetuned.file("history.parquet"))
-    if cached:
-        log = HistoryLog(tracking, run_id)
-        for row in history.to_dict("records"):
-            log({str(name): value for name, value in row.items()})
-        log.send()
-    source_run = Store(store_folder()).manifest(finetuned.step, finetuned.key).notes["tracking_run"]
-    return history, {"finetune.source_run": source_run}
-
-
-def log_final_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], history: pd.DataFrame) -> None:
-    """Logs the final metrics. MLflow draws a bar for a metric with step 0 alone. Where a curve has the same name, the
-    run's value is the one with the highest step, logged last."""
-    curves = {curve_name(f"{column}") for column in history}
-    on_curves = {name: value for name, value in metrics.items() if name in curves}
-    log_metrics(tracking, run_id, on_curves, step=int(history["step"].max()))
-    log_metrics(tracking, run_id, {name: metrics[name] for name in metrics.keys() - on_curves.keys()}, step=0)
-
-
 def datasets(source: str, split: Artifact) -> list[DatasetInput]:
     """Returns an artifact's three splits as MLflow datasets, with the digests of their bytes."""
     manifest = Store(store_folder()).manifest(split.step, split.key)
@@ -138,6 +110,26 @@ def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]
 def digest_tags(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
     """Returns MLflow's tags that name the artifacts behind a run."""
     return {f"{ARTIFACT_TAG}{step}": artifact.digest for step, artifact in artifacts.items()}
+
+
+def links(tracking: MlflowClient, run_id: str, *, trained: Artifact, evaluated: Artifact) -> str:
+    """Returns Markdown for a run's page in MLflow: which run measured what it shows, if another did, where the curves
+    are, and the run in Prefect."""
+    run = tracking.get_run(run_id)
+    source, measured = (_run_or(tracking, measured_in(artifact), run) for artifact in (trained, evaluated))
+    curves = [name for names in CURVES.values() for name in names if name in source.data.metrics]
+    there = [
+        *([f"[Loss and accuracy while training]({curves_page(source, curves)})"] if curves else []),
+        f"[This run in Prefect]({run.data.tags['prefect.flow_run_url']})",
+    ]
+    name = plain(measured.info.run_name)
+    repeated = f"Nothing was measured anew: [{name}]({run_page(measured)}) measured this."
+    return paragraphs(repeated if measured is not run else "", " · ".join(there))
+
+
+def _run_or(tracking: MlflowClient, run_id: str, otherwise: Run) -> Run:
+    known = run_id != otherwise.info.run_id and has_run(tracking, run_id)
+    return tracking.get_run(run_id) if known else otherwise
 
 
 def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:

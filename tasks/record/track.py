@@ -15,13 +15,13 @@ from lib.evaluation.flat import metric_name
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
 from tasks.engine.step import AnyRecipe
+from tasks.record.metrics import log_curves, log_final_metrics, measured_in
 from tasks.record.mlflow_run import client, set_tags
 from tasks.record.pages import (
     datasets,
     digest_tags,
-    log_curves,
+    links,
     log_datasets,
-    log_final_metrics,
     log_recipe,
     log_warnings,
     page_in_mlflow,
@@ -29,8 +29,10 @@ from tasks.record.pages import (
     show_in_prefect,
     warnings_section,
 )
+from tasks.record.view import View, save_view
 
 Cell = str | float | int | None
+SOURCE_TAG = "finetune.source_run"  # the run that trained the model, and has its curves
 NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
 
 
@@ -39,7 +41,9 @@ class Pages:
     """What a run's pages show, taken from its artifacts."""
 
     headline: str  # the run in one sentence
-    metrics: Mapping[str, float]  # final ones, by MLflow's names
+    metrics: Mapping[str, float]  # all final ones
+    compared: Sequence[str]  # the few of them that become metrics in MLflow
+    view: View  # of its experiment in MLflow
     splits: Artifact  # the run's datasets
     trained: Artifact  # with history.parquet and training.json
     evaluated: Artifact  # with figures/
@@ -64,15 +68,15 @@ def track(
     recipe: AnyRecipe,
     artifacts: Mapping[str, Artifact],
     pages_of: Callable[[Any, Mapping[str, Artifact]], Pages],
-    training_was_cached: bool,
 ) -> Pages:
     """Logs all that the steps produced; returns what the pages show, with the final metrics."""
     tracking = client()
     pages = pages_of(recipe, artifacts)
     log_recipe(tracking, run_id, recipe)
     log_datasets(tracking, run_id, datasets(recipe.data.source, pages.splits))
-    history, source = log_curves(tracking, run_id, pages.trained, cached=training_was_cached)
-    log_final_metrics(tracking, run_id, pages.metrics, history)
+    last_step = log_curves(tracking, run_id, pages.trained)
+    log_final_metrics(tracking, run_id, pages.metrics, pages.compared, last_step)
+    save_view(tracking, tracking.get_run(run_id).info.experiment_id, pages.view)
     tracking.log_artifacts(run_id, str(pages.evaluated.file("figures")), "figures")
     for artifact, name in pages.files:
         tracking.log_artifact(run_id, str(artifact.file(name)))
@@ -80,9 +84,11 @@ def track(
         tracking.log_table(run_id, table, name)
     warnings = warnings_of(artifacts.values())
     log_warnings(tracking, run_id, warnings)
-    in_prefect = tracking.get_run(run_id).data.tags["prefect.flow_run_url"]
-    note = {NOTE: paragraphs(pages.headline, warnings_section(warnings), f"[This run in Prefect]({in_prefect})")}
-    set_tags(tracking, run_id, digest_tags(artifacts) | source | dict(pages.tags) | note)
+    leads = links(tracking, run_id, trained=pages.trained, evaluated=pages.evaluated)
+    note = {NOTE: paragraphs(pages.headline, leads, warnings_section(warnings))}
+    set_tags(
+        tracking, run_id, digest_tags(artifacts) | {SOURCE_TAG: measured_in(pages.trained)} | dict(pages.tags) | note
+    )
     shown = {"metrics": (pages.table, f"Metrics of {recipe.name}, over all rows of each split"), **pages.shown_tables}
     for key, (rows, description) in shown.items():
         create_table_artifact([dict(row) for row in rows], key=key, description=description)

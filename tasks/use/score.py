@@ -26,12 +26,17 @@ from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress
 from tasks.record.mlflow_run import accepted, log_metrics, set_tags
 from tasks.record.pages import page_in_mlflow
+from tasks.record.view import View, save_view
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
 
 if TYPE_CHECKING:
     from lib.progress import Progress
     from lib.recipes.scoring import ScoringJob
+
+VIEW = View(
+    {("metrics", "rows/scored"): 110, ("metrics", "rows/unscorable"): 140, ("tags", "finetune.drift"): 420},
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scor
         "messages_per_second": result.rows_written / scored.seconds,
     }
     log_metrics(tracking, run_id, metrics, step=0)
+    save_view(tracking, tracking.get_run(run_id).info.experiment_id, VIEW)
     create_table_artifact(
         _counts(result), key="scores", description=f"Rows by answer of {chosen.model.name} {chosen.model.version}"
     )

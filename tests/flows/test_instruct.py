@@ -23,9 +23,11 @@ from lib.data.entries.reading import entries_in_words
 from lib.data.samples.entries import FILE as SAMPLE
 from lib.data.tables import ANSWERS
 from lib.files.jsonfile import load_json
+from lib.progress import in_words
 from lib.text.prompts import STYLES
+from lib.training.history import read_history
 from tests.support.cases import case
-from tests.support.e2e import Home, copy_of, free_port, wait_until
+from tests.support.e2e import Home, copy_of, evaluations_told, free_port, wait_until
 from tests.support.ollama_server import Chat, OllamaServer
 from tests.support.said import after_the_first_line
 
@@ -176,10 +178,12 @@ def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructi
     run = place.mlflow_run(finished_run)
     assert run.info.status == "FINISHED"
     curves = {"train/loss", "validation/loss", "epoch", "examples_seen", "tokens_seen", "learning_rate", "seconds"}
-    assert set(run.data.metrics) == curves | set(finished_run["metrics"])
-    assert {"test/loss", "test/perplexity", "test/exact_match", "test/chrf", "test/stopped", "judge/mean"} <= set(
-        run.data.metrics
-    )
+    compared = {"test/loss", "test/chrf", "test/exact_match", "judge/mean", "judge/mean_low", "judge/mean_high"}
+    assert set(run.data.metrics) == curves | compared
+    assert compared | {"test/perplexity", "test/stopped", "judge/anchor_gap"} <= set(finished_run["metrics"])
+    assert {name: run.data.metrics[name] for name in compared} == {
+        name: finished_run["metrics"][name] for name in compared
+    }
     assert run.data.params["prompt.style"] == "phi3"
     assert {f"artifact.{step}" for step in STEPS} <= set(run.data.tags)
     assert run.inputs is not None
@@ -187,6 +191,7 @@ def test_the_mlflow_run_has_curves_figures_tables_and_the_model(place: Instructi
         f"file-{name}" for name in ("train", "validation", "test")
     ]
     assert place.files(finished_run) == [
+        "all_metrics.json",
         "answers.json",
         "backbone.json",
         "figures",
@@ -228,6 +233,8 @@ def test_prefects_page_has_the_metrics_the_answers_and_the_report(
     assert {"metrics", "answers", "report", "mlflow-run", "judge", "finetune-instructions"} <= set(found)
     assert found["finetune-instructions"]["data"] == 100
     assert "After epoch 1:" in found["report"]["data"]
+    history = read_history(place.artifact("finetune_instructions") / "history.parquet")
+    assert evaluations_told(prefect_api, finished_run) == [in_words(row) for row in history.to_dict("records")]
     assert "data:image/png;base64," in found["report"]["data"]
 
 
@@ -281,7 +288,7 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     assert run.info.status == "FINISHED"
     assert run.data.tags["finetune.judge"].startswith("failed: No judge's server answers")
     assert "judge/mean" not in run.data.metrics
-    assert run.data.metrics["chrf"] == finished_run["metrics"]["chrf"]
+    assert run.data.metrics["test/chrf"] == finished_run["metrics"]["test/chrf"]
 
     with OllamaServer(lambda chat: "70") as server:
         later = home.call(*other[2:], *judged_by(server), command=["judge"])

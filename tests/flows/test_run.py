@@ -18,7 +18,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.support.e2e import STEPS, Home, copy_of, experiment_id, ran
+from lib.progress import in_words
+from lib.training.history import read_history
+from tests.support.e2e import STEPS, Home, copy_of, evaluations_told, experiment_id, ran
 from tests.support.http_server import HttpServer, Reply
 from tests.support.said import after_the_first_line
 
@@ -57,6 +59,14 @@ FILES = {
         "report.html",
     ],
 }
+
+
+COMPARED = ["baseline/test/accuracy", "test/accuracy", "test/f1", "test/over_baseline"]
+CURVES_ALONE = [
+    *("epoch", "examples_seen", "learning_rate", "seconds", "tokens_seen"),
+    *("train/loss", "validation/loss"),  # of the batches that an evaluation looks at
+]
+METRICS = sorted([*COMPARED, *CURVES_ALONE, "train/accuracy", "validation/accuracy"])
 
 
 def tracking(home: Home) -> MlflowClient:
@@ -102,7 +112,9 @@ def test_tables_follow_their_contracts(finished: tuple[Home, Any]) -> None:
     assert len(predictions) == 400
 
 
-def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: tuple[Home, Any]) -> None:
+def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(
+    finished: tuple[Home, Any], tmp_path: Path
+) -> None:
     home, result = finished
     (run,) = runs(home)
     client = tracking(home)
@@ -125,20 +137,42 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(finished: 
     assert sorted(zip(history["step"], history["validation_loss"], strict=True)) == sorted(
         (metric.step, metric.value) for metric in logged
     )
+    assert sorted(run.data.metrics) == METRICS
     # Also where a curve has the same name: its last point is what the kept classifier measured on the whole split.
-    assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
+    both = run.data.metrics.keys() & result["metrics"].keys()
+    assert {name: run.data.metrics[name] for name in both} == {name: result["metrics"][name] for name in both}
+    assert set(METRICS) - both == {*CURVES_ALONE}
+    table = client.download_artifacts(run.info.run_id, "all_metrics.json", str(tmp_path))
+    assert dict(json.loads(Path(table).read_text())["data"]) == pytest.approx(result["metrics"], abs=1e-9)
     assert f"{result['metrics']['test/accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
     assert [point.step for point in client.get_metric_history(run.info.run_id, "test/accuracy")] == [0]
     for split in ("train", "validation"):
         points = client.get_metric_history(run.info.run_id, f"{split}/accuracy")
         assert [point.value for point in points if point.step == 0] == [history[f"{split}_accuracy"].iloc[0]]
-    assert {"test/f1", "test/mcc", "test/roc_auc", "test/log_loss", "baseline/test/accuracy"} <= set(run.data.metrics)
+    assert {"test/f1", "test/mcc", "test/roc_auc", "test/log_loss", "baseline/test/accuracy"} <= set(result["metrics"])
+    assert run.data.metrics["test/over_baseline"] == pytest.approx(
+        run.data.metrics["test/accuracy"] - run.data.metrics["baseline/test/accuracy"]
+    )
+    assert run.data.tags["finetune.computed"] == ", ".join([*STEPS, "register"])
     assert run.inputs is not None
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json", "sanity.txt"} <= logged_files
     figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert figures == {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
+
+
+def test_prefects_log_has_one_line_for_each_evaluation(finished: tuple[Home, Any]) -> None:
+    home, result = finished
+    history = read_history(home.artifacts()["finetune"][0] / "history.parquet")
+    told = evaluations_told(home.environment["PREFECT_API_URL"], result)
+    measured = [f"{split}_{measure}" for split in ("train", "validation") for measure in ("loss", "accuracy")]
+    assert told == [in_words(row) for row in history[["step", "epoch", *measured]].to_dict("records")]
+    assert re.fullmatch(
+        r"step 0, epoch 0\.\d\d: train loss \d\.\d{3}, train accuracy \d+\.\d\d%,"
+        r" validation loss \d\.\d{3}, validation accuracy \d+\.\d\d%",
+        told[0],
+    )
 
 
 def test_nothing_is_pickled(finished: tuple[Home, Any]) -> None:
@@ -149,16 +183,24 @@ def test_nothing_is_pickled(finished: tuple[Home, Any]) -> None:
     assert [path for path in kept if path.read_bytes()[:2] in {bytes([0x80, n]) for n in range(2, 6)}] == []
 
 
-def test_a_cached_run_logs_the_same_curves_and_registers_nothing_new(again: tuple[Home, Any]) -> None:
+def test_a_cached_run_says_so_and_adds_no_curves_and_registers_nothing_new(again: tuple[Home, Any]) -> None:
     home, result = again[0], json.loads(again[1].stdout)
     first, second = runs(home)
     client = tracking(home)
     assert second.data.tags["finetune.source_run"] == first.info.run_id
-    for name in ("train/loss", "validation/accuracy", "learning_rate"):
-        curves = [
-            {(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)} for run in (first, second)
-        ]
-        assert curves[0] == curves[1] != set()
+    assert sorted(second.data.metrics) == COMPARED
+    assert {name: second.data.metrics[name] for name in COMPARED} == {
+        name: first.data.metrics[name] for name in COMPARED
+    }
+    assert second.data.tags["finetune.computed"] == "nothing"
+    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d:\d\d cached quick", second.info.run_name)
+    flow_run = httpx.get(f"{home.environment['PREFECT_API_URL']}/flow_runs/{result['flow_run']}").json()
+    assert flow_run["name"] == second.info.run_name
+    note = second.data.tags["mlflow.note.content"]
+    measured = f"[{first.info.run_name}](#/experiments/1/runs/{first.info.run_id}?workflowType=machine_learning)"
+    assert f"Nothing was measured anew: {measured} measured this." in note
+    assert f"[Loss and accuracy while training](#/metric?runs=%5B%22{first.info.run_id}" in note
+    assert "Nothing was measured anew" not in first.data.tags["mlflow.note.content"]
     assert result["registered"]["version"] == "1"
     assert result["registered"]["new"] is False
     assert len(client.search_model_versions("name = 'e2e'")) == 1

@@ -91,7 +91,7 @@ def test_a_run_leaves_answers_an_mlflow_run_and_no_event(home: Home, same_kind: 
     assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
     assert run.data.metrics["rows/scored"] == rows
     assert run.data.metrics["share/spam"] == pytest.approx(result["labels"]["spam"] / rows)
-    assert {"drift_psi_score", "drift_ks_length", "drift_unknown_rise"} <= run.data.metrics.keys()
+    assert {"drift_psi_score", "drift_ks_length", "drift/unknown_rise"} <= run.data.metrics.keys()
     tags = run.data.tags
     assert (tags["model.name"], tags["model.version"]) == ("e2e", "1")
     assert tags["finetune.drift"] == result["drift"]["why"]
@@ -123,7 +123,7 @@ def test_drifted_messages_emit_the_event_that_the_automation_waits_for(home: Hom
     wait_until(lambda: bool(drift_events(home, result["flow_run"])), seconds=30, what="the event")
     (event,) = drift_events(home, result["flow_run"])
     assert event["resource"]["prefect.resource.id"] == "finetune.scoring.e2e"
-    assert event["payload"]["metrics"]["drift_unknown_rise"] == result["metrics"]["drift_unknown_rise"] > 0.1
+    assert event["payload"]["metrics"]["drift/unknown_rise"] == result["metrics"]["drift/unknown_rise"] > 0.1
 
     automations = yaml.safe_load((PROJECT / "deploy" / "automations.yaml").read_text(encoding="utf-8"))
     (retrain,) = [each for each in automations if "finetune.drift" in each["trigger"].get("expect", [])]

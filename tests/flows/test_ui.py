@@ -80,7 +80,8 @@ def started(home: Home) -> Iterator[Ui]:
         lines = [process.stdout.readline() for _ in range(3)]
         assert lines[:2] == [
             f"Prefect  http://127.0.0.1:{prefect}\n",
-            f"MLflow   http://127.0.0.1:{mlflow}/#/experiments/1/runs?workflowType=machine_learning\n",
+            f"MLflow   http://127.0.0.1:{mlflow}/#/experiments/1/runs?workflowType=machine_learning"
+            "&viewStateShareKey=finetune\n",
         ]
         assert "Ctrl-C" in lines[2]
         yield Ui(process, prefect, mlflow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.markdown import bullets, code, plain
+from lib.markdown import bullets, code, plain, table
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,11 @@ def test_backticks_do_not_end_a_code_span(text: str, span: str) -> None:
 
 def test_a_long_list_ends_with_the_number_of_others() -> None:
     assert bullets([f"point {number}" for number in range(15)]).splitlines()[-2:] == ["- point 11", "- and 3 more"]
+
+
+def test_the_columns_of_a_table_stay_apart_where_a_page_has_no_styles() -> None:
+    assert table(("", "a", "b"), [("x", "1", "2")], numbers=True) == [
+        "| &emsp; | a&emsp; | b |",
+        "|---|---:|---:|",
+        "| x&emsp; | 1&emsp; | 2 |",
+    ]

@@ -204,6 +204,13 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
+def evaluations_told(prefect_api: str, result: Any) -> list[str]:
+    """The lines of Prefect's log of a run that tell an evaluation of its training."""
+    of_run = {"logs": {"flow_run_id": {"any_": [result["flow_run"]]}}, "sort": "TIMESTAMP_ASC"}
+    told = [str(log["message"]) for log in httpx.post(f"{prefect_api}/logs/filter", json=of_run).json()]
+    return [message for message in told if message.startswith("step ")]
+
+
 def ran(result: Any) -> list[str]:
     """The artifact steps that a run computed; the others were reused."""
     return [step["step"] for step in result["steps"] if step["state"] == "ran" and step["step"] in STEPS]

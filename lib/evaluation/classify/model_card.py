@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib.markdown import bullets, code, plain
+from lib.markdown import bullets, code, plain, table
 
 LONGEST = 5000  # characters of a version's description that MLflow's tables hold
 SHOWN_LABELS = 20  # rows of the table of labels, the most frequent first
@@ -63,26 +63,26 @@ def classifier_card(facts: CardFacts) -> str:
 
 
 def _rows(values: Mapping[str, str]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in values.items())]
+    return table(("", ""), ((plain(name), plain(value)) for name, value in values.items()))
 
 
 def _data(facts: CardFacts) -> list[str]:
     columns = ("source", *facts.splits)
     counts = {"source": facts.source, **facts.splits}
     labels = sorted(facts.source, key=lambda label: (-facts.source[label], label))
-    lines = [f"| label | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    for label in labels[:SHOWN_LABELS]:
-        row = " | ".join(f"{counts[column].get(label, 0):,}" for column in columns)
-        lines.append(f"| {plain(short(label))} | {row} |")
+    rows = [
+        [plain(short(label)), *(f"{counts[column].get(label, 0):,}" for column in columns)]
+        for label in labels[:SHOWN_LABELS]
+    ]
     if len(labels) > SHOWN_LABELS:
-        lines.append(f"| {len(labels) - SHOWN_LABELS} more | {' | '.join('' for _ in columns)} |")
-    lines += [
+        rows.append([f"{len(labels) - SHOWN_LABELS} more", *("" for _ in columns)])
+    return [
+        *table(("label", *columns), rows, numbers=True),
         "",
         f"The versions of `{facts.name}` are compared on a frozen test set, which belongs to the name: the test split"
         " of the first run under it. No version learns from its messages"
         + (f"; {facts.held_out:,} were left out of train and validation here." if facts.held_out else "."),
     ]
-    return lines
 
 
 def _figures(facts: CardFacts) -> list[str]:
@@ -94,18 +94,15 @@ def _figures(facts: CardFacts) -> list[str]:
     if natural:
         columns[f"at the {'test split' if facts.given_test else 'source'}'s shares"] = natural
     about = f"about {code(short(facts.positive))}" if facts.positive else "means over the labels"
-    lines = [
-        f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",
-        "",
-        f"| | {' | '.join(columns)} |",
-        f"|---|{'---:|' * len(columns)}",
-        f"| accuracy | {' | '.join(_accuracy(figures) for figures in columns.values())} |",
-    ]
+    rows = [["accuracy", *map(_accuracy, columns.values())]]
     for name in FIGURES:
         if any(figures.get(name) is not None for figures in columns.values()):
-            cells = " | ".join(_number(figures.get(name)) for figures in columns.values())
-            lines.append(f"| {name.replace('_', ' ')} | {cells} |")
-    return lines
+            rows.append([name.replace("_", " "), *(_number(figures.get(name)) for figures in columns.values())])
+    return [
+        f"On {test['rows']:,} test messages; precision, recall and F1 are {about}.",
+        "",
+        *table(("", *columns), rows, numbers=True),
+    ]
 
 
 def _limits(facts: CardFacts) -> list[str]:
