@@ -91,7 +91,7 @@ def test_a_run_leaves_answers_an_mlflow_run_and_no_event(home: Home, same_kind: 
     assert {name: run.data.metrics[name] for name in result["metrics"]} == result["metrics"]
     assert run.data.metrics["rows/scored"] == rows
     assert run.data.metrics["share/spam"] == pytest.approx(result["labels"]["spam"] / rows)
-    assert {"drift_psi_score", "drift_ks_length", "drift/unknown_rise"} <= run.data.metrics.keys()
+    assert {"drift/psi_score", "drift/ks_length", "drift/unknown_rise"} <= run.data.metrics.keys()
     tags = run.data.tags
     assert (tags["model.name"], tags["model.version"]) == ("e2e", "1")
     assert tags["finetune.drift"] == result["drift"]["why"]
