@@ -26,7 +26,7 @@ from tests.support.said import after_the_first_line
 
 pytestmark = pytest.mark.e2e
 
-FIGURES = ["accuracy", "confusion", "loss", "precision_recall"]
+FIGURES = ["accuracy", "confusion", "loss", "precision_recall", "reliability"]
 FILES = {
     "download": ["data/source", "source.json"],
     "messages": ["files.json", "left_out.parquet", "messages.parquet", "profile.json"],
