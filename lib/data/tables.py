@@ -36,6 +36,8 @@ LEFT_OUT = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
+# The line of the source in which a message begins, from 1; null in formats without lines.
+LINES = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("line", pa.int64())])
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
 # A row for each window of a message; window: its number in the message, from 0.

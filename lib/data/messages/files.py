@@ -14,7 +14,7 @@ from lib.data.messages.given import UNNAMED_SPLIT, splits_by_value
 from lib.data.messages.labels import LabelRules, Settled, settle, shown
 from lib.data.messages.reading import FileOfMessages
 from lib.data.source.data_file import DataFile
-from lib.data.tables import LEFT_OUT, SPLITS
+from lib.data.tables import LEFT_OUT, LINES, SPLITS
 from lib.errors import LabelError, listed
 
 OF_ONE_FILE = ("name", "split", "rows")
@@ -26,6 +26,7 @@ class SplitsRead:
 
     splits: a table of each split: id int64, text str, label str, in the files' order.
     labels: the label names in the order of their targets.
+    lines: the schema `LINES`: where the messages stand, in the order of the splits.
     left_out: the schema `LEFT_OUT`: the rows that are no messages, of all files, in their order.
     files: JSON-able, of each file its name, split, rows and what it is.
     warnings: sentences about them.
@@ -33,6 +34,7 @@ class SplitsRead:
 
     splits: dict[str, pd.DataFrame]
     labels: tuple[str, ...]
+    lines: pa.Table
     left_out: pa.Table
     files: list[dict[str, Any]]
     warnings: list[str]
@@ -107,14 +109,18 @@ def read_splits(
         where=where,
     )
     tables: dict[str, list[pd.DataFrame]] = {}
+    lines: list[pa.Table] = []
     pieces.sort(key=lambda piece: SPLITS.index(piece.split))
     pieces.reverse()
     while pieces:  # each is let go once it is settled: both would take the memory twice
         piece = pieces.pop()
-        tables.setdefault(piece.split, []).append(_settled(piece, settled, left_out))
+        kept = _settled(piece, settled, left_out)
+        lines.append(pa.Table.from_pandas(kept[LINES.names], LINES, preserve_index=False))
+        tables.setdefault(piece.split, []).append(kept.drop(columns="line"))
     return SplitsRead(
         splits={split: pd.concat(several, ignore_index=True) for split, several in tables.items()},
         labels=settled.labels,
+        lines=pa.concat_tables(lines),
         left_out=_in_order(left_out),
         files=facts,
         warnings=[*warnings, *settled.warnings],
@@ -141,13 +147,13 @@ def _by_column(
 
 
 def _settled(piece: _Piece, settled: Settled, left_out: list[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the messages of a piece (id, text, label) with settled labels; those that leave go to `left_out`."""
+    """Returns the messages of a piece (id, text, label, line), labels settled; those that leave go to `left_out`."""
     messages = piece.messages
     names = messages["label"].map(settled.becomes)
     leaving = messages[names.isna()]
     for reason, rows in leaving.groupby(leaving["label"].map(settled.leaves)):
         left_out.append(_left_out(piece.file, piece.first, _reasoned(rows, str(reason))))
-    kept = messages[["id", "text", "label"]].assign(id=messages["id"] + piece.first, label=names)
+    kept = messages[["id", "text", "label", "line"]].assign(id=messages["id"] + piece.first, label=names)
     if len(leaving):
         kept = kept[names.notna()]
     if piece.split != "train":

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
 
+FILES = "files.json"  # of each file its name, its split, how many rows it has and how it is written
+LINES_OF_MESSAGES = "lines.parquet"
 TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test": "test.parquet"}
 
 
@@ -47,13 +49,13 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
         "split.names",
     ],
     # Of what the profile says the tables decide all that later steps read; the files are named.
-    noted=["profile.json", "files.json"],
+    noted=["profile.json", FILES, LINES_OF_MESSAGES],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
     `test.parquet` where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
-    `profile.json` with counts and lengths of all messages, what was found in them, and how the files are written; and
-    `files.json`, that for each."""
+    `profile.json` with counts and lengths of all messages, what was found in them, and how the files are written;
+    `files.json`, that for each; and `lines.parquet`, the line of each message."""
     data, by = work.recipe.data, work.recipe.split
     how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
     files = fetched_files(download)
@@ -78,6 +80,7 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     for split, table in found.splits.items():
         save_table(table, work.folder / TABLES[split], MESSAGES, labels=found.labels)
     write_table(found.left_out, work.folder / "left_out.parquet")
+    write_table(found.lines, work.folder / LINES_OF_MESSAGES)
     whole = pd.concat(found.splits.values())
     repeated, warnings = check_messages(whole, found.reasons)
     warnings = [*found.warnings, *warnings]
@@ -88,4 +91,4 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
         work.warn(sentence)
     profile = profile_messages(whole, repeated, found.reasons)
     save_json(profile | {"read_as": found.forms(), "warnings": warnings}, work.folder / "profile.json")
-    save_json(found.files, work.folder / "files.json")
+    save_json(found.files, work.folder / FILES)

@@ -56,6 +56,7 @@ def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -
         "test": [6],
     }
     assert splits["validation"]["text"].tolist() == ["v", "w"]
+    assert read.lines.to_pydict() == {"id": [0, 2, 3, 5, 6], "line": [2, 2, 2, 3, 2]}
     assert read.left_out.to_pylist() == [
         {"file": "train-0.csv", "row": 1, "line": 3, "reason": "empty text"},
         {"file": "validation-1.csv", "row": 0, "line": 2, "reason": "empty text"},
