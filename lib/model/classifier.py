@@ -12,7 +12,7 @@ from lib.errors import LabelError
 from lib.files.jsonfile import save_json
 from lib.model.adapters import adapters
 from lib.model.backbone import Backbone, Pooling
-from lib.model.features.file import Features
+from lib.model.features.file import KeptFeatures
 from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
 from lib.model.labels import Probabilities
@@ -145,7 +145,7 @@ def class_probabilities(
         width = None
     if not len(sequences):
         return np.empty((0, len(classifier.labels)))
-    if isinstance(sequences, Features):
+    if isinstance(sequences, KeptFeatures):
         sequences.require_blocks(backbone.cut)
     place = torch.device(device_name(device))
     classifier.to(place)

@@ -1,12 +1,14 @@
 """Ranks training messages by how probably their label is wrong, with predictions by classifiers that did not see them.
 
 Confident learning: C. G. Northcutt, L. Jiang and I. L. Chuang, "Confident learning: estimating uncertainty in dataset
-labels", JAIR 70 (2021). The classifiers are logistic regressions on the pooled features of the messages, not fine-tuned
-networks: a fold costs seconds, and what is wanted is a second opinion, not the best one.
+labels", JAIR 70 (2021). The classifiers are logistic regressions on the mean features of the messages, or on their
+n-grams, unless the classifier itself learns on each fold (`lib.evaluation.classify.cross_validation`): a fold takes a
+second, and what is wanted is a second opinion, not the best one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,12 @@ from lib.errors import LabelError
 from lib.model.labels import Probabilities, Targets
 
 FOLDS = 5
-INVERSE_PENALTY = 1.0  # of the regressions; features are scaled to a variance of one, for which it is usual
+# Of the regressions. Features, scaled to a variance of one, and n-grams, whose rows have the length one, need different
+# ones; found with MiniLM's features and n-grams of the SMS collection, and no fine choice.
+INVERSE_PENALTY_OF_FEATURES, INVERSE_PENALTY_OF_TEXTS = 0.01, 10.0
+# Of more messages a sample is judged: time and memory are bounded, and so is what a person reads. The time of a
+# regression grows with its classes, too, and below some ten thousand messages there is little to spare.
+MOST_JUDGED, MOST_PROBABILITIES, FEWEST_JUDGED = 50_000, 1_000_000, 10_000
 MOST_ITERATIONS = 300  # of the solver: the last digits of a second opinion do not matter
 
 
@@ -31,7 +38,13 @@ class OutOfFold:
 
 @dataclass(frozen=True)
 class Spread:
-    """The accuracy of each fold, with mean and standard deviation between folds."""
+    """The accuracy of each fold, with mean and standard deviation between folds.
+
+    The deviation says how far a figure moves with the messages that happen to be learned from and measured on. It is no
+    standard error of the mean, and no interval follows from it: any two folds learn from mostly the same messages, so
+    that their accuracies are not independent (Y. Bengio and Y. Grandvalet, "No unbiased estimator of the variance of
+    k-fold cross-validation", JMLR 5 (2004)). Nor does it say how far other seeds of a training would move it.
+    """
 
     accuracies: tuple[float, ...]
     mean: float
@@ -55,13 +68,26 @@ class Suspects:
     joint: NDArray[np.int64]
 
 
-def deal(targets: Targets, folds: int, seed: int) -> NDArray[np.int64]:
-    """Returns a fold for each row, so that every fold has as many of each class as possible, give or take one."""
-    order = np.random.default_rng(seed).permutation(len(targets))
-    order = order[np.argsort(targets[order], kind="stable")]
-    fold = np.empty(len(targets), np.int64)
-    fold[order] = np.arange(len(targets)) % folds
-    return fold
+def deal(targets: Targets, folds: int, seed: int, groups: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Returns a fold for each row, so that every fold has as many of each class as possible, give or take one.
+
+    groups: rows of the same number stay in one fold (None: each row for itself), which then has them beyond its share.
+    """
+    groups = np.arange(len(targets)) if groups is None else groups
+    _, leaders, group_of, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(leaders))
+    order = order[np.lexsort((-sizes[order], targets[leaders[order]]))]  # class by class, large groups first
+    fold_of_group = np.empty(len(leaders), np.int64)
+    dealt = np.zeros((folds, 2), np.int64)  # rows of this class, and of all
+    before = -1
+    for group in order.tolist():
+        label = targets[leaders[group]]
+        if label != before:
+            dealt[:, 0], before = 0, label
+        fold = int(np.lexsort((dealt[:, 1], dealt[:, 0]))[0])
+        dealt[fold] += sizes[group]
+        fold_of_group[group] = fold
+    return fold_of_group[group_of]
 
 
 def out_of_fold(
@@ -71,22 +97,25 @@ def out_of_fold(
     classes: int,
     folds: int = FOLDS,
     seed: int = 0,
-    penalty: float = INVERSE_PENALTY,
+    groups: NDArray[np.int64] | None = None,
 ) -> OutOfFold:
     """Fits a logistic regression for each fold, on the messages of the others.
 
     Args:
-        features: (rows, width) an array, whose columns are scaled, or a sparse matrix, which is taken as it is.
-        penalty: the inverse strength of the L2 penalty.
+        features: (rows, width) an array, whose columns are scaled, or what `text_features` returns.
+        groups: as in `deal`: copies of a message would give its label away.
 
     A class that the other folds do not have gets probability zero. Raises LabelError if the messages share one label.
     """
     from sklearn.linear_model import LogisticRegression  # here, because runs that read a spread compute none
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     if len(np.unique(targets)) < 2:
         raise LabelError("all messages have the same label, so none can be doubted: give messages with other labels")
-    fold = deal(targets, folds, seed)
+    fold = deal(targets, folds, seed, groups)
+    dense = isinstance(features, np.ndarray)
+    penalty = INVERSE_PENALTY_OF_FEATURES if dense else INVERSE_PENALTY_OF_TEXTS
     probabilities = np.zeros((len(targets), classes))
     for number in range(min(folds, len(targets))):
         inside = fold == number
@@ -96,12 +125,32 @@ def out_of_fold(
             probabilities[inside, known[0]] = 1.0
             continue
         train, rest = features[~inside], features[inside]
-        if isinstance(features, np.ndarray):
+        if dense:
             scaler = StandardScaler().fit(train)
             train, rest = scaler.transform(train), scaler.transform(rest)
-        model = LogisticRegression(C=penalty, max_iter=MOST_ITERATIONS).fit(train, targets[~inside])
+        with threadpool_limits(1):  # the vectors are short: more threads only wait for each other
+            model = LogisticRegression(C=penalty, max_iter=MOST_ITERATIONS).fit(train, targets[~inside])
         probabilities[np.ix_(inside, model.classes_)] = model.predict_proba(rest)
     return OutOfFold(probabilities, fold)
+
+
+def text_features(texts: Sequence[str]) -> Any:
+    """Returns TF-IDF of character n-grams (texts, n-grams), a sparse matrix."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    least = 3 if len(texts) > 1_000 else 1  # of many messages, n-grams of one or two only cost time
+    vectorizer = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=least, dtype=np.float32
+    )
+    return vectorizer.fit_transform(texts)
+
+
+def judged_rows(rows: int, classes: int, seed: int = 0) -> list[int]:
+    """Returns the rows that are judged, in order: all, or of very many a random sample."""
+    most = min(MOST_JUDGED, max(FEWEST_JUDGED, MOST_PROBABILITIES // classes))
+    if rows <= most:
+        return list(range(rows))
+    return sorted(np.random.default_rng(seed).choice(rows, most, replace=False).tolist())
 
 
 def spread(targets: Targets, predictions: OutOfFold) -> Spread:

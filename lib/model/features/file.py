@@ -70,6 +70,39 @@ class Features(Sequence[Tensor]):
             self.flat = self.flat.to(device)
 
 
+class ChosenFeatures(Sequence[Tensor]):
+    """Some rows of several files, in any order: item i is row `rows[i][1]` of `files[rows[i][0]]`."""
+
+    def __init__(self, files: Sequence[Features], rows: Sequence[tuple[int, int]]) -> None:
+        self.files, self.rows = files, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self.files[file][row] for file, row in self.rows[index]]
+        file, row = self.rows[index]
+        return self.files[file][row]
+
+    def require_blocks(self, blocks: int) -> None:
+        """Raises `ValueError` unless all of these are the output of the first `blocks` blocks."""
+        for file in self.files:
+            file.require_blocks(blocks)
+
+    def move_to(self, device: torch.device) -> None:
+        """Moves each file that fits to a GPU's memory, where all that is chosen of it finds it."""
+        for file in self.files:
+            file.move_to(device)
+
+
+KeptFeatures = Features | ChosenFeatures  # for isinstance, too
+
+
 def write_features(
     file: Path,
     backbone: Backbone,

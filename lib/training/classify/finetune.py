@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.errors import MessagesError, RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
-from lib.model.features.file import Features
+from lib.model.features.file import KeptFeatures
 from lib.model.machine.cpu import fast_cpu
 from lib.model.windowed import Windowed
 from lib.progress import NOBODY, Listener
@@ -126,7 +126,7 @@ def _checked_inputs(split: EncodedMessages, name: str, classifier: Classifier, m
     if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
     rows = rows_of(split.inputs)
-    if not isinstance(rows, Features):
+    if not isinstance(rows, KeptFeatures):
         cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in rows]
         rows = cast(list[Sequence[int] | Tensor], cut)
     else:
@@ -166,6 +166,6 @@ def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:
         yield json.dumps([len(row) for row in rows]).encode()
         if isinstance(split.inputs, Windows):
             yield json.dumps(split.inputs.counts).encode()
-        if not isinstance(rows, Features):
+        if not isinstance(rows, KeptFeatures):
             yield np.concatenate([np.asarray(row) for row in rows]).tobytes()
         yield json.dumps(list(split.targets)).encode()

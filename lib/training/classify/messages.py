@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lib.model.features.file import Features
+from lib.model.features.file import KeptFeatures
 from lib.model.padding import pad_batch
 from lib.text.windows import Windows, rows_of
 from lib.training.examples import Batch
@@ -23,7 +23,7 @@ class Messages(NamedTuple):
     def prepare(self, device: torch.device) -> None:
         """Moves features to the device."""
         rows = rows_of(self.inputs)
-        if isinstance(rows, Features):
+        if isinstance(rows, KeptFeatures):
             rows.move_to(device)
 
     def batch(self, rows: list[int]) -> Batch:

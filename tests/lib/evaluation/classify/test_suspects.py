@@ -4,11 +4,20 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
+from lib.data.duplicates import normalise
 from lib.errors import LabelError
-from lib.evaluation.classify.suspects import OutOfFold, deal, out_of_fold, spread, suspects
+from lib.evaluation.classify.suspects import (
+    OutOfFold,
+    deal,
+    judged_rows,
+    out_of_fold,
+    spread,
+    suspects,
+    text_features,
+)
 from lib.model.labels import Probabilities, Targets
 
 
@@ -124,11 +133,39 @@ def test_of_two_percent_flipped_labels_80_percent_are_among_the_first_three(real
         lines = archive.read("SMSSpamCollection").decode().split("\n")
     rows = [line.split("\t", 1) for line in lines if line]
     targets = np.array([label == "spam" for label, _ in rows]).astype(int)
-    texts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=3).fit_transform(
-        [text for _, text in rows]
-    )
+    texts = [text for _, text in rows]
+    groups = pd.factorize(pd.Series(texts).map(normalise))[0]
     wrong, changed = flipped(targets, 0.02, 2)
-    found = suspects(wrong, out_of_fold(texts, wrong, classes=2, penalty=10.0).probabilities)
+    found = suspects(wrong, out_of_fold(text_features(texts), wrong, classes=2, groups=groups).probabilities)
     first = found.rows[: round(0.03 * len(rows))]
     assert len(changed) == 111
     assert len(set(changed) & set(first)) >= 0.8 * len(changed)
+
+
+def test_copies_of_a_message_stay_in_one_fold_and_folds_stay_alike() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.array([0] * 300 + [1] * 60)
+    groups = np.concatenate([generator.integers(100, size=300), 200 + generator.integers(40, size=60)])
+    fold = deal(targets, 5, 0, groups)
+    assert all(len(np.unique(fold[groups == group])) == 1 for group in np.unique(groups))
+    for label, most in ((0, 60), (1, 12)):
+        assert np.abs(np.bincount(fold[targets == label], minlength=5) - most).max() <= 3
+
+
+def test_a_wrong_label_is_seen_beside_copies_of_the_message_with_that_label() -> None:
+    """Copies with the same wrong label in other folds would confirm it."""
+    features, targets = clusters(200, 2)
+    wrong = targets.copy()
+    wrong[:4] = 1 - targets[0]
+    features[:4] = features[0]
+    groups = np.maximum(np.arange(200), 3)
+    found = suspects(wrong, out_of_fold(features, wrong, classes=2, groups=groups).probabilities)
+    assert set(range(4)) <= set(found.rows[:6])
+
+
+def test_of_very_many_messages_a_sample_is_judged_the_same_each_time() -> None:
+    assert judged_rows(50_000, 2) == list(range(50_000))
+    rows = judged_rows(60_000, 2)
+    assert len(set(rows)) == 50_000
+    assert rows == sorted(rows) == judged_rows(60_000, 2)
+    assert [len(judged_rows(60_000, classes)) for classes in (20, 50, 1_000)] == [50_000, 20_000, 10_000]
