@@ -11,6 +11,7 @@ from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
+from tasks.steps.classify.cross_validate import cross_validate
 from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.features import choice, features
@@ -34,7 +35,7 @@ CLASSIFY = UseCase(
     description="From a labelled text file to a registered classifier",
     steps=(
         *(download, messages, balance, split, holdout, tokenizer, tokenize, backbone),
-        *(features, finetune, engine, evaluate),
+        *(features, finetune, engine, cross_validate, evaluate),
     ),
     trains=finetune,
     final=(evaluate,),

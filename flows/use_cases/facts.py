@@ -40,6 +40,9 @@ def classifier_facts(artifacts: Artifacts, metrics: Mapping[str, float], recipe:
     low, high = metrics["test/accuracy_low"], metrics["test/accuracy_high"]
     confidence = recipe.evaluation.confidence
     yield "test accuracy", f"{metrics['test/accuracy']:.2%} ({confidence:.0%} interval {low:.2%} to {high:.2%})"
+    if "folds/accuracy_mean" in metrics:
+        mean, deviation = metrics["folds/accuracy_mean"], metrics["folds/accuracy_deviation"]
+        yield "accuracy on folds", f"{mean:.2%} (standard deviation {deviation:.2%} between {recipe.evaluation.folds})"
     if "baseline/test/accuracy" in metrics:
         baseline = metrics["baseline/test/accuracy"]
         points = 100 * (metrics["test/accuracy"] - baseline)

@@ -274,6 +274,14 @@ class Evaluation(Section):
         description="divide the logits by a temperature that is fitted on validation messages, in the final figures and"
         " in every later answer, so that of answers with 90 % nine in ten are right; the most probable label stays",
     )
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        le=20,
+        description="also divide the messages of all splits into so many parts, train the classifier without each, as"
+        " often, and measure it on that part: mean and spread of its accuracy beside that of the test split, which"
+        " stays as it is; for small data (null: only the labels are doubted, by something cheaper)",
+    )
 
     @model_validator(mode="after")
     def _a_goal_chooses_the_threshold(self) -> Evaluation:

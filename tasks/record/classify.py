@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lib.evaluation.classify.label_check import SUSPECTS
 from lib.evaluation.flat import flatten_metrics, flatten_published, metric_name
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import TABLE
@@ -47,6 +48,7 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
         files=(
             (evaluated, "report.html"),
             (evaluated, "metrics.json"),
+            (made["cross_validate"], SUSPECTS),
             (made["messages"], "profile.json"),
             (made["holdout"], "split.json"),
             (made["tokenize"], "tokens.json"),

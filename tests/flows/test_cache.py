@@ -37,7 +37,7 @@ def test_the_first_run_computes_every_step(finished: tuple[Home, Any], prefect_a
     # No step asks the classifier about the frozen test set: `evaluate` has its answers.
     assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "promote"], "Completed")
     on_gpu = {name for name, run in runs.items() if "gpu" in run["tags"]}
-    assert on_gpu == {"features", "finetune", "engine", "evaluate"}
+    assert on_gpu == {"features", "finetune", "engine", "cross_validate", "evaluate"}
 
 
 def test_a_second_run_reuses_every_step_and_prefect_says_cached(
@@ -64,7 +64,9 @@ def test_a_learning_rate_reruns_finetune_and_what_follows(copied: Home, retraine
     verdicts = copied.explain("--training.learning_rate=0.002")
     assert verdicts["finetune"] == ("run", ["training.learning_rate changed 0.001 -> 0.002"])
     assert verdicts["evaluate"] == ("run", ["training.learning_rate changed 0.001 -> 0.002"])
-    assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == STEPS[:-3]
+    assert [step for step, (would, _) in verdicts.items() if would == "be reused"] == [
+        step for step in STEPS if step not in FROM_FINETUNE_ON
+    ]
     assert ran(retrained[1]) == FROM_FINETUNE_ON
 
 

@@ -277,7 +277,7 @@ def test_another_split_does_not_leak_the_frozen_test_set_and_is_cached_when_run_
     fresh = copied.explain("--split.seed=5", "--registry.name=fresh")
     assert fresh["holdout"] == ("run", [f"held_out is another: {again_digest(folders['holdout'])} -> none"])
     assert [step for step in STEPS if fresh[step][0] == "depend"] == [
-        *("tokenize", "features", "finetune", "engine", "evaluate"),
+        *("tokenize", "features", "finetune", "engine", "cross_validate", "evaluate"),
     ]
 
 

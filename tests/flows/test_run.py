@@ -29,7 +29,7 @@ pytestmark = pytest.mark.e2e
 FIGURES = ["accuracy", "confusion", "loss", "precision_recall", "reliability"]
 FILES = {
     "download": ["data/source", "source.json"],
-    "messages": ["files.json", "left_out.parquet", "messages.parquet", "profile.json"],
+    "messages": ["files.json", "left_out.parquet", "lines.parquet", "messages.parquet", "profile.json"],
     "balance": ["balanced.parquet", "reserve.parquet"],
     "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
     "holdout": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
@@ -49,6 +49,7 @@ FILES = {
         "training.json",
     ],
     "engine": ["engine.json", "engines.json"],  # torch in float32, which the recipe names
+    "cross_validate": ["label_check.json", "suspects.parquet"],
     "evaluate": [
         "baseline.parquet",
         "drift_profile.json",
@@ -157,7 +158,15 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(
     assert run.inputs is not None
     assert {i.dataset.name for i in run.inputs.dataset_inputs} == {"file-train", "file-validation", "file-test"}
     logged_files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"figures", "report.html", "recipe.yaml", "metrics.json", "profile.json", "sanity.txt"} <= logged_files
+    assert {
+        "figures",
+        "report.html",
+        "recipe.yaml",
+        "metrics.json",
+        "profile.json",
+        "suspects.parquet",
+        "sanity.txt",
+    } <= logged_files
     figures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert figures == {f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")}
 

@@ -39,6 +39,7 @@ STEPS = [
     "features",
     "finetune",
     "engine",
+    "cross_validate",
     "evaluate",
 ]
 # Small enough for seconds, large enough that every class is in every split.

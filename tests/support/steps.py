@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, Store
+from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
 from tasks.steps.classify.features import features
@@ -49,6 +51,12 @@ def steps_until_trained(
     store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]
 ) -> tuple[ClassifyRecipe, dict[str, Artifact]]:
     """Runs the flow's steps up to the training; returns the recipe, and the artifacts by step."""
+    recipe = recipe_for(data, weights, **sections)
+    return recipe, performed(store, recipe, STEPS)
+
+
+def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> ClassifyRecipe:
+    """A recipe for texts of a CSV file, with the sections as they are given."""
     fields = {
         "data": {"source": "file", "url": str(data), "format": "csv", "text_column": "text", "label_column": "label"},
         "model": {"weights": str(weights), "size": "tiny" if weights == "scratch" else "from-weights"},
@@ -58,8 +66,12 @@ def steps_until_trained(
         "serving": sections.get("serving", {}),
         "encoding": sections.get("encoding", {}),
     }
-    recipe = build_recipe(fields)
+    return build_recipe(fields)
+
+
+def performed(store: Store, recipe: ClassifyRecipe, steps: Sequence[Step]) -> dict[str, Artifact]:
+    """Runs steps one after another; returns their artifacts by name."""
     made: dict[str, Artifact] = {}
-    for step in STEPS:
+    for step in steps:
         made[step.name] = perform(store, recipe, step, **{name: made[name] for name in step.inputs})
-    return recipe, made
+    return made

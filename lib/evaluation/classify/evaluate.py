@@ -23,9 +23,11 @@ from lib.evaluation.classify.evidence import (
 )
 from lib.evaluation.classify.figures import Outcome, write_figures
 from lib.evaluation.classify.findings import BASELINE, Findings
+from lib.evaluation.classify.label_check import LabelCheck
 from lib.evaluation.classify.leakage import leaks
 from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, rival_table
 from lib.evaluation.classify.slices import slices
+from lib.evaluation.classify.suspects import Spread
 from lib.files.jsonfile import save_json
 from lib.inference.engines.engine import Engine
 from lib.model.labels import Probabilities, positive_class
@@ -40,6 +42,8 @@ class Facts:
     that part of the split's report. about: what was trained, for the report: names and values, in display order.
     natural: rows of a test split that was given, by label: its class shares are what the figures are compared at, and
     so the natural ones; None: there is none, and those of the source are. warnings: sentences about the data.
+    folds: accuracies of the classifier trained on folds, where that was asked for. label_check: which labels are in
+    doubt.
     """
 
     history: pd.DataFrame
@@ -48,6 +52,8 @@ class Facts:
     about: Mapping[str, str]
     natural: Mapping[str, int] | None = None
     warnings: Sequence[str] = ()
+    folds: Spread | None = None
+    label_check: LabelCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ def evaluate(
     Returns what metrics.json holds. `train`, `validation`, `test`: see `measure`; test also has bounds of intervals.
     `baseline` and `majority`: {"test": ...} alike, the former where asked for. `natural_prevalence` where asked for,
     null where it cannot be estimated. `test_without_copies` where some messages of test have a copy in another split.
+    `folds` (`accuracy_mean`, `accuracy_deviation`) where the classifier was trained on folds.
     findings.json: see `Findings`; `warn` hears what it warns of besides `facts.warnings`. Raises LabelError if positive
     label and threshold do not fit the labels, if no threshold can be chosen, or if a split has no rows.
 
@@ -144,6 +151,8 @@ def write_evaluation(
         metrics["natural_prevalence"], curve = at_natural_shares(answers, facts.natural or facts.class_counts)
     if (left := metrics_without_copies(answers, copies)) is not None:
         metrics["test_without_copies"] = left
+    if facts.folds is not None:
+        metrics["folds"] = {"accuracy_mean": facts.folds.mean, "accuracy_deviation": facts.folds.deviation}
     folder.mkdir(parents=True, exist_ok=True)
     save_json(metrics, folder / "metrics.json")
     predictions = answers.table()
@@ -178,6 +187,8 @@ def write_evaluation(
         ),
         leaks=tuple(copies),
         mistakes=tuple(mistakes(answers)),
+        folds=facts.folds,
+        label_check=facts.label_check,
     )
     findings.save(folder)
     _write_report(folder, findings, metrics, predictions.to_pandas())

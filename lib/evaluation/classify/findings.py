@@ -17,6 +17,7 @@ from lib.errors import StoreError
 from lib.evaluation.classify.calibration import Calibration, Scaling
 from lib.evaluation.classify.classes import ClassTable
 from lib.evaluation.classify.decision import Decision
+from lib.evaluation.classify.label_check import LabelCheck
 from lib.evaluation.classify.leakage import Leak
 from lib.evaluation.classify.mistakes import Mistake
 from lib.evaluation.classify.prevalence import PrecisionRecall
@@ -77,7 +78,8 @@ class Findings:
     prevalence: the curve of the positive label at the natural class shares; None with more than two labels, or where it
     cannot be estimated.
     classes, slices, mistakes: of the test split. leaks: of each split in each before it.
-    folds: accuracies of a cross-validation; None where there was none.
+    folds: accuracies of the classifier trained on folds; None where that was not asked for. label_check: which labels
+    are in doubt.
     """
 
     labels: tuple[str, ...]
@@ -101,6 +103,7 @@ class Findings:
     mistakes: tuple[Mistake, ...]
     folds: Spread | None = None
     remedy: Remedy | None = None
+    label_check: LabelCheck | None = None
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of the dataclasses in it, too
 

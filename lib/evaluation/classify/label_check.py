@@ -73,22 +73,22 @@ class LabelCheck:
     counted: int
     first: tuple[Suspect, ...] = ()
 
-    @property
-    def warning(self) -> str | None:
-        """A sentence, if a person should look."""
-        share = self.counted / self.rows
-        if share <= WORTH_A_WARNING or self.accuracy < UNDERSTANDS:
-            return None
-        return (
-            f"confident learning doubts {self.counted:,} of {self.rows:,} labels ({share:.1%}), by {self.by}, which"
-            f" agrees with {self.accuracy:.1%} of all: read {SUSPECTS} from its first row on, and mend the source where"
-            " it is right"
-        )
-
     def save(self, folder: Path, listed: pd.DataFrame) -> None:
         """Writes suspects.parquet (`listed`, with the columns of `LISTED`) and label_check.json into `folder`."""
         write_table(pa.Table.from_pandas(listed[LISTED.names], LISTED, preserve_index=False), folder / SUSPECTS)
         save_json({name: value for name, value in asdict(self).items() if name != "first"}, folder / CHECK)
+
+
+def doubts_warning(check: LabelCheck) -> str | None:
+    """Returns a sentence, if a person should look."""
+    share = check.counted / check.rows
+    if share <= WORTH_A_WARNING or check.accuracy < UNDERSTANDS:
+        return None
+    return (
+        f"confident learning doubts {check.counted:,} of {check.rows:,} labels ({share:.1%}), by {check.by}, which"
+        f" agrees with {check.accuracy:.1%} of all: read {SUSPECTS} from its first row on, and mend the source where it"
+        " is right"
+    )
 
 
 def listed_suspects(messages: pd.DataFrame, found: Suspects, labels: Sequence[str]) -> pd.DataFrame:

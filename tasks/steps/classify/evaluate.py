@@ -28,7 +28,7 @@ REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "repo
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     """Returns the hash of the report's template, which the code fingerprint does not cover, and that of the warnings
     that the report repeats, which no digest covers; without inputs, when explaining, they are not known."""
-    warned = {"warnings": warnings_digest(inputs.values())} if "engine" in inputs else {}
+    warned = {"warnings": warnings_digest(inputs.values())} if "cross_validate" in inputs else {}
     return {"report_template": file_sha256(REPORT_TEMPLATE), **warned, **device_identity(recipe, inputs)}
 
 
@@ -55,11 +55,13 @@ def evaluate(
     features: Artifact,
     finetune: Artifact,
     engine: Artifact,
+    cross_validate: Artifact,
 ) -> None:
     """Measures every row of every split with the engine that serves: `metrics.json`, `predictions.parquet`, `figures/`,
     `report.html`; and `drift_profile.json`, to compare later messages with."""
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
+    from lib.evaluation.classify.label_check import load_label_check, load_spread
     from lib.evaluation.drift.profile import write_profile
     from lib.inference.engines.loading import load_engine
     from lib.model.features.inputs import split_inputs
@@ -86,7 +88,11 @@ def evaluate(
             natural=natural,
             straddling=divided["straddling"],
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
-            warnings=warnings_of((messages, balance, split, holdout, tokenize, features, finetune, engine)),
+            warnings=warnings_of(
+                (messages, balance, split, holdout, tokenize, features, finetune, engine, cross_validate)
+            ),
+            folds=load_spread(cross_validate.folder),
+            label_check=load_label_check(cross_validate.folder),
         ),
         choices=Choices(
             wanted=wanted(recipe.evaluation),

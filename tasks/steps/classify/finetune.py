@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.data.messages.balance import class_weights
 from lib.data.tables import SPLITS, load_labels
 from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.errors import RecipeError
@@ -20,7 +18,7 @@ from lib.model.places import GPT2
 from tasks.engine.step import Work, step
 from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
-from tasks.steps.classify.network import could_keep_head, keeps_head, load_network, stored_head
+from tasks.steps.classify.network import could_keep_head, objective_of, untrained_classifier
 from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
@@ -56,12 +54,11 @@ def finetune(
 ) -> None:
     """Trains a classifier: weights and tokenizer in Hugging Face layout, labels, `inference.json`, `history.parquet`,
     `training.json`, `recipe.json`."""
-    from lib.model.classifier import new_classifier, save_classifier
+    from lib.model.classifier import save_classifier
     from lib.model.features.inputs import split_inputs
     from lib.model.usage import Usage
     from lib.training.batches import EncodedMessages
     from lib.training.classify.finetune import finetune as train_classifier
-    from lib.training.classify.single_label import SingleLabel
 
     recipe = work.recipe
     labels = load_labels(tokenize.file("train.parquet"))
@@ -70,27 +67,14 @@ def finetune(
     targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
     if evaluation.threshold == AUTO:
         require_both(np.asarray(targets["validation"]))
-    kept = keeps_head(recipe, backbone, labels)
     if could_keep_head(recipe, backbone, labels):
         work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
     splits = {
         name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), targets[name]) for name in SPLITS
     }
     max_length = load_json(tokenize.file(REPORT))["max_length"]
-    network = load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout, new_head=not kept)
-    classifier = new_classifier(
-        network,
-        labels,
-        trainable=recipe.classifier.trainable,
-        seed=recipe.training.seed,
-        adapt=_adapters(recipe),
-        head=stored_head(network, backbone, labels) if kept else None,
-    )
-    keep = _keep_adapters(recipe, network, len(labels), work.folder / ADAPTER)
-    weights = None
-    if recipe.balance.method == "class_weights":
-        weights = tuple(float(weight) for weight in class_weights(targets["train"]))
-    objective = SingleLabel(weights, ignore_index=recipe.training.ignore_index)
+    classifier = untrained_classifier(recipe, tokenizer, backbone, labels)
+    keep = _keep_adapters(recipe, classifier.backbone, len(labels), work.folder / ADAPTER)
     with watched(work, "finetune") as listener:
         trained = train_classifier(
             classifier,
@@ -98,7 +82,7 @@ def finetune(
             settings=training_settings(recipe.training, work.identity["device"]),
             padding=recipe.classifier.padding,
             max_length=max_length,
-            objective=objective,
+            objective=objective_of(recipe, targets["train"]),
             scratch=work.scratch,
             fingerprint=features.digest,
             listener=listener,
@@ -114,12 +98,6 @@ def finetune(
     for file in tokenizer_files(tokenizer):
         shutil.copyfile(file, work.folder / file.name)
     save_training(work, trained, max_length=max_length, network=facts_of(backbone))
-
-
-def _adapters(recipe: ClassifyRecipe) -> Callable[[Backbone], None] | None:
-    if recipe.classifier.trainable != "lora":
-        return None
-    return methodcaller("add_adapters", **recipe.lora.model_dump(exclude={"keep"}))
 
 
 def _keep_adapters(

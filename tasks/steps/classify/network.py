@@ -1,10 +1,12 @@
-"""Makes the backbone that a recipe describes, from the artifacts of the steps before it."""
+"""Makes the backbone that a recipe describes, and the classifier on it, from the artifacts of the steps before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING, cast
 
+from lib.data.messages.balance import class_weights
 from lib.errors import LabelError, RecipeError, WeightsError, listed
 from lib.model.places import GPT2
 from tasks.steps.backbone import HEAD, facts_of
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lib.model.backbone import Backbone, Pooling
+    from lib.model.classifier import Classifier
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
+    from lib.training.classify.single_label import SingleLabel
 
 
 def pooling_of(recipe: ClassifyRecipe, backbone: Artifact) -> Pooling:
@@ -98,3 +102,37 @@ def stored_head(network: Backbone, backbone: Artifact, labels: Sequence[str]) ->
 
     head = network.take_head() if isinstance(network, PooledTransformer) else load_head(backbone.file(HEAD))
     return reordered(head, facts_of(backbone)["head"]["labels"], labels)
+
+
+def untrained_classifier(
+    recipe: ClassifyRecipe, tokenizer: Artifact, backbone: Artifact, labels: Sequence[str]
+) -> Classifier:
+    """Returns the classifier that a training begins with; raises as `keeps_head` does."""
+    from lib.model.classifier import new_classifier
+
+    kept = keeps_head(recipe, backbone, labels)
+    network = load_network(recipe, tokenizer, backbone, labels, dropout=recipe.model.dropout, new_head=not kept)
+    return new_classifier(
+        network,
+        labels,
+        trainable=recipe.classifier.trainable,
+        seed=recipe.training.seed,
+        adapt=_adapters(recipe),
+        head=stored_head(network, backbone, labels) if kept else None,
+    )
+
+
+def objective_of(recipe: ClassifyRecipe, targets: Sequence[int]) -> SingleLabel:
+    """Returns what a training minimises; `targets` are those of its messages, which class weights are made of."""
+    from lib.training.classify.single_label import SingleLabel
+
+    weights = None
+    if recipe.balance.method == "class_weights":
+        weights = tuple(float(weight) for weight in class_weights(targets))
+    return SingleLabel(weights, ignore_index=recipe.training.ignore_index)
+
+
+def _adapters(recipe: ClassifyRecipe) -> Callable[[Backbone], None] | None:
+    if recipe.classifier.trainable != "lora":
+        return None
+    return methodcaller("add_adapters", **recipe.lora.model_dump(exclude={"keep"}))

@@ -131,6 +131,7 @@ BOOK = {
         "false_positive_cost": 1.0,
         "false_negative_cost": 1.0,
         "calibrate": False,
+        "folds": None,
     },
     "serving": {"engine": "torch", "precision": "float32", "largest_flip_share": 0.001},
     "published": {

@@ -181,6 +181,7 @@ def artifacts_in(folder: Path, names: tuple[str, ...]) -> dict[str, Artifact]:
     (folder / "backbone.json").write_text(json.dumps(facts))
     lengths = {split: {"tokens": 100} for split in (*SPLITS, "reserve")}
     (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
+    (folder / "lines.parquet").write_bytes(b"lines")
     return {name: Artifact(step=name, key="0" * 32, digest=f"digest of {name}", folder=folder) for name in names}
 
 

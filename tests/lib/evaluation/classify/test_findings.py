@@ -15,6 +15,7 @@ from lib.evaluation.classify.calibration import Scaling, calibration
 from lib.evaluation.classify.classes import class_table
 from lib.evaluation.classify.decision import Decision
 from lib.evaluation.classify.findings import FINDINGS, Findings, Remedy, TunedBaseline
+from lib.evaluation.classify.label_check import LabelCheck, Suspect
 from lib.evaluation.classify.leakage import Copy, Leak
 from lib.evaluation.classify.mistakes import Mistake, Neighbour
 from lib.evaluation.classify.prevalence import PrecisionRecall
@@ -55,6 +56,9 @@ def findings() -> Findings:
         mistakes=(Mistake(1, 0, 1, 0.6, (Neighbour(5, 0.4),)),),
         folds=Spread((0.9, 0.95), 0.925, 0.035),
         remedy=Remedy(Scaling(1.5, at_the_end=False), sure),
+        label_check=LabelCheck(
+            "somebody", 0.9, 60, 70, 1, (Suspect(3, "train", "<b>", *LABELS, -0.5, True, "a", 3, None),)
+        ),
     )  # fmt: skip
 
 

@@ -9,7 +9,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from lib.evaluation.classify.label_check import LISTED, LabelCheck, Suspect, listed_suspects, load_label_check
+from lib.evaluation.classify.label_check import (
+    LISTED,
+    LabelCheck,
+    Suspect,
+    doubts_warning,
+    listed_suspects,
+    load_label_check,
+)
 from lib.evaluation.classify.suspects import suspects
 
 MESSAGES = pd.DataFrame(
@@ -53,8 +60,7 @@ def test_a_person_is_told_of_many_doubts_by_something_that_understands_the_texts
     counted: int, accuracy: float, warns: bool
 ) -> None:
     check = LabelCheck("somebody", accuracy, 1_000, 2_000, counted)
-    assert (check.warning is not None) is warns
-    if check.warning:
-        assert (
-            f"doubts {counted} of 1,000 labels (1.1%), by somebody, which agrees with {accuracy:.1%}" in check.warning
-        )
+    warning = doubts_warning(check)
+    assert (warning is not None) is warns
+    if warning:
+        assert f"doubts {counted} of 1,000 labels (1.1%), by somebody, which agrees with {accuracy:.1%}" in warning

@@ -24,6 +24,7 @@ from lib.progress import NOBODY
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, Store
 from tasks.record.engine import engine_table, served_with
+from tasks.steps.classify.cross_validate import cross_validate
 from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tests.support.procedure import perform
@@ -202,8 +203,11 @@ def test_without_onnxruntime_torch_serves(
 def test_every_figure_is_of_what_is_served(store: Store, trained: Made) -> None:
     recipe, made = trained
     exact = served(store, trained, engine="onnxruntime", precision="float32")
-    inputs = {name: made[name] for name in evaluate.inputs if name != "engine"}
-    evaluated = perform(store, with_serving(calibrated(recipe)), evaluate, **inputs, engine=exact)
+    doubted = perform(store, recipe, cross_validate, **{name: made[name] for name in cross_validate.inputs})
+    inputs = {name: made[name] for name in evaluate.inputs if name not in ("engine", "cross_validate")}
+    evaluated = perform(
+        store, with_serving(calibrated(recipe)), evaluate, **inputs, engine=exact, cross_validate=doubted
+    )
     rows = pd.read_parquet(evaluated.file("predictions.parquet"))
     tested = rows[rows["split"] == "test"]
     tokens = pd.read_parquet(made["tokenize"].file("test.parquet"))["tokens"]

@@ -21,6 +21,7 @@ from lib.store.artifacts import Artifact, Store
 from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
+from tasks.steps.classify.cross_validate import cross_validate
 from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.features import features
@@ -88,7 +89,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
         "train": [written(tmp_path / "a.csv", TRAIN[:30]), written(tmp_path / "b.csv", TRAIN[30:])],
         "test": written(tmp_path / "t.csv", TEST),
     }
-    steps = (*DATA_STEPS, tokenizer, tokenize, backbone, features, finetune, engine, evaluate)
+    steps = (*DATA_STEPS, tokenizer, tokenize, backbone, features, finetune, engine, cross_validate, evaluate)
     made = made_by(store, steps, files, balance={"method": "undersample"}, **QUICK)
 
     # Only train was balanced; the reserve is train's.

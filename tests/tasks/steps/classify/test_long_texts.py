@@ -43,6 +43,7 @@ from lib.text.tokens import tokenize_splits
 from lib.text.windows import Windows
 from lib.training.classify.messages import Messages
 from tasks.registry.models import Version
+from tasks.steps.classify.cross_validate import cross_validate
 from tasks.steps.classify.engine import engine
 from tasks.steps.classify.evaluate import evaluate
 from tasks.steps.classify.tokenize import tokenize
@@ -143,6 +144,7 @@ def in_windows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Made:
         patch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
         recipe, made = trained(store, data, {"long_texts": "windows"}, training={**TRAINING, "epochs": 1})
     made["engine"] = perform(store, recipe, engine, **{name: made[name] for name in engine.inputs})
+    made["cross_validate"] = perform(store, recipe, cross_validate, **{n: made[n] for n in cross_validate.inputs})
     made["evaluate"] = perform(store, recipe, evaluate, **{name: made[name] for name in evaluate.inputs})
     return recipe, made
 
@@ -265,6 +267,7 @@ def test_any_network_and_whatever_learns(family: str, trainable: str, data: Path
         fields["lora"] = {"blocks": 1}
     recipe, made = trained(store, data, {"long_texts": "windows"}, weights=weights, **fields)
     made["engine"] = perform(store, recipe, engine, **{name: made[name] for name in engine.inputs})
+    made["cross_validate"] = perform(store, recipe, cross_validate, **{n: made[n] for n in cross_validate.inputs})
     made["evaluate"] = perform(store, recipe, evaluate, **{name: made[name] for name in evaluate.inputs})
     table = pd.read_parquet(made["evaluate"].file("predictions.parquet"))
     expected = table[[f"probability_{label}" for label in LABELS]].to_numpy(np.float64)

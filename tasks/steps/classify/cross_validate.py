@@ -1,0 +1,182 @@
+"""Lets classifiers judge messages that they did not see, and lists the messages whose label is probably wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from lib.data.duplicates import normalise
+from lib.data.tables import LINES, SPLIT, SPLITS, load_labels, load_table
+from lib.data.tokens import REPORT
+from lib.files.checksum import file_sha256
+from lib.files.jsonfile import load_json
+from lib.model.places import SCRATCH
+from lib.progress import Listener
+from tasks.engine.step import Work, step
+from tasks.record.live import PrefectProgress
+from tasks.steps.classify.finetune import finetune
+from tasks.steps.classify.messages import FILES, LINES_OF_MESSAGES
+from tasks.steps.classify.network import objective_of, untrained_classifier
+from tasks.steps.training import device_identity, training_settings
+
+if TYPE_CHECKING:
+    from lib.evaluation.classify.suspects import OutOfFold
+    from lib.model.classifier import Classifier
+    from lib.model.features.inputs import AllInputs
+    from lib.recipes.classify import ClassifyRecipe
+    from lib.store.artifacts import Artifact
+    from tasks.engine.step import Inputs
+
+
+def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
+    """Returns where the messages stand in their files; and, if the classifier itself is trained on folds, all that its
+    training depends on. Without folds no setting of the training makes this run again."""
+    lines = {"lines": file_sha256(inputs["messages"].file(LINES_OF_MESSAGES))} if "messages" in inputs else {}
+    if recipe.evaluation.folds is None:
+        return {**lines, "pretrained": f"{recipe.model.weights != SCRATCH}"}
+    return {
+        **lines,
+        **{path: f"{value}" for path, value in finetune.ingredients(recipe, {})["fields"].items()},
+        "balance.seed": f"{recipe.balance.seed}",
+        "evaluation.folds": f"{recipe.evaluation.folds}",
+        **device_identity(recipe, inputs),
+    }
+
+
+@step(
+    "cross_validate",
+    unkeyed=[
+        "evaluation.folds",
+        "balance",
+        "model.weights",
+        *finetune.reads,
+        *finetune.unkeyed,
+    ],
+    identity=_identity,
+    tags=["gpu"],
+)
+def cross_validate(
+    work: Work[ClassifyRecipe],
+    messages: Artifact,
+    holdout: Artifact,
+    tokenizer: Artifact,
+    backbone: Artifact,
+    tokenize: Artifact,
+    features: Artifact,
+) -> None:
+    """Ranks the messages of all splits by how probably their label is wrong: `suspects.parquet`, `label_check.json`;
+    and with `evaluation.folds` trains the classifier on each fold: `folds.json`."""
+    from lib.evaluation.classify.label_check import LabelCheck, doubts_warning, listed_suspects, save_spread
+    from lib.evaluation.classify.suspects import judged_rows, spread, suspects
+
+    table = _messages(messages, holdout)
+    rows, folds = len(table), work.recipe.evaluation.folds
+    labels = load_labels(tokenize.file("train.parquet"))
+    if folds is None:
+        table = table.iloc[judged_rows(rows, len(labels))].reset_index(drop=True)
+        predictions, by = _second_opinion(work, table, len(labels), tokenize, features)
+    else:
+        new = partial(untrained_classifier, work.recipe, tokenizer, backbone, labels)
+        predictions = _by_folds(work, table, new, folds, tokenize, features)
+        by = "the classifier, trained on each fold"
+    targets = table["target"].to_numpy(np.int64)
+    accuracies = spread(targets, predictions)
+    if folds is not None:
+        save_spread(work.folder, accuracies)
+    found = suspects(targets, predictions.probabilities)
+    check = LabelCheck(
+        by=by,
+        accuracy=accuracies.mean,
+        rows=len(found.rows),
+        of_rows=rows,
+        counted=int(found.issues.sum()),
+    )
+    check.save(work.folder, listed_suspects(table, found, labels))
+    sentence = doubts_warning(check)
+    if sentence is not None:
+        work.warn(sentence)
+
+
+def _messages(messages: Artifact, holdout: Artifact) -> pd.DataFrame:
+    """Returns the messages of all splits, each once (id, text, label, target, split), with the file, row and line where
+    they stand, the number `group` of those that are near-duplicates, and their `place` among the rows of all splits."""
+    parts = [load_table(holdout.file(f"{name}.parquet"), SPLIT).assign(split=name) for name in SPLITS]
+    table = pd.concat(parts, ignore_index=True)
+    table["place"] = np.arange(len(table))
+    table = table.drop_duplicates("id", ignore_index=True)
+    files = load_json(messages.file(FILES))
+    starts = np.cumsum([0, *(file["rows"] for file in files)])
+    number = np.searchsorted(starts, table["id"], side="right") - 1
+    lines = load_table(messages.file(LINES_OF_MESSAGES), LINES).set_index("id")["line"]
+    return table.assign(
+        file=np.array([file["name"] for file in files], dtype=object)[number],
+        row=table["id"] - starts[number],
+        line=lines.reindex(table["id"]).to_numpy(),
+        group=pd.factorize(table["text"].map(normalise))[0],
+    )
+
+
+def _inputs(table: pd.DataFrame, tokenize: Artifact, features: Artifact) -> AllInputs:
+    from lib.model.features.inputs import AllInputs, split_inputs
+
+    splits = [split_inputs(tokenize.folder, features.folder, name) for name in SPLITS]
+    return AllInputs(splits, table["place"].tolist())
+
+
+def _second_opinion(
+    work: Work[ClassifyRecipe], table: pd.DataFrame, classes: int, tokenize: Artifact, features: Artifact
+) -> tuple[OutOfFold, str]:
+    """Fits regressions on the frozen features, or on n-grams where there are none or the weights are random numbers;
+    says which. To run the backbone only for this would take a third of an epoch."""
+    from lib.evaluation.classify.suspects import out_of_fold, text_features
+    from lib.model.features.inputs import mean_features
+
+    if work.recipe.model.weights != SCRATCH and load_json(features.file("features.json"))["kept"]:
+        of = "frozen features"
+        read = mean_features(_inputs(table, tokenize, features).take(range(len(table))))
+    else:
+        of = "character n-grams"
+        read = text_features(table["text"].tolist())
+    groups = table["group"].to_numpy(np.int64)
+    predictions = out_of_fold(read, table["target"].to_numpy(np.int64), classes=classes, groups=groups)
+    return predictions, f"logistic regression on {of}"
+
+
+def _by_folds(
+    work: Work[ClassifyRecipe],
+    table: pd.DataFrame,
+    new: Callable[[], Classifier],
+    folds: int,
+    tokenize: Artifact,
+    features: Artifact,
+) -> OutOfFold:
+    """Trains the classifier on each fold as the single one is trained, and tells how accurate it is."""
+    from lib.evaluation.classify.cross_validation import Messages, Procedure
+    from lib.evaluation.classify.cross_validation import cross_validate as train_on_folds
+
+    recipe = work.recipe
+    targets, rows = table["target"].to_numpy(np.int64), table["split"].value_counts()
+    procedure = Procedure(
+        settings=training_settings(recipe.training, work.identity["device"]),
+        padding=recipe.classifier.padding,
+        max_length=load_json(tokenize.file(REPORT))["max_length"],
+        objective=objective_of(recipe, targets.tolist()),
+        validation_share=rows["validation"] / (rows["train"] + rows["validation"]),
+        balance=recipe.balance.method,
+        balance_seed=recipe.balance.seed,
+        fingerprint=features.digest,
+    )
+    progress = PrefectProgress("cross_validate", work.progress, work.log.warning, of="cross-validation")
+    return train_on_folds(
+        new,
+        Messages(_inputs(table, tokenize, features), targets, table["group"].to_numpy(np.int64)),
+        folds,
+        procedure,
+        scratch=work.scratch,
+        listener=Listener(progress=progress, warn=work.log.warning),
+        on_fold=lambda number, accuracy: work.log.info("fold %s of %s: accuracy %.2f%%", number, folds, 100 * accuracy),
+    )
