@@ -68,11 +68,11 @@ def variant(
     return {**made, "finetune": original.model_copy(update={"folder": folder, "digest": folder.name})}
 
 
-def with_threshold(made: dict[str, Artifact], folder: Path, threshold: float) -> dict[str, Artifact]:
+def deciding(made: dict[str, Artifact], folder: Path, **decision: Any) -> dict[str, Artifact]:
     """The artifacts with an evaluation that decided otherwise; `folder` is made for it."""
     shutil.copytree(made["evaluate"].folder, folder)
     findings = Findings.load(folder)
-    replace(findings, decision=replace(findings.decision, threshold=threshold)).save(folder)
+    replace(findings, decision=replace(findings.decision, **decision)).save(folder)
     return {**made, "evaluate": made["evaluate"].model_copy(update={"folder": folder})}
 
 

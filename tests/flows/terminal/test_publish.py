@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from lib.evaluation.classify.calibration import Scaling
+from lib.inference.predictor import Predictor
 from tasks.registry import promote as promoting
+from tasks.registry.candidates import classifier_candidate
 from tasks.registry.champions import CHAMPIONS_TAG
 from tasks.registry.frozen import FROZEN_TAG
 from tests.support.e2e import experiment_id
-from tests.support.publishing import EXPERIMENT, artifacts, publish, recipe, run_of, with_threshold
+from tests.support.publishing import EXPERIMENT, artifacts, deciding, publish, recipe, run_of
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +57,7 @@ def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
         for name in ("e2e", "another"):
             # Another threshold makes another version; under `e2e` it is compared with the champion first.
             with pytest.raises(ConnectionError, match="Prefect is gone"):
-                publish(run_of(published), recipe(name), with_threshold(artifacts(), tmp_path / name, 0.6))
+                publish(run_of(published), recipe(name), deciding(artifacts(), tmp_path / name, threshold=0.6))
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1
@@ -84,7 +89,7 @@ def test_a_run_that_fails_just_after_its_promotion_leaves_the_old_champion(
 ) -> None:
     before = published.get_registered_model("e2e")
     with pytest.raises(ConnectionError, match="Prefect is gone"):
-        publish(run_of(published), recipe("e2e"), with_threshold(artifacts(), tmp_path / "strict", 0.6), lost=True)
+        publish(run_of(published), recipe("e2e"), deciding(artifacts(), tmp_path / "strict", threshold=0.6), lost=True)
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
     assert len(published.search_model_versions("name = 'e2e'")) == 1
@@ -100,3 +105,24 @@ def test_the_same_classifier_under_another_name_is_a_first_version_there(publish
     assert (registered.version, registered.new, registered.aliases) == ("1", True, ["challenger", "champion"])
     again = publish(run_of(published), recipe("another"), artifacts())
     assert (again.new, again.aliases, again.promotion) == (False, ["challenger", "champion"], "first")
+
+
+@pytest.mark.usefixtures("published")
+def test_what_was_decided_goes_with_the_model_and_makes_it_another(tmp_path: Path) -> None:
+    made, scaling = artifacts(), Scaling(2.0, at_the_end=False)
+    decisions: dict[str, dict[str, Any]] = {"plain": {}, "strict": {"threshold": 0.6}, "scaled": {"scaling": scaling}}
+    candidates = {
+        name: classifier_candidate(recipe("e2e"), deciding(made, tmp_path / name, **decision), "a headline")
+        for name, decision in decisions.items()
+    }
+    assert len({each.identity for each in candidates.values()}) == len(candidates)
+    served = {name: each.collect(tmp_path / f"served {name}") for name, each in candidates.items()}
+    loaded = {name: Predictor.load(folder, device="cpu") for name, folder in served.items()}
+    assert {name: (each.threshold, each.temperature) for name, each in loaded.items()} == {
+        "plain": (0.5, 1.0), "strict": (0.6, 1.0), "scaled": (0.5, 2.0),
+    }  # fmt: skip
+    assert "temperature" not in json.loads((served["plain"] / "inference.json").read_text())
+    odds = [next(loaded[name].predict(["free prize"])).probabilities for name in ("plain", "scaled")]
+    plain, scaled = (each["spam"] / each["ham"] for each in odds)
+    assert scaled == pytest.approx(plain**0.5)
+    assert "calibrated: logits divided by 2" in candidates["scaled"].description
