@@ -43,7 +43,16 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib.inference": (("engines",), ("*",)),
     "lib.training": (("*",), ("classify", "instruct")),
     "lib.evaluation": (("*",), ("classify", "instruct", "judge", "drift")),
-    "tasks": (("environment",), ("running",), ("engine",), ("record",), ("registry",), ("steps",), ("use",)),
+    "tasks": (
+        ("environment",),
+        ("running",),
+        ("engine",),
+        ("record",),
+        ("registry",),
+        ("report",),
+        ("steps",),
+        ("use",),
+    ),
     "tasks.steps": (("*",), ("classify", "instruct")),
     "flows": (("use_cases",), ("run",), ("terminal",), ("servers", "http"), ("*",)),
 }

@@ -20,6 +20,7 @@ from tasks.record.track import track
 from tasks.record.view import COMPUTED_TAG
 from tasks.registry.promote import promote
 from tasks.registry.register import Registered, publishing, register
+from tasks.report.conclusion import Finished, report
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
@@ -47,9 +48,20 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         with perform.timing("track"):
             pages = track(run_id, recipe, perform.made, use_case.pages)
         with perform.timing("register") as timed:
-            registered = publish(use_case, recipe, perform, pages.headline)
+            registered = publish(use_case, recipe, perform)
             timed.state = "ran" if registered.new else "cached"
-        tell_computed(use_case, perform, registered, name)
+        name = tell_computed(use_case, perform, registered, name)
+        finished = Finished(
+            recipe=recipe,
+            made=dict(perform.made),
+            computed=frozenset(outcome.step for outcome in perform.outcomes if outcome.state == "ran"),
+            run=run_id,
+            flow_run=str(runtime.flow_run.id),
+            name=name,
+            registered=registered,
+        )
+        conclusion = use_case.conclude(finished, pages)
+        file = report(finished, pages, conclusion)
         more = use_case.afterwards(perform)
     result = Result(
         recipe=recipe.name,
@@ -58,6 +70,8 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         steps=perform.outcomes,
         metrics={**pages.metrics, **more},
         registered=registered,
+        verdict=list(conclusion.sentences),
+        report=file,
         warnings=warnings_of(perform.made.values()),
         seconds=round(time.monotonic() - started, 2),
     )
@@ -79,10 +93,10 @@ def tell_computed(use_case: UseCase, performed: Performer, registered: Registere
     return name
 
 
-def publish(use_case: UseCase, recipe: AnyRecipe, performed: Performer, headline: str) -> Registered:
+def publish(use_case: UseCase, recipe: AnyRecipe, performed: Performer) -> Registered:
     """A version of the run's model, and what was decided about it; all of it or nothing."""
     made, run_id = performed.made, performed.run.tracking_run
     with publishing(recipe.registry.name), transaction():
-        candidate = use_case.candidate(recipe, made, headline)
+        candidate = use_case.candidate(recipe, made)
         registered = register(run_id, candidate)
         return promote(registered, use_case.decide(registered, candidate, recipe, made, run_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -29,6 +30,8 @@ class Result(BaseModel):
     steps: list[Outcome]
     metrics: dict[str, float]
     registered: Registered | None  # None: nothing was published
+    verdict: list[str] = []  # what the run comes to, in sentences
+    report: Path | None = None  # a page about the run, in HTML
     warnings: list[str] = []  # of all steps, reused ones too, in their order
     seconds: float
 

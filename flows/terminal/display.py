@@ -66,11 +66,12 @@ def in_lines(say: Callable[[str], None]) -> Listener:
 
 
 def show_result(console: Console, result: Result, recipe: Recipe, program: Program[Recipe]) -> None:
-    """The table at the end of a run: its facts, its steps, what was published, and where to look further."""
+    """What a run ends with: its verdict, its facts, its steps, what was published, and where to look further."""
     artifacts = result.artifacts()
     table = Table(title=f"{result.recipe}: {result.seconds:.1f} s", show_header=False, title_justify="left")
     for name, value in program.use_case().facts(artifacts, result.metrics, recipe):
         table.add_row(name, Text(value))
+    console.print(Text(" ".join(result.verdict)), soft_wrap=True)
     console.print(table)
     for sentence in result.warnings:
         console.print(Text(f"warning: {sentence}", style="yellow"), soft_wrap=True)
@@ -87,6 +88,8 @@ def show_result(console: Console, result: Result, recipe: Recipe, program: Progr
         console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
         if result.registered.why is not None:
             console.print(f"{result.registered.promotion}: {result.registered.why}", soft_wrap=True, markup=False)
+    if result.report is not None:
+        console.print(f"report: {result.report}", soft_wrap=True, markup=False)
     for hint in where_to_look():
         console.print(hint, soft_wrap=True)
 

@@ -9,6 +9,7 @@ from tasks.record.classify import classifier_pages
 from tasks.record.track import Pages
 from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
+from tasks.report.classify import classifier_conclusion
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
 from tasks.steps.classify.cross_validate import cross_validate
@@ -26,7 +27,7 @@ from tasks.steps.tokenizer import tokenizer
 
 def pages(recipe: ClassifyRecipe, made: Artifacts) -> Pages:
     """What the pages of a run show, whether its features were kept among it."""
-    return classifier_pages(recipe, made, features=f"{choice(recipe, made)}")
+    return classifier_pages(made, features=f"{choice(recipe, made)}")
 
 
 CLASSIFY = UseCase(
@@ -41,6 +42,7 @@ CLASSIFY = UseCase(
     final=(evaluate,),
     pages=pages,
     candidate=classifier_candidate,
+    conclude=classifier_conclusion,
     facts=classifier_facts,
     decide=decide,
 )

@@ -10,6 +10,7 @@ from tasks.engine.runner import Performer
 from tasks.record.instruct import FAILED, JUDGE_TAG, instruct_pages, track_judge
 from tasks.record.mlflow_run import client, set_tags
 from tasks.registry.candidates import instructions_candidate
+from tasks.report.instruct import instruct_conclusion
 from tasks.steps.backbone import backbone
 from tasks.steps.download import download
 from tasks.steps.instruct.entries import entries
@@ -55,6 +56,7 @@ INSTRUCT = UseCase(
     final=(evaluate_answers, judge),
     pages=instruct_pages,
     candidate=instructions_candidate,
+    conclude=instruct_conclusion,
     facts=instruct_facts,
     last=(judge,),
     afterwards=judged_if_possible,

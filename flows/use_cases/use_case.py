@@ -12,6 +12,7 @@ from tasks.engine.step import Step
 from tasks.record.track import Pages
 from tasks.registry.promote import Decided
 from tasks.registry.register import Candidate
+from tasks.report.conclusion import Conclusion, Finished
 
 Artifacts = Mapping[str, Artifact]  # by the name of the step that made each
 Fact = tuple[str, str]  # what a run's table says of it: a name, and a value in words
@@ -28,7 +29,8 @@ class UseCase:
     trains: Step  # its training is shown, also when it is reused
     final: tuple[Step, ...]  # what runs are made for: an artifact that none of these was made from is unreferenced
     pages: Callable[[Any, Artifacts], Pages]  # what MLflow and Prefect show of a run, its final metrics among it
-    candidate: Callable[[Any, Artifacts, str], Candidate]  # for the registry; the last argument is the run's headline
+    candidate: Callable[[Any, Artifacts], Candidate]  # for the registry
+    conclude: Callable[[Finished, Pages], Conclusion]  # what the run comes to, once its model is registered
     facts: Callable[[Artifacts, Mapping[str, float], Any], Iterator[Fact]]  # from artifacts, final metrics and recipe
     decide: Callable[..., Decided | None] = lambda *_: None  # what becomes of a version; None: not compared
     last: tuple[Step, ...] = ()  # when the model is registered: a failure of theirs cannot harm it any more

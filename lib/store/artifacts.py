@@ -30,7 +30,10 @@ from lib.files.disk import disk_full_is_clear, sync
 MANIFEST = "manifest.json"
 SETTLED_NANOSECONDS = 10**9
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256
-NOTED_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "tiktoken", "scikit-learn", "accelerate", "matplotlib")
+NOTED_PACKAGES = (
+    *("finetune-flows", "torch", "transformers", "onnxruntime", "numpy", "pandas", "pyarrow", "tiktoken"),
+    *("scikit-learn", "accelerate", "matplotlib"),
+)
 
 
 class Artifact(BaseModel):

@@ -8,7 +8,6 @@ from lib.evaluation.classify.label_check import SUSPECTS
 from lib.evaluation.flat import flatten_metrics, flatten_published, metric_name
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import TABLE
-from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
 from tasks.record.engine import engine_table, served_with
 from tasks.record.metrics import CURVES
@@ -31,14 +30,13 @@ VIEW = View(
 )
 
 
-def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], features: str) -> Pages:
+def classifier_pages(made: Mapping[str, Artifact], features: str) -> Pages:
     """Returns what the steps of `made`, by name, produced. `features`: whether they are cached, and why."""
     evaluated, trained = made["evaluate"], made["finetune"]
     published = flatten_published(load_json(trained.file("training.json"))["published"])
     metrics = over_baseline(flatten_metrics(load_json(evaluated.file("metrics.json")))) | published
     engines = engine_table(made["engine"])
     return Pages(
-        headline=headline(recipe, metrics),
         metrics=metrics,
         compared=COMPARED,
         view=VIEW,
@@ -46,7 +44,6 @@ def classifier_pages(recipe: ClassifyRecipe, made: Mapping[str, Artifact], featu
         trained=trained,
         evaluated=evaluated,
         files=(
-            (evaluated, "report.html"),
             (evaluated, "metrics.json"),
             (made["cross_validate"], SUSPECTS),
             (made["messages"], "profile.json"),
@@ -69,12 +66,3 @@ def over_baseline(metrics: Mapping[str, float]) -> dict[str, float]:
         **metrics,
         **({} if baseline is None else {OVER_BASELINE: round(metrics["test/accuracy"] - baseline, DIGITS)}),
     }
-
-
-def headline(recipe: ClassifyRecipe, metrics: Mapping[str, float]) -> str:
-    """Returns the run in one sentence."""
-    low, high = metrics["test/accuracy_low"], metrics["test/accuracy_high"]
-    return (
-        f"{recipe.name}: test accuracy {metrics['test/accuracy']:.2%}"
-        f" ({recipe.evaluation.confidence:.0%} interval {low:.2%} to {high:.2%})"
-    )

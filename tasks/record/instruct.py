@@ -57,7 +57,6 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
     if samples:
         tables["samples.json"] = {name: [row[name] for row in samples] for name in SAMPLE}
     return Pages(
-        headline=headline(recipe, metrics),
         metrics=metrics,
         compared=COMPARED,
         view=VIEW,

@@ -138,16 +138,18 @@ def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:
     return f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}?{IN_MLFLOW}"
 
 
-def show_in_prefect(page: str, *, headline: str, recipe: str, pictures: Mapping[str, Artifact], more: str = "") -> None:
+def show_in_prefect(
+    page: str, *, beginning: str, recipe: str, pictures: Mapping[str, Artifact], more: str = ""
+) -> None:
     """Shows the link to the run in MLflow and the report as Prefect artifacts.
 
-    pictures: names of figures, each with the artifact that has it; more: Markdown to append.
+    beginning, more: Markdown around the figures; pictures: their names, each with the artifact that has it.
     """
     create_link_artifact(
         page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
     )
     drawn = "\n\n".join(_picture(artifact, name) for name, artifact in pictures.items())
-    report = paragraphs(f"# {headline}", drawn, more, f"[This run in MLflow]({page})")
+    report = paragraphs(beginning, drawn, more, f"[This run in MLflow]({page})")
     create_markdown_artifact(f"{report}\n", key="report", description=f"Curves of {recipe}")
 
 

@@ -20,27 +20,20 @@ from tasks.record.mlflow_run import client, set_tags
 from tasks.record.pages import (
     datasets,
     digest_tags,
-    links,
     log_datasets,
     log_recipe,
     log_warnings,
-    page_in_mlflow,
-    paragraphs,
-    show_in_prefect,
-    warnings_section,
 )
 from tasks.record.view import View, save_view
 
 Cell = str | float | int | None
 SOURCE_TAG = "finetune.source_run"  # the run that trained the model, and has its curves
-NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
 
 
 @dataclass(frozen=True)
 class Pages:
     """What a run's pages show, taken from its artifacts."""
 
-    headline: str  # the run in one sentence
     metrics: Mapping[str, float]  # all final ones
     compared: Sequence[str]  # the few of them that become metrics in MLflow
     view: View  # of its experiment in MLflow
@@ -82,23 +75,11 @@ def track(
         tracking.log_artifact(run_id, str(artifact.file(name)))
     for name, table in pages.logged_tables.items():
         tracking.log_table(run_id, table, name)
-    warnings = warnings_of(artifacts.values())
-    log_warnings(tracking, run_id, warnings)
-    leads = links(tracking, run_id, trained=pages.trained, evaluated=pages.evaluated)
-    note = {NOTE: paragraphs(pages.headline, leads, warnings_section(warnings))}
-    set_tags(
-        tracking, run_id, digest_tags(artifacts) | {SOURCE_TAG: measured_in(pages.trained)} | dict(pages.tags) | note
-    )
+    log_warnings(tracking, run_id, warnings_of(artifacts.values()))
+    set_tags(tracking, run_id, digest_tags(artifacts) | {SOURCE_TAG: measured_in(pages.trained)} | dict(pages.tags))
     shown = {"metrics": (pages.table, f"Metrics of {recipe.name}, over all rows of each split"), **pages.shown_tables}
     for key, (rows, description) in shown.items():
         create_table_artifact([dict(row) for row in rows], key=key, description=description)
-    show_in_prefect(
-        page_in_mlflow(tracking, run_id),
-        headline=pages.headline,
-        recipe=recipe.name,
-        pictures=dict.fromkeys(pages.pictures, pages.evaluated),
-        more=paragraphs(warnings_section(warnings), pages.more),
-    )
     return pages
 
 

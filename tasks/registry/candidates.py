@@ -9,19 +9,16 @@ from typing import Any
 from mlflow.entities import LoggedModel
 
 from lib.evaluation.classify.findings import Findings
-from lib.evaluation.classify.model_card import CardFacts, classifier_card, short
+from lib.evaluation.classify.model_card import short
 from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
 from lib.markdown import plain
-from lib.model.labels import MOST_PROBABLE, positive_class
-from lib.model.usage import load_usage
+from lib.model.labels import MOST_PROBABLE
 from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import MANIFEST, Artifact, key_of
-from lib.store.warnings import warnings_of
 from tasks.environment import shareable
-from tasks.record.engine import served_with
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
 from tasks.registry.register import Candidate
 
@@ -31,8 +28,8 @@ REWRITTEN = (INFERENCE, "recipe.json", MANIFEST)  # of a trained artifact: not c
 ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
 
 
-def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
-    """Returns a run's classifier. `made`: the run's artifacts by step; `headline`: the run in one sentence."""
+def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact]) -> Candidate:
+    """Returns a run's classifier. `made`: the run's artifacts by step."""
     finetuned = made["finetune"]
     resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
     labels, positive = load_json(finetuned.file("labels.json")), resolved["evaluation"]["positive_label"]
@@ -58,7 +55,6 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
                 **({} if engine == default_engine(finetuned.folder) else {"engine": made["engine"].digest}),
             }
         ),
-        description=classifier_card(_facts(recipe, made, headline, labels)),
         about=f"Classifies texts as {labels_in_words(labels)}. {ALIASES}",
         log=_log_classifier,
         beside=(
@@ -68,7 +64,7 @@ def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact], h
     )
 
 
-def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact], headline: str) -> Candidate:
+def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Candidate:
     """Returns a run's GPT that follows instructions; the arguments are those of `classifier_candidate`.
 
     Its generation settings are part of it: the same weights with another temperature are another version.
@@ -84,7 +80,6 @@ def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact],
         recipe=resolved,
         inference={**load_json(finetuned.file(INFERENCE)), **respond},
         identity=key_of({"digest": finetuned.digest, **respond}),
-        description=headline,
         about=f"Follows instructions: takes an instruction with an optional input, returns the response. {ALIASES}",
         log=_log_follower,
     )
@@ -100,39 +95,6 @@ def _resolved(recipe: Mapping[str, Any], finetuned: Artifact) -> dict[str, Any]:
     """Returns the recipe with the length found while tokenizing."""
     found = load_json(finetuned.file("recipe.json"))["encoding"]["max_length"]
     return {**recipe, "encoding": {**recipe["encoding"], "max_length": found}}
-
-
-def _facts(recipe: ClassifyRecipe, made: Mapping[str, Artifact], headline: str, labels: Sequence[str]) -> CardFacts:
-    usage = load_usage(made["finetune"].folder)
-    split = load_json(made["holdout"].file("split.json"))
-    trained = load_json(made["finetune"].file("training.json"))
-    training, classifier = recipe.training, recipe.classifier
-    findings = Findings.load(made["evaluate"].folder)
-    learned = f"{trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
-    return CardFacts(
-        headline=headline,
-        name=recipe.registry.name,
-        about={
-            "recipe": recipe.name,
-            "backbone": "{family}, {depth} layers, {width} dimensions".format(**trained["network"]),
-            "weights": recipe.model.weights,
-            "trainable": f"{classifier.trainable}: {learned}",
-            "pooling": load_json(made["finetune"].file(INFERENCE))["pooling"],
-            "balance": recipe.balance.method,
-            "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
-            f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
-            **({"threshold": f"{MOST_PROBABLE:g}"} | findings.decision.in_words(findings.positive)),
-            "served with": served_with(made["engine"]),
-        },
-        source=load_json(made["messages"].file("profile.json"))["labels"],
-        splits=split["labels"],
-        held_out=sum(split.get("held_out", {}).values()),
-        metrics=load_json(made["evaluate"].file("metrics.json")),
-        given_test="test" in split["given"],
-        positive=positive_class(tuple(labels), recipe.evaluation.positive_label),
-        reads=usage.long_texts.in_words(usage.max_length),
-        warnings=warnings_of(made.values()),
-    )
 
 
 def labels_in_words(labels: Sequence[str]) -> str:

@@ -13,12 +13,13 @@ from pydantic import BaseModel
 from lib.evaluation.promotion import Decision, page
 from tasks.record.mlflow_run import client
 from tasks.registry.champions import CHAMPIONS_TAG, champion_of, crown, restore
-from tasks.registry.frozen import FROZEN_TAG, FrozenTest
+from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test
 from tasks.registry.models import CHALLENGER, CHAMPION
 from tasks.registry.register import Registered, versions_of
 
 PROMOTION_TAG = "finetune.promotion"  # of a version: the decision, and the prefix of its numbers' tags
 WHY_TAG = f"{PROMOTION_TAG}.why"
+CHAMPION_TAG = f"{PROMOTION_TAG}.champion"
 FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that the version did not learn from
 
 
@@ -116,7 +117,7 @@ def _tags(decided: Decided) -> dict[str, str]:
     tags = {WHY_TAG: decision.why}
     tags |= {f"{PROMOTION_TAG}.{name}": f"{value:.6g}" for name, value in decision.numbers.items()}
     if decision.champion is not None:
-        tags[f"{PROMOTION_TAG}.champion"] = decision.champion
+        tags[CHAMPION_TAG] = decision.champion
     if decided.frozen is not None and decided.unseen:
         tags[FROZEN_OF_VERSION] = decided.frozen.sha256
     return tags
@@ -129,5 +130,19 @@ def _as_it_is(tracking: MlflowClient, registered: Registered) -> Registered:
             "aliases": sorted(version.aliases),
             "promotion": version.tags.get(PROMOTION_TAG),
             "why": version.tags.get(WHY_TAG),
+            "champion": version.tags.get(CHAMPION_TAG),
+            "compared": _compared(tracking, version),
         }
     )
+
+
+def _compared(tracking: MlflowClient, version: ModelVersion) -> dict[str, float]:
+    """Returns the numbers that `_tags` wrote, and of how many messages they are."""
+    prefix, words = f"{PROMOTION_TAG}.", (WHY_TAG, CHAMPION_TAG, FROZEN_OF_VERSION)
+    numbers = {
+        tag.removeprefix(prefix): float(value)
+        for tag, value in version.tags.items()
+        if tag.startswith(prefix) and tag not in words
+    }
+    frozen = frozen_test(tracking, version.name) if numbers else None
+    return numbers if frozen is None else {**numbers, "messages": frozen.messages}

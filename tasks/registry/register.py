@@ -46,7 +46,6 @@ class Candidate:
     recipe: Mapping[str, Any]  # of this run, as JSON, with the values found on the way; a record only
     inference: Mapping[str, Any]  # what inference needs besides those files
     identity: str  # a hash of all that predictions depend on
-    description: str  # of the version, in Markdown
     about: str  # the registered model's description
     log: Callable[..., LoggedModel]  # (folder, *, run_id, tracking_uri)
     beside: tuple[Path, ...] = ()  # more files to serve
@@ -74,6 +73,8 @@ class Registered(BaseModel):
     aliases: list[str] = []
     promotion: str | None = None  # the outcome: first, promoted, kept, never, not comparable
     why: str | None = None
+    champion: str | None = None  # the version that it was compared with
+    compared: dict[str, float] = {}  # the numbers of that comparison, and how many messages it was on
 
 
 def publishing(name: str) -> FileLock:
@@ -107,7 +108,6 @@ def register(run_id: str, candidate: Candidate) -> Registered:
             run_id=run_id,
             model_id=model.model_id,
             tags={IDENTITY_TAG: candidate.identity, DIGEST_TAG: candidate.artifact.digest},
-            description=candidate.description,
         )
     except BaseException:
         tracking.delete_logged_model(model.model_id)

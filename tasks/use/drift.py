@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from lib.evaluation.drift.comparison import Comparison, compare
 from tasks.engine.log import run_log
 from tasks.record.mlflow_run import client, log_metrics, set_tags
+from tasks.report.drift import DRIFTED_TAG
 
 if TYPE_CHECKING:
     from lib.recipes.scoring import Drift
@@ -47,7 +48,8 @@ def drift(run_id: str, settings: Drift, chosen: Chosen, scored: Scored) -> Drift
     report, comparison = _judge(settings, chosen, scored)
     tracking = client()
     log_metrics(tracking, run_id, report.metrics, step=0)
-    set_tags(tracking, run_id, {TAG: report.why})
+    measured = {DRIFTED_TAG: "yes" if report.drifted else "no"} if report.measured else {}
+    set_tags(tracking, run_id, {TAG: report.why, **measured})
     if comparison is not None:
         create_markdown_artifact(
             _page(chosen, comparison, report), key="drift", description=f"Drift of {chosen.model.name}"

@@ -89,7 +89,7 @@ def publish(
     `lost`: it fails when all is done but the transaction's end.
     """
     with publishing(chosen.registry.name), transaction():
-        candidate = classifier_candidate(chosen, made, "a headline")
+        candidate = classifier_candidate(chosen, made)
         registered = register(run_id, candidate)
         decided: Decided | None = decide(registered, candidate, chosen, made, run_id)
         promoted = promote(registered.model_copy(update={"version": version or registered.version}), decided)

@@ -1,7 +1,6 @@
 """Writes a registered classifier's model card in Markdown, from plain values of its run.
 
-Follows M. Mitchell et al., "Model cards for model reporting", FAT* 2019, as far as a run knows the answers. Promotion
-is decided after the card is written, so the outcome is in the version's tags.
+Follows M. Mitchell et al., "Model cards for model reporting", FAT* 2019, as far as a run knows the answers.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ FIGURES = ("precision", "recall", "f1", "mcc", "roc_auc", "false_positive_rate")
 class CardFacts:
     """What a run knows of its classifier.
 
-    headline: the run in one sentence; it comes first, because lists of versions show only the beginning.
+    verdict: what the run comes to; it comes first, because lists of versions show only the beginning.
     name: the registered name.
     about: what was trained and how: names and values, in display order.
     source: rows of the source file by label. splits: rows of `train`, `validation` and `test` by label.
@@ -34,7 +33,7 @@ class CardFacts:
     warnings: what the steps warned of, a sentence each.
     """
 
-    headline: str
+    verdict: str
     name: str
     about: Mapping[str, str]
     source: Mapping[str, int]
@@ -50,7 +49,7 @@ class CardFacts:
 def classifier_card(facts: CardFacts) -> str:
     """Returns the card, cut after a line to at most LONGEST characters."""
     sections = [
-        [facts.headline],
+        [plain(facts.verdict)],
         ["## What it is", "", *_rows(facts.about)],
         ["## Data", "", *_data(facts)],
         *([["## Warnings", "", bullets(facts.warnings)]] if facts.warnings else []),

@@ -33,7 +33,7 @@ def finetuned(tmp_path: Path) -> Artifact:
 def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
     flags = {path.replace("__", "."): str(value) for path, value in overrides.items()}
     recipe = load_recipe("quickstart", flags, folder="instruct", model=InstructRecipe)
-    return instructions_candidate(recipe, {"finetune_instructions": finetuned}, "what it is")
+    return instructions_candidate(recipe, {"finetune_instructions": finetuned})
 
 
 def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetuned: Artifact, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_followers_folder_has_its_files_and_this_runs_resolved_recipe(finetune
     use = json.loads((folder / INFERENCE).read_text())
     assert use == {"network": "gpt2", "precision": "float32", "respond": recipe["respond"]}
     assert recipe["registry"]["name"] == made.name == "mine"
-    assert (made.kind.tag, made.description) == ("instructions", "what it is")
+    assert made.kind.tag == "instructions"
 
 
 def test_a_folder_inside_is_carried_too(finetuned: Artifact, tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""What a report is made from: plain values, and the texts of the messages that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.mistakes import Mistake
+from lib.evaluation.classify.verdict import Challenge, Verdict
+
+Place = tuple[str, int]  # a split, and a message's position in it
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that the messages were read from; size: in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which run this is. title: its model. facts: names and values, in display order."""
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    files: Sequence[SourceFile]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it is shown: its row in the source, text and label."""
+
+    id: int
+    text: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A message whose label is probably wrong.
+
+    suggested: the label that it probably has. margin: how far the probability of its own label is below that.
+    """
+
+    message: Message
+    split: str
+    suggested: str
+    margin: float
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """All that the page shows of a run.
+
+    metrics: what metrics.json holds. history: columns of the training's history. messages: those that the findings
+    point to. challenge, why: what the registry decided, and its reason in words. left_out: rows of the source that are
+    no messages, by reason. engines: candidates to serve with, a row of names and words each. suspects: the most
+    suspicious first; all_suspects: how many there are.
+    """
+
+    identity: Identity
+    verdict: Verdict
+    findings: Findings
+    metrics: Mapping[str, Any]
+    history: Mapping[str, Sequence[float]]
+    messages: Mapping[Place, Message]
+    challenge: Challenge | None = None
+    why: str = ""
+    warnings: Sequence[str] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    engines: Sequence[Mapping[str, str]] = ()
+    suspects: Sequence[Suspect] = ()
+    all_suspects: int = 0
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """The metrics of the test split."""
+        part: Mapping[str, Any] = self.metrics["test"]
+        return part
+
+
+def messages_of(predictions: Path, mistakes: Sequence[Mistake]) -> dict[Place, Message]:
+    """Returns the messages that are mistakes and those beside them, from predictions.parquet, a batch at a time."""
+    wanted = {("test", each.row) for each in mistakes}
+    wanted |= {("train", near.row) for each in mistakes for near in each.neighbours}
+    found: dict[Place, Message] = {}
+    begun: dict[str, int] = {}
+    for batch in pq.ParquetFile(predictions).iter_batches(columns=["split", "id", "text", "label"]):
+        for index, split in enumerate(batch.column("split").to_pylist()):
+            place = (split, begun.get(split, 0))
+            begun[split] = place[1] + 1
+            if place in wanted:
+                number, text, label = (batch.column(name)[index].as_py() for name in ("id", "text", "label"))
+                found[place] = Message(number, text, label)
+    return found

@@ -1,0 +1,128 @@
+"""What a classifier's run comes to: its verdict, its card in the registry, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from lib.evaluation.classify.cautions import Source
+from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.model_card import CardFacts, classifier_card
+from lib.evaluation.classify.report.facts import ReportFacts, messages_of
+from lib.evaluation.classify.report.page import render
+from lib.evaluation.classify.summary import summarise
+from lib.evaluation.classify.verdict import Challenge, Rival, Verdict
+from lib.evaluation.promotion import Outcome
+from lib.files.jsonfile import load_json
+from lib.model.usage import load_usage
+from lib.model.weights.saved import INFERENCE
+from lib.store.warnings import warnings_of
+from tasks.record.engine import engine_table, served_with
+from tasks.report.conclusion import Conclusion, Finished
+from tasks.report.drift import drift_since
+from tasks.report.identity import identity_of
+
+if TYPE_CHECKING:
+    from lib.store.artifacts import Artifact
+    from tasks.record.track import Pages
+    from tasks.registry.register import Registered
+
+
+def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # noqa: ARG001 - what a use case is given
+    """Returns what a run that trained a classifier comes to."""
+    made, registered = finished.made, finished.registered
+    evaluated = made["evaluate"]
+    findings, metrics = Findings.load(evaluated.folder), load_json(evaluated.file("metrics.json"))
+    challenge = challenge_of(registered, finished.recipe.registry.significance)
+    warnings = warnings_of(made.values())
+    source = _source(made, warnings=len(warnings), drift="" if registered.new else drift_since(registered))
+    verdict = summarise(findings, metrics, source, challenge)
+    facts = ReportFacts(
+        identity=identity_of(finished),
+        verdict=verdict,
+        findings=findings,
+        metrics=metrics,
+        history=_history(made["finetune"]),
+        messages=messages_of(evaluated.file("predictions.parquet"), findings.mistakes),
+        challenge=challenge,
+        why=registered.why or "",
+        warnings=warnings,
+        left_out=load_json(made["messages"].file("profile.json"))["left_out"],
+        engines=engine_table(made["engine"]),
+    )
+    return Conclusion(
+        sentences=verdict.sentences,
+        card=classifier_card(_card_facts(finished, findings, verdict, warnings)),
+        phrase=verdict.phrase,
+        page=render(facts),
+    )
+
+
+def challenge_of(registered: Registered, significance: float) -> Challenge | None:
+    """Returns what was decided about a version; None if nothing was. significance: of the paired test."""
+    if registered.promotion is None:
+        return None
+    outcome, champion, numbers = cast("Outcome", registered.promotion), registered.champion, registered.compared
+    if champion is None or "p_value" not in numbers or "messages" not in numbers:
+        return Challenge(outcome, champion)
+    rival = Rival(
+        name=f"version {champion}",
+        short=f"version {champion}",
+        accuracy=numbers["champion_accuracy"],
+        wins=int(numbers["wins"]),
+        losses=int(numbers["losses"]),
+        p_value=numbers["p_value"],
+        significance=significance,
+    )
+    return Challenge(outcome, champion, rival, numbers["accuracy"], int(numbers["messages"]))
+
+
+def _source(made: Mapping[str, Artifact], *, warnings: int, drift: str) -> Source:
+    cut = load_json(made["tokenize"].file("tokens.json")).get("cut", {"rows": 0, "of": 0})
+    return Source(
+        contradictions=load_json(made["messages"].file("profile.json"))["contradicting_texts"],
+        unread=cut["rows"],
+        of=cut["of"],
+        warnings=warnings,
+        drift=drift,
+    )
+
+
+def _history(finetuned: Artifact) -> dict[str, list[float]]:
+    from lib.training.history import read_history
+
+    history = read_history(finetuned.file("history.parquet"))
+    return {str(name): history[name].tolist() for name in history}
+
+
+def _card_facts(finished: Finished, findings: Findings, verdict: Verdict, warnings: list[str]) -> CardFacts:
+    made, recipe = finished.made, finished.recipe
+    usage = load_usage(made["finetune"].folder)
+    split = load_json(made["holdout"].file("split.json"))
+    trained = load_json(made["finetune"].file("training.json"))
+    training, classifier = recipe.training, recipe.classifier
+    learned = f"{trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
+    return CardFacts(
+        verdict=f"{verdict}",
+        name=recipe.registry.name,
+        about={
+            "recipe": recipe.name,
+            "backbone": "{family}, {depth} layers, {width} dimensions".format(**trained["network"]),
+            "weights": recipe.model.weights,
+            "trainable": f"{classifier.trainable}: {learned}",
+            "pooling": load_json(made["finetune"].file(INFERENCE))["pooling"],
+            "balance": recipe.balance.method,
+            "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
+            f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
+            "threshold": f"{recipe.evaluation.threshold:g}",
+            "served with": served_with(made["engine"]),
+        },
+        source=load_json(made["messages"].file("profile.json"))["labels"],
+        splits=split["labels"],
+        held_out=sum(split.get("held_out", {}).values()),
+        metrics=load_json(made["evaluate"].file("metrics.json")),
+        given_test="test" in split["given"],
+        positive=findings.positive,
+        reads=usage.long_texts.in_words(usage.max_length),
+        warnings=warnings,
+    )
