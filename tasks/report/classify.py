@@ -114,7 +114,7 @@ def _card_facts(finished: Finished, findings: Findings, verdict: Verdict, warnin
             "balance": recipe.balance.method,
             "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
             f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
-            "threshold": f"{recipe.evaluation.threshold:g}",
+            "threshold": f"{findings.decision.threshold:.4g}",
             "served with": served_with(made["engine"]),
         },
         source=load_json(made["messages"].file("profile.json"))["labels"],

@@ -27,7 +27,6 @@ from lib.evaluation.classify.report.parts import (
     percent,
     range_of,
 )
-from lib.evaluation.classify.threshold import Goal
 from lib.evaluation.classify.verdict import SIGNIFICANCE
 from lib.model.labels import MOST_PROBABLE
 
@@ -151,22 +150,11 @@ def _rule(findings: Findings) -> str:
     if decision.goal is not None:
         return (
             f"{positive} is given from a probability of {decision.threshold:.4g} on, which was chosen on validation for"
-            f" {_goal(decision.goal, positive)}. On those messages it gives, a little too favourably:"
+            f" {decision.goal.in_words}. On those messages it gives, a little too favourably:"
         )
     if decision.threshold == MOST_PROBABLE:
         return "The more probable of the two labels is given (a threshold of 0.5)."
     return f"{positive} is given from a probability of {decision.threshold:g} on, as the recipe says."
-
-
-def _goal(goal: Goal, positive: str) -> str:
-    if goal.measure == "f1":
-        return "the largest F1"
-    if goal.measure == "cost":
-        return (
-            f"the least cost, where a message wrongly called {positive} costs {goal.false_positive:g}, and a missed one"
-            f" {goal.false_negative:g}"
-        )
-    return f"the most {positive} found while at most {goal.largest:.2%} of the other messages are called {positive}"
 
 
 def _reliability(found: Calibration, name: str) -> Picture:
