@@ -60,9 +60,9 @@ def call(program: Path, *arguments: str, folder: Path, home: Path | None = None)
 def test_the_installed_code_is_the_wheels(installed: Path, tmp_path: Path) -> None:
     places = (
         "import flows, tasks, lib, json; from tasks.environment import home, shipped; from flows.servers.deployments"
-        " import DEPLOYMENTS, AUTOMATIONS; from tasks.steps.classify.evaluate import REPORT_TEMPLATE as T;"
+        " import DEPLOYMENTS, AUTOMATIONS; from lib.evaluation.classify.report.page import TEMPLATE, STYLE;"
         "from lib.recipes.reading import RECIPES as R; from pathlib import Path;"
-        "print(json.dumps([flows.__file__, str(home()), *map(str, (DEPLOYMENTS, AUTOMATIONS, T)),"
+        "print(json.dumps([flows.__file__, str(home()), *map(str, (DEPLOYMENTS, AUTOMATIONS, TEMPLATE, STYLE)),"
         " sorted(str(f.relative_to(R)) for f in R.rglob('*.yaml'))]))"
     )
     done = call(installed / "python", "-c", places, folder=tmp_path)

@@ -15,7 +15,7 @@ DRIFTED_TAG = "finetune.drifted"  # of a scoring run that measured drift: whethe
 
 
 def drift_since(registered: Registered) -> str:
-    """Returns a clause if the messages that the version scored last had drifted; nothing where drift was not measured."""
+    """Returns a clause if the messages that the version scored last had drifted; nothing where that is not known."""
     tracking = client()
     experiment = tracking.get_experiment_by_name(SCORING)
     if experiment is None:

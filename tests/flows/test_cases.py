@@ -104,8 +104,8 @@ def test_odd_names_of_labels_are_whole_everywhere(home: Home) -> None:
     predictions = pd.read_parquet(evaluated / "predictions.parquet")
     assert set(predictions["label"]) == labels
     assert {f"probability_{label}" for label in labels} < set(predictions.columns)
-    report = (evaluated / "report.html").read_text()
-    assert not re.search(r"<(b|script)>(?!</)", report.partition("<body")[2].split("<style")[0])
+    report = Path(result["report"]).read_text()
+    assert not re.search(r"<(b|script)>(?!</)", report.partition("<body")[2])
     with started(odd, "--name", "odd") as server:
         (row,) = server.http.post("/invocations", json={"inputs": [table["text"][0]]}).json()["predictions"]
         assert {name.removeprefix("probability_") for name in row if name.startswith("probability_")} == labels

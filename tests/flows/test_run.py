@@ -57,7 +57,6 @@ FILES = {
         "findings.json",
         "metrics.json",
         "predictions.parquet",
-        "report.html",
     ],
 }
 

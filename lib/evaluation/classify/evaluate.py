@@ -1,4 +1,4 @@
-"""Evaluates a classifier on every row of every split, and writes metrics, findings, predictions, figures and report."""
+"""Evaluates a classifier on every row of every split, and writes metrics, findings, predictions and figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from lib.data.tables import SPLITS, write_table
-from lib.evaluation.classify import report
 from lib.evaluation.classify.answers import RESERVE, Answers
 from lib.evaluation.classify.calibration import Calibration
 from lib.evaluation.classify.classes import class_table
@@ -82,7 +81,7 @@ def evaluate(
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measures a classifier with the engine that it is served with, and writes metrics.json, findings.json,
-    predictions.parquet, figures/ and report.html into `folder`, and baseline.parquet where there is a baseline.
+    predictions.parquet and figures/ into `folder`, and baseline.parquet where there is a baseline.
 
     Returns what metrics.json holds. `train`, `validation`, `test`: see `measure`; test also has bounds of intervals.
     `baseline` and `majority`: {"test": ...} alike, the former where asked for. `natural_prevalence` where asked for,
@@ -191,7 +190,6 @@ def write_evaluation(
         label_check=facts.label_check,
     )
     findings.save(folder)
-    _write_report(folder, findings, metrics, predictions.to_pandas())
     return metrics
 
 
@@ -217,19 +215,3 @@ def _draw(
         history=history,
         majority_share=float(np.bincount(validation).max() / len(validation)),
     )
-
-
-def _write_report(folder: Path, findings: Findings, metrics: Mapping[str, Any], predictions: pd.DataFrame) -> None:
-    shown = report.Findings(
-        about=findings.about,
-        warnings=findings.warnings,
-        counts=findings.counts,
-        straddling=findings.straddling,
-        given_test=findings.given_test,
-        metrics=metrics,
-        predictions=predictions,
-        figures=findings.figures,
-        labels=findings.labels,
-        positive=findings.positive,
-    )
-    report.write_report(folder / "report.html", shown, folder / "figures")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
-from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
 from lib.model.usage import load_usage
@@ -13,7 +12,6 @@ from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_digest, warnings_of
 from lib.text.long_texts import CUT_END
 from tasks.engine.step import Work, step
-from tasks.environment import PROJECT
 from tasks.steps.classify.decision import wanted
 from tasks.steps.training import device_identity
 
@@ -22,14 +20,12 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
 
-REPORT_TEMPLATE = PROJECT / "lib" / "evaluation" / "classify" / "assets" / "report.html"
-
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """Returns the hash of the report's template, which the code fingerprint does not cover, and that of the warnings
-    that the report repeats, which no digest covers; without inputs, when explaining, they are not known."""
+    """Returns the hash of the warnings that the findings repeat, which no digest covers; without inputs, when
+    explaining, they are not known."""
     warned = {"warnings": warnings_digest(inputs.values())} if "cross_validate" in inputs else {}
-    return {"report_template": file_sha256(REPORT_TEMPLATE), **warned, **device_identity(recipe, inputs)}
+    return {**warned, **device_identity(recipe, inputs)}
 
 
 @step(
@@ -57,8 +53,8 @@ def evaluate(
     engine: Artifact,
     cross_validate: Artifact,
 ) -> None:
-    """Measures every row of every split with the engine that serves: `metrics.json`, `predictions.parquet`, `figures/`,
-    `report.html`; and `drift_profile.json`, to compare later messages with."""
+    """Measures every row of every split with the engine that serves: `metrics.json`, `findings.json`,
+    `predictions.parquet`, `baseline.parquet`, `figures/`; and `drift_profile.json`, to compare later messages with."""
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.classify.label_check import load_label_check, load_spread

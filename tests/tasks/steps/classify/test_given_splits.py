@@ -15,6 +15,7 @@ import pytest
 from flows.use_cases.facts import classifier_facts
 from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
 from lib.errors import LabelError, MessagesError
+from lib.evaluation.classify.findings import Findings
 from lib.evaluation.flat import flatten_metrics
 from lib.progress import NOBODY
 from lib.store.artifacts import Artifact, Store
@@ -106,7 +107,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
     assert metrics["test"]["classes"]["news"]["rows"] == 0
     assert metrics["natural_prevalence"]["shares"] == {"ham": 0.5, "news": 0.0, "spam": 0.5}
 
-    assert "(the test split was given, so they stay)" in made["evaluate"].file("report.html").read_text()
+    assert Findings.load(made["evaluate"].folder).given_test
     told = dict(classifier_facts(made, flatten_metrics(metrics), build_recipe({"data": {"files": files}})))
     assert told["split"].endswith(" validation, 4 test (given: test)")
     profile = json.loads(made["messages"].file("profile.json").read_text())

@@ -21,6 +21,7 @@ from flows.http.measuring import Measured
 from flows.http.metrics import Metrics
 from flows.http.versions import Answering, Registered, Served
 from lib.data.tokens import load_tokens
+from lib.evaluation.classify.findings import Findings
 from lib.export.onnx import export_onnx
 from lib.inference.predictor import Predictor
 from lib.model.classifier import load_classifier
@@ -169,7 +170,7 @@ def predictor(in_windows: Made) -> Predictor:
 def test_the_model_says_how_it_reads(in_windows: Made) -> None:
     usage = json.loads(in_windows[1]["finetune"].file("inference.json").read_text())
     assert usage["long_texts"] == {"method": "windows", "overlap": 4, "window_pooling": "mean", "most_windows": 32}
-    assert "windows of as many, which share 4" in in_windows[1]["evaluate"].file("report.html").read_text()
+    assert "windows of as many, which share 4" in Findings.load(in_windows[1]["evaluate"].folder).about["reads"]
 
 
 def test_the_features_of_windows_are_kept(in_windows: Made) -> None:
