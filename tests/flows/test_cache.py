@@ -35,7 +35,7 @@ def test_the_first_run_computes_every_step(finished: tuple[Home, Any], prefect_a
     assert ran(result) == STEPS
     runs = task_runs(prefect_api, result["flow_run"])
     # No step asks the classifier about the frozen test set: `evaluate` has its answers.
-    assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "promote"], "Completed")
+    assert states(runs) == dict.fromkeys([*STEPS, "track", "register", "promote", "report"], "Completed")
     on_gpu = {name for name, run in runs.items() if "gpu" in run["tags"]}
     assert on_gpu == {"features", "finetune", "engine", "cross_validate", "evaluate"}
 

@@ -18,6 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lib.markdown import plain
 from lib.progress import in_words
 from lib.training.history import read_history
 from tests.support.e2e import STEPS, Home, copy_of, evaluations_told, experiment_id, ran
@@ -144,7 +145,13 @@ def test_the_mlflow_run_holds_recipe_curves_metrics_figures_and_links(
     assert set(METRICS) - both == {*CURVES_ALONE}
     table = client.download_artifacts(run.info.run_id, "all_metrics.json", str(tmp_path))
     assert dict(json.loads(Path(table).read_text())["data"]) == pytest.approx(result["metrics"], abs=1e-9)
-    assert f"{result['metrics']['test/accuracy']:.2%}" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["mlflow.note.content"].startswith(plain(" ".join(result["verdict"])))
+    assert f"{result['metrics']['test/accuracy']:.2%}" in result["verdict"][0]
+    assert run.data.tags["finetune.verdict"].startswith("better than ")
+    page = Path(result["report"])
+    assert page == home.folder / "reports" / f"{run.info.run_id}.html"
+    assert Path(client.download_artifacts(run.info.run_id, "report.html")).read_bytes() == page.read_bytes()
+    assert all(fact in page.read_text() for fact in (run.info.run_name, run.info.run_id, result["flow_run"]))
     assert [point.step for point in client.get_metric_history(run.info.run_id, "test/accuracy")] == [0]
     for split in ("train", "validation"):
         points = client.get_metric_history(run.info.run_id, f"{split}/accuracy")
@@ -212,6 +219,7 @@ def test_a_cached_run_says_so_and_adds_no_curves_and_registers_nothing_new(again
     assert result["registered"]["version"] == "1"
     assert result["registered"]["new"] is False
     assert len(client.search_model_versions("name = 'e2e'")) == 1
+    assert "found all of it and computed nothing new" in Path(result["report"]).read_text()
 
 
 def test_the_first_version_is_champion_and_the_next_only_challenger(retrained: tuple[Home, Any]) -> None:
@@ -223,9 +231,9 @@ def test_the_first_version_is_champion_and_the_next_only_challenger(retrained: t
     description = str(tracking(home).get_registered_model("e2e").description)
     assert description.startswith("Classifies texts as ham or spam.")
     version = tracking(home).get_model_version("e2e", "2")
-    assert str(version.description).startswith(
-        f"quick: test accuracy {result['metrics']['test/accuracy']:.2%} (95% interval"
-    )
+    assert str(version.description).startswith(plain(" ".join(result["verdict"])))
+    assert "version 1 (" in result["verdict"][1]  # compared with the champion, and what came of it
+    assert result["verdict"][1].endswith(", which stays champion.")
 
 
 def test_a_first_version_that_something_simple_beats_is_registered_only(copied: Home) -> None:

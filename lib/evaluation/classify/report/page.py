@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from lib.evaluation.classify.report import doubts, figures
+from lib.evaluation.classify.report import doubts, figures, labels, probabilities
 from lib.evaluation.classify.report.facts import Identity, ReportFacts
 from lib.evaluation.classify.report.parts import Facts, Part, Section, Table, cells
 
@@ -45,9 +45,9 @@ def sections(facts: ReportFacts) -> list[Section]:
         doubts.data(facts),
         doubts.leakage(facts),
         figures.curves(facts),
-        figures.labels(facts),
-        doubts.threshold(facts),
-        doubts.prevalence(facts),
+        labels.labels(facts),
+        probabilities.threshold(facts),
+        probabilities.prevalence(facts),
         doubts.slices(facts),
         doubts.mistakes(facts),
         doubts.suspects(facts),

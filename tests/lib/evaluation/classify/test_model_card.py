@@ -14,7 +14,7 @@ def measured(accuracy: float, **more: Any) -> dict[str, Any]:
 
 
 FACTS = CardFacts(
-    headline="quick: test accuracy 97.00% (95% interval 95.00% to 98.00%)",
+    verdict="291 of 300 test messages get the right label: 97.00% (95% interval 95.00% to 98.00%).",
     name="sms-spam",
     about={"recipe": "quick", "training": "5 epochs | batches of 8"},
     source={"ham": 4827, "spam": 747},
@@ -42,7 +42,7 @@ def row(*cells: str) -> str:
 
 def test_the_card_has_the_run_the_data_the_figures_the_limits_and_how_to_use_it() -> None:
     card = classifier_card(FACTS)
-    assert card.startswith(f"{FACTS.headline}\n\n## What it is\n")
+    assert card.startswith(f"{FACTS.verdict}\n\n## What it is\n")
     assert [line for line in card.splitlines() if line.startswith("## ")] == [
         f"## {title}" for title in ("What it is", "Data", "Figures", "Limits", "Use")
     ]
