@@ -12,6 +12,7 @@ from lib.evaluation.classify.report.facts import ReportFacts, messages_of
 from lib.evaluation.classify.report.page import render
 from lib.evaluation.classify.summary import summarise
 from lib.evaluation.classify.verdict import Challenge, Rival, Verdict
+from lib.evaluation.flat import metric_name
 from lib.evaluation.promotion import Outcome
 from lib.files.jsonfile import load_json
 from lib.model.usage import load_usage
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
     from tasks.record.track import Pages
     from tasks.registry.register import Registered
+
+OF_CHAMPION = metric_name("champion", "accuracy")
+DUEL = {"accuracy", OF_CHAMPION, "wins", "losses", "p_value", "messages"}  # what is known where two were compared
 
 
 def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # noqa: ARG001 - what a use case is given
@@ -63,12 +67,12 @@ def challenge_of(registered: Registered, significance: float) -> Challenge | Non
     if registered.promotion is None:
         return None
     outcome, champion, numbers = cast("Outcome", registered.promotion), registered.champion, registered.compared
-    if champion is None or "p_value" not in numbers or "messages" not in numbers:
+    if champion is None or not numbers.keys() >= DUEL:
         return Challenge(outcome, champion)
     rival = Rival(
         name=f"version {champion}",
         short=f"version {champion}",
-        accuracy=numbers["champion_accuracy"],
+        accuracy=numbers[OF_CHAMPION],
         wins=int(numbers["wins"]),
         losses=int(numbers["losses"]),
         p_value=numbers["p_value"],
