@@ -15,6 +15,7 @@ from lib.evaluation.classify.verdict import Challenge, Rival, Verdict
 from lib.evaluation.flat import metric_name
 from lib.evaluation.promotion import Outcome
 from lib.files.jsonfile import load_json
+from lib.model.labels import MOST_PROBABLE
 from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_of
@@ -118,7 +119,7 @@ def _card_facts(finished: Finished, findings: Findings, verdict: Verdict, warnin
             "balance": recipe.balance.method,
             "training": f"{training.epochs} epochs, batches of {training.batch_size}, learning rate"
             f" {training.learning_rate:g}, {training.precision}, {training.keep} weights kept",
-            "threshold": f"{findings.decision.threshold:.4g}",
+            **({"threshold": f"{MOST_PROBABLE:g}"} | findings.decision.in_words(findings.positive)),
             "served with": served_with(made["engine"]),
         },
         source=load_json(made["messages"].file("profile.json"))["labels"],

@@ -6,7 +6,8 @@ from typing import Any
 
 from lib.evaluation.classify.calibration import Bin, Calibration
 from lib.evaluation.classify.classes import class_table
-from lib.evaluation.classify.findings import Decision, Findings, TunedBaseline
+from lib.evaluation.classify.decision import Decision
+from lib.evaluation.classify.findings import Findings, TunedBaseline
 from lib.evaluation.significance import PairedTest
 
 LABELS = ("ham", "spam")

@@ -53,6 +53,16 @@ def threshold(facts: ReportFacts) -> Section:
                 f" {scaling.temperature:.3g}, fitted on validation, which changes no label of the most probable ones."
             )
         )
+    remedy = findings.remedy
+    if remedy is not None:
+        parts.append(
+            Text(
+                f"With evaluation.calibrate a temperature of {remedy.scaling.temperature:.3g} would divide the logits,"
+                f" and the calibration error be {remedy.calibration.error:.2%} instead of"
+                f" {findings.calibration.error:.2%}.",
+                note=True,
+            )
+        )
     drawn = [
         _reliability(found, name)
         for name, found in (("before the temperature", findings.uncalibrated), ("as answered", findings.calibration))

@@ -14,7 +14,7 @@ import pytest
 from lib.evaluation.classify.calibration import Scaling
 from lib.evaluation.classify.cautions import Source
 from lib.evaluation.classify.classes import class_table
-from lib.evaluation.classify.findings import Decision
+from lib.evaluation.classify.decision import Decision
 from lib.evaluation.classify.leakage import Copy, Leak
 from lib.evaluation.classify.mistakes import Mistake, Neighbour
 from lib.evaluation.classify.prevalence import PrecisionRecall
