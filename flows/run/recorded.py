@@ -54,7 +54,7 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         finished = Finished(
             recipe=recipe,
             made=dict(perform.made),
-            computed=frozenset(each.step for each in perform.outcomes if each.artifact and each.state == "ran"),
+            computed=frozenset(perform.computed),
             run=run_id,
             flow_run=str(runtime.flow_run.id),
             name=name,

@@ -15,12 +15,12 @@ from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
 from tasks.environment import home
 from tasks.record.mlflow_run import client, set_tags
-from tasks.record.pages import page_in_mlflow, paragraphs, show_in_prefect, warnings_section
+from tasks.record.pages import links, page_in_mlflow, paragraphs, show_in_prefect, warnings_section
 from tasks.record.track import Pages
+from tasks.record.view import VERDICT_TAG
 from tasks.registry.register import Registered
 
 NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
-VERDICT_TAG = "finetune.verdict"  # the verdict as a phrase, for MLflow's list of runs
 REPORT = "report.html"  # its name in MLflow's run
 
 
@@ -71,8 +71,8 @@ def report(finished: Finished, pages: Pages, conclusion: Conclusion) -> Path | N
         tracking.log_text(finished.run, conclusion.page, REPORT)
     beginning = plain(" ".join(conclusion.sentences))
     warnings = warnings_section(warnings_of(finished.made.values()))
-    in_prefect = tracking.get_run(finished.run).data.tags["prefect.flow_run_url"]
-    tags = {NOTE: paragraphs(beginning, warnings, f"[This run in Prefect]({in_prefect})")}
+    leads = links(tracking, finished.run, trained=pages.trained, evaluated=pages.evaluated)
+    tags = {NOTE: paragraphs(beginning, leads, warnings)}
     set_tags(tracking, finished.run, tags | ({} if conclusion.phrase is None else {VERDICT_TAG: conclusion.phrase}))
     show_in_prefect(
         page_in_mlflow(tracking, finished.run),

@@ -11,4 +11,4 @@ from tasks.report.conclusion import Conclusion, Finished
 def instruct_conclusion(finished: Finished, pages: Pages) -> Conclusion:
     """Returns what a run that taught a GPT to follow instructions comes to."""
     sentence = headline(finished.recipe, pages.metrics)
-    return Conclusion(sentences=(f"{sentence}.",), card=plain(f"{sentence}."))
+    return Conclusion(sentences=(f"{sentence}.",), card=plain(f"{sentence}."), phrase=sentence)
