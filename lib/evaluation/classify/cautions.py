@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.label_check import LabelCheck, doubts_warning
 from lib.evaluation.classify.leakage import Leak
 from lib.evaluation.classify.model_card import short
 from lib.evaluation.classify.slices import Slice
@@ -24,15 +25,13 @@ class Source:
     """What earlier steps counted.
 
     contradictions: texts that stand there with different labels. unread, of: messages of which only a part is read, and
-    all of them. suspects, judged: training messages whose label is probably wrong, and those that were looked at.
-    warnings: how often the steps warned. drift: what scoring found since, as a clause; empty: nothing is known.
+    all of them. warnings: how often the steps warned. drift: a clause about what scoring found
+    since; empty if that is not known.
     """
 
     contradictions: int = 0
     unread: int = 0
     of: int = 0
-    suspects: int = 0
-    judged: int = 0
     warnings: int = 0
     drift: str = ""
 
@@ -52,7 +51,7 @@ def find_cautions(findings: Findings, metrics: Mapping[str, Any], source: Source
         _slices(findings.slices),
         _unread(source),
         _calibration(findings, test["rows"]),
-        _suspects(source),
+        _suspects(findings.label_check),
         _warnings(source),
     )
     return [caution for some in found for caution in some]
@@ -161,9 +160,9 @@ def _calibration(findings: Findings, rows: int) -> Iterator[Caution]:
     yield Caution("probabilities", f"its probabilities are {direction}, by {100 * found.error:.1f} points on average")
 
 
-def _suspects(source: Source) -> Iterator[Caution]:
-    if source.suspects and source.suspects >= LEAST_SHARE * source.judged:
-        yield Caution("suspect labels", f"the labels of {source.suspects:,} of {source.judged:,} messages look wrong")
+def _suspects(check: LabelCheck | None) -> Iterator[Caution]:
+    if check is not None and doubts_warning(check) is not None:
+        yield Caution("suspect labels", f"the labels of {check.counted:,} of {check.rows:,} messages look wrong")
 
 
 def _warnings(source: Source) -> Iterator[Caution]:

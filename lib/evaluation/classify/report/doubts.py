@@ -166,27 +166,28 @@ def _alike(message: Message, cosine: float) -> Quote:
 
 def suspects(facts: ReportFacts) -> Section:
     """Messages whose label is probably wrong."""
-    if not facts.suspects:
+    check = facts.findings.label_check
+    if check is None or not check.first:
         return Section("suspects", "Labels to look at")
-    shown = facts.suspects[:MOST_SHOWN]
     quotes = [
         Quote(
-            each.message.text,
+            each.text,
             (
-                f"labelled {short(each.message.label)}",
+                f"labelled {short(each.label)}",
                 f"looks like {short(each.suggested)}",
-                f"{each.split}, row {each.message.id:,}",
+                f"{each.split}, {each.file}, {f'row {each.row:,}' if each.line is None else f'line {each.line:,}'}",
             ),
         )
-        for each in shown
+        for each in check.first[:MOST_SHOWN]
     ]
     return Section(
         "suspects",
         "Labels to look at",
         [
             Text(
-                f"{len(quotes):,} of the {facts.all_suspects:,} messages whose label is probably wrong, as classifiers"
-                " say that were fitted on the other messages; the most suspicious first. All are in suspects.parquet.",
+                f"{check.by[:1].upper()}{check.by[1:]}, without having learned from the message, agrees with"
+                f" {check.accuracy:.1%} of {check.rows:,} labels, and confident learning counts {check.counted:,} as"
+                f" probably wrong. These are the {len(quotes):,} most suspicious ones; suspects.parquet has all.",
                 note=True,
             ),
             Quotes(quotes),

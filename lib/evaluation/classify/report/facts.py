@@ -44,26 +44,12 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A message whose label is probably wrong.
-
-    suggested: the label that it probably has. margin: how far the probability of its own label is below that.
-    """
-
-    message: Message
-    split: str
-    suggested: str
-    margin: float
-
-
-@dataclass(frozen=True)
 class ReportFacts:
     """All that the page shows of a run.
 
     metrics: what metrics.json holds. history: columns of the training's history. messages: those that the findings
     point to. challenge, why: what the registry decided, and its reason in words. left_out: rows of the source that are
-    no messages, by reason. engines: candidates to serve with, a row of names and words each. suspects: the most
-    suspicious first; all_suspects: how many there are.
+    no messages, by reason. engines: candidates to serve with, a row of names and words each.
     """
 
     identity: Identity
@@ -77,8 +63,6 @@ class ReportFacts:
     warnings: Sequence[str] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     engines: Sequence[Mapping[str, str]] = ()
-    suspects: Sequence[Suspect] = ()
-    all_suspects: int = 0
 
     @property
     def test(self) -> Mapping[str, Any]:

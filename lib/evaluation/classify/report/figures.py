@@ -216,8 +216,8 @@ def folds(facts: ReportFacts) -> Iterator[Section]:
         f"{len(accuracies)} folds",
         [
             Text(
-                "Other splits of the same messages: classifiers on the same features, each fitted on the other folds,"
-                f" are right on {spread.mean:.2%} on average, with a standard deviation of"
+                "What other splits of the same messages would have said: trained with each fold left out in turn, the"
+                f" classifier is right on {spread.mean:.2%} of the fold on average, with a standard deviation of"
                 f" {100 * spread.deviation:.2f} points between folds."
             ),
             Table("Accuracy of each fold", columns, [cells("accuracy", *accuracies)]),

@@ -10,6 +10,7 @@ import pytest
 from lib.evaluation.classify.calibration import Bin, Calibration
 from lib.evaluation.classify.cautions import Source, find_cautions
 from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.label_check import LabelCheck
 from lib.evaluation.classify.leakage import Copy, Leak
 from lib.evaluation.classify.slices import Slice
 from tests.support.findings import FINDINGS, METRICS
@@ -43,7 +44,6 @@ def test_copies_count_once_and_the_score_without_them_stands_beside() -> None:
         (Source(contradictions=1), "1 text stands in the data with different labels, of which only one can be right"),
         (Source(contradictions=12), "12 texts stand in the data with different labels, of which only one can be right"),
         (Source(unread=200, of=5000), "of 200 of 5,000 messages only a part is read"),
-        (Source(suspects=90, judged=4000), "the labels of 90 of 4,000 messages look wrong"),
         (Source(drift="the messages have drifted"), "the messages have drifted"),
         (Source(warnings=1), "the run warned once of its data or settings"),
         (Source(warnings=3), "the run warned 3 times of its data or settings"),
@@ -54,7 +54,11 @@ def test_what_earlier_steps_counted_is_told(source: Source, clause: str) -> None
 
 
 def test_a_few_texts_cut_or_suspected_are_not() -> None:
-    assert told(source=Source(unread=4, of=5000, suspects=39, judged=4000)) == []
+    assert told(source=Source(unread=4, of=5000)) == []
+    check = LabelCheck("logistic regression", accuracy=0.97, rows=4000, of_rows=4000, counted=90)
+    assert told(replace(FINDINGS, label_check=check)) == ["the labels of 90 of 4,000 messages look wrong"]
+    assert told(replace(FINDINGS, label_check=replace(check, counted=39))) == []
+    assert told(replace(FINDINGS, label_check=replace(check, accuracy=0.7))) == []  # it does not understand the texts
 
 
 def test_precision_that_falls_at_natural_class_shares_is_told() -> None:
@@ -116,8 +120,9 @@ def test_probabilities_that_mislead_beyond_chance_are_told() -> None:
 
 
 def test_what_the_figures_are_worth_comes_before_what_would_improve_them() -> None:
-    everything = Source(contradictions=1, unread=200, of=5000, suspects=90, judged=4000, warnings=1, drift="drifted")
-    leaked = replace(FINDINGS, leaks=(copies(40),), slices=(part("links", "with", 0.8, 0.001),))
+    everything = Source(contradictions=1, unread=200, of=5000, warnings=1, drift="drifted")
+    doubted = LabelCheck("logistic regression", accuracy=0.97, rows=4000, of_rows=4000, counted=90)
+    leaked = replace(FINDINGS, leaks=(copies(40),), slices=(part("links", "with", 0.8, 0.001),), label_check=doubted)
     found = find_cautions(leaked, METRICS, everything)
     assert [each.topic for each in found] == [
         *("drift", "copies", "contradictions", "weak parts", "texts cut", "suspect labels", "the warnings")

@@ -15,10 +15,11 @@ from lib.evaluation.classify.calibration import Scaling
 from lib.evaluation.classify.cautions import Source
 from lib.evaluation.classify.classes import class_table
 from lib.evaluation.classify.decision import Decision
+from lib.evaluation.classify.label_check import LabelCheck, Suspect
 from lib.evaluation.classify.leakage import Copy, Leak
 from lib.evaluation.classify.mistakes import Mistake, Neighbour
 from lib.evaluation.classify.prevalence import PrecisionRecall
-from lib.evaluation.classify.report.facts import Identity, Message, ReportFacts, SourceFile, Suspect
+from lib.evaluation.classify.report.facts import Identity, Message, ReportFacts, SourceFile
 from lib.evaluation.classify.report.page import STYLE, render, sections
 from lib.evaluation.classify.slices import Slice
 from lib.evaluation.classify.summary import summarise
@@ -34,6 +35,7 @@ SECTIONS = (
     *("run", "figures", "comparisons", "data", "copies", "curves", "labels", "probabilities", "prevalence", "parts"),
     *("mistakes", "suspects", "folds", "model", "engine"),
 )
+SUSPECT = Suspect(9, "train", HOSTILE, "ham", "spam", -0.9, counted=True, file="sms.csv", row=9, line=11)
 ENGINES = ({"candidate": "torch, float32", "accuracy": "97.4%", "why not": ""},)
 MESSAGES = {
     ("test", 3): Message(103, HOSTILE, "ham"),
@@ -66,6 +68,7 @@ def facts() -> ReportFacts:
         leaks=(Leak("test", "train", (Copy(3, 9, 1.0, exact=True), Copy(4, 2, 0.9, exact=False))),),
         mistakes=(Mistake(3, 0, 1, 0.99, (Neighbour(2, 0.4),)), Mistake(7, 1, 0, 0.9, ())),
         folds=Spread((0.96, 0.97, 0.98), 0.97, 0.01),
+        label_check=LabelCheck("logistic regression", 0.97, 4900, 4900, 31, (SUSPECT,)),
     )
     metrics = {**METRICS, "natural_prevalence": natural, "test_without_copies": {**TEST, "rows": 998}}
     duel = Challenge("promoted", "3", Rival("version 3", "version 3", 0.95, 9, 0, 0.004), 0.97, 300)
@@ -91,8 +94,6 @@ def facts() -> ReportFacts:
         warnings=["40 texts have two labels, such as '<i>spam</i>'"],
         left_out={"empty text": 3},
         engines=ENGINES,
-        suspects=[Suspect(MESSAGES["test", 3], "train", "spam", -0.9)],
-        all_suspects=31,
     )
 
 
@@ -140,7 +141,6 @@ def test_a_section_without_anything_is_left_out() -> None:
         findings=FINDINGS,
         metrics={name: METRICS[name] for name in ("train", "validation", "test")},
         engines=(),
-        suspects=(),
         history={"epoch": []},
     )
     there = [section.name for section in sections(bare) if section.parts]
