@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
+import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import pytest
 
 from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.store.artifacts import Store
-from tests.support.e2e import Home, copy_of, free_port, let_children_heed_signals, serving
+from tests.support.e2e import Home, copy_database, copy_of, free_port, let_children_heed_signals, serving
 from tests.support.real_models import real_model
 
 if TYPE_CHECKING:
@@ -29,7 +31,15 @@ REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "share
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["FINETUNE_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
+import tasks  # noqa: E402, F401 - sets the rest, as for the program; a test that imports Prefect first would be too late
+
 let_children_heed_signals()
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of all later garbage collections, which would take half a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -90,20 +100,37 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the session's Prefect server."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
     """A real Prefect server for all tests of the session; its API's address."""
     port = free_port()
-    folder = tmp_path_factory.mktemp("prefect")
     environment = {
-        "PREFECT_HOME": str(folder),
+        "PREFECT_HOME": str(prefect_home),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     api = f"http://127.0.0.1:{port}/api"
-    with serving(command, health=f"{api}/health", folder=folder, environment=environment):
+    with serving(command, health=f"{api}/health", folder=prefect_home, environment=environment):
+        copy_database(prefect_home / "prefect.db", prefect_home / "empty.db")
         yield api
+
+
+@pytest.fixture(scope="session")
+def give_database(prefect_home: Path, prefect_api: str) -> Callable[[Home], None]:
+    """Gives a home Prefect's database, without runs: a server that has to create it takes four seconds longer."""
+
+    def give(home: Home) -> None:
+        (home.folder / "prefect").mkdir(parents=True, exist_ok=True)
+        shutil.copy(prefect_home / "empty.db", home.folder / "prefect" / "prefect.db")
+
+    return give
 
 
 @pytest.fixture

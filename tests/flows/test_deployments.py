@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ FOREVER = 10_000  # epochs
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, small_data: Path) -> Iterator[Up]:
-    """`make up` over an empty home, with a scheduler that looks every five seconds rather than every minute."""
+def running(
+    tmp_path_factory: pytest.TempPathFactory, small_data: Path, give_database: Callable[[Home], None]
+) -> Iterator[Up]:
+    """`make up` over a home without runs, with a scheduler that looks every five seconds rather than every minute."""
     home = Home(tmp_path_factory.mktemp("deployments") / "home", small_data)
+    give_database(home)
     with up(home, PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="5") as everything:
         yield everything
 

@@ -52,7 +52,9 @@ def test_book_has_the_published_counts_on_a_tiny_backbone_from_a_hub(
     save_gpt(new_gpt(SIZES["tiny"], seed=1), tmp_path)
     with HubServer() as hub:
         hub.add("somebody/tiny", {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()})
-        home = replace(home, environment={"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "cache")})
+        home = replace(
+            home, environment={**home.environment, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "cache")}
+        )
         weights = ["--model.size=from-weights", "--model.weights=somebody/tiny", "--training.epochs=1"]
         folders, metrics = run(home, real_data, "book", *weights, "--log-format=book")
     assert read(folders["backbone"] / "config.json")["n_embd"] == 64

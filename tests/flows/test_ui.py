@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +25,9 @@ LOOPBACK = {"127.0.0.1", "::1"}
 
 
 @pytest.fixture
-def alone(copied: Home) -> Home:
+def alone(copied: Home, give_database: Callable[[Home], None]) -> Home:
     """A copy of the finished run's home, and no server named by the environment."""
+    give_database(copied)
     # Importing a flow sets PREFECT_HOME for the whole process of the tests.
     return replace(copied, environment={"PREFECT_HOME": str(copied.folder / "prefect")})
 

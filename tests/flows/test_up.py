@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,11 @@ def test_postgresql_holds_both_servers_and_the_end_of_it_all_is_told_to_both(
     assert not [file for file in written for secret in secrets if secret.encode() in file.read_bytes()]
 
 
-def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(tmp_path: Path, small_data: Path) -> None:
+def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(
+    tmp_path: Path, small_data: Path, give_database: Callable[[Home], None]
+) -> None:
     home = Home(tmp_path / "home", small_data)
+    give_database(home)
     with up(home) as killed:
         trained = killed.start(ADHOC, parameters(small_data, epochs=10_000))
         killed.wait_for_training(trained)

@@ -11,11 +11,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,15 @@ from unittest.mock import patch
 
 import httpx
 
+from tests.support.forked import can_be_forked, run_forked
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[2]
+# Every server here is on this machine. A client of its own for each question would read all certificates again, which
+# takes longer than the answer; and no connection is kept, since servers come and go.
+HTTP = httpx.Client(timeout=30, verify=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 STEPS = [
     "download",
     "messages",
@@ -72,7 +78,7 @@ def free_port() -> int:
 def answers(url: str) -> bool:
     """Whether a server answers there with success."""
     try:
-        return httpx.get(url, timeout=2).is_success
+        return HTTP.get(url, timeout=2).is_success
     except httpx.TransportError:
         return False
 
@@ -138,6 +144,8 @@ class Home:
 
     def call(self, *arguments: str, module: str = "flows.classify", text: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command to its end, whatever that is."""
+        if self.project == PROJECT and can_be_forked(self.environment):
+            return run_forked([module, *arguments], folder=PROJECT, environment=self.env(), text=text)
         return subprocess.run(
             self.command(*arguments, module=module),
             cwd=self.project,
@@ -196,6 +204,12 @@ def copy_of(home: Home, folder: Path) -> Home:
     """A copy of a home and all that is in it, at `folder`."""
     shutil.copytree(home.folder, folder)
     return replace(home, folder=folder)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copies an SQLite file, also while a server writes to it."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def experiment_id(tracking: MlflowClient, name: str) -> str:

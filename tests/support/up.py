@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.support.e2e import PROJECT, Home, free_port, wait_until
+from tests.support.e2e import HTTP, PROJECT, Home, free_port, wait_until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -35,7 +35,7 @@ class Up:
         answers: list[httpx.Response] = []
 
         def answered() -> bool:
-            answers.append(httpx.request(method, f"{self.api}/{path}", json=values, timeout=30))
+            answers.append(HTTP.request(method, f"{self.api}/{path}", json=values))
             return answers[-1].status_code != 503
 
         wait_until(answered, seconds=60, what=f"an answer of {path}")
@@ -84,10 +84,10 @@ class Up:
     def mlflow_runs(self) -> list[Any]:
         """All runs, the newest first."""
         asked = f"{self.mlflow}/api/2.0/mlflow"
-        experiments = httpx.post(f"{asked}/experiments/search", json={"max_results": 100}).json()["experiments"]
+        experiments = HTTP.post(f"{asked}/experiments/search", json={"max_results": 100}).json()["experiments"]
         ids = [experiment["experiment_id"] for experiment in experiments]
         values = {"experiment_ids": ids, "order_by": ["attributes.start_time DESC"]}
-        return list(httpx.post(f"{asked}/runs/search", json=values).json().get("runs", []))
+        return list(HTTP.post(f"{asked}/runs/search", json=values).json().get("runs", []))
 
     def tracked(self, run: str) -> list[Any]:
         """The MLflow runs of a flow run."""

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,10 @@ def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("server", ["named", "temporary"])
-def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(copied: Home, server: str) -> None:
+def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(
+    copied: Home, server: str, give_database: Callable[[Home], None]
+) -> None:
+    give_database(copied)  # which a temporary server uses
     home = copied if server == "named" else replace(copied, environment={})
     long = ["--training.epochs=200", "--training.checkpoint_every=5"]
     run = subprocess.Popen(

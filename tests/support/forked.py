@@ -1,0 +1,95 @@
+"""Runs the project's commands as processes that are forked from one which has imported torch and the like already.
+
+Importing takes most of the time of a short command. A command is a process of its own nevertheless, with the arguments,
+environment, folder and streams that it is given, and it imports the project's own code itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, NoReturn
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.support.imported"])
+# What only the project's own code and Prefect read, which a fork imports itself, or what is read when it is needed.
+READ_LATE = ("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "DATABASE", "COLUMNS")
+
+
+def can_be_forked(environment: Mapping[str, str]) -> bool:
+    """Whether a fork heeds all of these variables, though it does not import everything again."""
+    return all(name.startswith(READ_LATE) for name in environment)
+
+
+def run_forked(
+    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], text: str
+) -> subprocess.CompletedProcess[str]:
+    """Does what `subprocess.run` does with `python -m {arguments}` and `text` on standard input."""
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(text.encode())
+        given.seek(0)
+        streams = [_link(stream) for stream in (given, out, err)]
+        process = CONTEXT.Process(target=_run, args=([*arguments], str(folder), dict(environment), streams))
+        process.start()
+        try:
+            process.join()
+        finally:
+            process.kill()  # if the test was interrupted
+        assert process.exitcode is not None
+        printed, complained = (_read(stream) for stream in (out, err))
+    return subprocess.CompletedProcess([*arguments], process.exitcode, printed, complained)
+
+
+def _link(stream: IO[bytes]) -> str:
+    """What another process can open the file by."""
+    return f"/proc/{os.getpid()}/fd/{stream.fileno()}"
+
+
+def _read(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode()
+
+
+def _run(arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]) -> NoReturn:
+    """In the fork: what the interpreter does with `python -m {arguments}`, from its streams to its exit status."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+        opened = os.open(stream, flags)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.argv = [*arguments]
+    status = 0
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = _status(end)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _status(end: SystemExit) -> int:
+    """What the interpreter makes of it."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)  # noqa: T201
+    return 1
