@@ -20,6 +20,7 @@ from tasks.registry.models import CLASSIFIER, KIND_TAG
 from tests.support.families import write_family
 from tests.support.hub_server import TOKEN, HubServer, hub_for, name_endpoint
 from tests.support.tiny_tokenizers import wordpiece
+from tests.support.tracking import tracking_restored
 
 NAME = "somebody/spam"
 
@@ -163,18 +164,17 @@ def test_a_registered_version_goes_with_its_card(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "home").mkdir()
-    before = mlflow.get_tracking_uri()
-    tracking = client()
-    mlflow.set_tracking_uri(tracking.tracking_uri)
-    use = json.loads((folder / "inference.json").read_text()) | {"positive_label": None, "threshold": 0.5}
-    (folder / "inference.json").write_text(json.dumps(use))
-    run = tracking.create_run(experiment_id(tracking, "tests")).info.run_id
-    logged = log_classifier(folder, run_id=run, tracking_uri=tracking.tracking_uri)
-    tracking.create_registered_model("spam", tags={KIND_TAG: CLASSIFIER.tag})
-    card = f"It is 98 % right.\n\n| weights | {tmp_path}/base |\n\n## Use\n\nmlflow.pyfunc\n"
-    tracking.create_model_version("spam", logged.model_uri, run, model_id=logged.model_id, description=card)
-    assert pushed("--name", "spam", "--version", "1") == 0
-    mlflow.set_tracking_uri(before)
+    with tracking_restored():
+        tracking = client()
+        mlflow.set_tracking_uri(tracking.tracking_uri)
+        use = json.loads((folder / "inference.json").read_text()) | {"positive_label": None, "threshold": 0.5}
+        (folder / "inference.json").write_text(json.dumps(use))
+        run = tracking.create_run(experiment_id(tracking, "tests")).info.run_id
+        logged = log_classifier(folder, run_id=run, tracking_uri=tracking.tracking_uri)
+        tracking.create_registered_model("spam", tags={KIND_TAG: CLASSIFIER.tag})
+        card = f"It is 98 % right.\n\n| weights | {tmp_path}/base |\n\n## Use\n\nmlflow.pyfunc\n"
+        tracking.create_model_version("spam", logged.model_uri, run, model_id=logged.model_id, description=card)
+        assert pushed("--name", "spam", "--version", "1") == 0
     assert hub.files(NAME)["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     readme = hub.files(NAME)["README.md"].decode()
     assert "It is 98 % right.\n\n| weights | a local folder |" in readme

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
+
+from tests.support.tracking import tracking_restored
 
 # Loads the champion as a stranger would, and tells what it saw. Whatever opens a connection fails.
 SCRIPT = """
@@ -96,8 +97,12 @@ class Logged:
 @contextmanager
 def logged_by(log: Callable[..., LoggedModel], folder: Path, place: Path) -> Iterator[Logged]:
     """What `log` makes of a model's folder; everything lies below `place`."""
+    with tracking_restored():
+        yield _logged(log, folder, place)
+
+
+def _logged(log: Callable[..., LoggedModel], folder: Path, place: Path) -> Logged:
     uri = f"sqlite:///{place / 'mlflow.db'}"
-    before = mlflow.get_tracking_uri()
     client = MlflowClient(uri)
     experiment = client.create_experiment("serving", artifact_location=str(place / "artifacts"))
     run_id = client.create_run(experiment).info.run_id
@@ -116,5 +121,4 @@ def logged_by(log: Callable[..., LoggedModel], folder: Path, place: Path) -> Ite
         "DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",
     }
-    yield Logged(model, Path(model.artifact_location), environment, elsewhere, client, run_id)
-    mlflow.set_tracking_uri(before)
+    return Logged(model, Path(model.artifact_location), environment, elsewhere, client, run_id)

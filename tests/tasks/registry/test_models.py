@@ -20,6 +20,7 @@ from tasks.record.mlflow_run import client, experiment_id
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, KINDS, Kind, Version, find_model
 from tasks.use.predict import answer
 from tests.support.followers import RESPONSES, write_follower
+from tests.support.tracking import tracking_restored
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +39,10 @@ def tracking(tmp_path: Path, new_database: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "home").mkdir()
     shutil.copyfile(new_database, tmp_path / "home" / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    tracking = client()
-    mlflow.set_tracking_uri(tracking.tracking_uri)  # where MLflow looks for the logged model of a new version
-    yield tracking
-    mlflow.set_tracking_uri(before)
+    with tracking_restored():
+        tracking = client()
+        mlflow.set_tracking_uri(tracking.tracking_uri)  # where MLflow looks for the logged model of a new version
+        yield tracking
 
 
 def new_run(tracking: MlflowClient, **tags: str) -> str:

@@ -19,6 +19,7 @@ from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, Kind
 from tests.support.followers import write_follower
 from tests.support.said import after_the_first_line
 from tests.support.saved import save_gpt2_classifier
+from tests.support.tracking import tracking_restored
 
 HUGGING_FACE = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
@@ -27,11 +28,10 @@ HUGGING_FACE = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The run of `spam` and `helper`, a classifier and a follower registered in a home of their own."""
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, tracking_restored():
         patch.setenv("FINETUNE_HOME", str(home))
         patch.setenv("PREFECT_HOME", str(home / "prefect"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        before = mlflow.get_tracking_uri()
         tracking = client()
         run = str(tracking.create_run(experiment_id(tracking, "tests")).info.run_id)
         folder = save_gpt2_classifier(home / "classifier")
@@ -42,7 +42,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         gpt2_tokenizer().save(follower)
         register(tracking, "helper", INSTRUCTIONS, log_follower(follower, **logged))
         yield run
-        mlflow.set_tracking_uri(before)
 
 
 def register(tracking: MlflowClient, name: str, kind: Kind, model: mlflow.entities.LoggedModel) -> None:
