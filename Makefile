@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Written last by the set-up, so that an interrupted one is done again.
 READY := $(VENV)/.ready
+# Where a machine forbids to keep compiled modules, each of the many processes of the tests would compile all again.
+export PYTHONDONTWRITEBYTECODE :=
 QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow
 
 .PHONY: help run models test check lint format bench ui up deploy serve screenshots lock clean
@@ -72,10 +74,11 @@ lock: $(READY) ## renew requirements.lock
 clean: ## remove what was set up and what runs have left
 	rm -rf $(VENV) .finetune .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
 
-# Build isolation is off so that the build uses the locked setuptools and asks the index for nothing more.
+# Build isolation is off so that the build uses the locked setuptools and asks the index for nothing more. Nothing is
+# compiled in advance: most modules are never imported, and the others are compiled when they are.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("finetune-flows needs Python 3.11 or later; name one with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation --editable .
 	touch $(READY)
