@@ -161,8 +161,8 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.emb_dim)
-        self.position_embedding = nn.Embedding(config.context_length, config.emb_dim)
+        self.token_embedding = _embedding(config.vocab_size, config.emb_dim)
+        self.position_embedding = _embedding(config.context_length, config.emb_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.final_norm = nn.LayerNorm(config.emb_dim, eps=config.layer_norm_epsilon)
@@ -205,6 +205,12 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (batch, length) int64 -> logits of the next token (batch, length, vocab_size)."""
         return self.logits(self.hidden(tokens))
+
+
+def _embedding(rows: int, columns: int) -> nn.Embedding:
+    """An embedding with uninitialised numbers: drawing them on the "meta" device imports torch's compiler, which takes
+    a second."""
+    return nn.Embedding(rows, columns, _weight=torch.empty(rows, columns))
 
 
 def new_gpt(config: GPTConfig, *, seed: int) -> GPT:
