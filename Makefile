@@ -16,10 +16,11 @@ help: ## list the targets
 run: $(READY) ## set everything up, then run the quickstart recipe on the bundled sample
 	$(BIN)/finetune classify --recipe quickstart
 
-# Two at a time: much of what the tests with servers do is waiting. A file's tests share its servers, so they stay
-# together; in the order of the folders the long files come first, and the many short ones fill both processes at the end.
+# Three at a time on two cores: much of what the tests with servers do is waiting. A file's tests share its servers, so
+# they stay together; in the order of the folders the long files come first, and the many short ones fill all processes
+# at the end.
 test: $(READY) ## set everything up, then run all tests that this machine allows; of some: make test ONLY=tests/lib
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ONLY)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ONLY)
 
 # The tests marked `models` find it there; 90 MB.
 models: $(READY) ## fetch a small pretrained encoder for the tests that need one

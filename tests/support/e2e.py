@@ -133,7 +133,7 @@ class Home:
             **inherited,
             "FINETUNE_HOME": str(self.folder),
             "PREFECT_HOME": str(self.folder / "prefect"),  # importing `tasks` here has set another one
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": "1",
             "COLUMNS": "200",
             **self.environment,
         }
