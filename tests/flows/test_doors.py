@@ -13,7 +13,8 @@ import pytest
 
 from flows.__main__ import DOORS, main
 from flows.completion import whole
-from tests.support.e2e import PROJECT
+from tests.support.e2e import PROJECT, Home
+from tests.support.forked import can_be_forked
 
 HEAVY = {"prefect", "mlflow", "pandas", "torch", "pyarrow", "numpy", "sqlalchemy", "uvicorn", "shtab", "psutil"}
 SHOWS_HEAVY = f"""
@@ -149,3 +150,14 @@ def test_help_answers_at_once() -> None:
     subprocess.run([sys.executable, "-m", "flows", "classify", "--help"], cwd=PROJECT, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--json", ""], ["--training.epohcs=3"]], ids=" ".join)
+def test_a_command_that_tests_fork_prints_and_ends_as_any_other(tmp_path: Path, arguments: list[str]) -> None:
+    home = Home(tmp_path, tmp_path)
+    assert can_be_forked(home.environment)
+    forked = home.call(*arguments)
+    command = home.command(*arguments)
+    own = subprocess.run(command, cwd=PROJECT, env=home.env(), capture_output=True, text=True, check=False)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (own.returncode, own.stdout, own.stderr)
+    assert not can_be_forked({"PYTHONPROFILEIMPORTTIME": "1"})
