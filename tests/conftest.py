@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
 
-# Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 # Threads of torch wait for each other without sleeping: those of several test processes would mostly keep each other
 # from working, and networks this small gain nothing from a second one.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Set before anything imports Prefect or MLflow: no test may write into the project's own .finetune.
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["FINETUNE_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
