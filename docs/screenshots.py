@@ -140,7 +140,7 @@ def mlflow_pages(browser: Browser, mlflow: str, runs: list[str]) -> None:
     browser.see("test/accuracy", "test/over_baseline")
     save_window(browser, "mlflow-list", LIST_HEIGHT)
     browser.open(f"{listed}&compareRunsMode=CHART")
-    browser.see("curves (2)")
+    browser.see("curves", "(2)", "test/accuracy")
     save_window(browser, "mlflow-compare", CHARTS_HEIGHT)
     browser.open(f"{mlflow}/#/experiments/1/runs/{runs[0]}?{IN_MLFLOW}")
     browser.see("baseline/test/accuracy", "Loss and accuracy while training")
