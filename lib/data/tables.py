@@ -27,6 +27,8 @@ NO_COLUMNS = pa.schema([])
 # id: the message's row number in the source, over all of its files in the order train, validation, test (see
 # `lib.data.messages.files`); target: the position of its label among the sorted names.
 MESSAGES = _schema(id=pa.int64(), text=pa.string(), label=pa.string())
+# The value of a column that a recipe names, of each message; null where there is none.
+SLICES = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("value", pa.string())])
 # A row of a source that is no message, or no entry: `line` is null in formats without lines.
 LEFT_OUT = pa.schema(
     [

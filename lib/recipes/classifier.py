@@ -240,6 +240,12 @@ class Evaluation(Section):
         description="also estimate the figures at the class shares of a given test split, or else of the source,"
         " using the reserve",
     )
+    slices: Column | None = Field(
+        default=None,
+        description="a column of the source, such as a channel or a language: the classifier is also measured on the"
+        " test messages of each of its most frequent values, beside long and short ones, those with links and so on"
+        " (null: no column)",
+    )
     confidence: Confidence = 0.95
     positive_label: Label | None = Field(
         default=None,

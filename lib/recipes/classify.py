@@ -76,13 +76,13 @@ class ClassifyRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
-    def _columns_agree_with_the_splits(self) -> ClassifyRecipe:
-        column = self.split.column
-        if column is not None and isinstance(column, int) != isinstance(self.data.text_column, int):
-            raise ValueError(
-                "split.column, data.text_column and data.label_column must all be names (a file with a header row) or"
-                " all positions (a file without one)"
-            )
+    def _columns_are_all_names_or_positions(self) -> ClassifyRecipe:
+        for name, column in (("split.column", self.split.column), ("evaluation.slices", self.evaluation.slices)):
+            if column is not None and isinstance(column, int) != isinstance(self.data.text_column, int):
+                raise ValueError(
+                    f"{name}, data.text_column and data.label_column must all be names (a file with a header row) or"
+                    " all positions (a file without one)"
+                )
         return self
 
     @model_validator(mode="after")

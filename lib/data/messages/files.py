@@ -24,7 +24,7 @@ OF_ONE_FILE = ("name", "split", "rows")
 class SplitsRead:
     """What the files of a run have.
 
-    splits: a table of each split: id int64, text str, label str, in the files' order.
+    splits: a table of each split: id int64, text str, label str, in the files' order; and `slice` if that was read.
     labels: the label names in the order of their targets.
     lines: the schema `LINES`: where the messages stand, in the order of the splits.
     left_out: the schema `LEFT_OUT`: the rows that are no messages, of all files, in their order.
@@ -147,13 +147,15 @@ def _by_column(
 
 
 def _settled(piece: _Piece, settled: Settled, left_out: list[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the messages of a piece (id, text, label, line), labels settled; those that leave go to `left_out`."""
+    """Returns the messages of a piece (id, text, label, line, and slice if that was read), labels settled; those that
+    leave go to `left_out`."""
     messages = piece.messages
     names = messages["label"].map(settled.becomes)
     leaving = messages[names.isna()]
     for reason, rows in leaving.groupby(leaving["label"].map(settled.leaves)):
         left_out.append(_left_out(piece.file, piece.first, _reasoned(rows, str(reason))))
-    kept = messages[["id", "text", "label", "line"]].assign(id=messages["id"] + piece.first, label=names)
+    columns = [name for name in ("id", "text", "label", "line", "slice") if name in messages]
+    kept = messages[columns].assign(id=messages["id"] + piece.first, label=names)
     if len(leaving):
         kept = kept[names.notna()]
     if piece.split != "train":

@@ -37,10 +37,10 @@ ROWS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-SPLIT = pa.field("split", pa.string())  # of a row, as it is written, where that column is asked for
-KEPT = pa.schema(
-    [("id", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("label", pa.string()), ("split", pa.string())]
-)
+# Of a row, as they are written, where these columns are asked for: its split, and what parts of the messages are made
+# by, to measure a classifier on each.
+BESIDE = ("split", "slice")
+KEPT = pa.schema([("id", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("label", pa.string())])
 LEFT = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())])
 
 
@@ -50,8 +50,8 @@ class FileOfMessages:
 
     messages: columns id int64, text str, label str, in the order of the file. `id` is the row's number in it, from 0
     over the rows with data, those that are left out included.
-    beside: of the same rows, the line (null in formats without lines) and the split as it is written (null if the
-    column was not asked for).
+    beside: of the same rows, the line (null in formats without lines), and those of the columns BESIDE that were asked
+    for.
     left_out: the schema `LEFT`: of each row that is no message its number, line and the reason.
     form: what the file is. warnings: sentences.
     """
@@ -69,7 +69,8 @@ class FileOfMessages:
 
 
 class LabelledRows:
-    """The rows of a file with their texts and labels, in batches with the schema `ROWS`, and `SPLIT` if asked for.
+    """The rows of a file with their texts and labels, in batches with the schema `ROWS`, and of the columns BESIDE
+    those that are asked for.
 
     form: what the file is. warnings: sentences, complete once all batches were taken.
     """
@@ -82,15 +83,18 @@ class LabelledRows:
         text_column: Column,
         label_column: Column,
         split_column: Column | None = None,
+        slice_column: Column | None = None,
         bad_rows: Literal["error", "drop"],
     ) -> None:
         self._file, self._how, self._bad_rows = file, replace(how, damaged_rows=bad_rows == "drop"), bad_rows
         self._of = {"text": text_column, "label": label_column}
         self._columns = {"--data.text_column": text_column, "--data.label_column": label_column}
         self._schema = ROWS
-        if split_column is not None:
-            self._schema = ROWS.append(SPLIT)
-            self._of["split"] = self._columns["--split.column"] = split_column
+        flags = ("--split.column", "--evaluation.slices")
+        for name, flag, column in zip(BESIDE, flags, (split_column, slice_column), strict=True):
+            if column is not None:
+                self._schema = self._schema.append(pa.field(name, pa.string()))
+                self._of[name] = self._columns[flag] = column
         self._source = open_source(file, self._how, self._columns)
         self._control, self._types = 0, Counter[str]()
         self.form = self._source.form
@@ -178,6 +182,7 @@ def read_messages(
     text_column: Column,
     label_column: Column,
     split_column: Column | None = None,
+    slice_column: Column | None = None,
     empty_text: Literal["error", "drop"],
     empty_label: Literal["error", "drop"] = "error",
     bad_rows: Literal["error", "drop"] = "error",
@@ -189,7 +194,8 @@ def read_messages(
 
     Args:
         text_column: a name in the header row, of a field or of a column, or a position (from 0) in a table without a
-            header row. `label_column` likewise, and `split_column`, if splits exist as a column.
+            header row. `label_column` likewise, `split_column`, if splits exist as a column, and `slice_column`, if
+            its values are kept, too.
         empty_text: whether an empty, blank or null text is an error or leaves its row out.
         empty_label: the same for labels.
         bad_rows: the same for rows that cannot be read.
@@ -202,25 +208,27 @@ def read_messages(
         text_column=text_column,
         label_column=label_column,
         split_column=split_column,
+        slice_column=slice_column,
         bad_rows=bad_rows,
     )
+    beside = [name for name, column in zip(BESIDE, (split_column, slice_column), strict=True) if column is not None]
+    schema = pa.schema([*KEPT, *((name, pa.string()) for name in beside)])
     kept: list[pa.RecordBatch] = []
     left_out: list[pa.RecordBatch] = []
     for batch in rows:
-        row, line, text, label, reason, *given = batch.columns
+        row, line, text, label, reason, *others = batch.columns
         written = pc.fill_null(text, "")
         empty = pc.or_(pc.equal(written, ""), pc.utf8_is_space(written))
         reason = pc.if_else(pc.and_(pc.is_null(reason), empty), EMPTY_TEXT, reason)
         reason = pc.if_else(pc.and_(pc.is_null(reason), _unlabelled(label)), EMPTY_LABEL, reason)
         used = pc.is_null(reason)
-        split = given[0] if given else pa.nulls(len(batch), pa.string())
-        kept.append(pa.record_batch([row, line, text, label, split], schema=KEPT).filter(used))
+        kept.append(pa.record_batch([row, line, text, label, *others], schema=schema).filter(used))
         left_out.append(pa.record_batch([row, line, reason], schema=LEFT).filter(pc.invert(used)))
 
-    messages = pa.Table.from_batches(kept, schema=KEPT).to_pandas()
+    messages = pa.Table.from_batches(kept, schema=schema).to_pandas()
     found = FileOfMessages(
         messages[["id", "text", "label"]],
-        messages[["line", "split"]],
+        messages[["line", *beside]],
         pa.Table.from_batches(left_out, schema=LEFT),
         rows.form,
         rows.warnings,

@@ -1,7 +1,7 @@
 """Evaluates a classifier on every row of every split, and writes metrics, findings, predictions and figures."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Facts:
     so the natural ones; None: there is none, and those of the source are. warnings: sentences about the data.
     folds: accuracies of the classifier trained on folds, where that was asked for. label_check: which labels are in
     doubt.
+    columns: of the test messages, values of columns of the source by their names: each value is a slice.
     """
 
     history: pd.DataFrame
@@ -53,6 +54,7 @@ class Facts:
     warnings: Sequence[str] = ()
     folds: Spread | None = None
     label_check: LabelCheck | None = None
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def write_evaluation(
             slices(
                 answers.texts["test"],
                 answers.given["test"] == answers.targets["test"],
+                columns=facts.columns,
                 confidence=choices.confidence,
             )
         ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
+from lib.data.tables import MESSAGES, SLICES, SPLIT, SPLITS, load_table
+from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
 from lib.model.usage import load_usage
@@ -13,19 +14,25 @@ from lib.store.warnings import warnings_digest, warnings_of
 from lib.text.long_texts import CUT_END
 from tasks.engine.step import Work, step
 from tasks.steps.classify.decision import wanted
+from tasks.steps.classify.messages import SLICES_FILE
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lib.data.source.columns import Column
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
-    """Returns the hash of the warnings that the findings repeat, which no digest covers; without inputs, when
-    explaining, they are not known."""
-    warned = {"warnings": warnings_digest(inputs.values())} if "cross_validate" in inputs else {}
-    return {**warned, **device_identity(recipe, inputs)}
+    """Returns the hashes of the warnings that the findings repeat, and of the slices, which no digest covers; without
+    inputs, when explaining, they are not known."""
+    known = {"warnings": warnings_digest(inputs.values())} if "cross_validate" in inputs else {}
+    if "messages" in inputs and recipe.evaluation.slices is not None:
+        known["slices"] = file_sha256(inputs["messages"].file(SLICES_FILE))
+    return {**known, **device_identity(recipe, inputs)}
 
 
 @step(
@@ -83,6 +90,7 @@ def evaluate(
             class_counts=class_counts,
             natural=natural,
             straddling=divided["straddling"],
+            columns=slice_values(recipe.evaluation.slices, messages, texts["test"]),
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
             warnings=warnings_of(
                 (messages, balance, split, holdout, tokenize, features, finetune, engine, cross_validate)
@@ -104,6 +112,15 @@ def evaluate(
     write_profile(
         work.folder, labels=labels, class_counts=natural or class_counts, tokenizer=load_tokenizer(finetune.folder)
     )
+
+
+def slice_values(column: Column | None, messages: Artifact, test: pd.DataFrame) -> dict[str, list[str | None]]:
+    """Returns the values that the test messages have in the column that the recipe names, by what it is called."""
+    if column is None:
+        return {}
+    values = load_table(messages.file(SLICES_FILE), SLICES).set_index("id")["value"]
+    name = column if isinstance(column, str) else f"column {column}"
+    return {name: values.loc[test["id"]].tolist()}
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:

@@ -13,7 +13,7 @@ from lib.data.messages.one_hot import one_hot_warnings
 from lib.data.messages.profile import profile_messages
 from lib.data.messages.reading import read_messages
 from lib.data.source.reader import How
-from lib.data.tables import MESSAGES, save_table, write_table
+from lib.data.tables import MESSAGES, SLICES, save_table, write_table
 from lib.files.jsonfile import save_json
 from lib.recipes.data import names_of_labels
 from tasks.engine.step import Work, step
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FILES = "files.json"  # of each file its name, its split, how many rows it has and how it is written
 LINES_OF_MESSAGES = "lines.parquet"
+SLICES_FILE = "slices.parquet"
 TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test": "test.parquet"}
 
 
@@ -47,15 +48,18 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
         "data.rare_label_name",
         "split.column",
         "split.names",
+        "evaluation.slices",
     ],
-    # Of what the profile says the tables decide all that later steps read; the files are named.
-    noted=["profile.json", FILES, LINES_OF_MESSAGES],
+    # Of what the profile says the tables decide all that later steps read; the files are named. The slices are read by
+    # the evaluation alone, whose key has them: naming another column does not train again.
+    noted=["profile.json", FILES, LINES_OF_MESSAGES, SLICES_FILE],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
     `test.parquet` where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
     `profile.json` with counts and lengths of all messages, what was found in them, and how the files are written;
-    `files.json`, that for each; and `lines.parquet`, the line of each message."""
+    `files.json`, that for each; `lines.parquet`, the line of each message; and `slices.parquet`, its value in the
+    column that the evaluation is to look at."""
     data, by = work.recipe.data, work.recipe.split
     how = How(data.format, data.encoding, data.separator, data.quoting, data.sheet)
     files = fetched_files(download)
@@ -67,6 +71,7 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
             text_column=data.text_column,
             label_column=data.label_column,
             split_column=by.column,
+            slice_column=work.recipe.evaluation.slices,
             empty_text=data.empty_text,
             empty_label=data.empty_label,
             bad_rows=data.bad_rows,
@@ -82,6 +87,8 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     write_table(found.left_out, work.folder / "left_out.parquet")
     write_table(found.lines, work.folder / LINES_OF_MESSAGES)
     whole = pd.concat(found.splits.values())
+    if "slice" in whole:
+        save_table(whole.rename(columns={"slice": "value"}), work.folder / SLICES_FILE, SLICES)
     repeated, warnings = check_messages(whole, found.reasons)
     warnings = [*found.warnings, *warnings]
     if found.labels == ("0", "1"):

@@ -123,6 +123,7 @@ BOOK = {
     "evaluation": {
         "baseline": True,
         "natural_prevalence": True,
+        "slices": None,
         "confidence": 0.95,
         "positive_label": None,
         "threshold": 0.5,
