@@ -4,6 +4,7 @@ definition."""
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -266,7 +267,7 @@ def cosine(first: str, second: str) -> float:
     sets = [
         {f"{text}\0\0\0"[place : place + 4] for place in range(len(text))} for text in map(normalise, (first, second))
     ]
-    return len(sets[0] & sets[1]) / (len(sets[0]) * len(sets[1])) ** 0.5
+    return len(sets[0] & sets[1]) / math.sqrt(len(sets[0]) * len(sets[1]))
 
 
 def test_copies_between_splits_and_the_score_without_them(made: Made) -> None:
