@@ -27,6 +27,7 @@ from lib.data.source.compressed import (
     RATIO_LIMIT,
     UNPACKED_LIMIT,
     Limited,
+    Unpacked,
     decompressed,
     without_ending,
 )
@@ -77,14 +78,9 @@ class _Archive:
 
     def limited(self, stream: IO[bytes], packed_bytes: int | None = None) -> IO[bytes]:
         """Returns the stream as one that ends with an error where it exceeds a limit."""
-        raw = Limited(
-            stream,
-            self.name,
-            packed_bytes=self.packed_bytes if packed_bytes is None else packed_bytes,
-            size_limit=self.size_limit,
-            ratio_limit=self.ratio_limit,
-        )
-        return io.BufferedReader(raw, CHUNK_BYTES)
+        packed = self.packed_bytes if packed_bytes is None else packed_bytes
+        unpacked = Unpacked(self.name, packed, size_limit=self.size_limit, ratio_limit=self.ratio_limit)
+        return io.BufferedReader(Limited(stream, unpacked), CHUNK_BYTES)
 
 
 def unpacked(

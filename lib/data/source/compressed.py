@@ -37,13 +37,15 @@ def compression_of(file: Path) -> Compression | None:
 
 @contextmanager
 def opened(file: Path) -> Iterator[io.BufferedReader]:
-    """Opens a file for reading, or what it holds if it is compressed. Raises as `decompressed`."""
+    """Opens a file for reading, or what it holds if it is compressed. Raises as `decompressed`, and ArchiveError for
+    what unpacks as a bomb does."""
     compression = compression_of(file)
     with file.open("rb") as source:
         if compression is None:
             yield source
         else:
-            yield io.BufferedReader(_Unclosed(decompressed(source, compression)), HEAD_BYTES)
+            unpacked = Unpacked(file.name, file.stat().st_size, way_out="unpack it yourself and name what is in it")
+            yield io.BufferedReader(Limited(decompressed(source, compression), unpacked), HEAD_BYTES)
 
 
 def decompressed(source: IO[bytes], compression: Compression) -> IO[bytes]:
@@ -106,35 +108,56 @@ class _Xz(io.RawIOBase):
                 return len(unpacked)
 
 
-class Limited(io.RawIOBase):
-    """Bytes that come out of an archive, until they exceed a limit: then reading raises ArchiveError.
+class Unpacked:
+    """Counts the bytes that come out of a file, until they exceed a limit: then `count` raises ArchiveError.
 
     Args:
-        name: the archive's.
+        name: the file's, for errors.
         packed_bytes: what they come out of.
-        size_limit: bytes. ratio_limit: bytes per packed byte, above 64 MiB.
+        size_limit: bytes; None: any number of them.
+        ratio_limit: bytes per packed byte, above 64 MiB.
+        way_out: what to do with a file that is trusted.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, *, packed_bytes: int, size_limit: int, ratio_limit: int) -> None:
-        self._stream, self._name, self._size_limit, self._ratio_limit = stream, name, size_limit, ratio_limit
-        self._ratio_bytes = max(RATIO_FREE_BYTES, ratio_limit * packed_bytes)
+    def __init__(
+        self,
+        name: str,
+        packed_bytes: int,
+        *,
+        size_limit: int | None = None,
+        ratio_limit: int = RATIO_LIMIT,
+        way_out: str = "unpack it yourself and point data.url at the data file",
+    ) -> None:
+        self._name, self._size_limit, self._ratio_limit, self._way_out = name, size_limit, ratio_limit, way_out
+        self.most = max(RATIO_FREE_BYTES, ratio_limit * packed_bytes)
         self._done = 0
+
+    def count(self, more: int) -> None:
+        """Counts some bytes more."""
+        self._done += more
+        if self._size_limit is not None and self._done > self._size_limit:
+            raise ArchiveError(
+                f"{self._name!r} unpacks to more than {self._size_limit / 2**20:,.1f} MiB, the most that is taken: make"
+                " the data file smaller"
+            )
+        if self._done > self.most:
+            raise ArchiveError(
+                f"{self._name!r} unpacks to more than {self._ratio_limit} times its own size, as a zip bomb does: if"
+                f" you trust it, {self._way_out}"
+            )
+
+
+class Limited(io.RawIOBase):
+    """Bytes that come out of an archive, until they exceed a limit: then reading raises ArchiveError."""
+
+    def __init__(self, stream: IO[bytes], unpacked: Unpacked) -> None:
+        self._stream, self._unpacked = stream, unpacked
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         chunk = self._stream.read(len(buffer))
-        self._done += len(chunk)
-        if self._done > self._size_limit:
-            raise ArchiveError(
-                f"{self._name!r} unpacks to more than {self._size_limit / 2**20:,.1f} MiB, the most that is taken: make"
-                " the data file smaller"
-            )
-        if self._done > self._ratio_bytes:
-            raise ArchiveError(
-                f"{self._name!r} unpacks to more than {self._ratio_limit} times its own size, as a zip bomb does: if"
-                " you trust it, unpack it yourself and point data.url at the data file"
-            )
+        self._unpacked.count(len(chunk))
         buffer[: len(chunk)] = chunk
         return len(chunk)

@@ -1,26 +1,37 @@
 """Reads columns of Parquet files in bounded memory. Label names that Hugging Face's `datasets` keeps beside its numbers
-are used, and what pandas keeps of an index is passed over."""
+are used, and what pandas keeps of an index is passed over.
+
+A few kilobytes can be gigabytes: one text for a million rows, a million nulls in a run. What the pages say that they
+unpack to is counted before anything is read, then what comes out of them, a few rows at a time where rows may be long.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lib.data.source.columns import ABSENT, Column, named_columns, require_column, value_at
+from lib.data.source.compressed import Unpacked
 from lib.data.source.data_file import DataFile
+from lib.data.source.parquet_pages import read_pages
 from lib.data.source.rows import BATCH_CHARACTERS, NO_FIELD, Batch, Form, Records, Unreadable
 from lib.errors import MessagesError
 
 READ_ROWS = 4096  # read at once
 READ_BYTES = 2**20  # of a column read at once, instead of a whole row group
 INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name
+LIST_BYTES = 8  # that a value in a list takes besides itself
+LONGEST_BATCH = 2**26  # bytes of a column read at once, where all texts may be as long as the longest
+LONGEST_ROW = 2**28  # bytes of a column in one row, as of one value in JSON
 UNKNOWN_CLASS = -1  # Hugging Face's number for "no label"
 
 
@@ -85,8 +96,9 @@ class ParquetRows:
                 counts[cell] += count
         return counts
 
-    def _opened(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self._file.path, buffer_size=READ_BYTES, pre_buffer=False)
+    def _opened(self, *, texts: Sequence[str] = ()) -> pq.ParquetFile:
+        """Opens the file; columns of `texts`, by their paths, stay dictionaries: a text that repeats is there once."""
+        return pq.ParquetFile(self._file.path, buffer_size=READ_BYTES, pre_buffer=False, read_dictionary=list(texts))
 
     def _required(self, columns: Mapping[str, Column]) -> dict[str, str]:
         wanted = named_columns(self._file.name, columns)
@@ -116,14 +128,54 @@ class ParquetRows:
             number += self._groups[groups.pop(0)]
         if not groups:
             return
-        with self._opened() as source:
-            for batch in source.iter_batches(
-                batch_size=self._batch_rows, row_groups=groups, columns=list(dict.fromkeys(columns))
-            ):
-                skipped = max(0, start - number)
-                if skipped < batch.num_rows:
-                    yield number + skipped, batch.slice(skipped)
-                number += batch.num_rows
+        roots = list(dict.fromkeys(columns))
+        rows, texts = self._count_pages(roots)
+        unpacked = self._unpacked()
+        with self._opened(texts=texts) as source:
+            for group in groups:
+                for batch in source.iter_batches(batch_size=rows, row_groups=[group], columns=roots):
+                    for part in self._parts(batch, unpacked):
+                        skipped = max(0, start - number)
+                        if skipped < part.num_rows:
+                            yield number + skipped, part.slice(skipped)
+                        number += part.num_rows
+
+    def _unpacked(self) -> Unpacked:
+        return Unpacked(self._file.name, self._file.path.stat().st_size, way_out="write its rows as JSON Lines")
+
+    def _count_pages(self, roots: Collection[str]) -> tuple[int, list[str]]:
+        """Raises ArchiveError if the pages of these columns say that they unpack to more than an archive may. Returns
+        how many rows may be read at once, and the paths of columns of lists whose texts are to stay dictionaries until
+        they are counted."""
+        unpacked, longest = self._unpacked(), 1
+        lists: Counter[str] = Counter()  # by path, what its values are at most
+        with self._opened() as opened, self._file.path.open("rb") as source:
+            for chunk, in_lists in _chunks(opened, roots):
+                pages = read_pages(source, chunk, most=unpacked.most)
+                unpacked.count(pages.unpacked)
+                longest = max(longest, pages.longest)
+                lists[chunk.path_in_schema] += pages.repeated * pages.longest * in_lists
+        rows = max(1, min(self._batch_rows, LONGEST_BATCH // longest))
+        return rows, [path for path, size in lists.items() if size > unpacked.most]
+
+    def _parts(self, batch: pa.RecordBatch, unpacked: Unpacked) -> Iterator[pa.RecordBatch]:
+        """Yields the batch in parts of about `BATCH_CHARACTERS`; raises ArchiveError and MessagesError for too much."""
+        ends = np.zeros(batch.num_rows, np.int64)
+        for column in batch.columns:
+            sizes = _row_bytes(column)
+            if sizes.max(initial=0) > LONGEST_ROW:
+                raise MessagesError(
+                    f"{self._file.name} has a row of more than {LONGEST_ROW:,} bytes, the most that is read: make it"
+                    " shorter, or leave it out"
+                )
+            ends += np.cumsum(sizes)
+        unpacked.count(int(ends[-1]) if len(ends) else 0)
+        first = 0
+        while first < batch.num_rows:
+            before = ends[first - 1] if first else 0
+            end = max(first + 1, int(np.searchsorted(ends, before + BATCH_CHARACTERS)))
+            yield batch.slice(first, end - first)
+            first = end
 
     def _cells(self, values: pa.Array, column: str, *, as_integers: bool = False) -> list[Any]:
         if column not in self._schema.names:
@@ -147,6 +199,41 @@ class ParquetRows:
                 return False
         self.warnings.append(f"{self._file.name}: column {column!r} has whole numbers as 1.0, which are read as 1")
         return True
+
+
+def _chunks(opened: pq.ParquetFile, roots: Collection[str]) -> Iterator[tuple[pq.ColumnChunkMetaData, bool]]:
+    """Yields the parts of these columns in each row group, and whether they are of lists."""
+    names = {root.partition(".")[0] for root in roots}
+    for group in map(opened.metadata.row_group, range(opened.metadata.num_row_groups)):
+        if group.num_columns != len(opened.schema):
+            raise ValueError("its row groups do not have its columns")
+        for number in range(group.num_columns):
+            chunk = group.column(number)
+            if chunk.path_in_schema.partition(".")[0] in names:
+                yield chunk, opened.schema.column(number).max_repetition_level > 0
+
+
+def _row_bytes(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Returns the bytes of each row once no text stands for another, about."""
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        texts = _row_bytes(values.dictionary)
+        sizes = texts[values.indices.fill_null(0).to_numpy(zero_copy_only=False)] if len(texts) else 0
+        return np.where(values.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
+    if pa.types.is_struct(kind):
+        return np.sum([_row_bytes(inner) for inner in values.flatten()], axis=0, dtype=np.int64, initial=0)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        inner = (
+            values.values
+            if not pa.types.is_map(kind)
+            else pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
+        )
+        ends = np.concatenate([[0], np.cumsum(_row_bytes(inner) + LIST_BYTES)])
+        offsets = values.offsets.to_numpy()
+        return np.asarray(ends[offsets[1:]] - ends[offsets[:-1]], np.int64)
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+        return np.asarray(pc.binary_length(values).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
+    return np.full(len(values), values.nbytes // max(len(values), 1), np.int64)
 
 
 def _listed(values: pa.Array) -> list[Any]:
@@ -192,7 +279,7 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
             for column, feature in features.items()
             if isinstance(feature, dict) and isinstance(feature.get("names"), list)
         }
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

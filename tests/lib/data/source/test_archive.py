@@ -18,6 +18,7 @@ import pytest
 
 from lib.data.source.archive import safe_name, unpacked
 from lib.data.source.compressed import RATIO_FREE_BYTES, XZ_MEMORY
+from lib.data.source.data_file import DataFile
 from lib.errors import ArchiveError, MessagesError
 
 TEXT = "ham\tsee you at seven\nspam\tYOU WON £1000, call now\n".encode() * 50
@@ -51,6 +52,17 @@ COMPRESSORS: dict[str, Packer] = {"gz": gzip.compress, "bz2": bz2.compress, "xz"
 CONTAINERS: dict[str, Callable[..., bytes]] = {"zip": zipped, "tar": tarred}
 each_compression = pytest.mark.parametrize("ending", COMPRESSORS)
 each_container = pytest.mark.parametrize("kind", CONTAINERS)
+
+
+@each_compression
+def test_a_bomb_that_is_read_where_it_lies(ending: str, tmp_path: Path) -> None:
+    """As scoring and `inspect` read a compressed file; nobody unpacks it before."""
+    file = tmp_path / f"mine.csv.{ending}"
+    file.write_bytes(COMPRESSORS[ending](b"text\n" + b"a\n" * 2**25))
+    with pytest.raises(ArchiveError, match="more than 200 times its own size.*unpack it yourself and name what"):
+        with DataFile(file, file.name).opened() as source:
+            while source.read(2**20):
+                pass
 
 
 def unpack(packed: bytes, name: str = "sms.zip", **wanted: Any) -> tuple[str, bytes]:
