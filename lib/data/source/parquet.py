@@ -219,9 +219,10 @@ def _row_bytes(values: pa.Array) -> npt.NDArray[np.int64]:
     if pa.types.is_dictionary(kind):
         texts = _row_bytes(values.dictionary)
         sizes = texts[values.indices.fill_null(0).to_numpy(zero_copy_only=False)] if len(texts) else 0
-        return np.where(values.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
+        return np.where(values.is_valid().to_numpy(zero_copy_only=False), sizes, 0).astype(np.int64)
     if pa.types.is_struct(kind):
-        return np.sum([_row_bytes(inner) for inner in values.flatten()], axis=0, dtype=np.int64, initial=0)
+        inside = [_row_bytes(inner) for inner in values.flatten()]
+        return np.asarray(sum(inside, np.zeros(len(values), np.int64)), np.int64)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
         inner = (
             values.values

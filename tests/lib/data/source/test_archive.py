@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import random
+import shutil
 import stat
 import struct
 import tarfile
@@ -59,10 +60,9 @@ def test_a_bomb_that_is_read_where_it_lies(ending: str, tmp_path: Path) -> None:
     """As scoring and `inspect` read a compressed file; nobody unpacks it before."""
     file = tmp_path / f"mine.csv.{ending}"
     file.write_bytes(COMPRESSORS[ending](b"text\n" + b"a\n" * 2**25))
-    with pytest.raises(ArchiveError, match="more than 200 times its own size.*unpack it yourself and name what"):
-        with DataFile(file, file.name).opened() as source:
-            while source.read(2**20):
-                pass
+    refused = pytest.raises(ArchiveError, match=r"more than 200 times its own size.*unpack it yourself and name what")
+    with DataFile(file, file.name).opened() as source, refused:
+        shutil.copyfileobj(source, io.BytesIO())
 
 
 def unpack(packed: bytes, name: str = "sms.zip", **wanted: Any) -> tuple[str, bytes]:

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lib.data.source.data_file import DataFile
-from lib.data.source.parquet import BATCH_CHARACTERS, ParquetRows
+from lib.data.source.parquet import ParquetRows
 from lib.data.source.parquet_pages import read_pages
 from lib.data.source.reader import How, open_source, read
+from lib.data.source.rows import BATCH_CHARACTERS
 from lib.errors import ArchiveError, MessagesError
 
 BOMB = r"'mine\.parquet' unpacks to more than 200 times its own size.*write its rows as JSON Lines"

@@ -15,7 +15,7 @@ import pytest
 from lib.data.messages.reading import LabelledRows
 from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How, open_source, read
-from lib.errors import MessagesError
+from lib.errors import ArchiveError, MessagesError
 
 TEXT = {"--data.text_column": "text"}
 PAIR = TEXT | {"--data.label_column": "label"}
@@ -259,6 +259,41 @@ def workbook(folder: Path) -> DataFile:
     book.create_sheet("More")["A1"] = "other"
     book.save(folder / "m.xlsx")
     return DataFile(folder / "m.xlsx", "m.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("cells", "error", "said"),
+    [
+        (
+            {"A1": "text", "XFD1048576": "a"},
+            MessagesError,
+            "needs more than 2 GiB of memory to be read.*remove that cell",
+        ),
+        (
+            {f"A{row}": "x" * 30_000 for row in range(1, 5000)},
+            ArchiveError,
+            r"more than 200 times its own size.*save the sheet as CSV",
+        ),
+    ],
+    ids=["corners", "one text"],
+)
+def test_a_workbook_that_asks_for_all_memory(
+    cells: dict[str, str], error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    book = openpyxl.Workbook()
+    for place, value in cells.items():
+        book.active[place] = value
+    book.save(tmp_path / "m.xlsx")
+    assert (tmp_path / "m.xlsx").stat().st_size < 200_000
+    with pytest.raises(error, match=said):
+        labelled(DataFile(tmp_path / "m.xlsx", "m.xlsx"))
+
+
+def test_a_workbook_is_read_from_its_beginning_as_often_as_it_is_asked(tmp_path: Path) -> None:
+    source = open_source(workbook(tmp_path), How(), {"text_column": "text"})
+    both = list(zip(source.records(), source.records(), strict=True))
+    assert both
+    assert all(first == second for first, second in both)
 
 
 @pytest.mark.parametrize("name", ["m.xlsx", "m.csv"])
