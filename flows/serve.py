@@ -6,10 +6,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from flows.http.limits import Limits
+from flows.http.limits import CONNECTIONS, OF_ONE_CLIENT, Limits
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser, port
+from lib.errors import RecipeError
 from tasks.environment import tracking_uri, without_password
 
 HOST, PORT = "127.0.0.1", 5050
@@ -25,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
+    if options.new_key is not None:
+        return _new_key(options)
     announce(f"finetune serve: loads a champion that is registered in {without_password(tracking_uri())}")
     try:
         from flows.http.server import serve
@@ -32,6 +36,16 @@ def _serve(argv: Sequence[str]) -> int:
         serve(options)
     except KeyboardInterrupt:
         pass
+    return 0
+
+
+def _new_key(options: argparse.Namespace) -> int:
+    from flows.http.guard import add_key
+
+    if options.api_keys is None:
+        raise RecipeError("--new-key needs a file for the key's hash: add --api-keys FILE")
+    print(add_key(options.api_keys, options.new_key))  # noqa: T201 - this is the program's output
+    announce(f"{options.api_keys} has the hash of this key; the key itself is kept nowhere")
     return 0
 
 
@@ -46,6 +60,26 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--max-texts", type=_amount, default=Limits.texts, help=f"of a request (default: {Limits.texts})"
+    )
+    parser.add_argument("--connections", type=_amount, default=CONNECTIONS, help=f"at once (default: {CONNECTIONS})")
+    parser.add_argument(
+        "--connections-of-one-client",
+        type=_amount,
+        default=OF_ONE_CLIENT,
+        help=f"of the same address, such as a proxy's (default: {OF_ONE_CLIENT})",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may be for, besides this machine's own and --host; again for others, * for any",
+    )
+    parser.add_argument(
+        "--api-keys", type=Path, metavar="FILE", help="ask for a key; the file has their hashes, made with --new-key"
+    )
+    parser.add_argument(
+        "--new-key", metavar="NAME", help="make a key, add its hash to the file of --api-keys, print it, and end"
     )
     parser.add_argument(
         "--check",
@@ -75,6 +109,9 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--access-log", action="store_true", help="log each request to standard error, one JSON object a line"
+    )
+    parser.add_argument(
+        "--log-texts", action="store_true", help="the same with their texts, and with the words of exceptions"
     )
     return parser
 

@@ -11,8 +11,7 @@ GET  / /docs /openapi.json    a page to try it, a page about these paths, the sa
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -29,6 +28,8 @@ from starlette.routing import Route
 from flows.http.answers import ONE_TEXT, REFUSALS, TEXTS, Explained, Model, Predictions
 from flows.http.batching import MOST, Turns
 from flows.http.comparing import Comparison
+from flows.http.errors import JSON, error_response, json_response
+from flows.http.guard import Guard
 from flows.http.limits import Limits
 from flows.http.metrics import CONTENT_TYPE, Metrics
 from flows.http.observed import ID, NOTES, Observed
@@ -39,7 +40,6 @@ from lib.inference.explanation import explain
 from lib.inference.predictor import Prediction
 from lib.inference.requests import text_of, texts_of
 
-JSON = "application/json"
 PATHS = "GET / and /docs, /openapi.json, /model, /metrics, /ping, /health, /version; POST /invocations and /explain"
 LONGEST_EXPLAINED = 10_000  # characters of a text: it is classified once for each of its words
 CLIENT_IS_GONE = 499  # nginx's number for it; nobody reads the answer
@@ -49,8 +49,11 @@ Result = TypeVar("Result")
 Work = Callable[[], Coroutine[Any, Any, None]]  # goes on until it is cancelled
 
 
-def application(endpoints: Endpoints, *, behind: Sequence[Work] = (), access_log: bool = False) -> Observed:
-    """The application, observed. `behind`: what goes on while requests are answered."""
+def application(
+    endpoints: Endpoints, *, behind: Sequence[Work] = (), guard: Guard | None = None, access_log: bool = False
+) -> Observed:
+    """The application, observed. `behind`: what goes on while requests are answered. `guard`: who may ask (None:
+    everybody)."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - what FastAPI gives it
@@ -86,19 +89,21 @@ def application(endpoints: Endpoints, *, behind: Sequence[Work] = (), access_log
     app.routes.extend(pages(app))
     endpoints.metrics.watch_queue(lambda: endpoints.turns.waiting)
     paths = {getattr(route, "path", "") for route in app.routes}
-    return Observed(app, paths, endpoints.metrics, access_log)
+    return Observed(app, paths, endpoints.metrics, guard or Guard(), access_log)
 
 
 @dataclass(frozen=True)
 class Endpoints:
     """The paths that ask the versions that answer, whose texts are classified by turns; `comparison` hears of each
-    answer. What the methods say of themselves is on the page `/docs`."""
+    answer. What the methods say of themselves is on the page `/docs`. `log_texts`: whether a request's line of the log
+    has its texts."""
 
     answering: Answering
     limits: Limits
     turns: Turns
     metrics: Metrics
     comparison: Comparison | None = None
+    log_texts: bool = False
 
     async def invocations(self, request: Request) -> Response:
         """Classifies texts, in one of MLflow's JSON forms; answers with a row for each text, in order."""
@@ -111,11 +116,11 @@ class Endpoints:
         began, served = perf_counter(), self.answering.to(request.scope[ID])
         work = self.turns.predictions(served.predictor, texts)
         predictions = await (work if len(texts) <= MOST else _while_connected(request, work))
-        self._note(request, served, predictions)
+        self._note(request, served, texts, predictions)
         if self.comparison is not None:
             self.comparison.answered(request.scope[ID], served, texts, predictions, perf_counter() - began)
         rows = [served.row(prediction) for prediction in predictions]
-        return _json({"predictions": rows, "model": served.identity})
+        return json_response({"predictions": rows, "model": served.identity})
 
     async def explain(self, request: Request) -> Response:
         """Classifies one text, and weighs each word by how far the label's log-odds fall without it."""
@@ -127,27 +132,28 @@ class Endpoints:
             )
         served, loop = self.answering.to(request.scope[ID]), asyncio.get_running_loop()
         (prediction,) = await self.turns.predictions(served.predictor, [text])
-        self._note(request, served, [prediction])
+        self._note(request, served, [text], [prediction])
 
         def probability(texts: list[str]) -> list[float]:
             work = asyncio.run_coroutine_threadsafe(self.turns.predictions(served.predictor, texts), loop)
             return [other.probabilities[prediction.label] for other in work.result()]
 
         found = await asyncio.to_thread(explain, text, probability)
-        return _json({"prediction": served.row(prediction), **asdict(found), "model": served.identity})
+        return json_response({"prediction": served.row(prediction), **asdict(found), "model": served.identity})
 
     async def model(self) -> Response:
         """Says which version is the champion, how its answers come about, and what one request may bring."""
         champion = self.answering.champion
-        return _json({**champion.identity, **champion.rule, "engine": champion.engine, "limits": asdict(self.limits)})
+        told = {**champion.identity, **champion.rule, "engine": champion.engine}
+        return json_response({**told, "limits": asdict(self.limits)})
 
     async def read_metrics(self) -> Response:
         """Says what Prometheus collects: requests, seconds, the queue, batches, labels, drift of scores."""
         return Response(self.metrics.text(), media_type=CONTENT_TYPE)
 
-    def _note(self, request: Request, served: Served, predictions: Sequence[Prediction]) -> None:
+    def _note(self, request: Request, served: Served, texts: Sequence[str], predictions: Sequence[Prediction]) -> None:
         self.metrics.given(served, predictions)
-        request.scope[NOTES].update(version=served.version, texts=len(predictions))
+        request.scope[NOTES].update(version=served.version, texts=list(texts) if self.log_texts else len(texts))
 
     async def _body(self, request: Request) -> bytes:
         """The request's body; no more of it is kept than the limit, whatever its headers say."""
@@ -193,22 +199,12 @@ async def _while_connected(request: Request, work: Awaitable[Result]) -> Result:
         left.cancel()
 
 
-def _json(content: dict[str, Any], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    # Escaped to ASCII: a sentence may quote half a character, which no encoding can write.
-    return Response(json.dumps(content), status, headers, media_type=JSON)
-
-
-def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
-    """In the form of MLflow's errors, without their stack trace."""
-    return _json({"error_code": HTTPStatus(status).name, "message": sentence}, status, headers)
-
-
 def _too_large(sentence: str) -> HTTPException:
     return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, sentence)
 
 
 async def _wrong_input(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    return _error(HTTPStatus.BAD_REQUEST, str(error))
+    return error_response(HTTPStatus.BAD_REQUEST, str(error))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -216,7 +212,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     sentence = error.detail
     if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         sentence = f"{request.method} {request.url.path} is nothing that is served here: there are {PATHS}"
-    return _error(error.status_code, sentence, error.headers)  # a 405 has to say what is allowed
+    return error_response(error.status_code, sentence, error.headers)  # a 405 has to say what is allowed
 
 
 async def _gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -224,4 +220,4 @@ async def _gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
 
 
 async def _failed(request: Request, error: Exception) -> Response:  # noqa: ARG001 - logged by the server
-    return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed to answer: its log says why")
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed to answer: its log says why")

@@ -1,4 +1,4 @@
-"""Limits of one request to the scoring server: its flags set them, its answers name them."""
+"""Limits of the scoring server: its flags set them, its answers name those of one request."""
 
 from __future__ import annotations
 
@@ -11,3 +11,6 @@ class Limits:
 
     body_bytes: int = 2**20
     texts: int = 10_000
+
+
+CONNECTIONS, OF_ONE_CLIENT = 1000, 500  # at once

@@ -1,4 +1,5 @@
-"""Wraps the application: every request has an id, is counted, and is logged where that is asked for."""
+"""Wraps the application: every request has an id, is refused where it may not ask, is counted, and is logged where that
+is asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.http.errors import error_response
+from flows.http.guard import Guard, Refusal
 from flows.http.logs import log
 from flows.http.metrics import Metrics
 
@@ -25,11 +28,15 @@ ID = "finetune.request"  # the same: its id
 
 @dataclass(frozen=True)
 class Observed:
-    """The application, observed. `paths`: those that it serves. `access_log`: whether each request is logged."""
+    """The application, observed.
+
+    paths: those that it serves. guard: who may ask. access_log: whether each request is logged.
+    """
 
     app: ASGIApp
     paths: Collection[str]
     metrics: Metrics
+    guard: Guard
     access_log: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,8 +56,9 @@ class Observed:
                 message["headers"].append((HEADER, request.encode()))
             await send(message)
 
+        refusal = self.guard.refusal(scope["path"], scope["headers"])
         try:
-            await self.app(scope, receive, answer)
+            await (self.app if refusal is None else refused(refusal))(scope, receive, answer)
         except Exception as error:
             log(logging.ERROR, "failed to answer", request=request, error=error)
             if not status:
@@ -71,3 +79,8 @@ def request_id(scope: Scope) -> str:
         if name == HEADER and SENSIBLE.fullmatch(value):
             return str(value, "ascii")
     return uuid.uuid4().hex
+
+
+def refused(refusal: Refusal) -> ASGIApp:
+    """What answers a request that is not let in."""
+    return error_response(refusal.status, refusal.sentence, refusal.headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ from functools import partial
 
 import uvicorn
 from mlflow import MlflowClient
+from starlette.types import ASGIApp
 
-from flows.http.app import Endpoints, application
+from flows.http.app import Endpoints, Work, application
 from flows.http.batching import Turns
 from flows.http.comparing import Comparison
+from flows.http.connections import Connections, Patience
 from flows.http.following import Follower
+from flows.http.guard import Guard, own_hosts, read_keys
 from flows.http.limits import Limits
 from flows.http.logs import log_as_json
 from flows.http.metrics import Metrics
@@ -28,7 +32,7 @@ from tasks.registry.models import CLASSIFIER, find_model
 from tasks.use.serving import ServingRuns
 
 WAITING = 2048  # connections that may wait to be accepted
-CONNECTIONS = 1000  # at once; what is more is answered with 503
+OPEN_FILES = 8192  # that this process may have; the system's usual 1,024 are hardly more than its connections
 LAST_SECONDS = 30  # for requests that are being answered when the server is to stop
 # That a connection is kept: longer than clients and proxies keep one, so that none is cut as they use it.
 IDLE_SECONDS = 75
@@ -37,22 +41,16 @@ IDLE_SECONDS = 75
 def serve(options: argparse.Namespace) -> None:
     """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
     is no such model or version, or the address is not free."""
-    log_as_json(sys.stderr)
+    log_as_json(sys.stderr, texts=options.log_texts)
+    keys = None if options.api_keys is None else read_keys(options.api_keys)
+    guard = Guard(own_hosts(options.host, options.allow_host), keys)
+    connections = Connections(Patience(at_once=options.connections, of_one_client=options.connections_of_one_client))
+    _may_open_files()
     with listener(options.host, options.port) as place:
         tracking = client()
         name = find_model(tracking, CLASSIFIER, name=options.name).name
         answering = Answering(load(tracking, champion_of(tracking, name)))
-        with _application(options, tracking, answering) as app:
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                backlog=WAITING,
-                limit_concurrency=CONNECTIONS,
-                timeout_keep_alive=IDLE_SECONDS,
-                timeout_graceful_shutdown=LAST_SECONDS,
-            )
+        with _application(options, tracking, answering, guard, connections) as app:
             # From here on a request is accepted, and answered as soon as the loop below runs.
             _listen(place, options.host, options.port)
             shown = f"[{options.host}]" if ":" in options.host else options.host
@@ -63,7 +61,23 @@ def serve(options: argparse.Namespace) -> None:
                 f" {when}; Ctrl-C stops it",
                 flush=True,
             )
-            uvicorn.Server(config).run(sockets=[place])
+            uvicorn.Server(config_of(app, connections)).run(sockets=[place])
+
+
+def config_of(app: ASGIApp, connections: Connections) -> uvicorn.Config:
+    """Returns how uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        http=connections.protocol,  # type: ignore[arg-type]  # which is called as the class of a protocol is
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=WAITING,
+        limit_concurrency=connections.patience.at_once + 1,  # with that of the request itself
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=LAST_SECONDS,
+    )
 
 
 def _when(check: float) -> str:
@@ -71,9 +85,12 @@ def _when(check: float) -> str:
 
 
 @contextmanager
-def _application(options: argparse.Namespace, tracking: MlflowClient, answering: Answering) -> Iterator[Observed]:
+def _application(
+    options: argparse.Namespace, tracking: MlflowClient, answering: Answering, guard: Guard, connections: Connections
+) -> Iterator[Observed]:
     """The application over the champion and the versions beside it, with what goes on behind the requests."""
-    name, metrics, behind = answering.champion.name, Metrics(), []
+    name, metrics = answering.champion.name, Metrics()
+    behind: list[Work] = [connections.watch]
     delay = options.delay / 1000
     turns = Turns(answering.champion.measured.manner(delay), metrics.batch)
     metrics.champion(answering.champion)
@@ -97,8 +114,17 @@ def _application(options: argparse.Namespace, tracking: MlflowClient, answering:
             comparison = Comparison(turns, metrics, runs.record, shadow)
             behind.append(comparison.run)
         limits = Limits(body_bytes=options.max_bytes, texts=options.max_texts)
-        endpoints = Endpoints(answering, limits, turns, metrics, comparison)
-        yield application(endpoints, behind=behind, access_log=options.access_log)
+        endpoints = Endpoints(answering, limits, turns, metrics, comparison, options.log_texts)
+        access_log = options.access_log or options.log_texts
+        yield application(endpoints, behind=behind, guard=guard, access_log=access_log)
+
+
+def _may_open_files() -> None:
+    """Raises this process's own limit of open files, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def listener(host: str, port: int) -> socket.socket:

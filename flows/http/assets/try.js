@@ -18,9 +18,14 @@ function element(name, text, className = "") {
   return made;
 }
 
+let key = "";  // of a server that asks for one; it is gone when the page is
+
 async function ask(path, body) {
-  const request = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(path, request);
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const request = body && { method: "POST", body: JSON.stringify(body) };
+  if (body) headers["Content-Type"] = "application/json";
+  const answer = await fetch(path, { ...request, headers });
+  if (answer.status === 401 && (key = window.prompt("This server asks for a key:") ?? "")) return ask(path, body);
   const content = await answer.json().catch(() => ({}));  // a server that has too much to do, or a proxy, says it in text
   if (!answer.ok) throw new Error(content.message ?? `The server refused: ${answer.status} ${answer.statusText}`);
   return content;

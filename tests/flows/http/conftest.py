@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from flows.http.logs import LOGGERS, log_as_json
 from flows.http.measuring import Measured
 from flows.http.versions import Registered, Served
 from lib.inference.predictor import Predictor
 from tasks.registry.models import Version
-from tests.support.said import Lines
+from tests.support.said import Lines, logging_to
 from tests.support.saved import save_gpt2_classifier
 
 
@@ -34,10 +30,6 @@ def served(served_folder: Path) -> Served:
 
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    """The log's lines so far; logging is as before when the test ends."""
-    stream = io.StringIO()
-    before = [(each, {**vars(each)}) for each in map(logging.getLogger, LOGGERS)]
-    log_as_json(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    for logger, state in before:
-        vars(logger).update(state)
+    """The log's lines so far."""
+    with logging_to() as lines:
+        yield lines

@@ -21,7 +21,7 @@ from flows.http.versions import Answering, Served
 from lib.evaluation.drift.comparison import Tallier, compare, score_drift
 from lib.evaluation.drift.profile import Distribution, DriftProfile
 from lib.inference.predictor import Prediction
-from tests.support.said import Lines
+from tests.support.said import Lines, logging_to
 
 SECRET = "a text that is nobody's business"
 
@@ -37,8 +37,8 @@ def profile() -> DriftProfile:
     )  # fmt: skip
 
 
-def asking(served: Served, metrics: Metrics, *, access_log: bool = False) -> TestClient:
-    endpoints = Endpoints(Answering(served), Limits(), Turns(Manner(), metrics.batch), metrics)
+def asking(served: Served, metrics: Metrics, *, access_log: bool = False, log_texts: bool = False) -> TestClient:
+    endpoints = Endpoints(Answering(served), Limits(), Turns(Manner(), metrics.batch), metrics, log_texts=log_texts)
     return TestClient(application(endpoints, access_log=access_log), raise_server_exceptions=False)
 
 
@@ -106,7 +106,8 @@ def test_what_fails_is_logged_with_its_request_and_counted(
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, "one")
     failed, request = lines()
     assert (failed["event"], failed["level"], failed["request"]) == ("failed to answer", "error", "one")
-    assert failed["traceback"].endswith("RuntimeError: broken")
+    assert failed["traceback"].endswith("\nbuiltins.RuntimeError")  # its words may quote a text
+    assert "in broken" in failed["traceback"]
     assert SECRET not in json.dumps([failed, request])
     assert values(metrics)["finetune_requests_total", "/invocations", "500"] == 1
 
@@ -151,3 +152,22 @@ def test_a_version_without_a_profile_has_no_drift(served: Served) -> None:
     metrics = Metrics()
     metrics.given(served, predictions(np.full(DRIFT.minimum, 0.5)))
     assert not [name for name, *_ in values(metrics) if name.startswith("finetune_score")]
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_texts_are_logged_only_where_that_is_asked_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch, texts: bool
+) -> None:
+    def broken(self: Served, prediction: Prediction) -> Any:
+        raise LookupError(SECRET) from ValueError(SECRET)
+
+    with logging_to(texts=texts) as lines:
+        with asking(served, Metrics(), access_log=True, log_texts=texts) as client:
+            client.post("/invocations", json={"inputs": [SECRET]})
+            monkeypatch.setattr(Served, "row", broken)
+            client.post("/invocations", json={"inputs": [SECRET]})
+        answered, failed, _ = lines()
+    assert answered["texts"] == ([SECRET] if texts else 1)
+    assert (SECRET in failed["traceback"]) is texts
+    assert "ValueError" in failed["traceback"]
+    assert "LookupError" in failed["traceback"]
