@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
+from flows.terminal.say import say
 
 
 def parser() -> Parser:
@@ -30,7 +31,7 @@ def _deploy(argv: Sequence[str]) -> int:
     from flows.servers.running import running_api
 
     for name in register(os.environ.get("PREFECT_API_URL") or running_api()):
-        print(f"registered {name}")  # noqa: T201 - this is the program's output
+        say(f"registered {name}")
     return 0
 
 

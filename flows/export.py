@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
+from flows.terminal.say import say, say_json
 from lib.errors import RecipeError
 from tasks.environment import tracking_uri, without_password
 
@@ -53,9 +53,9 @@ def _export(options: argparse.Namespace) -> int:
     files = sorted(file.name for file in options.folder.iterdir())
     if options.json:
         told = {"folder": f"{options.folder}", "format": options.format, "model": found.name, "version": found.version}
-        print(json.dumps({**told, "files": files}, ensure_ascii=False))  # noqa: T201 - this is the program's output
+        say_json({**told, "files": files})
     else:
-        print(f"{found.name} version {found.version} is in {options.folder}: {', '.join(files)}")  # noqa: T201
+        say(f"{found.name} version {found.version} is in {options.folder}: {', '.join(files)}")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
+from flows.terminal.say import say
 from lib.errors import RecipeError
 from tasks.environment import tracking_uri, without_password
 
@@ -51,7 +52,7 @@ def _push(argv: Sequence[str]) -> int:
         print(json.dumps(told))  # noqa: T201 - this is the program's output
     else:
         done = f"pushed as commit {made.commit}" if made.new else f"nothing new: commit {made.commit} has all of it"
-        print(f"{made.url} ({'private' if made.private else 'public'}): {done}")  # noqa: T201
+        say(f"{made.url} ({'private' if made.private else 'public'}): {done}")
     return 0
 
 

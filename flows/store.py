@@ -14,12 +14,13 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from flows.terminal.drawing import console
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
+from flows.terminal.say import say
 from lib.store.artifacts import Store
 from lib.store.housekeeping import Damage, Entry, Pruned, Reference, list_artifacts, prune, verify
 from tasks.environment import store_folder
@@ -95,8 +96,8 @@ def _list(store: Store, as_json: bool) -> int:
     for entry in entries:
         seconds = "unknown" if entry.seconds is None else f"{entry.seconds:.2f}"
         table.add_row(*_facts(entry), seconds, "yes" if entry.referenced else "no")
-    Console().print(table)
-    _say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.root}")
+    console().print(table)
+    say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.root}")
     return 0
 
 
@@ -111,7 +112,7 @@ def _needed() -> tuple[set[str], set[Reference]]:
 
 def _verify(store: Store, as_json: bool) -> int:
     checked = 0
-    with Console(stderr=True).status("verifying") as status:
+    with console(stderr=True).status("verifying") as status:
 
         def show(done: int, total: int | None, unit: str) -> None:
             nonlocal checked
@@ -124,7 +125,7 @@ def _verify(store: Store, as_json: bool) -> int:
         print(json.dumps({"store": str(store.root), "verified": checked, "damaged": found}))  # noqa: T201
     else:
         _show_damage(damaged)
-        _say(f"{_count(checked, 'artifact')} verified, {len(damaged) or 'none'} damaged, in {store.root}")
+        say(f"{_count(checked, 'artifact')} verified, {len(damaged) or 'none'} damaged, in {store.root}")
     return EXIT_DAMAGED if damaged else 0
 
 
@@ -133,7 +134,7 @@ def _show_damage(damaged: Sequence[Damage]) -> None:
         table = Table("artifact", "damage")
         for damage in damaged:
             table.add_row(f"{damage.step}/{damage.key[:12]}", "\n".join(damage.problems))
-        Console().print(table)
+        console().print(table)
 
 
 def _prune(store: Store, options: argparse.Namespace) -> int:
@@ -151,7 +152,7 @@ def _prune(store: Store, options: argparse.Namespace) -> int:
         return 0
     _show_pruned(pruned)
     if options.to_size is not None and pruned.remaining > options.to_size:
-        _say(f"that is more than the {decimal(options.to_size)} asked for: nothing else may go")
+        say(f"that is more than the {decimal(options.to_size)} asked for: nothing else may go")
     return 0
 
 
@@ -163,12 +164,12 @@ def _show_pruned(pruned: Pruned) -> None:
             table.add_row(*_facts(entry))
         for leftover in pruned.leftovers:
             table.add_row(leftover, "", "")
-        Console().print(table)
+        console().print(table)
     if pruned.in_use:
         them = "it" if len(pruned.in_use) == 1 else "them"
-        _say(f"{_count(len(pruned.in_use), 'artifact')} kept: a running process makes or needs {them}")
+        say(f"{_count(len(pruned.in_use), 'artifact')} kept: a running process makes or needs {them}")
     removed = f"{_count(len(pruned.artifacts), 'artifact')} and {_count(len(pruned.leftovers), 'leftover')}"
-    _say(f"{removed} {would}removed: {decimal(pruned.freed)} {would}freed, {decimal(pruned.remaining)} in the store")
+    say(f"{removed} {would}removed: {decimal(pruned.freed)} {would}freed, {decimal(pruned.remaining)} in the store")
 
 
 def _facts(entry: Entry) -> tuple[str, str, str]:
@@ -177,10 +178,6 @@ def _facts(entry: Entry) -> tuple[str, str, str]:
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _say(sentence: str) -> None:
-    print(sentence)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.terminal.exits import announce
 from flows.terminal.program import Parser
+from flows.terminal.say import say
 from tasks.environment import tracking_uri, without_password
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def rollback_parser(prog: str = "finetune rollback") -> Parser:
 
 def _show(change: Change, options: argparse.Namespace) -> None:
     if options.json:
-        print(change.model_dump_json())  # noqa: T201 - this is the program's output
+        say(change.model_dump_json())
     elif change.before == change.champion:
-        print(f"{change.name}: version {change.champion} is the champion already")  # noqa: T201
+        say(f"{change.name}: version {change.champion} is the champion already")
     else:
         was = f", it was version {change.before}" if change.before else ""
-        print(f"{change.name}: version {change.champion} is the champion now{was}")  # noqa: T201
+        say(f"{change.name}: version {change.champion} is the champion now{was}")

@@ -12,6 +12,7 @@ from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
 from lib.recipes.fields import RecipeField, recipe_fields, section_names, unnamed_fields, value_at
 from lib.recipes.mistakes import unknown_field
+from lib.text.characters import visible
 from tasks.environment import home
 
 OPTIONS = ("recipe", "explain", "json", "log-format", "help")  # the flags that are no fields
@@ -126,5 +127,5 @@ def _add_fields(parser: argparse.ArgumentParser, recipe: Recipe) -> None:
 def describe(field: RecipeField, value: Any) -> str:
     """A field as --help shows it; `value` is what it has without a flag."""
     default = json.dumps(field.default)
-    here = "" if json.dumps(value) == default else f"; in this recipe: {json.dumps(value, ensure_ascii=False)}"
+    here = "" if json.dumps(value) == default else f"; in this recipe: {visible(json.dumps(value, ensure_ascii=False))}"
     return f"{field.description} [{field.kind}; default: {default}{here}]".replace("%", "%%")

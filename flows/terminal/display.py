@@ -15,6 +15,7 @@ from rich.text import Text
 from flows.run.result import PROGRESS, Result, listening
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import comparison
+from flows.terminal.say import say
 from lib.progress import Listener, in_words
 from lib.progress import Progress as ProgressCallback
 from tasks.engine.runner import Forecast
@@ -26,7 +27,7 @@ from tasks.running import page_here, tracking_page
 def progress_bars(console: Console) -> Iterator[None]:
     """Shows a bar for each step that reports progress, while the block runs; without a terminal, lines."""
     if not console.is_terminal:
-        with listening(in_lines(lambda line: print(line, file=console.file, flush=True))):
+        with listening(in_lines(lambda line: say(line, file=console.file))):
             yield
         return
     columns = [

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from lib.errors import FinetuneError, ServiceError
+from lib.text.characters import visible
 from tasks.environment import tracking_uri, unusable_home_is_clear, without_password
 
 EXIT_NOBODY_READS = 1  # what rich, which prints the tables, ends with
@@ -44,12 +45,12 @@ def exit_status_of(work: Callable[[], int], *, kept: str = "nothing was left hal
 
 def announce(sentence: str) -> None:
     """Says on standard error what is about to happen, before the imports that take seconds."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
+    print(visible(sentence), file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
 
 
 def say_error(what: object) -> None:
     """Prints one sentence to standard error."""
-    print(f"error: {what}", file=sys.stderr)  # noqa: T201 - this is the program's output
+    print(visible(f"error: {what}"), file=sys.stderr)  # noqa: T201 - this is the program's output
 
 
 def _sentence_of_mlflow(error: Exception) -> ServiceError | None:

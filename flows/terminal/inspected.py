@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flows.terminal.drawing import console as drawn_on
 from lib.data.messages.labels import shown
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def show(
     max_length: int | None,
 ) -> None:
     """Prints all that was found, as much as a screen has room for."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = drawn_on(highlight=False, soft_wrap=False)
     for line in _what_it_is(found):
         console.print(Text(line))
     if found.overview.columns:

@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 from prefect import flow
-from rich.console import Console
 
 from flows.run.names import named_by_recipe
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.result import LISTENER, PROGRESS
 from flows.terminal.display import progress_bars
+from flows.terminal.drawing import console
 from flows.terminal.runs import keep_errors_off_the_terminal
+from flows.terminal.say import say
 from flows.use_cases.facts import judged_in_words
 from flows.use_cases.instruct import INSTRUCT, judged
 from lib.errors import RecipeError
@@ -53,9 +54,9 @@ def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
         )
     keep_errors_off_the_terminal()
     find_or_start_prefect()
-    with no_heartbeats(), progress_bars(Console(stderr=True)):
+    with no_heartbeats(), progress_bars(console(stderr=True)):
         run_id = run_to_judge(INSTRUCT.flow, explain.found["respond"], recipe.judge.model)
         result = judge_answers(recipe, run_id, explain.found)
     shown = json.dumps(result) if options.json else judged_in_words(result["metrics"], recipe)
-    print(shown)  # noqa: T201 - this is the program's output
+    say(shown, lines=True)
     return 0

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.terminal.exits import announce
 from flows.terminal.program import Parser, standard_input_lines
+from flows.terminal.say import say, say_json
 from lib.errors import MessagesError
+from lib.text.characters import visible
 from lib.text.turns import Turn, earlier_turns
 from tasks.environment import tracking_uri, without_password
 
 if TYPE_CHECKING:
     from tasks.registry.models import Version
+
+LONGEST_EARLIER = 2**20  # characters of what was said before; JSON that is longer is cut off, and so is none
 
 
 def predict_command(argv: Sequence[str]) -> int:
@@ -27,14 +30,15 @@ def predict_command(argv: Sequence[str]) -> int:
 
     for text, given in zip(texts, predict(texts, **_which(options)), strict=True):
         if options.json:
-            _print_json({"text": text, **given})
+            say_json({"text": text, **given})
         else:
             shares = ", ".join(
                 f"{name.removeprefix('probability_')} {share:.1%}"
                 for name, share in given.items()
                 if name.startswith("probability_")
             )
-            print(f"{given['label']}\t{shares}\t{text}")  # noqa: T201 - this is the program's output
+            parts = (f"{given['label']}", shares, text)
+            say("\t".join(map(visible, parts)), lines=True)
     return 0
 
 
@@ -48,16 +52,17 @@ def answer_command(argv: Sequence[str]) -> int:
     questions = [(instruction, options.input, earlier) for instruction in instructions]
     for (instruction, input_, _), response in zip(questions, answer(questions, **_which(options)), strict=True):
         if options.json:
-            _print_json({"instruction": instruction, "input": input_, "response": response})
+            say_json({"instruction": instruction, "input": input_, "response": response})
         else:
-            print(response if len(questions) == 1 else f"> {instruction}\n{response}\n")  # noqa: T201
+            say(response if len(questions) == 1 else f"> {instruction}\n{response}\n", lines=True)
     return 0
 
 
 def _said(file: str) -> tuple[Turn, ...]:
     """Reads the turns before a question. Raises MessagesError if the file cannot be read or has something else."""
     try:
-        value = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+        with Path(file).open(encoding="utf-8-sig") as source:
+            value = json.loads(source.read(LONGEST_EARLIER))
     except (OSError, ValueError, RecursionError) as error:
         raise MessagesError(f"--earlier {file} cannot be read as JSON ({error}): correct it") from error
     return earlier_turns(value, f"--earlier {file}")
@@ -109,8 +114,4 @@ def silent(version: Version) -> None:
 
 def say_which(version: Version) -> None:
     """Says on standard error which model answers."""
-    print(f"{version.name} version {version.version} answers (--name chooses another)", file=sys.stderr)  # noqa: T201
-
-
-def _print_json(row: dict[str, Any]) -> None:
-    print(json.dumps(row, ensure_ascii=False))  # noqa: T201
+    announce(f"{version.name} version {version.version} answers (--name chooses another)")

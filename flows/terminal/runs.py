@@ -9,14 +9,15 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from prefect.logging.configuration import setup_logging
-from rich.console import Console
 
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.result import Result, listening
 from flows.terminal.display import progress_bars, show_forecasts, show_result
+from flows.terminal.drawing import console
 from flows.terminal.exits import EXIT_USER_ERROR, say_error
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import BookLog, replay
+from flows.terminal.say import say
 from flows.use_cases.use_case import UseCase
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
@@ -34,13 +35,13 @@ def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: 
         if log_format == "book":
             printed = _run_as_the_book(recipe, program, sys.stderr if as_json else sys.stdout)
         else:
-            with progress_bars(Console(stderr=True)):
+            with progress_bars(console(stderr=True)):
                 printed = program.run(program.use_case(), recipe)
     result = Result.model_validate(printed)
     if as_json:
         print(json.dumps(printed))  # noqa: T201
     else:
-        show_result(Console(), result, recipe, program)
+        show_result(console(), result, recipe, program)
     failed = [outcome.reason for outcome in result.steps if outcome.state == "failed"]
     if failed:
         sys.stdout.flush()  # so that the reasons come last where both streams go to one place
@@ -51,7 +52,7 @@ def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: 
 
 def _run_as_the_book(recipe: Recipe, program: Program[Recipe], stream: TextIO) -> dict[str, Any]:
     """The flow's result; `stream` gets the published procedure's lines, also of a training that was not repeated."""
-    log = BookLog(lambda line: print(line, file=stream, flush=True), recipe.training.evaluate_every)
+    log = BookLog(lambda line: say(line, lines=True, file=stream), recipe.training.evaluate_every)
     use_case: UseCase = program.use_case()
     with listening(log.listener):
         result = program.run(use_case, recipe)
@@ -73,7 +74,7 @@ def explain(recipe: Recipe, program: Program[Recipe], *, as_json: bool) -> int:
         steps = [asdict(forecast) for forecast in explainer.forecasts]
         print(json.dumps({"recipe": recipe.name, "steps": steps}))  # noqa: T201
     else:
-        show_forecasts(Console(), explainer.forecasts)
+        show_forecasts(console(), explainer.forecasts)
     return 0
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
 from flows.run.scored import Summary, score_messages
 from flows.terminal.display import progress_bars, where_to_look
+from flows.terminal.drawing import console
 from flows.terminal.runs import keep_errors_off_the_terminal
 from lib.errors import listed
 from lib.recipes.scoring import ScoringJob
@@ -20,12 +21,12 @@ def score(job: ScoringJob, *, as_json: bool) -> int:
     """Scores the job's files and shows what came of it; returns the exit status."""
     keep_errors_off_the_terminal()
     find_or_start_prefect()
-    with no_heartbeats(), progress_bars(Console(stderr=True)):
+    with no_heartbeats(), progress_bars(console(stderr=True)):
         printed = score_messages(job)
     if as_json:
         print(json.dumps(printed))  # noqa: T201 - this is the program's output
     else:
-        _show(Console(), Summary.model_validate(printed))
+        _show(console(), Summary.model_validate(printed))
     return 0
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from lib.text.characters import visible
+
 LOG = logging.getLogger("finetune.store")
+
+
+class _ShownNotObeyed(logging.Filter):
+    """Makes visible what a record quotes of data and names: a terminal would obey some of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record pass."""
+        record.msg, record.args = visible(record.getMessage(), lines=True), ()
+        return True
+
+
+_SHOWN = _ShownNotObeyed()
 
 
 def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
@@ -14,6 +28,8 @@ def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
     from prefect.logging import get_run_logger
 
     try:
-        return get_run_logger()
+        log = get_run_logger()
     except MissingContextError:
-        return LOG
+        log = LOG
+    (log if isinstance(log, logging.Logger) else log.logger).addFilter(_SHOWN)  # once: it is the same each time
+    return log
