@@ -1,11 +1,11 @@
 """How a saved classifier is used: its labels, its inputs and its arithmetic; without torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from lib.errors import WeightsError
+from lib.files.jsonfile import read_strange_json
 from lib.model.labels import UNSCALED
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.text.batching import Padding
@@ -78,11 +78,11 @@ def load_labels(folder: Path) -> tuple[str, ...]:
     missing or damaged."""
     file = folder / LABELS
     try:
-        labels = json.loads(file.read_text(encoding="utf-8"))
+        labels = read_strange_json(file)
     except FileNotFoundError as error:
         raise WeightsError(f"{file} does not exist: a classifier's folder must have it") from error
     except ValueError as error:  # not JSON, or not UTF-8
         raise WeightsError(f"{file} is not JSON ({error}): train the classifier again") from error
-    if not isinstance(labels, list):
-        raise WeightsError(f"{file} must contain a JSON list: train the classifier again")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise WeightsError(f"{file} must contain a JSON list of texts: train the classifier again")
     return tuple(labels)

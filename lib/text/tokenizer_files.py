@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lib.errors import WeightsError
+from lib.files.jsonfile import read_strange_json
 
 TOKENIZER = "tokenizer.json"  # the whole tokenizer, as the package `tokenizers` reads it
 SETTINGS = "tokenizer_config.json"  # special tokens by their roles, and what else transformers wants to know
@@ -17,14 +17,12 @@ TEMPLATE = "chat_template.jinja"
 def read_object(file: Path) -> dict[str, Any]:
     """Reads a JSON object; no file is an empty one. Raises WeightsError for anything else."""
     try:
-        content = file.read_bytes()
+        fields = read_strange_json(file)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise WeightsError(f"{file} cannot be read ({error.strerror}): get the file again") from error
-    try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise WeightsError(f"{file} is not JSON ({error}): get the file again") from error
     if not isinstance(fields, dict):
         raise WeightsError(f"{file} is not a JSON object: get the file again")

@@ -77,6 +77,9 @@ def saved_engine(folder: Path) -> SavedEngine:
         return SavedEngine(engine, precision)
     fields: dict[str, Any] = {"file": str, "sha256": dict, "opset": int, "onnxruntime": str, "pad": int, "width": int}
     graph = {name: saved.get(f"graph.{name}", kind) for name, kind in fields.items()}
+    names = [*graph["sha256"], graph["file"]]
+    if graph["file"] not in graph["sha256"] or any(Path(name).name != name for name in names):
+        raise saved.wrong("graph.sha256", graph["sha256"])
     return SavedEngine(engine, precision, Graph(**graph))
 
 

@@ -42,7 +42,7 @@ def read_config(folder: Path, *, dropout: float = 0.0) -> GPTConfig:
     if inner not in (None, 4 * sizes["n_embd"]):
         raise WeightsError(f"{where} has n_inner = {inner!r}, and only 4 * n_embd = {4 * sizes['n_embd']} is supported")
     epsilon = fields.get("layer_norm_epsilon", 1e-5)
-    if not isinstance(epsilon, float):
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:  # neither is NaN, which JSON here may hold
         raise WeightsError(f"{where} has layer_norm_epsilon = {epsilon!r}, and it must be a number such as 1e-05")
     try:
         return GPTConfig(

@@ -28,6 +28,14 @@ class GPTConfig:
             raise ValueError(f"emb_dim {self.emb_dim} is not a multiple of n_heads {self.n_heads}")
 
 
+def numbers_of(config: GPTConfig) -> int:
+    """Returns how many parameters a GPT of this shape has, without making one."""
+    width = config.emb_dim
+    block = 12 * width**2 + 13 * width  # qkv, projection, expansion, projection, their biases, and two norms
+    tables = (config.vocab_size * (1 if config.tied_output else 2) + config.context_length) * width
+    return config.n_layers * block + tables + 2 * width
+
+
 def require_vocabulary(config: GPTConfig) -> None:
     """Raises WeightsError if the GPT has fewer tokens than its encoding."""
     if config.vocab_size < VOCABULARY:

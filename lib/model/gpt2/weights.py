@@ -12,10 +12,17 @@ from lib.errors import WeightsError
 from lib.model.adapters import AdapterParts, adapted_layers
 from lib.model.gpt2.config import config_fields, read_config, write_config
 from lib.model.gpt2.gpt import GPT, Block, empty_gpt
-from lib.model.gpt2.sizes import GPTConfig
+from lib.model.gpt2.sizes import GPTConfig, numbers_of
 from lib.model.weights.folder import WEIGHTS, weights_files
 from lib.model.weights.saved import save_classifier_config
-from lib.model.weights.tensors import Safetensors, StoredTensors, fill_tensors, write_tensors
+from lib.model.weights.tensors import (
+    Safetensors,
+    StoredTensors,
+    fill_tensors,
+    require_finite,
+    require_numbers,
+    write_tensors,
+)
 
 PREFIX = "transformer."  # absent if only the trunk of the language model was saved
 OUTPUT = "lm_head.weight"
@@ -89,6 +96,8 @@ def read_head(folder: Path, classes: int) -> nn.Linear:
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.copy_(stored.read(f"{HEAD}.bias")) if f"{HEAD}.bias" in contents else head.bias.zero_()
+        for name, tensor in ((f"{HEAD}.weight", head.weight), (f"{HEAD}.bias", head.bias)):
+            require_finite(tensor, name, stored.where)
     return head
 
 
@@ -149,6 +158,7 @@ def filled_gpt(
     Memory holds the GPT and at most one stored tensor. `own_name` turns a stored name into one of transformers'.
     `expected` says in errors where `config` comes from. Raises `WeightsError` as `load_gpt` does.
     """
+    require_numbers(numbers_of(config), stored.contents(), stored.where, expected)
     gpt = empty_gpt(config)
 
     def wanted(name: str) -> str | None:

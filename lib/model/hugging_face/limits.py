@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from lib.model.hugging_face.loading import load_config
+from lib.model.hugging_face.loading import empty_network, load_config
+from lib.text.tokenizer_files import read_object
 
 UNSAID = 2048  # tokens, where neither the network nor its tokenizer has a limit
 NO_LIMIT = 10**6  # from here on, a tokenizer's limit means that it has none
@@ -20,11 +19,11 @@ def context_length_of(folder: Path) -> int:
     what the network has positions for, and no more than its tokenizer was made for. Raises `WeightsError` if there is
     no network of transformers."""
     config = load_config(folder)
-    limits = [_positions(config), _of_tokenizer(folder / "tokenizer_config.json")]
+    limits = [_positions(folder, config), _of_tokenizer(folder / "tokenizer_config.json")]
     return min((limit for limit in limits if limit is not None), default=UNSAID)
 
 
-def _positions(config: Any) -> int | None:
+def _positions(folder: Path, config: Any) -> int | None:
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions < 1:
@@ -32,23 +31,12 @@ def _positions(config: Any) -> int | None:
     # Some families (RoBERTa, MPNet) count positions from behind that of padding, and have rows that no text reaches.
     skipped = [
         module.padding_idx + 1
-        for module in _empty(config).modules()
+        for module in empty_network("AutoModel", folder, config).modules()
         if isinstance(module, nn.Embedding) and module.num_embeddings == positions and module.padding_idx is not None
     ]
     return positions - max(skipped, default=0)
 
 
-def _empty(config: Any) -> nn.Module:
-    """Returns the network without any numbers."""
-    from transformers import AutoModel
-
-    with torch.device("meta"):
-        network: nn.Module = AutoModel.from_config(config)
-    return network
-
-
 def _of_tokenizer(file: Path) -> int | None:
-    if not file.is_file():
-        return None
-    limit = json.loads(file.read_text(encoding="utf-8")).get("model_max_length")
+    limit = read_object(file).get("model_max_length")
     return int(limit) if isinstance(limit, int | float) and 0 < limit < NO_LIMIT else None

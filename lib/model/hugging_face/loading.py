@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from lib.errors import WeightsError
+from lib.model.hugging_face.possible import require_possible
 from lib.model.weights.folder import CONFIG, weights_files
 from lib.model.weights.saved import network_fields
-from lib.model.weights.tensors import Safetensors
+from lib.model.weights.tensors import Safetensors, require_finite, require_numbers
 
 IN_WORDS = {
     "AutoModel": "network",
@@ -21,6 +22,7 @@ IN_WORDS = {
     "AutoModelForCausalLM": "network that writes text",
 }
 OF_TEXTS = ("AutoModelForSequenceClassification", "AutoModelForCausalLM")
+MOST_MASKS = 2**28  # numbers of the masks for all positions that some families make for each block
 POOLER = "pooler"  # a layer that many checkpoints lack, because their pretraining had no use for it
 
 
@@ -38,6 +40,7 @@ def load_config(folder: Path, **changes: Any) -> Any:
             f"{folder / CONFIG} has model_type = {kind!r}, which the installed transformers does not have, and code"
             " that comes with weights is not run: choose another model, or a newer transformers if it has this one"
         )
+    require_possible(fields, folder / CONFIG)
     try:
         config = transformers.CONFIG_MAPPING[kind].from_dict(fields)
     except Exception as error:  # whatever a family's own checks raise
@@ -77,8 +80,12 @@ def load_network(auto: str, folder: Path, config: Any, *, new_head: bool = False
     if type(config) not in getattr(transformers, auto)._model_mapping:
         raise WeightsError(f"transformers has no {IN_WORDS[auto]} of {config.model_type!r}: choose another model")
 
-    files = weights_files(folder)
-    Safetensors(files).contents()  # a damaged file is said in our words
+    stored = Safetensors(weights_files(folder))
+    contents = stored.contents()  # a damaged file is said in our words
+    needed = _numbers_of(empty_network(auto, folder, config))
+    require_numbers(needed, contents, stored.where, "the config.json beside it")
+    for name in contents:
+        require_finite(stored.read(name), name, stored.where)
     with quiet():
         try:
             network, report = getattr(transformers, auto).from_pretrained(
@@ -97,6 +104,27 @@ def load_network(auto: str, folder: Path, config: Any, *, new_head: bool = False
             ) from error
     _require_whole(report, network, folder, new_head)
     return cast(nn.Module, network)
+
+
+def _numbers_of(network: nn.Module) -> int:
+    """Returns how many numbers a network needs; masks of a usual size, which are in no file, do not count."""
+    parameters, buffers = (sum(each.numel() for each in some) for some in (network.parameters(), network.buffers()))
+    return parameters + (buffers if buffers > MOST_MASKS else 0)
+
+
+def empty_network(auto: str, folder: Path, config: Any) -> nn.Module:
+    """Returns the network that `auto` makes of a config, without any numbers; torch's global generator is left as it
+    was. Raises WeightsError if the config describes none."""
+    import transformers
+
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network: nn.Module = getattr(transformers, auto).from_config(config)
+    except Exception as error:  # whatever a family's own sizes raise: heads that do not divide a width, none of them
+        raise WeightsError(
+            f"{folder / CONFIG} describes no {config.model_type} ({_first_line(error)}): get the file again"
+        ) from error
+    return network
 
 
 def _require_whole(report: Mapping[str, Any], network: Any, folder: Path, new_head: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import WeightsError
+from lib.files.jsonfile import read_strange_json
 from lib.text.tokenizer_folder import FILES
 
 CONFIG = "config.json"
@@ -77,7 +78,7 @@ def adapter_refusal(where: str) -> WeightsError:
 def read_fields(file: Path) -> dict[str, Any]:
     """Reads a JSON object; raises `WeightsError` if it is none."""
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = read_strange_json(file)
     except ValueError as error:  # not JSON, or not UTF-8
         raise WeightsError(f"{file} is not JSON ({error}): get the file again") from error
     if not isinstance(fields, dict):

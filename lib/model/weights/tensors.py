@@ -1,6 +1,7 @@
 """Reads and writes safetensors files, and copies stored tensors into a network that expects exact names."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,7 @@ TYPES = {  # safetensors' names
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+MOST_TIMES, SPARE = 4, 2**24  # by how much a network may have more numbers than its file, before they are compared
 FLOATING = frozenset({"F64", "F32", "F16", "BF16"})
 
 
@@ -130,6 +132,34 @@ def fill_tensors(
         )
     for own, target in targets.items():
         target.copy_(tensors.read(names[own]))
+        require_finite(target, names[own], tensors.where)
+
+
+def require_finite(tensor: Tensor, name: str, where: str) -> None:
+    """Raises WeightsError if a number is infinite or none. Costs one sum, half a second for a billion numbers; they are
+    looked at one by one only where it is not finite."""
+    if not tensor.is_floating_point():
+        return
+    numbers = tensor.detach()
+    numbers = numbers if numbers.element_size() > 1 else numbers.float()  # of float8, which has no sum
+    if not numbers.sum().isfinite() and not numbers.isfinite().all():
+        raise WeightsError(
+            f"{where}: {name} has numbers that are infinite or none (NaN), as where a training failed or a file was"
+            " damaged: get the file again, or choose other weights"
+        )
+
+
+def require_numbers(
+    needed: int, contents: Mapping[str, tuple[tuple[int, ...], str]], where: str, expected: str
+) -> None:
+    """Raises WeightsError, before memory is taken for a network of `needed` numbers, if its files have nowhere near as
+    many; what is about right is compared tensor by tensor later."""
+    stored = sum(math.prod(shape) for shape, _ in contents.values())
+    if needed > MOST_TIMES * stored + SPARE:
+        raise WeightsError(
+            f"{where} has {stored:,} numbers, and {expected} describes a network of {needed:,}: use the files of one"
+            " and the same model"
+        )
 
 
 def _problems(
