@@ -132,7 +132,8 @@ class Connection(asyncio.Protocol):
             self.since = self._now()
         self._inner.data_received(data)
         if self.is_answered or self._is_between_requests():
-            self.quiet_since, self.since = self._now(), None
+            self.quiet_since = self.since
+            self.since = None
 
     def _is_between_requests(self) -> bool:
         """Whether nothing of a request has come; one that was refused before it was whole may just have ended."""

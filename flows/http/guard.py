@@ -54,21 +54,16 @@ class Guard:
         self._keys = {} if keys is None else {name: bytes.fromhex(digest) for name, digest in keys.items()}
         self._is_ours = lru_cache(MOST_REMEMBERED)(self._is_our_host)
 
-    def refusal(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+    def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
         """Returns why a request for this path is refused; None: it is not."""
-        host, authorization = b"", b""
-        for name, value in headers:
-            if name == HOST:
-                host = value
-            elif name == AUTHORIZATION:
-                authorization = value
+        host = headers.get(HOST, b"")
         if not self._is_ours(host):
             shown = host.decode("latin-1")
             return Refusal(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 f"this server does not answer for the host {shown!r}: start it with --allow-host and that name",
             )
-        if self._keys and path not in OPEN and self.key_of(authorization) is None:
+        if self._keys and path not in OPEN and self.key_of(headers.get(AUTHORIZATION, b"")) is None:
             return Refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "this server asks for a key: send the header Authorization: Bearer KEY",

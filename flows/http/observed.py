@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
@@ -45,7 +45,8 @@ class Observed:
             await self.app(scope, receive, send)
             return
         began = perf_counter()
-        request, status = request_id(scope), 0
+        headers = dict(scope["headers"])  # of a name that is there twice the last; a second host is refused before
+        request, status = request_id(headers), 0
         notes: dict[str, Any] = {}
         scope[ID], scope[NOTES] = request, notes
 
@@ -56,7 +57,7 @@ class Observed:
                 message["headers"].append((HEADER, request.encode()))
             await send(message)
 
-        refusal = self.guard.refusal(scope["path"], scope["headers"])
+        refusal = self.guard.refusal(scope["path"], headers)
         try:
             await (self.app if refusal is None else refused(refusal))(scope, receive, answer)
         except Exception as error:
@@ -73,12 +74,10 @@ class Observed:
                 log(logging.INFO, "request", request=request, **told, milliseconds=round(1000 * seconds, 3))
 
 
-def request_id(scope: Scope) -> str:
+def request_id(headers: Mapping[bytes, bytes]) -> str:
     """The client's own id of the request (`X-Request-ID`) where it is a sensible one, or a new one."""
-    for name, value in scope["headers"]:
-        if name == HEADER and SENSIBLE.fullmatch(value):
-            return str(value, "ascii")
-    return uuid.uuid4().hex
+    given = headers.get(HEADER, b"")
+    return str(given, "ascii") if SENSIBLE.fullmatch(given) else uuid.uuid4().hex
 
 
 def refused(refusal: Refusal) -> ASGIApp:

@@ -42,9 +42,10 @@ def main(file: str, most: int, sheet: str | None) -> None:
     except calamine.CalamineError as error:
         _print({"problem": str(error)})
         return
-    is_empty = found is None or found.start is None
-    _print({"sheets": names, "filled": filled, "chosen": chosen, "width": 0 if is_empty else found.width})
-    for row in () if is_empty else found.iter_rows():  # without empty columns at the left
+    if found is not None and found.start is None:
+        found = None
+    _print({"sheets": names, "filled": filled, "chosen": chosen, "width": 0 if found is None else found.width})
+    for row in () if found is None else found.iter_rows():  # without empty columns at the left
         cells = list(map(_cell, row))
         while cells and cells[-1] is None:
             del cells[-1]

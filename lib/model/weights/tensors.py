@@ -131,8 +131,9 @@ def fill_tensors(
             f"{tensors.where} does not fit {expected}: {'; '.join(problems)}; use the files of one and the same model"
         )
     for own, target in targets.items():
-        target.copy_(tensors.read(names[own]))
-        require_finite(target, names[own], tensors.where)
+        numbers = tensors.read(names[own])
+        require_finite(numbers, names[own], tensors.where)
+        target.copy_(numbers)
 
 
 def require_finite(tensor: Tensor, name: str, where: str) -> None:

@@ -71,6 +71,14 @@ def received(client: socket.socket) -> bytes:
     return found
 
 
+def one_ping(client: socket.socket) -> bool:
+    """Whether one whole answer to a ping comes, after which the connection is as before."""
+    found = b""
+    while not found.endswith(b"\r\n\r\n\n") and (block := client.recv(2**16)):
+        found += block
+    return found.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @each_half
 def test_a_thousand_halves_of_requests_lock_nobody_out(served: Served, half: bytes) -> None:
     with serving(served, Patience()) as (host, port), ExitStack() as stack:
@@ -111,10 +119,10 @@ def test_a_connection_that_was_answered_waits_for_the_next_request(served: Serve
     ask = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with serving(served, impatient) as address, ExitStack() as stack:
         kept = connected(stack, address, ask)
-        assert b" 200 OK" in kept.recv(2**16)
+        assert one_ping(kept)
         received(connected(stack, address, HALF_A_BODY))  # takes as long as the server has patience
         kept.sendall(ask)
-        assert b" 200 OK" in kept.recv(2**16)
+        assert one_ping(kept)
 
 
 def test_a_client_with_too_many_connections_loses_its_own(served: Served) -> None:

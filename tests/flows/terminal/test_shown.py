@@ -64,7 +64,7 @@ def test_tables_and_their_colours() -> None:
     drawn.print(HOSTILE, markup=False, soft_wrap=True)
     written = stream.getvalue()
     assert TITLE not in written
-    assert written.count("win\\u000d\\u001b]0;owned") == 4
+    assert written.count("owned\\u009b2J\\u202egnp.exe\\ud83d\\u0000") == 4
     assert "\x1b[31m" in written  # its own
 
 
