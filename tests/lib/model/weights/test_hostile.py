@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib.errors import WeightsError
+from lib.inference.engines.saved import saved_engine
 from lib.model.classifier import load_classifier
 from lib.model.gpt2.gpt import GPT, new_gpt
 from lib.model.gpt2.sizes import GPTConfig, numbers_of
@@ -179,3 +180,11 @@ def test_headers_of_brackets_and_of_lies(tmp_path: Path) -> None:
         assert "is damaged or no safetensors file" in refusal(load_gpt, folder)
     file.write_bytes((2**62).to_bytes(8, "little"))
     assert "is damaged or no safetensors file" in refusal(load_gpt, folder)
+
+
+@pytest.mark.parametrize("file", ["../classifier.onnx", "/etc/passwd", "other.onnx"])
+def test_a_graph_outside_of_its_folder(file: str, tmp_path: Path) -> None:
+    graph = {"file": "classifier.onnx", "sha256": {"classifier.onnx": "0" * 64}, "opset": 18, "onnxruntime": "1"}
+    fields = {"engine": "onnxruntime", "precision": "float32", "graph": {**graph, "pad": 0, "width": 8, "file": file}}
+    (tmp_path / "engine.json").write_text(json.dumps(fields))
+    assert "engine.json has graph.sha256" in refusal(saved_engine, tmp_path)
