@@ -156,6 +156,13 @@ def answers_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
     save_window(browser, "mlflow-answers")
 
 
+def report_page(browser: Browser, result: dict[str, Any]) -> None:
+    """The beginning of a run's report."""
+    browser.open(Path(result["report"]).as_uri())
+    browser.see(result["verdict"][0])
+    save_window(browser, "report")
+
+
 def version_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
     """A registered version, with the card that was made from its run."""
     name, version = result["registered"]["name"], result["registered"]["version"]
@@ -202,6 +209,7 @@ def main() -> None:
                 prefect_page(browser, prefect, second)
                 deployments_page(browser, prefect)
                 mlflow_pages(browser, mlflow, [first["mlflow_run"], second["mlflow_run"]])
+                report_page(browser, first)
                 version_page(browser, mlflow, first)
                 answers_page(browser, mlflow, third)
                 with started(environment, serving, "flows.serve", "--port", ports[2]):
