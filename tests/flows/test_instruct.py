@@ -23,11 +23,10 @@ from lib.data.entries.reading import entries_in_words
 from lib.data.samples.entries import FILE as SAMPLE
 from lib.data.tables import ANSWERS
 from lib.files.jsonfile import load_json
-from lib.progress import in_words
 from lib.text.prompts import STYLES
 from lib.training.history import read_history
 from tests.support.cases import case
-from tests.support.e2e import Home, copy_of, evaluations_told, free_port, wait_until
+from tests.support.e2e import Home, copy_of, evaluations_told, free_port, told_of, wait_until
 from tests.support.ollama_server import Chat, OllamaServer
 from tests.support.said import after_the_first_line
 
@@ -234,7 +233,7 @@ def test_prefects_page_has_the_metrics_the_answers_and_the_report(
     assert found["finetune-instructions"]["data"] == 100
     assert "After epoch 1:" in found["report"]["data"]
     history = read_history(place.artifact("finetune_instructions") / "history.parquet")
-    assert evaluations_told(prefect_api, finished_run) == [in_words(row) for row in history.to_dict("records")]
+    assert evaluations_told(prefect_api, finished_run) == told_of(history)
     assert "data:image/png;base64," in found["report"]["data"]
 
 

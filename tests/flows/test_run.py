@@ -19,9 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lib.markdown import plain
-from lib.progress import in_words
 from lib.training.history import read_history
-from tests.support.e2e import STEPS, Home, copy_of, evaluations_told, experiment_id, ran
+from tests.support.e2e import STEPS, Home, copy_of, evaluations_told, experiment_id, ran, told_of
 from tests.support.http_server import HttpServer, Reply
 from tests.support.said import after_the_first_line
 
@@ -182,7 +181,7 @@ def test_prefects_log_has_one_line_for_each_evaluation(finished: tuple[Home, Any
     history = read_history(home.artifacts()["finetune"][0] / "history.parquet")
     told = evaluations_told(home.environment["PREFECT_API_URL"], result)
     measured = [f"{split}_{measure}" for split in ("train", "validation") for measure in ("loss", "accuracy")]
-    assert told == [in_words(row) for row in history[["step", "epoch", *measured]].to_dict("records")]
+    assert told == told_of(history[["step", "epoch", *measured]])
     assert re.fullmatch(
         r"step 0, epoch 0\.\d\d: train loss \d\.\d{3}, train accuracy \d+\.\d\d%,"
         r" validation loss \d\.\d{3}, validation accuracy \d+\.\d\d%",

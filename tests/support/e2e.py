@@ -24,9 +24,11 @@ from unittest.mock import patch
 
 import httpx
 
+from lib.progress import in_words
 from tests.support.forked import can_be_forked, run_forked
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -224,6 +226,11 @@ def evaluations_told(prefect_api: str, result: Any) -> list[str]:
     of_run = {"logs": {"flow_run_id": {"any_": [result["flow_run"]]}}, "sort": "TIMESTAMP_ASC"}
     told = [str(log["message"]) for log in httpx.post(f"{prefect_api}/logs/filter", json=of_run).json()]
     return [message for message in told if message.startswith("step ")]
+
+
+def told_of(history: pd.DataFrame) -> list[str]:
+    """The lines that tell a history's rows."""
+    return [in_words({str(name): value for name, value in row.items()}) for row in history.to_dict("records")]
 
 
 def ran(result: Any) -> list[str]:

@@ -112,7 +112,7 @@ def test_what_was_decided_goes_with_the_model_and_makes_it_another(tmp_path: Pat
     made, scaling = artifacts(), Scaling(2.0, at_the_end=False)
     decisions: dict[str, dict[str, Any]] = {"plain": {}, "strict": {"threshold": 0.6}, "scaled": {"scaling": scaling}}
     candidates = {
-        name: classifier_candidate(recipe("e2e"), deciding(made, tmp_path / name, **decision), "a headline")
+        name: classifier_candidate(recipe("e2e"), deciding(made, tmp_path / name, **decision))
         for name, decision in decisions.items()
     }
     assert len({each.identity for each in candidates.values()}) == len(candidates)
@@ -125,4 +125,3 @@ def test_what_was_decided_goes_with_the_model_and_makes_it_another(tmp_path: Pat
     odds = [next(loaded[name].predict(["free prize"])).probabilities for name in ("plain", "scaled")]
     plain, scaled = (each["spam"] / each["ham"] for each in odds)
     assert scaled == pytest.approx(plain**0.5)
-    assert "calibrated: logits divided by 2" in candidates["scaled"].description
