@@ -131,14 +131,19 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
             "lib/data/duplicates.py",
             "def normalise(",
             "EDITED = 1\n\n\ndef normalise(",
-            ["messages", "split", "holdout", "evaluate"],
+            ["messages", "split", "holdout", "cross_validate", "evaluate"],
         ),
-        ("lib/training/batches.py", "class EncodedMessages", "EDITED = 1\n\n\nclass EncodedMessages", ["finetune"]),
+        (
+            "lib/training/batches.py",
+            "class EncodedMessages",
+            "EDITED = 1\n\n\nclass EncodedMessages",
+            ["finetune", "cross_validate"],  # which trains on folds where it is asked to
+        ),
         (
             "lib/model/gpt2/gpt.py",
             "class GPT(",
             "EDITED = 1\n\n\nclass GPT(",
-            ["backbone", "features", "finetune", "engine", "evaluate"],
+            ["backbone", "features", "finetune", "engine", "cross_validate", "evaluate"],
         ),
         ("lib/data/source/archive.py", "import zipfile", "import zipfile\n\nEDITED = 1", ["download"]),
         (
