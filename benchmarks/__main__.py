@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "prediction": (),
     "engines": ("onnx", "onnxruntime", "onnxscript"),
     "generation": (),
+    "instructing": (),
     "tokenizing": (),
     "features": (),
     "cached_flow": ("prefect", "mlflow"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,11 +44,13 @@ class Choice:
         `torch.multinomial` draws on the CPU, so a seed means the same on every device. Raises `WeightsError` for NaN
         logits.
         """
-        if logits.isnan().any():
-            raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
         if self.temperature == 0:
-            return [int(token) for token in logits.argmax(dim=1)]
+            # Read together, because each reading makes a GPU's host wait.
+            tokens, broken = torch.stack([logits.argmax(dim=1), logits.isnan().any(dim=1)]).tolist()
+            _require_numbers(not any(broken))
+            return cast(list[int], tokens)
         shares = self.probabilities(logits).cpu()
+        _require_numbers(not bool(shares.isnan().any()))
         draws = (torch.multinomial(row, 1, generator=own) for row, own in zip(shares, generators, strict=True))
         return [int(token) for token in draws]
 
@@ -64,6 +67,11 @@ class Choice:
         unneeded[:, 0] = False
         shares = shares.masked_fill(torch.zeros_like(unneeded).scatter(1, tokens, unneeded), 0)
         return shares / shares.sum(dim=1, keepdim=True)
+
+
+def _require_numbers(true: bool) -> None:
+    if not true:
+        raise WeightsError("the model's output is not a number (NaN): its weights are damaged, get them again")
 
 
 def require_tokens(vocabulary: int, prompts: Sequence[Sequence[int]], stops: Collection[int]) -> None:

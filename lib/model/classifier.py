@@ -1,6 +1,7 @@
 """A classifier: a backbone, which makes one vector of each text, and a linear head on it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -17,7 +18,9 @@ from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
 from lib.model.labels import Probabilities
 from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.cuda import on_device
 from lib.model.machine.device import device_name
+from lib.model.machine.memory import Room, parts, within_memory
 from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
 from lib.model.usage import LABELS, Usage, load_labels
@@ -152,48 +155,38 @@ def class_probabilities(
     count = len(sequences)
     lengths = [min(len(sequence), max_length) for sequence in sequences]
     order = batches_by_tokens(lengths, batch_tokens or RUN_TOKENS[place.type], width=width)
-    batches = (
-        pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad) for batch in order
-    )
-
-    def on_batch(done: int) -> None:
-        progress(done * len(texts) // count, len(texts), "messages")
-
+    room, logits, done = Room(), [], 0
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-    with fast_cpu(classifier, backbone.width), autocast:
-        logits = torch.cat(run_batches(classifier, batches, on_batch=on_batch))
+    with fast_cpu(classifier, backbone.width), autocast, evaluating(classifier):
+        for batch in order:
+            inputs = pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad)
+            logits.append(_logits(classifier, *inputs, place, room))
+            done += len(batch)
+            progress(done * len(texts) // count, len(texts), "messages")
     in_order = np.empty((count, len(classifier.labels)))
-    in_order[np.concatenate(order)] = logits.double().cpu().numpy()
+    in_order[np.concatenate(order)] = torch.cat(logits).double().cpu().numpy()
     of_texts = texts.pooled(in_order) if isinstance(texts, Windows) else in_order
     probabilities: Probabilities = torch.from_numpy(of_texts).softmax(dim=1).numpy()
     return probabilities
 
 
-@torch.inference_mode()
-def run_batches(
-    model: nn.Module, batches: Iterable[tuple[Tensor, ...]], *, on_batch: Callable[[int], None] = lambda _: None
-) -> list[Tensor]:
-    """Returns the model's output for each batch of inputs, without dropout or gradients; its mode is left as it was.
+def _logits(classifier: Classifier, inputs: Tensor, lengths: Tensor, device: torch.device, room: Room) -> Tensor:
+    """Returns (batch, classes) of padded rows, in parts where the card's memory is short of `room`, in tokens."""
 
-    A classifier, plain or wrapped for training, takes `pad_batch`'s batches and returns logits (batch, classes).
-    `on_batch` receives the number of rows done.
-    """
-    was_training, device = model.training, next(model.parameters()).device
+    def work(at_once: int) -> Tensor:
+        cuts = parts(len(inputs), at_once)
+        return torch.cat([classifier(on_device(inputs[cut], device), on_device(lengths[cut], device)) for cut in cuts])
+
+    return within_memory(work, len(inputs), room, each=inputs.shape[1])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model computes without dropout or gradients; its mode is left as it was."""
+    was_training = model.training
     model.eval()
-    outputs: list[Tensor] = []
-    done = 0
     try:
-        for inputs in batches:
-            outputs.append(model(*(on_device(each, device) for each in inputs)))
-            done += len(inputs[0])
-            on_batch(done)
+        with torch.inference_mode():
+            yield
     finally:
         model.train(was_training)
-    return outputs
-
-
-def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns the tensor on `device`; a copy to a GPU uses pinned memory, so that the host does not wait."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)

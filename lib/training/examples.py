@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lib.model.classifier import on_device, run_batches
+from lib.model.classifier import evaluating
+from lib.model.machine.cuda import on_device
+from lib.model.machine.memory import Room, parts, within_memory
 from lib.training.batches import Batches
 from lib.training.objective import Objective
 
@@ -16,7 +18,7 @@ from lib.training.objective import Objective
 class Batch(NamedTuple):
     """Examples as tensors."""
 
-    inputs: tuple[Tensor, ...]  # what the model is called with
+    inputs: tuple[Any, ...]  # what the model is called with: tensors, and what the host needs to know of them
     targets: Tensor  # on the CPU
     tokens: int  # read by the model, without padding
 
@@ -33,10 +35,14 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Examples:
-    """A split and its objective. `model` is the trained model as accelerate wraps it."""
+    """A split and its objective. `model` is the trained model as accelerate wraps it.
+
+    room: of the card's memory, in rows of a batch.
+    """
 
     split: Split
     objective: Objective
+    room: Room = field(default_factory=Room, compare=False)
 
     def prepare(self, device: torch.device) -> None:
         """Called once before the first batch."""
@@ -44,21 +50,54 @@ class Examples:
 
     def loss(self, model: nn.Module, rows: list[int]) -> tuple[Tensor, int]:
         """Returns the batch's mean loss and the number of tokens read."""
-        inputs, targets, tokens = self.split.batch(rows)
-        device = next(model.parameters()).device
-        return self.objective.loss(model(*(on_device(each, device) for each in inputs)), targets), tokens
+        return next(self.losses(model, rows, len(rows)))
+
+    def losses(self, model: nn.Module, rows: list[int], at_once: int) -> Iterator[tuple[Tensor, int]]:
+        """Yields the losses of a batch's parts of `at_once` rows, each with the number of tokens read. A part's loss
+        has the part's share in the batch, so that they add up to the batch's mean loss."""
+        batches = [self.split.batch(rows[part]) for part in parts(len(rows), at_once)]
+        shares = self._shares([batch.targets for batch in batches])
+        for batch, share in zip(batches, shares, strict=True):
+            loss = self.objective.loss(_output(model, batch), batch.targets)
+            yield (loss if len(batches) == 1 else loss * share), batch.tokens
+
+    def outputs(self, model: nn.Module, rows: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Returns the model's output for the batch, and its targets; for each of its parts where memory is short."""
+
+        def work(at_once: int) -> list[tuple[Tensor, Tensor]]:
+            batches = (self.split.batch(rows[part]) for part in parts(len(rows), at_once))
+            return [(_output(model, batch), batch.targets) for batch in batches]
+
+        return within_memory(work, len(rows), self.room)
 
     def measure(self, model: nn.Module, batches: Batches) -> dict[str, float]:
         """Returns `loss` (mean of the batch means) and the objective's measures, without dropout or gradients."""
-        targets: list[Tensor] = []
-
-        def inputs() -> Iterator[tuple[Tensor, ...]]:
+        measured: list[tuple[Tensor, Tensor]] = []
+        losses: list[Tensor] = []  # read together at the end: reading makes a GPU wait
+        with evaluating(model):
             for rows in batches:
-                batch = self.split.batch(rows)
-                targets.append(batch.targets)
-                yield batch.inputs
+                found = self.outputs(model, rows)
+                shares = self._shares([targets for _, targets in found])
+                each = [self.objective.loss(*pair) for pair in found]
+                losses.append(
+                    each[0]
+                    if len(each) == 1
+                    else torch.stack([loss * share for loss, share in zip(each, shares, strict=True)]).sum()
+                )
+                measured += found
+            mean = math.fsum(torch.stack(losses).tolist()) / len(losses)
+            outputs, targets = zip(*measured, strict=True)
+            return {"loss": mean, **self.objective.measure(outputs, targets)}
 
-        outputs = run_batches(model, inputs())
-        losses = [self.objective.loss(each, theirs) for each, theirs in zip(outputs, targets, strict=True)]
-        mean = math.fsum(torch.stack(losses).tolist()) / len(losses)
-        return {"loss": mean, **self.objective.measure(outputs, targets)}
+    def _shares(self, targets: list[Tensor]) -> list[float]:
+        """Returns the share of each part in the mean loss of all of them."""
+        if len(targets) == 1:
+            return [1.0]
+        weights = [self.objective.weight(each) for each in targets]
+        return [weight / (sum(weights) or 1.0) for weight in weights]
+
+
+def _output(model: nn.Module, batch: Batch) -> Tensor:
+    device = next(model.parameters()).device
+    output: Tensor = model(*(on_device(each, device) if isinstance(each, Tensor) else each for each in batch.inputs))
+    return output

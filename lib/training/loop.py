@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
+from itertools import count
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib.errors import TrainingError
+from lib.model.machine.memory import within_memory
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
@@ -36,6 +38,7 @@ class State:
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)  # written after each epoch, if asked for
+    at_once: int | None = None  # messages that the card's memory held at once (None: all of a batch)
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, with `keep: best`
 
 
@@ -50,7 +53,8 @@ def best_row(rows: Sequence[Row]) -> int:
 
 @dataclass
 class Loop:
-    """One training. `model` and `optimizer` are prepared by `accelerator`."""
+    """One training. `model` and `optimizer` are prepared by `accelerator`; `train` and `validation` share the room of a
+    card's memory."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -69,6 +73,7 @@ class Loop:
         plain = self.accelerator.unwrap_model(self.model)  # without the wrapper of a data-parallel training
         self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
         self.unchecked: list[Tensor] = []  # losses not yet checked to be finite; checking makes a GPU wait
+        self.room = self.train.room
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
         self.total_steps = self.settings.epochs * self.order.batches_per_epoch
@@ -106,6 +111,7 @@ class Loop:
         """Returns all that `restore` needs. Call only between two optimizer steps: gradients are not kept."""
         state = self.state
         state.seconds = time.perf_counter() - self.started
+        state.at_once = self.room.most
         assert state.batches is not None
         tensors = {
             "order.messages": torch.tensor([message for batch in state.batches for message in batch]),
@@ -125,6 +131,7 @@ class Loop:
         self.state = State(**checkpoint.state)
         self.state.batches = [batch.tolist() for batch in torch.split(messages, sizes)]
         self.state.best = _under("best.", tensors)
+        self.room.most = self.state.at_once
         self.saved_at = self.state.steps
         with torch.no_grad():
             for name, weight in _under("weights.", tensors).items():
@@ -145,17 +152,37 @@ class Loop:
         first = state.done - state.done % accumulation
         together = min(accumulation, len(batches) - first)
         complete = state.done == first + together - 1
-        with nullcontext() if complete else self.accelerator.no_sync(self.model):
-            loss, tokens = self.train.loss(self.model, batch)
-            self.accelerator.backward(loss / together)
+        tries = count()
+
+        def learn(at_once: int) -> tuple[Tensor, int]:
+            if next(tries):  # memory was short, and some gradients of this batch lie among those of earlier ones
+                self.optimizer.zero_grad()
+                for earlier in batches[first : state.done]:
+                    self._add_gradients(earlier, at_once, together, synchronise=False)
+            return self._add_gradients(batch, at_once, together, synchronise=complete)
+
+        loss, tokens = within_memory(learn, len(batch), self.room)
         if complete:
             self._update()
-        self.unchecked.append(loss.detach())
+        self.unchecked.append(loss)
         state.done += 1
         state.steps += 1
         state.examples_seen += len(batch)
         state.tokens_seen += tokens
         return complete
+
+    def _add_gradients(self, batch: list[int], at_once: int, together: int, *, synchronise: bool) -> tuple[Tensor, int]:
+        """Adds the gradients of the batch's mean loss, divided by `together`, `at_once` messages at a time; returns the
+        loss and how many tokens were read. synchronise: whether devices that train together then share theirs."""
+        losses, read, last = [], 0, -(-len(batch) // at_once)
+        computed = self.train.losses(self.model, batch, at_once)
+        for number in range(1, last + 1):
+            with nullcontext() if synchronise and number == last else self.accelerator.no_sync(self.model):
+                loss, tokens = next(computed)
+                self.accelerator.backward(loss / together)
+            losses.append(loss.detach())
+            read += tokens
+        return (losses[0] if len(losses) == 1 else torch.stack(losses).sum()), read
 
     def _update(self) -> None:
         """Takes one optimizer step at the schedule's learning rate."""

@@ -16,5 +16,8 @@ class Objective(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the mean loss of one batch: a scalar in nats, differentiable."""
 
+    def weight(self, targets: Tensor) -> float:
+        """Returns what the batch counts in the mean loss of a larger one that it is a part of, such as its rows."""
+
     def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:
         """Returns the `measures` of some batches, by name."""

@@ -13,7 +13,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
+from lib.model.machine.cuda import repeatable
 from lib.model.machine.device import device_name
+from lib.model.machine.memory import memory_suffices
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order
 from lib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -55,7 +57,8 @@ def train(
     Evaluates after the first batch, then after every `settings.evaluate_every` batches, and with `evaluate_epochs`
     after each epoch. Seeds torch's global generators.
 
-    The same arguments give bit-identical weights on the same machine with the same number of threads, also when the
+    The same arguments give bit-identical weights on the same machine, with the same number of threads of a CPU or on
+    the same kind of GPU (as long as its memory allows the same number of messages at once), also when the
     training is interrupted and called again with the same `scratch`: a checkpoint there is resumed if it has the same
     `mark` (see `mark_of`), and its rows and samples are replayed.
 
@@ -65,10 +68,14 @@ def train(
 
     Raises:
         TrainingError: the loss is not a finite number.
-        RecipeError: no such device.
+        RecipeError: no such device, or its memory is too small.
         StoreError: the disk is full.
     """
-    with _accelerated(model, settings) as (accelerator, prepared, optimizer):
+    with (
+        memory_suffices(),
+        _accelerated(model, settings) as (accelerator, prepared, optimizer),
+        repeatable(accelerator.device),
+    ):
         for split in splits.values():
             split.prepare(accelerator.device)
         loop = Loop(

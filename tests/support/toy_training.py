@@ -1,9 +1,11 @@
 """A training small enough to check by running it again: messages, a classifier and the settings of a run."""
 
+from __future__ import annotations
+
 import tempfile
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,12 +15,14 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import Listener
-from lib.recipes.sections import Lora
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.classify.single_label import SingleLabel
 from lib.training.settings import Settings
 from lib.training.train import Trained
+
+if TYPE_CHECKING:
+    from lib.recipes.sections import Lora
 
 CONFIG = GPTConfig(context_length=32, emb_dim=16, n_heads=2, n_layers=3)
 MAX_LENGTH = 20

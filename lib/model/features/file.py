@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -21,6 +22,7 @@ from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
 from lib.model.backbone import Backbone
 from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.memory import Room, parts, within_memory
 from lib.model.padding import pad_batch
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, batches_by_tokens
@@ -149,11 +151,17 @@ def write_features(
     ):
         _reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)
+        room = Room()  # of the card's memory, in tokens
+
+        def write(batch: Sequence[int], at_once: int) -> None:
+            for part in parts(len(batch), at_once):
+                rows = [sequences[row] for row in batch[part]]
+                computed = _frozen_part(backbone, rows, blocks=blocks, dtype=dtype, device=torch.device(device))
+                for position, row in enumerate(batch[part]):
+                    _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
+
         for number, batch in enumerate(batches[finished:], start=finished + 1):
-            rows = [sequences[row] for row in batch]
-            computed = _frozen_part(backbone, rows, blocks=blocks, dtype=dtype, device=torch.device(device))
-            for position, row in enumerate(batch):
-                _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
+            within_memory(partial(write, batch), len(batch), room, each=lengths[batch[-1]])
             done += sum(lengths[row] for row in batch)
             progress(done, total, "tokens")
             if number % NOTE_EVERY == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +49,7 @@ class PooledTransformer(nn.Module):
         self.width, self.depth = int(text.hidden_size), int(text.num_hidden_layers)
         self._filler = 0 if pad else 1  # a token that is no padding
         self._masked = True  # whether the network's own mask is used, not one of ours
+        self._four_axes: bool | None = None  # whether it takes one of ours too, once that is known
         self._own = True  # whether the family's own classifier pools
         self.blocks = Blocks(classifier, self.depth)
         self.blocks.learn_forms(self._probe)
@@ -58,7 +59,7 @@ class PooledTransformer(nn.Module):
         self.head_bias = head.bias is not None
         self._taken = (head,)  # in a tuple, so that it is no part of this module
         self._place_head(nn.Identity())
-        causal = self._is_causal()
+        self._causal = causal = self._is_causal()
         self._masked = causal_mask or not causal
         self.family_pooling: Pooling = "last_token" if causal else "cls"
         self._own = not causal and (pooling == "cls" or (pooling == "mean" and hasattr(self._config, OWN_POOLING)))
@@ -82,6 +83,7 @@ class PooledTransformer(nn.Module):
 
     def pooled(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Returns (batch, pooled_width); it does not depend on the padding."""
+        self._learn_mask(lengths.device)
         if self._narrowing is None:
             self._narrowing = self._find_narrowing()
         if not inputs.is_floating_point():
@@ -91,6 +93,7 @@ class PooledTransformer(nn.Module):
 
     def whole(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Returns (batch, pooled_width), every layer at every position, as its makers wrote it."""
+        self._learn_mask(lengths.device)
         return self._pool(self._run(tokens, lengths), self._position(lengths), lengths)
 
     def take_head(self) -> nn.Linear:
@@ -100,6 +103,7 @@ class PooledTransformer(nn.Module):
 
     def frozen_part(self, tokens: Tensor, lengths: Tensor, blocks: int) -> Tensor:
         """Returns what leaves the first `blocks` blocks: (batch, length, width)."""
+        self._learn_mask(lengths.device)
         return self.blocks.output_of(blocks, lambda: self._run(tokens, lengths))
 
     def frozen_modules(self, blocks: int) -> Iterable[nn.Module]:
@@ -207,10 +211,38 @@ class PooledTransformer(nn.Module):
     def _run(self, tokens: Tensor, lengths: Tensor) -> Any:
         real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (batch, length)
         mask = real.long()
-        if not self._masked:  # of four axes, so that the network takes it as it is: (batch, 1, length, positions)
-            seen = real[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
-            mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
+        if not self._masked or (real.device.type != "cpu" and self._four_axes):
+            mask = self._seen(real)
+            if not self._masked:  # numbers, which more families take
+                mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
         return (self.transformer if self._own else self._base)(input_ids=tokens, attention_mask=mask)
+
+    def _seen(self, real: Tensor) -> Tensor:
+        """Which positions each one sees, of `real` ones (batch, length): (batch, 1, length, positions) bool. With four
+        axes a network takes a mask as it is, where it would make a GPU's host wait to look whether there is padding."""
+        seen = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
+        return seen.tril() if self._causal and self._masked else seen
+
+    def _learn_mask(self, device: torch.device) -> None:
+        """Finds out, on a GPU, whether the network computes the same with `_seen` as with the mask that it makes. Tries
+        as long a text as it takes, since some families look less far back in some blocks."""
+        if device.type == "cpu" or self._four_axes is not None:
+            return
+        lengths = torch.tensor([self.context_length, max(1, self.context_length // 2)])
+        generator = torch.Generator().manual_seed(0)
+        tokens = torch.randint(
+            cast(Any, self._base).get_input_embeddings().weight.shape[0], (2, self.context_length), generator=generator
+        )
+        tokens = tokens.where(tokens != self.pad, self._filler).to(device)
+        real = (torch.arange(self.context_length) < lengths[:, None]).to(device)
+        training = self.training
+        self.eval()
+        found = []
+        for mask in (real.long(), self._seen(real)):
+            with suppress(RuntimeError, ValueError, IndexError, TypeError), torch.no_grad():
+                found.append(self._base(input_ids=tokens, attention_mask=mask).last_hidden_state[real])
+        self.train(training)
+        self._four_axes = len(found) == 2 and close(*found)
 
     def _fillers(self, length: int, lengths: Tensor) -> Tensor:
         """Tokens (batch, length) int64 that say only where padding begins: what they embed is passed over."""

@@ -14,6 +14,7 @@ from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
 from lib.model.features.file import KeptFeatures
 from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.memory import Room
 from lib.model.windowed import Windowed
 from lib.progress import NOBODY, Listener
 from lib.text.batching import Padding, padding_width
@@ -85,7 +86,10 @@ def finetune(
         inputs = _checked_inputs(split, named, classifier, max_length)
         checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
     order = _order(checked["train"], checked["validation"], padding, settings)
-    examples = {name: Examples(Messages(*split, width, backbone.pad), objective) for name, split in checked.items()}
+    room = Room()
+    examples = {
+        name: Examples(Messages(*split, width, backbone.pad), objective, room) for name, split in checked.items()
+    }
     published = None
     if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):

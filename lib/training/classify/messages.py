@@ -28,11 +28,12 @@ class Messages(NamedTuple):
 
     def batch(self, rows: list[int]) -> Batch:
         """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
-        how many each message has, as `Windowed` does."""
+        those of each message's, as `Windowed` does."""
         targets = torch.tensor([self.targets[row] for row in rows])
         if isinstance(self.inputs, Windows):
             windows = self.inputs.take(rows)
             padded, lengths = pad_batch(windows.rows, self.width, self.pad)
-            return Batch((padded, lengths, torch.tensor(windows.counts)), targets, int(lengths.sum()))
+            each = [part.tolist() for part in torch.split(lengths, list(windows.counts))]
+            return Batch((padded, lengths, each), targets, int(lengths.sum()))
         padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
         return Batch((padded, lengths), targets, int(lengths.sum()))

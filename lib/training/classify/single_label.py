@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.errors import LabelError
-from lib.model.classifier import on_device
+from lib.model.machine.cuda import on_device
 
 NO_CLASS = -100  # the default of torch's cross_entropy
 
@@ -33,8 +33,13 @@ class SingleLabel:
         ignored = NO_CLASS if self.ignore_index is None else self.ignore_index
         if bool((targets == ignored).all()):
             return outputs.sum() * 0  # torch's mean over nothing is not a number
-        weights = None if self.class_weights is None else outputs.new_tensor(self.class_weights)
+        weights = None if self.class_weights is None else on_device(torch.tensor(self.class_weights), outputs.device)
         return F.cross_entropy(outputs, on_device(targets, outputs.device), weight=weights, ignore_index=ignored)
+
+    def weight(self, targets: Tensor) -> float:
+        """The sum of the class weights of the targets that count."""
+        counted = targets if self.ignore_index is None else targets[targets != self.ignore_index]
+        return len(counted) if self.class_weights is None else float(torch.tensor(self.class_weights)[counted].sum())
 
     def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:
         """Returns `accuracy` over all messages of the batches."""

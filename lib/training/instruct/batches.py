@@ -90,7 +90,7 @@ class EncodedEntries:
         """Does nothing: tokens are small."""
 
     def batch(self, rows: list[int]) -> Batch:
-        """Returns the entries at these positions; the model is called with the targets too."""
+        """Returns the entries at these positions; the model is called with the places and tokens of the targets too."""
         inputs, targets, lengths = collate(
             [self.tokens[row] for row in rows],
             [self.starts[row] for row in rows] if self.mask_instruction else None,
@@ -99,7 +99,9 @@ class EncodedEntries:
             end=self.end,
             pad=self.pad,
         )
-        return Batch((inputs, targets), targets, int(lengths.sum()))
+        flat = targets.flatten()
+        places = (flat != IGNORED).nonzero().squeeze(1)
+        return Batch((inputs, places, flat[places]), targets, int(lengths.sum()))
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:

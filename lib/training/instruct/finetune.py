@@ -10,6 +10,7 @@ from lib.errors import RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.language_model import LanguageModel
 from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.memory import Room
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
 from lib.training.examples import Examples
@@ -51,7 +52,8 @@ def finetune_instructions(
         StoreError: the disk is full.
     """
     order = _order(splits["train"], splits["validation"], settings, published_order)
-    examples = {name: Examples(split, NextToken()) for name, split in splits.items()}
+    room = Room()
+    examples = {name: Examples(split, NextToken(), room) for name, split in splits.items()}
     published = None
     if settings.published_figures:
         if not isinstance(order, PublishedOrder):

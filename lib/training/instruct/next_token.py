@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lib.model.classifier import run_batches
+from lib.model.classifier import evaluating
 from lib.model.language_model import LanguageModel
 from lib.training.batches import Batches
+from lib.training.examples import Examples
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 
 ROWS = 1024  # positions whose logits are in memory at once when it is short: 200 MB in float32, and their gradients
@@ -26,15 +27,14 @@ class Predicting(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns the summed cross-entropy (nats, a scalar) of predicting targets from inputs, both (batch, width)
-        int64.
+    def forward(self, inputs: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
+        """Returns the summed cross-entropy (nats, a scalar) of predicting tokens from inputs (batch, width) int64: at
+        the flat positions `places` those in `wanted`, both (counted,) int64.
 
-        Computes logits only where targets count (are not IGNORED): over 50,257 classes they dominate a small model's
-        work.
+        Computes logits only there, where targets count: over 50,257 classes they dominate a small model's work. The
+        places come with the batch, because a GPU that finds them itself makes the host wait for their number.
         """
-        counted = targets != IGNORED
-        hidden, wanted = self.model.hidden(inputs)[counted], targets[counted]  # (counted, emb_dim), (counted,)
+        hidden = self.model.hidden(inputs).flatten(0, 1).index_select(0, places)  # (counted, emb_dim)
         if not (self.model.gradient_checkpointing and torch.is_grad_enabled()):
             return self._loss(hidden, wanted)
         rows = zip(torch.split(hidden, ROWS), torch.split(wanted, ROWS), strict=True)
@@ -58,6 +58,10 @@ class NextToken:
         """The mean over the batch's targets that count."""
         return outputs / max(counted(targets), 1)
 
+    def weight(self, targets: Tensor) -> float:
+        """How many targets count."""
+        return counted(targets)
+
     def measure(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> dict[str, float]:  # noqa: ARG002
         """Nothing."""
         return {}
@@ -66,10 +70,12 @@ class NextToken:
 def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tuple[float, int]:
     """Returns the mean over all targets of these batches (nats per token), and their number. Unlike in training, a
     batch weighs by its targets, so the figure does not depend on how batches are made."""
-    read = [split.batch(rows) for rows in batches]
-    totals = run_batches(model, (batch.inputs for batch in read))
-    targets = sum(counted(batch.targets) for batch in read)
-    return math.fsum(torch.stack(totals).tolist()) / max(targets, 1), targets
+    examples = Examples(split, NextToken())
+    with evaluating(model):
+        found = [pair for rows in batches for pair in examples.outputs(model, rows)]
+        totals = torch.stack([total for total, _ in found]).tolist()
+    targets = sum(counted(each) for _, each in found)
+    return math.fsum(totals) / max(targets, 1), targets
 
 
 def counted(targets: Tensor) -> int:

@@ -92,10 +92,11 @@ def token_table() -> pd.DataFrame:
 def test_a_split_gives_batches_of_its_entries() -> None:
     split = encoded_entries(token_table(), "training", max_length=3, mask_instruction=False)
     assert split.lengths() == [3, 3, 2]
-    (inputs, learnt), targets, tokens = split.batch([2, 0])
+    (inputs, places, wanted), targets, tokens = split.batch([2, 0])
     assert inputs.tolist() == [[8, 9, END], [1, 2, 3]]
     assert targets.tolist() == [[9, END, IGNORED], [2, 3, 4]]
-    assert torch.equal(learnt, targets)
+    assert places.tolist() == [0, 1, 3, 4, 5]
+    assert wanted.tolist() == [9, END, 2, 3, 4]
     assert tokens == 2 + 3
 
 

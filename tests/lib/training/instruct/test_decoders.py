@@ -60,7 +60,8 @@ def test_the_loss_is_the_familys_own(tmp_path: Path, family: str, masked: bool) 
     write_chat_model(tmp_path, family)
     model = pretrained_transformer(tmp_path, context_length=64, pad=0)
     split = entries(6, 2, mask_instruction=masked)
-    inputs, targets = split.batch([0, 3, 5]).inputs
+    batch = split.batch([0, 3, 5])
+    inputs, targets = batch.inputs[0], batch.targets
     loss, _ = Examples(split, NextToken()).loss(Predicting(model), [0, 3, 5])
     # Their labels are the tokens themselves, which they shift; ours are shifted, and end with a token that none reads.
     tokens = torch.cat([inputs, torch.zeros(3, 1, dtype=torch.long)], dim=1)
