@@ -182,7 +182,7 @@ def _log_probabilities(bench: Bench, classifier: Classifier, inputs: Features) -
 def predictor(bench: Bench, *, precision: str) -> Predictor:
     """What classifies texts: tokens, windows, batches by tokens, the order restored."""
     usage = Usage(max_length=bench.workload.width, padding="batch", precision=precision)
-    engine = TorchEngine(new_model(bench.config), usage, bench.device)
+    engine = TorchEngine.of(new_model(bench.config), usage, bench.device)
     return Predictor(engine, gpt2_tokenizer(), usage.max_length)
 
 

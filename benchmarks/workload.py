@@ -111,11 +111,11 @@ class Amounts:
 
 # A GPU is through the small amounts before its clock has settled.
 GPU = Amounts(
-    padded_steps=100,
-    padded_batches=60,
-    trainer_share=1,
-    trainer_evaluated=800,
-    predicted=20_000,
+    padded_steps=60,
+    padded_batches=40,
+    trainer_share=3,
+    trainer_evaluated=400,
+    predicted=100_000,
     one_at_a_time=200,
     pipeline=3200,
     squares=(4096, 8192),

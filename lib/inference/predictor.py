@@ -4,15 +4,17 @@ Tokenizer, and how long texts are read, come from the files beside the weights, 
 which engine computes does too. What an engine needs, such as torch, is imported when it is loaded.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import MessagesError
+from lib.inference.ahead import ahead
 from lib.inference.engines.engine import Engine
 from lib.inference.engines.loading import load_engine
 from lib.model.labels import (
@@ -92,28 +94,54 @@ class Predictor:
         return self.engine.labels
 
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
-        """Yields a prediction for each text, in order, reading `WINDOW` texts at a time. Raises MessagesError, naming
-        the position (from 1), if a text is empty or not a string."""
-        waiting = iter(texts)
-        before = 0
-        while window := list(islice(waiting, WINDOW)):
-            for position, text in enumerate(window, start=before + 1):
-                require_text(text, position)
-            yield from self._predict(window)
-            before += len(window)
+        """Yields a prediction for each text, in order, reading `WINDOW` texts at a time, and a few windows ahead where
+        a card computes. Raises MessagesError, naming the position (from 1), if a text is empty or not a string."""
+        windows = _windows(texts)
+        for first in windows:
+            every = chain([first], windows)
+            many = len(first.texts) == WINDOW and self.engine.on_card
+            begun = ahead(every, self._tokens, self._begin) if many else map(self._begin, map(self._tokens, every))
+            labels = self.labels
+            for finish in begun:
+                probabilities, given = finish()
+                for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
+                    yield Prediction(labels[index], dict(zip(labels, row, strict=True)))
 
     def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
         """Classifies texts by their tokens, as the tokenizer encodes them, all of them: returns the probability of each
         label (texts, labels) float64, and the index of the label that is given (texts,)."""
-        read = read_texts(tokens, self.long_texts, self.tokenizer, self.max_length)
-        probabilities = with_temperature(self.engine.probabilities(read), self.temperature)
-        given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
-        return probabilities, given
+        return self._begin(tokens)()
 
-    def _predict(self, texts: list[str]) -> Iterator[Prediction]:
-        probabilities, given = self.decide(self.tokenizer.encode(texts))
-        for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
-            yield Prediction(self.labels[index], dict(zip(self.labels, row, strict=True)))
+    def _begin(self, tokens: Sequence[Sequence[int]]) -> Callable[[], tuple[Probabilities, NDArray[np.intp]]]:
+        """As `decide`, but returns what waits for the engine."""
+        finish = self.engine.begin(read_texts(tokens, self.long_texts, self.tokenizer, self.max_length))
+
+        def decided() -> tuple[Probabilities, NDArray[np.intp]]:
+            probabilities = with_temperature(finish(), self.temperature)
+            given = given_labels(probabilities, labels=self.labels, positive=self.positive, threshold=self.threshold)
+            return probabilities, given
+
+        return decided
+
+    def _tokens(self, window: "_Window") -> list[list[int]]:
+        for position, text in enumerate(window.texts, start=window.first):
+            require_text(text, position)
+        return self.tokenizer.encode(window.texts)
+
+
+class _Window(NamedTuple):
+    """Some texts, and the position of the first (from 1)."""
+
+    first: int
+    texts: list[str]
+
+
+def _windows(texts: Iterable[str]) -> Iterator[_Window]:
+    waiting = iter(texts)
+    first = 1
+    while window := list(islice(waiting, WINDOW)):
+        yield _Window(first, window)
+        first += len(window)
 
 
 def require_text(text: object, position: int) -> None:

@@ -13,13 +13,13 @@ from lib.errors import LabelError
 from lib.files.jsonfile import save_json
 from lib.model.adapters import adapters
 from lib.model.backbone import Backbone, Pooling
-from lib.model.features.file import KeptFeatures
+from lib.model.features.file import Features, KeptFeatures
 from lib.model.gpt2.pooled import PooledGPT, load_pooled_gpt
 from lib.model.hugging_face.pooled import PooledTransformer, load_pooled_transformer
 from lib.model.labels import Probabilities
-from lib.model.machine.cpu import fast_cpu
-from lib.model.machine.cuda import on_device
+from lib.model.machine.cuda import on_device, to_host
 from lib.model.machine.device import device_name
+from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room, parts, within_memory
 from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
@@ -141,13 +141,37 @@ def class_probabilities(
     Raises `RecipeError` if padding, max_length and the model's context do not fit, `MessagesError` for an empty row,
     `ValueError` for features that do not enter the classifier's block `cut`.
     """
+    return begin_probabilities(
+        classifier,
+        texts,
+        padding=padding,
+        max_length=max_length,
+        batch_tokens=batch_tokens,
+        device=device,
+        precision=precision,
+        progress=progress,
+    )()
+
+
+def begin_probabilities(
+    classifier: Classifier,
+    texts: Sequence[Sequence[int] | Tensor] | Windows[Any],
+    *,
+    padding: Padding,
+    max_length: int,
+    batch_tokens: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    progress: Progress = silent,
+) -> Callable[[], Probabilities]:
+    """As `class_probabilities`, but returns what waits for them; a GPU computes meanwhile."""
     sequences = rows_of(texts)
     backbone = classifier.backbone
     width = padding_width(padding, max_length=max_length, context_length=backbone.context_length)
     if backbone.pooling != "padded_last":
         width = None
     if not len(sequences):
-        return np.empty((0, len(classifier.labels)))
+        return lambda: np.empty((0, len(classifier.labels)))
     if isinstance(sequences, KeptFeatures):
         sequences.require_blocks(backbone.cut)
     place = torch.device(device_name(device))
@@ -157,17 +181,25 @@ def class_probabilities(
     order = batches_by_tokens(lengths, batch_tokens or RUN_TOKENS[place.type], width=width)
     room, logits, done = Room(), [], 0
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-    with fast_cpu(classifier, backbone.width), autocast, evaluating(classifier):
+    with fast(classifier, backbone.width), autocast, evaluating(classifier):
         for batch in order:
-            inputs = pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad)
+            if isinstance(sequences, Features) and sequences.resident:
+                inputs = sequences.padded(batch, lengths[batch[-1]])
+            else:
+                inputs = pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad)
             logits.append(_logits(classifier, *inputs, place, room))
             done += len(batch)
             progress(done * len(texts) // count, len(texts), "messages")
-    in_order = np.empty((count, len(classifier.labels)))
-    in_order[np.concatenate(order)] = torch.cat(logits).double().cpu().numpy()
-    of_texts = texts.pooled(in_order) if isinstance(texts, Windows) else in_order
-    probabilities: Probabilities = torch.from_numpy(of_texts).softmax(dim=1).numpy()
-    return probabilities
+    sorted_logits = to_host(torch.cat(logits).double())
+
+    def finish() -> Probabilities:
+        in_order = np.empty((count, len(classifier.labels)))
+        in_order[np.concatenate(order)] = sorted_logits().numpy()
+        of_texts = texts.pooled(in_order) if isinstance(texts, Windows) else in_order
+        probabilities: Probabilities = torch.from_numpy(of_texts).softmax(dim=1).numpy()
+        return probabilities
+
+    return finish
 
 
 def _logits(classifier: Classifier, inputs: Tensor, lengths: Tensor, device: torch.device, room: Room) -> Tensor:

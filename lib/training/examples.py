@@ -29,6 +29,11 @@ class Split(Protocol):
     def prepare(self, device: torch.device) -> None:
         """Called once before the first batch, to move data to the device."""
 
+    @property
+    def recordable(self) -> bool:
+        """Whether batches are tensors of few shapes, once `prepare` has been called, so that a card can replay what is
+        done with them (see `lib.model.machine.graphs`)."""
+
     def batch(self, rows: list[int]) -> Batch:
         """The examples at these positions."""
 

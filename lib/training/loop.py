@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from lib.errors import TrainingError
+from lib.model.machine.graphs import Replayed, ReplayedModule, replays
 from lib.model.machine.memory import within_memory
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
@@ -74,6 +75,13 @@ class Loop:
         self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
         self.unchecked: list[Tensor] = []  # losses not yet checked to be finite; checking makes a GPU wait
         self.room = self.train.room
+        device = self.accelerator.device
+        self.measured = self.model
+        self.replayed: Replayed | None = None
+        if self.train.split.recordable and self.validation.split.recordable:
+            self.measured = ReplayedModule(self.model, device)
+            if self.settings.gradient_accumulation == 1 and replays(plain):
+                self.replayed = Replayed(self._learn, device)
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
         self.total_steps = self.settings.epochs * self.order.batches_per_epoch
@@ -156,7 +164,7 @@ class Loop:
 
         def learn(at_once: int) -> tuple[Tensor, int]:
             if next(tries):  # memory was short, and some gradients of this batch lie among those of earlier ones
-                self.optimizer.zero_grad()
+                self._clear_gradients()
                 for earlier in batches[first : state.done]:
                     self._add_gradients(earlier, at_once, together, synchronise=False)
             return self._add_gradients(batch, at_once, together, synchronise=complete)
@@ -174,6 +182,9 @@ class Loop:
     def _add_gradients(self, batch: list[int], at_once: int, together: int, *, synchronise: bool) -> tuple[Tensor, int]:
         """Adds the gradients of the batch's mean loss, divided by `together`, `at_once` messages at a time; returns the
         loss and how many tokens were read. synchronise: whether devices that train together then share theirs."""
+        if self.replayed is not None and at_once == len(batch):
+            examples = self.train.split.batch(batch)
+            return self.replayed(*examples.inputs, examples.targets), examples.tokens
         losses, read, last = [], 0, -(-len(batch) // at_once)
         computed = self.train.losses(self.model, batch, at_once)
         for number in range(1, last + 1):
@@ -183,6 +194,18 @@ class Loop:
             losses.append(loss.detach())
             read += tokens
         return (losses[0] if len(losses) == 1 else torch.stack(losses).sum()), read
+
+    def _learn(self, *tensors: Tensor) -> Tensor:
+        """Adds the gradients of a batch's mean loss; returns it. All that changes from batch to batch is in `tensors`,
+        the inputs and the targets."""
+        *inputs, targets = tensors
+        loss = self.train.objective.loss(self.model(*inputs), targets)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _clear_gradients(self) -> None:
+        """Recorded steps go on adding to the tensors that they know, so those stay where they are."""
+        self.optimizer.zero_grad(set_to_none=self.replayed is None)
 
     def _update(self) -> None:
         """Takes one optimizer step at the schedule's learning rate."""
@@ -198,7 +221,7 @@ class Loop:
         if settings.gradient_clip is not None:
             self.accelerator.clip_grad_norm_(self.learning.values(), settings.gradient_clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._clear_gradients()
         state.updates += 1
 
     def _evaluate(self) -> None:
@@ -206,8 +229,8 @@ class Loop:
         self._require_finite_losses()
         state, batches = self.state, self.settings.evaluate_batches
         measured = {
-            "train": self.train.measure(self.model, self.order.train_sample(batches)),
-            "validation": self.validation.measure(self.model, self.order.validation_sample(batches)),
+            "train": self.train.measure(self.measured, self.order.train_sample(batches)),
+            "validation": self.validation.measure(self.measured, self.order.validation_sample(batches)),
         }
         if not all(math.isfinite(split["loss"]) for split in measured.values()):
             raise _not_finite(f"measured after step {state.steps - 1}")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 
 from lib.model.machine.cuda import repeatable
 from lib.model.machine.device import device_name
 from lib.model.machine.memory import memory_suffices
+from lib.model.machine.processor import processors
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order
 from lib.training.checkpoint import read_checkpoint, write_checkpoint
@@ -147,7 +149,13 @@ def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[byt
     digest.update(json.dumps(learning).encode())
     for part in data:
         digest.update(part)
-    for name, weight in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(memoryview(weight.detach().cpu().contiguous().numpy()))
+    weights = model.state_dict()
+    with ThreadPoolExecutor(processors()) as threads:  # hashing lets others run, and a second counts
+        for name, mark in zip(weights, threads.map(_mark, weights.values()), strict=True):
+            digest.update(name.encode())
+            digest.update(mark)
     return digest.hexdigest()
+
+
+def _mark(weight: Tensor) -> bytes:
+    return hashlib.sha256(memoryview(weight.detach().cpu().contiguous().numpy())).digest()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lib.data.samples.messages import ARCHIVE, MEMBER
+from lib.errors import MessagesError
 from lib.inference.engines.torch_engine import TorchEngine
 from lib.inference.predictor import Predictor
 from lib.model.classifier import class_probabilities, new_classifier, save_classifier
@@ -55,6 +56,15 @@ def test_a_predictor_gives_the_labels_of_a_cpu(folder: Path, texts: list[str]) -
     for label in ("ham", "spam"):
         found, expected = ([each.probabilities[label] for each in side] for side in (on_card, on_cpu))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_many_texts_are_read_ahead(folder: Path, texts: list[str]) -> None:
+    many = [text for _ in range(14) for text in texts]  # more than two windows
+    predictor = Predictor.load(folder, device="cuda")
+    found = [each.label for each in predictor.predict(many)]
+    assert found == [each.label for each in predictor.predict(texts)] * 14
+    with pytest.raises(MessagesError, match="text 8001 is empty"):
+        list(predictor.predict([*many[:8000], "", *many]))
 
 
 def test_bfloat16_gives_nearly_the_same_labels(folder: Path, texts: list[str]) -> None:

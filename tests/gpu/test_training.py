@@ -18,6 +18,7 @@ from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.model.gpt2.writing import WritingGPT
 from lib.model.hugging_face.pooled import load_backbone
+from lib.model.machine.graphs import Replayed
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.long_texts import LongTexts
 from lib.text.windows import read_texts
@@ -33,6 +34,7 @@ from tests.support.toy_training import TRAIN, VALIDATION, classifier, train
 
 pytestmark = pytest.mark.gpu
 
+WAITING = ("DeBERTa-v2", "ModernBERT", "OPT")  # their masks are made of numbers, or differ from block to block
 FAMILIES = ("BERT", "RoBERTa", "DistilBERT", "ELECTRA", "MPNet", "DeBERTa-v2", "ModernBERT", "Llama", "Qwen2", "OPT")
 LOSSES = ["train_loss", "validation_loss"]
 
@@ -58,8 +60,32 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             torch.cuda.set_sync_debug_mode("default")
             steps.append(loop.state.steps)
 
+    record = Replayed._record
+
+    def unguarded(replayed: Replayed, arguments: Any) -> Any:  # it waits, once for each shape
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return record(replayed, arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
     monkeypatch.setattr(Loop, "_train_batch", guarded)
+    monkeypatch.setattr(Replayed, "_record", unguarded)
     return steps
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One number for each replay of a recorded graph."""
+    counted: list[int] = []
+    replay = torch.cuda.CUDAGraph.replay
+
+    def counting(graph: torch.cuda.CUDAGraph) -> None:
+        counted.append(1)
+        replay(graph)
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counting)
+    return counted
 
 
 def kept(model: Classifier, split: EncodedMessages, file: Path, **more: Any) -> EncodedMessages:
@@ -100,13 +126,19 @@ def test_bfloat16_is_near_float32(no_waiting: list[int]) -> None:
     assert len(no_waiting) > 30
 
 
-def test_features_are_computed_and_lie_on_the_card(tmp_path: Path, no_waiting: list[int]) -> None:
-    expected = train(classifier(pooling="last_token"), padding="batch")
+@pytest.mark.parametrize(
+    "fields", [{}, {"gradient_clip": 1.0, "class_weights": (1.0, 2.0), "keep": "best"}, {"gradient_accumulation": 2}]
+)
+def test_features_lie_on_the_card_and_steps_on_them_are_replayed(
+    fields: dict[str, Any], tmp_path: Path, no_waiting: list[int], replays: list[int]
+) -> None:
+    expected = train(classifier(pooling="last_token"), padding="batch", **fields)
     model = classifier(pooling="last_token")
     splits = {
         name: kept(model, split, tmp_path / name) for name, split in {"train": TRAIN, "validation": VALIDATION}.items()
     }
-    assert_same_losses(train(model, padding="batch", device="cuda", **splits), expected)
+    assert_same_losses(train(model, padding="batch", device="cuda", **fields, **splits), expected)
+    assert len(replays) > (60 if "gradient_accumulation" not in fields else 20)
     assert all(split.inputs.flat.is_cuda for split in splits.values())  # type: ignore[attr-defined]
     assert len(no_waiting) > 30
 
@@ -137,7 +169,7 @@ def test_families_of_transformers(family: str, tmp_path: Path, request: pytest.F
 
     splits: Any = {"train": shifted(TRAIN), "validation": shifted(VALIDATION)}
     expected = train(model(), padding="batch", epochs=1, **splits)
-    if family not in ("DeBERTa-v2", "OPT"):
+    if family not in WAITING:
         request.getfixturevalue("no_waiting")
     assert_same_losses(train(model(), padding="batch", epochs=1, device="cuda", **splits), expected)
     on_card = model()
@@ -171,6 +203,30 @@ def test_instructions(checkpointing: bool, tmp_path: Path, no_waiting: list[int]
     found = instructed(writing(shape), tmp_path / "card", device="cuda", gradient_checkpointing=checkpointing)
     assert_same_losses(found, expected)
     assert len(no_waiting) > 5
+
+
+def test_a_resumed_training_on_features_ends_with_the_same_bits(tmp_path: Path, replays: list[int]) -> None:
+    """A resumed one computes the first steps of each shape anew, and replays others than the whole one."""
+
+    def run(scratch: Path, features: Path, **more: Any) -> dict[str, torch.Tensor]:
+        model = classifier(pooling="last_token")
+        splits = {
+            name: EncodedMessages(Features(features / name, range(len(split.inputs))), split.targets)
+            for name, split in named
+        }
+        fields: dict[str, Any] = {"padding": "batch", "checkpoint_every": 8, "precision": "bfloat16", "batch_size": 4}
+        train(model, scratch=scratch, device="cuda", **fields, **splits, **more)
+        return model.state_dict()
+
+    named = (("train", TRAIN), ("validation", VALIDATION))
+    for name, split in named:
+        kept(classifier(pooling="last_token"), split, tmp_path / name, dtype="bfloat16")
+    whole = run(tmp_path / "whole", tmp_path)
+    with pytest.raises(Stopped):
+        run(tmp_path / "parts", tmp_path, progress=stopped)
+    resumed = run(tmp_path / "parts", tmp_path)
+    assert len(replays) > 100
+    assert [name for name, weight in whole.items() if not torch.equal(weight, resumed[name])] == []
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

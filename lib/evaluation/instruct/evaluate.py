@@ -11,8 +11,8 @@ from lib.evaluation.figures import draw_loss, save_figures
 from lib.evaluation.instruct.answers import Answer, measure_answers, perplexity
 from lib.files.jsonfile import save_json
 from lib.model.language_model import LanguageModel
-from lib.model.machine.cpu import fast_cpu
 from lib.model.machine.device import device_name
+from lib.model.machine.fast import fast
 from lib.progress import Progress, silent
 from lib.text.batching import batches_by_tokens
 from lib.training.instruct.batches import EncodedEntries
@@ -69,7 +69,7 @@ def split_losses(
     figures: dict[str, dict[str, float | int | None]] = {}
     total = sum(len(split.tokens) for split in splits.values())
     done = 0
-    with fast_cpu(predicting, model.width), autocast:
+    with fast(predicting, model.width), autocast:
         for name, split in splits.items():
             loss, targets = mean_loss(predicting, split, batches_by_tokens(split.lengths(), TOKENS))
             figures[name] = {"loss": loss, "perplexity": perplexity(loss), "targets": targets}

@@ -1,5 +1,6 @@
 """Says what an engine does: tokens in, probabilities out; without torch."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from lib.model.labels import Probabilities
@@ -15,7 +16,8 @@ ALIKE = 3e-6  # how far a text's probability may move with the texts that are as
 class Engine(Protocol):
     """A saved classifier at work.
 
-    name: what computes. precision: of its matrix products. labels: in the order of the probabilities.
+    name: what computes. precision: of its matrix products. labels: in the order of the probabilities. on_card: whether
+    a card computes, so that the processor may do something else meanwhile.
     """
 
     @property
@@ -24,6 +26,8 @@ class Engine(Protocol):
     def precision(self) -> str: ...
     @property
     def labels(self) -> tuple[str, ...]: ...
+    @property
+    def on_card(self) -> bool: ...
 
     def probabilities(self, texts: Texts, /, *, progress: Progress = silent) -> Probabilities:
         """Returns the class probabilities (texts, classes) float64 of the tokens of texts, or of their windows, in
@@ -32,4 +36,9 @@ class Engine(Protocol):
         Rows are sorted into batches by length; in float32 and int8 none moves another's probability by more than
         rounding, 3e-6. Raises `MessagesError` for a text without tokens. Not to be called by two threads at once.
         """
+        ...
+
+    def begin(self, texts: Texts, /) -> Callable[[], Probabilities]:
+        """As `probabilities`, but returns what waits for them, which another thread may call; a card computes
+        meanwhile."""
         ...

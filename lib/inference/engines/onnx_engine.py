@@ -44,6 +44,7 @@ class OnnxEngine:
     pad: int
     workers: int = 1
     name: str = ONNXRUNTIME
+    on_card: bool = False
 
     @classmethod
     def load(
@@ -98,6 +99,11 @@ class OnnxEngine:
         for done in accumulate(self._each(compute, batches)):
             progress(done * len(texts) // len(sequences), len(texts), "messages")
         return softmax(texts.pooled(logits) if isinstance(texts, Windows) else logits)
+
+    def begin(self, texts: Texts) -> Callable[[], Probabilities]:
+        """As `Engine.begin`; nothing is left to wait for."""
+        probabilities = self.probabilities(texts)
+        return lambda: probabilities
 
     def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
         """Computes batches, several at once where there are several; each writes rows of its own."""

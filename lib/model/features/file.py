@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from lib.errors import WeightsError
 from lib.files.disk import disk_full_is_clear
 from lib.model.backbone import Backbone
-from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.cuda import on_device
+from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room, parts, within_memory
 from lib.model.padding import pad_batch
 from lib.progress import Progress, silent
@@ -64,6 +65,21 @@ class Features(Sequence[Tensor]):
         """Raises `ValueError` unless these are the output of the first `blocks` blocks."""
         if self.blocks != blocks:
             raise ValueError(f"features after {self.blocks} blocks, and the classifier learns from block {blocks} on")
+
+    @property
+    def resident(self) -> bool:
+        """Whether the features lie in a GPU's memory."""
+        return self.flat.is_cuda
+
+    def padded(self, positions: Sequence[int], width: int) -> tuple[Tensor, Tensor]:
+        """Returns those of some messages, cut to `width`, in one copy: (batch, width, emb_dim) with any numbers at the
+        padding; and their lengths (batch,) int64, on the host."""
+        starts = np.array([self.offsets[position] for position in positions])
+        lengths = np.minimum([self.offsets[position + 1] for position in positions] - starts, width)
+        places = np.arange(width) < lengths[:, None]
+        rows = torch.from_numpy(np.where(places, starts[:, None] + np.arange(width), starts[:, None]))
+        batch = self.flat.index_select(0, on_device(rows.flatten(), self.flat.device))
+        return batch.view(len(positions), width, -1), torch.from_numpy(lengths)
 
     def move_to(self, device: torch.device) -> None:
         """Moves the features to a GPU's memory if they fit into half of what is free there."""
@@ -147,7 +163,7 @@ def write_features(
         disk_full_is_clear(scratch),
         part.open("r+b" if finished else "w+b") as writing,
         torch.inference_mode(),
-        fast_cpu(network, backbone.width),
+        fast(network, backbone.width),
     ):
         _reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)

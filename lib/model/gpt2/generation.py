@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.errors import RecipeError
 from lib.model.choice import Choice, require_tokens
 from lib.model.gpt2.gpt import GPT, KeyValues
-from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.fast import fast
 from lib.progress import Progress, silent
 
 
@@ -89,7 +89,7 @@ def generate(
     gpt.eval()
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     try:
-        with torch.inference_mode(), fast_cpu(gpt, gpt.config.emb_dim), autocast:
+        with torch.inference_mode(), fast(gpt, gpt.config.emb_dim), autocast:
             for start in range(0, len(ordered), batch_size):
                 batch = ordered[start : start + batch_size]
                 if cache and gpt.config.causal_mask:

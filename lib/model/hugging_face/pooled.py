@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -49,7 +49,8 @@ class PooledTransformer(nn.Module):
         self.width, self.depth = int(text.hidden_size), int(text.num_hidden_layers)
         self._filler = 0 if pad else 1  # a token that is no padding
         self._masked = True  # whether the network's own mask is used, not one of ours
-        self._four_axes: bool | None = None  # whether it takes one of ours too, once that is known
+        self._own_mask: Callable[[Tensor], Tensor] | None = None  # as which it takes one of ours too, on a GPU
+        self._tried = False  # whether that is known
         self._own = True  # whether the family's own classifier pools
         self.blocks = Blocks(classifier, self.depth)
         self.blocks.learn_forms(self._probe)
@@ -211,10 +212,10 @@ class PooledTransformer(nn.Module):
     def _run(self, tokens: Tensor, lengths: Tensor) -> Any:
         real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (batch, length)
         mask = real.long()
-        if not self._masked or (real.device.type != "cpu" and self._four_axes):
-            mask = self._seen(real)
-            if not self._masked:  # numbers, which more families take
-                mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+        if not self._masked:
+            mask = _in_numbers(self._seen(real))
+        elif real.device.type != "cpu" and self._own_mask is not None:
+            mask = self._own_mask(self._seen(real))
         return (self.transformer if self._own else self._base)(input_ids=tokens, attention_mask=mask)
 
     def _seen(self, real: Tensor) -> Tensor:
@@ -226,8 +227,9 @@ class PooledTransformer(nn.Module):
     def _learn_mask(self, device: torch.device) -> None:
         """Finds out, on a GPU, whether the network computes the same with `_seen` as with the mask that it makes. Tries
         as long a text as it takes, since some families look less far back in some blocks."""
-        if device.type == "cpu" or self._four_axes is not None:
+        if device.type == "cpu" or self._tried:
             return
+        self._tried = True
         lengths = torch.tensor([self.context_length, max(1, self.context_length // 2)])
         generator = torch.Generator().manual_seed(0)
         tokens = torch.randint(
@@ -237,12 +239,15 @@ class PooledTransformer(nn.Module):
         real = (torch.arange(self.context_length) < lengths[:, None]).to(device)
         training = self.training
         self.eval()
-        found = []
-        for mask in (real.long(), self._seen(real)):
-            with suppress(RuntimeError, ValueError, IndexError, TypeError), torch.no_grad():
-                found.append(self._base(input_ids=tokens, attention_mask=mask).last_hidden_state[real])
+        with torch.no_grad():
+            wanted = self._base(input_ids=tokens, attention_mask=real.long()).last_hidden_state[real]
+            for form in (_as_it_is, _in_numbers):
+                with suppress(RuntimeError, ValueError, IndexError, TypeError):
+                    found = self._base(input_ids=tokens, attention_mask=form(self._seen(real))).last_hidden_state[real]
+                    if close(found, wanted):
+                        self._own_mask = form
+                        break
         self.train(training)
-        self._four_axes = len(found) == 2 and close(*found)
 
     def _fillers(self, length: int, lengths: Tensor) -> Tensor:
         """Tokens (batch, length) int64 that say only where padding begins: what they embed is passed over."""
@@ -314,6 +319,15 @@ class PooledTransformer(nn.Module):
         """Puts the head, or what stands for it, where the family's classifier has it."""
         parent, _, name = self._head_path.rpartition(".")
         setattr(self.transformer.get_submodule(parent), name, head)
+
+
+def _as_it_is(seen: Tensor) -> Tensor:
+    return seen
+
+
+def _in_numbers(seen: Tensor) -> Tensor:
+    """Returns the mask as numbers to be added, which more families take."""
+    return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
 
 
 def load_backbone(

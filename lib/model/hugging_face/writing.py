@@ -17,7 +17,7 @@ from lib.model.choice import Choice, require_tokens
 from lib.model.hugging_face.blocks import Blocks, modules_after
 from lib.model.hugging_face.loading import drop, load_config, load_network, quiet
 from lib.model.language_model import Continuation, Writing
-from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.fast import fast
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.model.weights.folder import GENERATION, read_fields
 from lib.model.weights.saved import INFERENCE, SavedFields
@@ -110,7 +110,7 @@ class WritingTransformer(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with torch.inference_mode(), fast_cpu(self, self.width), autocast, quiet():
+            with torch.inference_mode(), fast(self, self.width), autocast, quiet():
                 for rows in self._batches(list(map(len, prompts)), writing):
                     batch = self._write([prompts[row] for row in rows], choice, writing, stops)
                     found.update(zip(rows, batch, strict=True))

@@ -1,7 +1,7 @@
 """What a GPU needs of the host: copies that it need not wait for, and kernels that repeat their bits."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,35 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def to_host(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begins to copy the tensor to the host; returns what waits for the copy, and for nothing that a GPU is told to do
+    afterwards."""
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> Tensor:
+        done.synchronize()
+        return copy
+
+    return wait
+
+
+@contextmanager
+def kernels_of_any_shape() -> Iterator[None]:
+    """Inside the block attention takes none of cuDNN's kernels, which are planned anew for each shape of a batch: some
+    40 ms, as long as a large batch takes (measured on an H200)."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @contextmanager

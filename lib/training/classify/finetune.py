@@ -13,7 +13,8 @@ from lib.errors import MessagesError, RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.classifier import Classifier
 from lib.model.features.file import KeptFeatures
-from lib.model.machine.cpu import fast_cpu
+from lib.model.gpt2.pooled import PooledGPT
+from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room
 from lib.model.windowed import Windowed
 from lib.progress import NOBODY, Listener
@@ -88,7 +89,8 @@ def finetune(
     order = _order(checked["train"], checked["validation"], padding, settings)
     room = Room()
     examples = {
-        name: Examples(Messages(*split, width, backbone.pad), objective, room) for name, split in checked.items()
+        name: Examples(Messages(*split, width, backbone.pad, backbone.context_length), objective, room)
+        for name, split in checked.items()
     }
     published = None
     if settings.published_figures:
@@ -108,7 +110,7 @@ def finetune(
     if isinstance(splits["train"].inputs, Windows):
         learning = Windowed(classifier, pooling=splits["train"].inputs.pooling, rows=settings.batch_size)
         depends_on["windows"] = splits["train"].inputs.pooling
-    with fast_cpu(classifier, backbone.width):
+    with fast(classifier, backbone.width):
         trained = train(
             learning,
             examples,

@@ -7,8 +7,11 @@ import torch
 
 from lib.model.features.file import KeptFeatures
 from lib.model.padding import pad_batch
+from lib.text.batching import padded_width
 from lib.text.windows import Windows, rows_of
 from lib.training.examples import Batch
+
+WIDTHS = 32  # tokens; see `Messages.batch`
 
 
 class Messages(NamedTuple):
@@ -19,6 +22,7 @@ class Messages(NamedTuple):
     targets: Sequence[Any]
     width: int | None
     pad: int
+    most: int | None = None  # tokens that the network takes
 
     def prepare(self, device: torch.device) -> None:
         """Moves features to the device."""
@@ -26,14 +30,26 @@ class Messages(NamedTuple):
         if isinstance(rows, KeptFeatures):
             rows.move_to(device)
 
+    @property
+    def recordable(self) -> bool:
+        """Whether batches are features on a card, and so of few shapes."""
+        return isinstance(self.inputs, Features) and self.inputs.resident
+
     def batch(self, rows: list[int]) -> Batch:
         """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
-        those of each message's, as `Windowed` does."""
+        those of each message's, as `Windowed` does. Features on a card are padded to a multiple of WIDTHS, so that they
+        have few shapes."""
         targets = torch.tensor([self.targets[row] for row in rows])
         if isinstance(self.inputs, Windows):
             windows = self.inputs.take(rows)
             padded, lengths = pad_batch(windows.rows, self.width, self.pad)
             each = [part.tolist() for part in torch.split(lengths, list(windows.counts))]
             return Batch((padded, lengths, each), targets, int(lengths.sum()))
+        if isinstance(self.inputs, Features) and self.inputs.resident:
+            longest = padded_width([len(self.inputs[row]) for row in rows], self.width)
+            few = -(-longest // WIDTHS) * WIDTHS
+            width = longest if self.width else few if self.most is None else min(few, self.most)
+            padded, lengths = self.inputs.padded(rows, width)
+            return Batch((padded, lengths), targets, int(lengths.sum()))
         padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
         return Batch((padded, lengths), targets, int(lengths.sum()))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +32,9 @@ class SingleLabel:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy (nats), weighted by class if there are class weights; the batch mean."""
         ignored = NO_CLASS if self.ignore_index is None else self.ignore_index
-        if bool((targets == ignored).all()):
+        if self.ignore_index is not None and bool((targets == ignored).all()):
             return outputs.sum() * 0  # torch's mean over nothing is not a number
-        weights = None if self.class_weights is None else on_device(torch.tensor(self.class_weights), outputs.device)
+        weights = None if self.class_weights is None else _on(outputs.device, self.class_weights)
         return F.cross_entropy(outputs, on_device(targets, outputs.device), weight=weights, ignore_index=ignored)
 
     def weight(self, targets: Tensor) -> float:
@@ -57,6 +58,12 @@ class SingleLabel:
                 f" {classes} labels, numbered from 0"
             )
         return numbers
+
+
+@cache
+def _on(device: torch.device, weights: tuple[float, ...]) -> Tensor:
+    """Returns the class weights there; always the same tensor, which a recorded step goes on reading."""
+    return torch.tensor(weights, device=device)
 
 
 SINGLE_LABEL = SingleLabel()

@@ -89,6 +89,11 @@ class EncodedEntries:
     def prepare(self, device: torch.device) -> None:
         """Does nothing: tokens are small."""
 
+    @property
+    def recordable(self) -> bool:
+        """No: nearly every batch has another length, and another number of targets."""
+        return False
+
     def batch(self, rows: list[int]) -> Batch:
         """Returns the entries at these positions; the model is called with the places and tokens of the targets too."""
         inputs, targets, lengths = collate(

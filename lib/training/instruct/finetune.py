@@ -9,7 +9,7 @@ import numpy as np
 from lib.errors import RecipeError
 from lib.model.adapters import adapter_settings, merge_adapters
 from lib.model.language_model import LanguageModel
-from lib.model.machine.cpu import fast_cpu
+from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order, PublishedOrder, SortedOrder
@@ -68,7 +68,7 @@ def finetune_instructions(
         "gradient_checkpointing": gradient_checkpointing,
         "model": repr((model.config, adapter_settings(predicting))),
     }
-    with fast_cpu(predicting, model.width):
+    with fast(predicting, model.width):
         trained = train(
             predicting,
             examples,

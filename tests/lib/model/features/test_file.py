@@ -167,3 +167,14 @@ def test_a_full_disk_is_told_before_anything_is_computed(small_disk: Path) -> No
         )
     assert progress == []
     assert not (small_disk / "f").exists()
+
+
+def test_features_are_padded_in_one_copy(tmp_path: Path) -> None:
+    features = Features(written(tmp_path, backbone()), IDS)
+    rows = [1, 0, 1]
+    for width in (max(len(features[row]) for row in rows) + 3, 2):
+        batch, lengths = features.padded(rows, width)
+        assert batch.shape[:2] == (3, width)
+        assert lengths.tolist() == [min(len(features[row]), width) for row in rows]
+        for place, row in enumerate(rows):
+            assert torch.equal(batch[place, : lengths[place]], features[row][:width])
