@@ -1,46 +1,47 @@
-"""Prepares work for a card while the card computes what came before."""
+"""Does work before its turn, so that a card always has something to compute."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-READERS = 3  # threads that prepare
-AHEAD = 3  # items that are prepared or used before their turn
+THREADS = 2
+PREPARED = 3  # items that are being prepared, or wait for their turn
 
 Item = TypeVar("Item")
-Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
 
-def ahead(items: Iterable[Item], prepare: Callable[[Item], Ready], use: Callable[[Ready], Result]) -> Iterator[Result]:
-    """Yields `use(prepare(item))` of each item, in order.
-
-    Later items are prepared meanwhile by several threads, and used by one, which is not the caller's. An error, also of
-    `items`, is raised after the results before it."""
-    preparing, using = ThreadPoolExecutor(READERS), ThreadPoolExecutor(1)
+def in_threads(items: Iterable[Item], prepare: Callable[[Item], Result]) -> Iterator[Result]:
+    """Yields `prepare(item)` of each item, in order; threads prepare the next ones meanwhile. An error, also of
+    `items`, comes after the results before it."""
+    threads, waiting, more = ThreadPoolExecutor(THREADS), iter(items), True
     coming: deque[Future[Result]] = deque()
-    waiting, error = iter(items), None
-
-    def used(ready: Future[Ready]) -> Result:
-        return use(ready.result())
-
     try:
-        while error is None:
-            try:
-                item = next(waiting)
-            except StopIteration:
-                break
-            except Exception as raised:
-                error = raised
-                break
-            coming.append(using.submit(used, preparing.submit(prepare, item)))
-            if len(coming) > AHEAD:
+        while more or coming:
+            while more and len(coming) < PREPARED:
+                try:
+                    coming.append(threads.submit(prepare, next(waiting)))
+                except StopIteration:
+                    more = False
+                except Exception as error:
+                    coming.append(Future())
+                    coming[-1].set_exception(error)
+                    more = False
+            if coming:
                 yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
-        if error is not None:
-            raise error
     finally:
-        preparing.shutdown(cancel_futures=True)
-        using.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
+
+
+def one_ahead(results: Iterable[Result]) -> Iterator[Result]:
+    """Yields each result once the next one has been made. An error comes after the results before it."""
+    made: list[Result] = []
+    try:
+        for result in results:
+            yield from made
+            made = [result]
+    except Exception:
+        yield from made
+        raise
+    yield from made

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import MessagesError
-from lib.inference.ahead import ahead
+from lib.inference.ahead import in_threads, one_ahead
 from lib.inference.engines.engine import Engine
 from lib.inference.engines.loading import load_engine
 from lib.model.labels import (
@@ -100,9 +100,9 @@ class Predictor:
         for first in windows:
             every = chain([first], windows)
             many = len(first.texts) == WINDOW and self.engine.on_card
-            begun = ahead(every, self._tokens, self._begin) if many else map(self._begin, map(self._tokens, every))
+            begun = map(self._begin, in_threads(every, self._tokens) if many else map(self._tokens, every))
             labels = self.labels
-            for finish in begun:
+            for finish in one_ahead(begun) if many else begun:
                 probabilities, given = finish()
                 for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
                     yield Prediction(labels[index], dict(zip(labels, row, strict=True)))

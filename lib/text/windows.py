@@ -79,8 +79,8 @@ Texts = Rows | Windows[Sequence[int]]  # what is read of texts: a row each, or w
 
 def read_texts(texts: Rows, how: LongTexts, tokenizer: Tokenizer, max_length: int) -> Texts:
     """Returns what is read of texts, given as all of their tokens, in rows of at most `max_length`."""
-    if how.method != "windows" and all(len(tokens) <= max_length for tokens in texts):
-        return texts
+    if how.method != "windows":
+        return [text if len(text) <= max_length else how.rows(text, tokenizer, max_length)[0] for text in texts]
     rows = [how.rows(tokens, tokenizer, max_length) for tokens in texts]
     every: list[Sequence[int]] = [row for of_text in rows for row in of_text]
     return Windows(every, [len(of_text) for of_text in rows], how.window_pooling) if how.method == "windows" else every

@@ -131,12 +131,12 @@ def _accelerated(
     try:
         yield accelerator, *accelerator.prepare(model, optimizer)
     finally:
+        # Accelerate keeps one state for a process; the next training may want another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
         for name in vars(model).keys() - own:  # its `forward`, and a mark that would make it skip the next time
             delattr(model, name)
         model.zero_grad()
         model.cpu().eval()
-        # Accelerate keeps one state for a process; the next training may want another device or precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[bytes]) -> str:
@@ -158,4 +158,4 @@ def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[byt
 
 
 def _mark(weight: Tensor) -> bytes:
-    return hashlib.sha256(memoryview(weight.detach().cpu().contiguous().numpy())).digest()
+    return hashlib.sha256(weight.detach().cpu().contiguous().numpy().data).digest()

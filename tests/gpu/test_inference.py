@@ -20,6 +20,7 @@ from lib.model.gpt2.generation import generate
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
+from lib.model.labels import Probabilities
 from lib.model.usage import Usage
 from lib.text.gpt2 import gpt2_tokenizer
 from tests.support.card import little_memory
@@ -79,9 +80,12 @@ def test_prediction_in_parts_where_memory_is_short(folder: Path, caplog: pytest.
     engine = TorchEngine.load(folder, device="cuda")
     engine = replace(engine, usage=replace(engine.usage, max_length=128))
     tokens = [[(7 * row + place) % 50000 for place in range(120)] for row in range(2000)]
-    run = lambda: class_probabilities(engine.classifier, tokens, padding="batch", max_length=128, device="cuda")  # noqa: E731
+
+    def run() -> Probabilities:
+        return class_probabilities(engine.classifier, tokens, padding="batch", max_length=128, device="cuda")
+
     expected = run()
-    assert torch.cuda.max_memory_allocated() > 2e8
+    assert torch.cuda.max_memory_allocated() > 8e7
     torch.cuda.empty_cache()
     with little_memory(torch.cuda.memory_allocated() + 60e6):
         found = run()

@@ -39,6 +39,5 @@ class Engine(Protocol):
         ...
 
     def begin(self, texts: Texts, /) -> Callable[[], Probabilities]:
-        """As `probabilities`, but returns what waits for them, which another thread may call; a card computes
-        meanwhile."""
+        """As `probabilities`, but returns what waits for them; a card computes meanwhile."""
         ...

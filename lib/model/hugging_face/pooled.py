@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from lib.model.adapters import AdapterParts, adapted_layers, adapters, add_adapt
 from lib.model.backbone import Pooling
 from lib.model.hugging_face.blocks import Blocks, modules_after
 from lib.model.hugging_face.loading import POOLER, drop, load_config, load_network, quiet
+from lib.model.hugging_face.masks import masks_without_looking
 from lib.model.hugging_face.narrow import Narrowing, close, find_narrowing
 from lib.model.trainable import Trainable, frozen_blocks
 from lib.model.weights.folder import CONFIG
@@ -49,8 +50,6 @@ class PooledTransformer(nn.Module):
         self.width, self.depth = int(text.hidden_size), int(text.num_hidden_layers)
         self._filler = 0 if pad else 1  # a token that is no padding
         self._masked = True  # whether the network's own mask is used, not one of ours
-        self._own_mask: Callable[[Tensor], Tensor] | None = None  # as which it takes one of ours too, on a GPU
-        self._tried = False  # whether that is known
         self._own = True  # whether the family's own classifier pools
         self.blocks = Blocks(classifier, self.depth)
         self.blocks.learn_forms(self._probe)
@@ -60,7 +59,7 @@ class PooledTransformer(nn.Module):
         self.head_bias = head.bias is not None
         self._taken = (head,)  # in a tuple, so that it is no part of this module
         self._place_head(nn.Identity())
-        self._causal = causal = self._is_causal()
+        causal = self._is_causal()
         self._masked = causal_mask or not causal
         self.family_pooling: Pooling = "last_token" if causal else "cls"
         self._own = not causal and (pooling == "cls" or (pooling == "mean" and hasattr(self._config, OWN_POOLING)))
@@ -84,7 +83,6 @@ class PooledTransformer(nn.Module):
 
     def pooled(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Returns (batch, pooled_width); it does not depend on the padding."""
-        self._learn_mask(lengths.device)
         if self._narrowing is None:
             self._narrowing = self._find_narrowing()
         if not inputs.is_floating_point():
@@ -94,7 +92,6 @@ class PooledTransformer(nn.Module):
 
     def whole(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Returns (batch, pooled_width), every layer at every position, as its makers wrote it."""
-        self._learn_mask(lengths.device)
         return self._pool(self._run(tokens, lengths), self._position(lengths), lengths)
 
     def take_head(self) -> nn.Linear:
@@ -104,7 +101,6 @@ class PooledTransformer(nn.Module):
 
     def frozen_part(self, tokens: Tensor, lengths: Tensor, blocks: int) -> Tensor:
         """Returns what leaves the first `blocks` blocks: (batch, length, width)."""
-        self._learn_mask(lengths.device)
         return self.blocks.output_of(blocks, lambda: self._run(tokens, lengths))
 
     def frozen_modules(self, blocks: int) -> Iterable[nn.Module]:
@@ -212,42 +208,11 @@ class PooledTransformer(nn.Module):
     def _run(self, tokens: Tensor, lengths: Tensor) -> Any:
         real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # (batch, length)
         mask = real.long()
-        if not self._masked:
-            mask = _in_numbers(self._seen(real))
-        elif real.device.type != "cpu" and self._own_mask is not None:
-            mask = self._own_mask(self._seen(real))
-        return (self.transformer if self._own else self._base)(input_ids=tokens, attention_mask=mask)
-
-    def _seen(self, real: Tensor) -> Tensor:
-        """Which positions each one sees, of `real` ones (batch, length): (batch, 1, length, positions) bool. With four
-        axes a network takes a mask as it is, where it would make a GPU's host wait to look whether there is padding."""
-        seen = real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
-        return seen.tril() if self._causal and self._masked else seen
-
-    def _learn_mask(self, device: torch.device) -> None:
-        """Finds out, on a GPU, whether the network computes the same with `_seen` as with the mask that it makes. Tries
-        as long a text as it takes, since some families look less far back in some blocks."""
-        if device.type == "cpu" or self._tried:
-            return
-        self._tried = True
-        lengths = torch.tensor([self.context_length, max(1, self.context_length // 2)])
-        generator = torch.Generator().manual_seed(0)
-        tokens = torch.randint(
-            cast(Any, self._base).get_input_embeddings().weight.shape[0], (2, self.context_length), generator=generator
-        )
-        tokens = tokens.where(tokens != self.pad, self._filler).to(device)
-        real = (torch.arange(self.context_length) < lengths[:, None]).to(device)
-        training = self.training
-        self.eval()
-        with torch.no_grad():
-            wanted = self._base(input_ids=tokens, attention_mask=real.long()).last_hidden_state[real]
-            for form in (_as_it_is, _in_numbers):
-                with suppress(RuntimeError, ValueError, IndexError, TypeError):
-                    found = self._base(input_ids=tokens, attention_mask=form(self._seen(real))).last_hidden_state[real]
-                    if close(found, wanted):
-                        self._own_mask = form
-                        break
-        self.train(training)
+        if not self._masked:  # of four axes, so that the network takes it as it is: (batch, 1, length, positions)
+            seen = real[:, None, None, :].expand(-1, 1, tokens.shape[1], -1)
+            mask = torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
+        with masks_without_looking(tokens.device):
+            return (self.transformer if self._own else self._base)(input_ids=tokens, attention_mask=mask)
 
     def _fillers(self, length: int, lengths: Tensor) -> Tensor:
         """Tokens (batch, length) int64 that say only where padding begins: what they embed is passed over."""
@@ -319,15 +284,6 @@ class PooledTransformer(nn.Module):
         """Puts the head, or what stands for it, where the family's classifier has it."""
         parent, _, name = self._head_path.rpartition(".")
         setattr(self.transformer.get_submodule(parent), name, head)
-
-
-def _as_it_is(seen: Tensor) -> Tensor:
-    return seen
-
-
-def _in_numbers(seen: Tensor) -> Tensor:
-    """Returns the mask as numbers to be added, which more families take."""
-    return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, torch.finfo(torch.float32).min)
 
 
 def load_backbone(

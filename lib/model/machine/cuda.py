@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def to_host(tensor: Tensor) -> Callable[[], Tensor]:
         return lambda: tensor
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     copy.copy_(tensor, non_blocking=True)
-    done = torch.cuda.Event()
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
     done.record()
 
     def wait() -> Tensor:
@@ -38,7 +39,7 @@ def to_host(tensor: Tensor) -> Callable[[], Tensor]:
 def kernels_of_any_shape() -> Iterator[None]:
     """Inside the block attention takes none of cuDNN's kernels, which are planned anew for each shape of a batch: some
     40 ms, as long as a large batch takes (measured on an H200)."""
-    before = torch.backends.cuda.cudnn_sdp_enabled()
+    before: bool = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         yield
@@ -54,12 +55,12 @@ def repeatable(device: torch.device) -> Iterator[None]:
         yield
         return
     os.environ.setdefault(WORKSPACE, ":4096:8")
-    settings = torch.utils.deterministic
+    settings: Any = torch.utils.deterministic
     before = torch.get_deterministic_debug_mode(), settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    settings.fill_uninitialized_memory = False  # type: ignore[assignment]  # it would write all memory twice
+    settings.fill_uninitialized_memory = False  # it would write all memory twice
     try:
         yield
     finally:
         torch.set_deterministic_debug_mode(before[0])
-        settings.fill_uninitialized_memory = before[1]  # type: ignore[assignment]
+        settings.fill_uninitialized_memory = before[1]

@@ -88,10 +88,13 @@ def finetune(
         checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
     order = _order(checked["train"], checked["validation"], padding, settings)
     room = Room()
-    examples = {
-        name: Examples(Messages(*split, width, backbone.pad, backbone.context_length), objective, room)
-        for name, split in checked.items()
+    shape: dict[str, Any] = {
+        "width": width,
+        "pad": backbone.pad,
+        "most": backbone.context_length,
+        "recorded": backbone.network == PooledGPT.network,  # others' code may do what cannot be recorded
     }
+    examples = {name: Examples(Messages(*split, **shape), objective, room) for name, split in checked.items()}
     published = None
     if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lib.model.features.file import KeptFeatures
+from lib.model.features.file import Features, KeptFeatures
 from lib.model.padding import pad_batch
 from lib.text.batching import padded_width
 from lib.text.windows import Windows, rows_of
@@ -23,6 +23,7 @@ class Messages(NamedTuple):
     width: int | None
     pad: int
     most: int | None = None  # tokens that the network takes
+    recorded: bool = False  # whether steps on features may be recorded: see `recordable`
 
     def prepare(self, device: torch.device) -> None:
         """Moves features to the device."""
@@ -32,8 +33,8 @@ class Messages(NamedTuple):
 
     @property
     def recordable(self) -> bool:
-        """Whether batches are features on a card, and so of few shapes."""
-        return isinstance(self.inputs, Features) and self.inputs.resident
+        """Whether batches are features on a card, and so of few shapes, and the network may be recorded."""
+        return self.recorded and isinstance(self.inputs, Features) and self.inputs.resident
 
     def batch(self, rows: list[int]) -> Batch:
         """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
@@ -46,10 +47,10 @@ class Messages(NamedTuple):
             each = [part.tolist() for part in torch.split(lengths, list(windows.counts))]
             return Batch((padded, lengths, each), targets, int(lengths.sum()))
         if isinstance(self.inputs, Features) and self.inputs.resident:
-            longest = padded_width([len(self.inputs[row]) for row in rows], self.width)
-            few = -(-longest // WIDTHS) * WIDTHS
-            width = longest if self.width else few if self.most is None else min(few, self.most)
-            padded, lengths = self.inputs.padded(rows, width)
+            width = padded_width([len(self.inputs[row]) for row in rows], self.width)
+            if self.recordable and self.width is None:
+                width = -(-width // WIDTHS) * WIDTHS
+            padded, lengths = self.inputs.padded(rows, width if self.most is None else min(width, self.most))
             return Batch((padded, lengths), targets, int(lengths.sum()))
         padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
         return Batch((padded, lengths), targets, int(lengths.sum()))

@@ -40,5 +40,5 @@ def test_texts_of_one_row_each_are_taken_alike() -> None:
 )
 def test_logits_of_a_text_are_those_of_its_windows(pooling: WindowPooling, expected: list[list[float]]) -> None:
     np.testing.assert_allclose(of(pooling).pooled(LOGITS), expected, rtol=1e-12)
-    trained = pool(torch.from_numpy(LOGITS), torch.tensor([1, 3, 1]), pooling)
+    trained = pool(torch.from_numpy(LOGITS), [1, 3, 1], pooling)
     np.testing.assert_allclose(trained.numpy(), expected, rtol=1e-12)

@@ -16,7 +16,7 @@ from lib.model.classifier import Classifier, new_classifier
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.writing import WritingGPT
-from lib.model.hugging_face.pooled import _as_it_is, _in_numbers, load_backbone
+from lib.model.hugging_face.pooled import load_backbone
 from lib.model.windowed import Windowed
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.long_texts import LongTexts
@@ -79,10 +79,11 @@ def test_instructions(checkpointing: bool) -> None:
     step(Examples(entries, NextToken()), Predicting(writing))
 
 
-@pytest.mark.parametrize("family", [name for name in CLASSIFIERS if name != "DeBERTa-v2"])  # which builds its own mask
+@pytest.mark.parametrize(
+    "family", [name for name in CLASSIFIERS if name != "DeBERTa-v2"]
+)  # which makes masks of its own
 def test_encoders(family: str, tmp_path: Path) -> None:
     backbone = load_backbone(write_family(family, tmp_path), ("ham", "spam"), pooling="cls", context_length=64, pad=0)
     backbone.pooled(torch.tensor([[5, 6, 7]]), torch.tensor([3]))  # finds out what needs one position only
-    backbone._own_mask, backbone._tried = _in_numbers if family == "MPNet" else _as_it_is, True  # as a card finds out
     model: Classifier = new_classifier(backbone, ("ham", "spam"), trainable="all", seed=1)
     step(Examples(Messages([tokens[:12] for tokens in TRAIN.inputs], TRAIN.targets, None, 0), OBJECTIVE), model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,13 @@ class Planted:
     labels: tuple[str, ...] = ("ham", SPAM)
     name: str = "torch"
     precision: str = "float32"
+    on_card: bool = False
 
     def probabilities(self, texts: Any, *, progress: Progress = silent) -> Probabilities:
         return np.array(texts)
+
+    def begin(self, texts: Any) -> Callable[[], Probabilities]:
+        return lambda: self.probabilities(texts)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from lib.errors import RecipeError
-from lib.model.classifier import class_probabilities
+from lib.model.classifier import Classifier, class_probabilities
 from lib.model.features.file import Features, write_features
+from lib.model.gpt2.gpt import GPT
+from lib.model.gpt2.pooled import PooledGPT
 from lib.model.machine.memory import Room, memory_suffices, within_memory
 from tests.support.toy_training import CONFIG, MAX_LENGTH, TRAIN, VALIDATION, classifier, train
 
@@ -36,6 +38,11 @@ def short_of_memory(module: nn.Module, rows: int, *, gradients: bool = False) ->
         yield asked
     finally:
         hook.remove()
+
+
+def gpt(model: Classifier) -> GPT:
+    assert isinstance(model.backbone, PooledGPT)
+    return model.backbone.gpt
 
 
 def heard(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -83,7 +90,7 @@ def test_training_in_parts_gives_the_losses_of_whole_batches(
     whole, cut = classifier(trainable="all"), classifier(trainable="all")
     fields = {"epochs": 1, "learning_rate": 1e-4, "evaluate_every": 1, **fields}
     expected = train(whole, **fields).history
-    with short_of_memory(cut.backbone.gpt.blocks[1] if gradients else cut, 3, gradients=gradients) as asked:
+    with short_of_memory(gpt(cut).blocks[1] if gradients else cut, 3, gradients=gradients) as asked:
         found = train(cut, **fields).history
     assert asked[:3] == [8, 4, 2]
     if not gradients:  # an evaluation has none
@@ -130,7 +137,7 @@ def test_features_in_parts_are_the_same(tmp_path: Path) -> None:
     model = classifier(pooling="last_token")
     files = {}
     for name, rows in (("whole", 10_000), ("parts", 6)):
-        with short_of_memory(model.backbone.gpt.blocks[0], rows):
+        with short_of_memory(gpt(model).blocks[0], rows):
             write_features(
                 tmp_path / name,
                 model.backbone,
