@@ -140,7 +140,7 @@ def test_features_lie_on_the_card_and_steps_on_them_are_replayed(
     }
     assert_same_losses(train(model, padding="batch", device="cuda", **fields, **splits), expected)
     assert len(replays) > (60 if "gradient_accumulation" not in fields else 20)
-    assert all(split.inputs.flat.is_cuda for split in splits.values())  # type: ignore[attr-defined]
+    assert all(split.inputs.flat.is_cuda for split in splits.values())
     assert len(no_waiting) > 30
 
 
