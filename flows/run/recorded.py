@@ -14,7 +14,7 @@ from lib.store.warnings import warnings_of
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
 from tasks.environment import shareable
-from tasks.record.mlflow_run import client, set_tags, tracked_run
+from tasks.record.mlflow_run import client, loss_warned, set_tags, tracked_run
 from tasks.record.pages import flatten
 from tasks.record.track import track
 from tasks.record.view import COMPUTED_TAG
@@ -84,12 +84,13 @@ def tell_computed(use_case: UseCase, performed: Performer, registered: Registere
     published = ["register"] if registered.new else []
     to_come = [step.name for step in use_case.last if not performed.would_reuse(step)]
     computed = [*performed.computed, *published, *to_come]
-    tracking, run_id = client(), performed.run.tracking_run
-    set_tags(tracking, run_id, {COMPUTED_TAG: ", ".join(computed) or "nothing"})
-    if not computed:
-        name = name_of_repetition(name)
-        tracking.update_run(run_id, name=name)
-        rename_run(name)
+    name = name if computed else name_of_repetition(name)
+    with loss_warned("MLflow and Prefect do not say what this run computed"):
+        tracking, run_id = client(), performed.run.tracking_run
+        set_tags(tracking, run_id, {COMPUTED_TAG: ", ".join(computed) or "nothing"})
+        if not computed:
+            tracking.update_run(run_id, name=name)
+            rename_run(name)
     return name
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import psutil
 from filelock import FileLock
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
@@ -23,7 +24,7 @@ from mlflow.store.entities import PagedList
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import PrefectException, TerminationSignal
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -158,7 +159,18 @@ def tracked_run(
     except BaseException as error:
         _close(tracking, run_id, error)
         raise
-    tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+    with loss_warned("MLflow was not told that this run has ended"):
+        tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+@contextmanager
+def loss_warned(what: str) -> Iterator[None]:
+    """Warns with `what` where MLflow or Prefect fails, for what is told when a run's work is done: by then the registry
+    may have a new champion, and a failed run would deny it."""
+    try:
+        yield
+    except (*FAILURES, ServiceError, OSError, httpx.HTTPError, PrefectException) as error:
+        run_log().warning("%s (%s)", what, reason_of(error))
 
 
 def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from lib.markdown import plain
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
 from tasks.environment import home
-from tasks.record.mlflow_run import client, set_tags
+from tasks.record.mlflow_run import client, loss_warned, set_tags
 from tasks.record.pages import links, page_in_mlflow, paragraphs, show_in_prefect, warnings_section
 from tasks.record.track import Pages
 from tasks.record.view import VERDICT_TAG
@@ -63,17 +63,26 @@ class Conclusion:
     persist_result=False,
 )
 def report(finished: Finished, pages: Pages, conclusion: Conclusion) -> Path | None:
-    """Returns the report's file on this machine, if there is a report; a copy lies in MLflow's run."""
+    """Returns the report's file on this machine, if there is a report; a copy lies in MLflow's run. The model is
+    registered, so it is only a warning if MLflow or Prefect does not take what is told."""
+    file = None if conclusion.page is None else _write(conclusion.page, finished.run)
+    with loss_warned("MLflow and Prefect do not have all that this run comes to: the same recipe run again tells it"):
+        _tell(finished, pages, conclusion)
+    return file
+
+
+def _tell(finished: Finished, pages: Pages, conclusion: Conclusion) -> None:
     tracking = client()
-    file = None
     if conclusion.page is not None:
-        file = _write(conclusion.page, finished.run)
         tracking.log_text(finished.run, conclusion.page, REPORT)
     beginning = plain(" ".join(conclusion.sentences))
     warnings = warnings_section(warnings_of(finished.made.values()))
     leads = links(tracking, finished.run, trained=pages.trained, evaluated=pages.evaluated)
     tags = {NOTE: paragraphs(beginning, leads, warnings)}
     set_tags(tracking, finished.run, tags | ({} if conclusion.phrase is None else {VERDICT_TAG: conclusion.phrase}))
+    version = tracking.get_model_version(finished.registered.name, finished.registered.version)
+    if not version.description:  # that of a model which was registered earlier is by the run that made it
+        tracking.update_model_version(version.name, version.version, conclusion.card)
     show_in_prefect(
         page_in_mlflow(tracking, finished.run),
         beginning=beginning,
@@ -81,10 +90,6 @@ def report(finished: Finished, pages: Pages, conclusion: Conclusion) -> Path | N
         pictures=dict.fromkeys(pages.pictures, pages.evaluated),
         more=paragraphs(warnings, pages.more),
     )
-    version = tracking.get_model_version(finished.registered.name, finished.registered.version)
-    if not version.description:  # that of a model which was registered earlier is by the run that made it
-        tracking.update_model_version(version.name, version.version, conclusion.card)
-    return file
 
 
 def _write(page: str, run: str) -> Path:

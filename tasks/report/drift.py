@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tasks.record.mlflow_run import client
+from tasks.record.mlflow_run import client, loss_warned
 
 if TYPE_CHECKING:
     from tasks.registry.register import Registered
@@ -16,6 +16,13 @@ DRIFTED_TAG = "finetune.drifted"  # of a scoring run that measured drift: whethe
 
 def drift_since(registered: Registered) -> str:
     """Returns a clause if the messages that the version scored last had drifted; nothing where that is not known."""
+    clause = ""
+    with loss_warned("whether the messages have drifted since is not known"):
+        clause = _last_measured(registered)
+    return clause
+
+
+def _last_measured(registered: Registered) -> str:
     tracking = client()
     experiment = tracking.get_experiment_by_name(SCORING)
     if experiment is None:

@@ -50,6 +50,17 @@ def broken(database: Path, table: str) -> Iterator[None]:
         connection.execute(f"ALTER TABLE away RENAME TO {table}")
 
 
+def test_a_run_whose_work_is_done_ends_well_though_mlflow_is_not_told(
+    tracking: MlflowClient, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        ExitStack() as afterwards,
+        tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}),
+    ):
+        afterwards.enter_context(broken(database, "runs"))
+    assert "MLflow was not told that this run has ended" in caplog.text
+
+
 def test_the_error_of_a_run_survives_a_failure_of_mlflow(
     tracking: MlflowClient, database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from mlflow import MlflowClient
 from lib.evaluation.classify.verdict import Challenge
 from tasks.registry.register import Registered
 from tasks.report.classify import challenge_of
+from tasks.report.conclusion import Conclusion, Finished, report
 from tasks.report.drift import DRIFTED_TAG, SCORING, drift_since
+from tests.support.e2e import free_port
 
 NUMBERS = {
     **{"accuracy": 0.97, "champion/accuracy": 0.95, "wins": 9.0, "losses": 3.0, "p_value": 0.146},
@@ -67,3 +70,20 @@ def test_drift_is_what_the_last_scoring_run_of_this_version_measured(
     )
     scored(1_700_000_300_000, **{DRIFTED_TAG: "no"})
     assert drift_since(registered()) == ""
+
+
+def test_what_is_told_of_a_registered_model_only_warns_without_mlflow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    finished = Finished(None, {}, frozenset(), run="a-run", flow_run="", name="", registered=registered())
+    pages: Any = None
+    assert drift_since(registered()) == ""
+    file = report.fn(finished, pages, Conclusion(("It is good.",), "card", page="<p>It is good.</p>"))
+    assert file is not None
+    assert file.read_text() == "<p>It is good.</p>"  # on this machine at least
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "whether the messages have drifted since is not known",
+        "MLflow and Prefect do not have all that this run comes to: the same recipe run again tells it",
+    ]
