@@ -25,6 +25,7 @@ INVERSE_PENALTY_OF_FEATURES, INVERSE_PENALTY_OF_TEXTS = 0.01, 10.0
 # Of more messages a sample is judged: time and memory are bounded, and so is what a person reads. The time of a
 # regression grows with its classes, too, and below some ten thousand messages there is little to spare.
 MOST_JUDGED, MOST_PROBABILITIES, FEWEST_JUDGED = 50_000, 1_000_000, 10_000
+LEAST_USUAL = 1e-6  # probability of a class's own messages that it can be confident from; cleanlab has the same
 MOST_ITERATIONS = 300  # of the solver: the last digits of a second opinion do not matter
 
 
@@ -165,14 +166,15 @@ def suspects(targets: Targets, probabilities: Probabilities) -> Suspects:
     """Ranks messages by their out-of-fold `probabilities` (rows, classes), the smallest margin of their label first.
 
     A class is confident of a message if it gives it at least the mean probability that its own messages get; the most
-    probable of the confident classes is the one that the message belongs to. A message whose label no other has cannot
+    probable of the confident classes is the one that the message belongs to. Nothing is confident of a probability of
+    zero, which a class gets whose messages all lie in one fold, or of which there is only one. A message whose label no other has cannot
     be judged, and is left out.
     """
     rows = np.arange(len(targets))
     own = probabilities[rows, targets]
     counts = np.bincount(targets, minlength=probabilities.shape[1])
     usual = np.bincount(targets, own, minlength=probabilities.shape[1]) / np.maximum(counts, 1)
-    confident = (probabilities >= usual) & (counts > 0)
+    confident = (probabilities >= np.maximum(usual, LEAST_USUAL)) & (counts > 0)
     belongs = np.where(confident, probabilities, -1.0).argmax(axis=1)
     counted = confident.any(axis=1)
     joint = np.zeros((len(counts), len(counts)), np.int64)

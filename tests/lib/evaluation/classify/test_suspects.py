@@ -78,6 +78,22 @@ def test_issues_and_joint_by_their_definition(classes: int) -> None:
     assert sorted(found.rows[found.issues].tolist()) == issues
 
 
+def test_a_label_that_no_classifier_learned_floods_nothing() -> None:
+    """As where its messages are near-duplicates, and so lie in one fold: all the others have never seen it."""
+    count = pytest.importorskip("cleanlab.count")
+    targets, probabilities = noisy(2)
+    alone = np.append(targets, np.full(20, 2))
+    rows = np.concatenate([probabilities, np.tile([0.6, 0.4], (20, 1))])
+    found = suspects(alone, np.column_stack([rows, np.zeros(len(rows))]))
+    _, issues = count.compute_confident_joint(
+        alone, np.column_stack([rows, np.zeros(len(rows))]), calibrate=False, return_indices_of_off_diagonals=True
+    )
+    assert sorted(found.rows[found.issues].tolist()) == sorted(issues)
+    assert found.joint[:, 2].tolist() == [0, 0, 0]
+    without = suspects(targets, probabilities)
+    assert set(found.rows[found.issues]) - set(range(400, 420)) == set(without.rows[without.issues])
+
+
 def test_wrong_labels_come_first_with_the_right_one_suggested() -> None:
     features, targets = clusters(500, 3)
     wrong, rows = flipped(targets, 0.04, 3)
