@@ -196,8 +196,8 @@ def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artif
 
 
 def _majority(case: _Case) -> list[str]:
-    """Gives each message of the frozen test set the most frequent training label."""
-    return [str(case.splits["train"]["label"].mode().iloc[0])] * len(case.targets)
+    """Gives each message of the frozen test set the label that is the most frequent one as messages come."""
+    return [Findings.load(case.evaluated.folder).majority] * len(case.targets)
 
 
 def _baseline(case: _Case) -> list[str] | None:

@@ -61,6 +61,7 @@ FINDINGS = Findings(
         PairedTest("classifier", "majority", 1000, 130, 6, 1e-30, 3e-30),
         PairedTest("baseline", "majority", 1000, 118, 7, 1e-27, 2e-27),
     ),
+    majority="ham",
     baseline=TunedBaseline("TF-IDF with logistic regression, C = 10", 10.0, 3902, 3902, 0),
     decision=Decision(0.5),
     calibration=Calibration((Bin(0.9, 1.0, 1000, 0.98, 0.974, (0.96, 0.98)),), 0.006, 0.01, 0.08),

@@ -61,11 +61,13 @@ class Answers:
         return {"labels": self.labels, "positive": self.positive, "threshold": self.threshold}
 
     def counts(self, source: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """Counts messages by label, for the source and for each split that has any."""
+        """Counts messages by label, for the source and for each split that has any; there each once, however often
+        oversampling repeats it."""
         counts = {"source": {label: source.get(label, 0) for label in self.labels}}
         for name, split in self.splits.items():
             if len(split):
-                counts[name] = {label: int((split["label"] == label).sum()) for label in self.labels}
+                once = split.loc[~split["id"].duplicated(), "label"]
+                counts[name] = {label: int((once == label).sum()) for label in self.labels}
         return counts
 
     def new(self) -> tuple[Targets, Probabilities]:

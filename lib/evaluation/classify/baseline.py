@@ -107,10 +107,10 @@ def sample_rows(rows: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False).tolist())
 
 
-def majority(train_targets: Targets, rows: int, *, classes: int) -> Probabilities:
-    """Returns the probabilities (rows, classes) of a baseline that knows only how frequent each label is in training:
-    the most frequent one is given to every message."""
-    return np.tile(np.bincount(train_targets, minlength=classes) / len(train_targets), (rows, 1))
+def majority(counts: Sequence[int], rows: int) -> Probabilities:
+    """Returns the probabilities (rows, classes) of a baseline that knows only how frequent each label is, messages of
+    each being `counts`: the most frequent one is given to every message."""
+    return np.tile(np.array(counts) / sum(counts), (rows, 1))
 
 
 def _regression(inverse_penalty: float, rows: Any, targets: Targets) -> LogisticRegression:

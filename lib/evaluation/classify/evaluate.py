@@ -130,6 +130,7 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Does what `evaluate` does, from the probabilities (rows, classes) of each split as the network has them."""
     positive, warnings = positive_class(labels, choices.wanted.positive_label, choices.wanted.threshold), facts.warnings
+    natural = facts.natural or facts.class_counts
     network = Answers(splits, probabilities, labels, positive, confidence=choices.confidence)
     decision = decide(
         choices.wanted,
@@ -144,12 +145,12 @@ def write_evaluation(
         warnings = (*warnings, sentence)
     answers = network.decided(decision.threshold, decision.temperature)
     calibrations = before_and_after(network, answers, decision)
-    rivals = fit_rivals(answers, choices.wanted, baseline=choices.baseline)
+    rivals = fit_rivals(answers, natural, choices.wanted, baseline=choices.baseline)
     copies = leaks(answers.texts)
     metrics: dict[str, Any] = {**split_metrics(answers), **rival_metrics(answers, rivals)}
     curve = None
     if choices.natural_prevalence:
-        metrics["natural_prevalence"], curve = at_natural_shares(answers, facts.natural or facts.class_counts)
+        metrics["natural_prevalence"], curve = at_natural_shares(answers, natural)
     if (left := metrics_without_copies(answers, copies)) is not None:
         metrics["test_without_copies"] = left
     if facts.folds is not None:
@@ -172,6 +173,7 @@ def write_evaluation(
         given_test=facts.natural is not None,
         figures=tuple(figures),
         comparisons=tuple(compare(answers, rivals)),
+        majority=labels[rivals.most_frequent],
         baseline=rivals.baseline,
         decision=decision,
         calibration=calibrations.answered,

@@ -27,12 +27,19 @@ class Rivals:
     probabilities: Mapping[str, Probabilities]
     baseline: TunedBaseline | None
 
+    @property
+    def most_frequent(self) -> int:
+        """The class that the majority gives to every message."""
+        return int(self.probabilities[MAJORITY][0].argmax())
 
-def fit_rivals(answers: Answers, wanted: Wanted, *, baseline: bool) -> Rivals:
-    """Fits the rivals on what the classifier learned from. A threshold that is chosen is chosen for the baseline too,
-    for the same goal. Raises LabelError if all training messages share one label, and what `decide` raises."""
+
+def fit_rivals(answers: Answers, natural: Mapping[str, int], wanted: Wanted, *, baseline: bool) -> Rivals:
+    """Fits the baseline on what the classifier learned from. A threshold that is chosen is chosen for the baseline too,
+    for the same goal. The majority is that of `natural`, messages by label as they come: after balancing, no label of
+    the training messages is the most frequent one. Raises LabelError if all training messages share one label, and what
+    `decide` raises."""
     texts, targets, classes = answers.texts, answers.targets, len(answers.labels)
-    simple = {MAJORITY: majority(targets["train"], len(texts["test"]), classes=classes)}
+    simple = {MAJORITY: majority([natural.get(label, 0) for label in answers.labels], len(texts["test"]))}
     if not baseline:
         return Rivals(simple, None)
     train, validation = ((texts[name], targets[name]) for name in ("train", "validation"))

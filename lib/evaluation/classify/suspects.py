@@ -165,10 +165,10 @@ def spread(targets: Targets, predictions: OutOfFold) -> Spread:
 def suspects(targets: Targets, probabilities: Probabilities) -> Suspects:
     """Ranks messages by their out-of-fold `probabilities` (rows, classes), the smallest margin of their label first.
 
-    A class is confident of a message if it gives it at least the mean probability that its own messages get; the most
-    probable of the confident classes is the one that the message belongs to. Nothing is confident of a probability of
-    zero, which a class gets whose messages all lie in one fold, or of which there is only one. A message whose label no other has cannot
-    be judged, and is left out.
+    A class is confident of a message if it gives it at least the mean probability that its own messages get; the
+    most probable of the confident classes is the one that the message belongs to. Nothing is confident of a
+    probability of zero, which a class gets whose messages all lie in one fold, or of which there is only one. A
+    message whose label no other has cannot be judged, and is left out.
     """
     rows = np.arange(len(targets))
     own = probabilities[rows, targets]

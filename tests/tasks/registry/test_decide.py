@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tasks.registry.candidates import labels_in_words
-from tasks.registry.decide import why_labels_differ, why_nothing_is_frozen
+from tasks.registry.decide import _majority, why_labels_differ, why_nothing_is_frozen
+from tests.support.findings import FINDINGS
 from tests.support.recipes import build_recipe
 
 
@@ -37,3 +41,9 @@ def test_labels_in_another_spelling_than_the_frozen_test_sets_are_told_with_the_
 def test_labels_with_any_name_are_listed_on_one_line_and_are_no_markup() -> None:
     assert labels_in_words(["line\nbreak", "<b>neg</b>", "x" * 300]) == (rf"line break, \<b\>neg\</b\> or {'x' * 40}…")
     assert labels_in_words([f"{number}" for number in range(12)]).endswith("8, 9 or 2 more")
+
+
+def test_the_majority_is_that_of_messages_as_they_come_and_not_of_balanced_training_messages(tmp_path: Path) -> None:
+    replace(FINDINGS, majority="spam", counts={"train": {"ham": 665, "spam": 665}}).save(tmp_path)
+    case: Any = SimpleNamespace(evaluated=SimpleNamespace(folder=tmp_path), targets=["ham", "spam", "ham"])
+    assert _majority(case) == ["spam"] * 3

@@ -80,7 +80,7 @@ def test_of_many_messages_a_sample_is_learned_from_and_that_is_said(monkeypatch:
 
 
 def test_the_majority_knows_only_how_frequent_labels_are() -> None:
-    probabilities = majority(np.array([0, 1, 1, 1]), 2, classes=3)
+    probabilities = majority([1, 3, 0], 2)
     assert probabilities.tolist() == [[0.25, 0.75, 0.0]] * 2
 
 

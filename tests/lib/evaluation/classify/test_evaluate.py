@@ -102,6 +102,20 @@ def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_tra
     assert metrics["natural_prevalence"]["shares"] == pytest.approx({"ham": 66 / 102, "spam & <scam>": 36 / 102})
 
 
+def test_balanced_training_messages_are_counted_once_and_say_nothing_of_the_majority(
+    run: Run, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+) -> None:
+    rows = [*range(40), *[1, 3] * 5]  # what oversampling makes of them
+    repeated = [{**given, "train": made} for given, made in (
+        (splits, splits["train"].iloc[rows].reset_index(drop=True)),
+        (inputs, [inputs["train"][row] for row in rows]),
+    )]  # fmt: skip
+    metrics, folder = run("repeated", splits=repeated[0], inputs=repeated[1])
+    found = Findings.load(folder)
+    assert found.counts["train"] == {"ham": 20, "spam & <scam>": 20}
+    assert (found.majority, metrics["majority"]["test"]["recall"]) == ("ham", 0.0)
+
+
 def test_what_is_switched_off_is_not_there(run: Run) -> None:
     metrics, folder = run(baseline=False, natural_prevalence=False)
     assert list(metrics) == ["train", "validation", "test", "majority"]

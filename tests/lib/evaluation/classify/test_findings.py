@@ -44,6 +44,7 @@ def findings() -> Findings:
         given_test=True,
         figures=("loss", "confusion"),
         comparisons=(PairedTest("classifier", "baseline", 6, 3, 0, 0.25, 0.5),),
+        majority="ham",
         baseline=TunedBaseline("TF-IDF", 10.0, 40, 50, 0),
         decision=Decision(0.4, Goal("cost", false_positive=5), choose_threshold(targets == 1, scores, Goal()),
                           Scaling(1.5, at_the_end=False)),
