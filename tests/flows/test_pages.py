@@ -161,7 +161,7 @@ def test_mlflow_draws_the_curves_of(browser: Browser, pages: Pages, runs: int) -
 
 def test_mlflow_shows_the_registered_model_with_champion_and_challenger(browser: Browser, pages: Pages) -> None:
     browser.open(f"{pages.mlflow}/#/models/e2e")
-    shown = browser.see("Version 1", "Version 2", "@ champion", "@ challenger", "test messages get the right label")
+    shown = browser.see("Version 1", "Version 2", "@ champion", "@ challenger", "of 80 test messages get th")
     second, first = shown[shown.index("Version 2") :].split("Version 1")
     assert "@ challenger" in second
     assert "@ champion" in first
