@@ -20,9 +20,6 @@ from lib.evaluation.classify.mistakes import Mistake, confident_mistakes
 from lib.evaluation.classify.prevalence import PrecisionRecall, natural_prevalence, precision_recall
 from lib.model.labels import with_temperature
 
-NATURAL = "natural_prevalence"
-WITHOUT_COPIES = "test_without_copies"
-
 
 def split_metrics(answers: Answers) -> dict[str, dict[str, Any]]:
     """Measures each split; those of test have the bounds of their intervals beside them, `f1_low` and `f1_high`, null

@@ -185,8 +185,9 @@ def _of_duel(challenge: Challenge, rival: Rival) -> str:
 def _cautions(cautions: Sequence[Caution]) -> str:
     if not cautions:
         return (
-            "Nothing was found that makes this doubtful, neither copies of training messages nor contradicting labels,"
-            " nor texts cut, few test messages or labels that were hardly seen."
+            "Nothing was found that makes this doubtful: no text has contradicting labels, there are enough test"
+            " messages and training messages of each label, and few texts, if any, are cut or have a copy in another"
+            " split."
         )
     clauses = "; ".join(caution.clause for caution in cautions[:MOST_CAUTIONS])
     left = [caution.topic for caution in cautions[MOST_CAUTIONS:]]

@@ -143,7 +143,10 @@ def test_the_first_sentence_has_the_figure_its_interval_and_its_rows() -> None:
 
 def test_nothing_to_beware_of_says_what_was_looked_for() -> None:
     verdict = judge(MEASURED, [BETTER], None, [])
-    assert verdict.cautions.startswith("Nothing was found that makes this doubtful, neither copies")
+    assert verdict.cautions == (
+        "Nothing was found that makes this doubtful: no text has contradicting labels, there are enough test messages"
+        " and training messages of each label, and few texts, if any, are cut or have a copy in another split."
+    )
     assert "beware" not in verdict.phrase
 
 
