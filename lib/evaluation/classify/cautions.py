@@ -138,11 +138,13 @@ def _slices(slices: Sequence[Slice]) -> Iterator[Caution]:
 
 def part_in_words(part: Slice) -> str:
     """Returns which messages a slice has, to follow "messages"."""
+    if part.of_column:
+        return f"with {short(part.value)} as {short(part.what)}"
     if part.value in ("with", "without"):
         return f"{part.value} {'mostly capitals' if part.what == 'capitals' else part.what}"
     if part.what == "length":
         return f"in the {part.value} by length"
-    return f"in {part.value}" if part.what == "script" else f"with {short(part.value)} as {short(part.what)}"
+    return f"in {part.value}"
 
 
 def _unread(source: Source) -> Iterator[Caution]:

@@ -50,8 +50,9 @@ KANA = SCRIPTS["HIRAGANA"]
 class Slice:
     """A part of the messages.
 
-    what, value: how it was made: `links` and `with`, say. accuracy_of_rest: that of all other messages. p_value: of
-    Fisher's exact test, two-sided, that both are equally accurate, after Holm's correction over all slices.
+    what, value: how it was made: `links` and `with`, say. of_column: whether `what` is a column of the source, which
+    may have the name of something that is looked at in every text. accuracy_of_rest: that of all other messages.
+    p_value: of Fisher's exact test, two-sided, that both are equally accurate, after Holm's correction over all slices.
     """
 
     what: str
@@ -61,6 +62,7 @@ class Slice:
     interval: tuple[float, float]
     accuracy_of_rest: float
     p_value: float
+    of_column: bool = False
 
 
 def slices(
@@ -76,15 +78,16 @@ def slices(
     A part that is all messages is left out.
     """
     measured = []
-    parts: dict[str, Sequence[str | None]] = dict(_by_text(texts))
-    parts |= {name: _column(each) for name, each in (columns or {}).items()}
-    for what, values in parts.items():
+    parts: list[tuple[str, Sequence[str | None], bool]] = [(what, each, False) for what, each in _by_text(texts)]
+    parts += [(name, _column(each), True) for name, each in (columns or {}).items()]
+    for what, values, of_column in parts:
         counts = Counter(each for each in values if each is not None)
-        for value in [each for each in QUARTERS if each in counts] if what == LENGTH else dict(counts.most_common()):
+        quarters = what == LENGTH and not of_column
+        for value in [each for each in QUARTERS if each in counts] if quarters else dict(counts.most_common()):
             inside = np.fromiter((each == value for each in values), bool, count=len(texts))
             if LEAST_ROWS <= inside.sum() < len(texts):
-                measured.append((what, value, inside))
-    p_values = holm([_p_value(right, inside) for _, _, inside in measured])
+                measured.append((what, value, inside, of_column))
+    p_values = holm([_p_value(right, inside) for _, _, inside, _ in measured])
     return [
         Slice(
             what=what,
@@ -94,8 +97,9 @@ def slices(
             interval=wilson_interval(int(right[inside].sum()), int(inside.sum()), confidence),
             accuracy_of_rest=float(right[~inside].mean()),
             p_value=p_value,
+            of_column=of_column,
         )
-        for (what, value, inside), p_value in zip(measured, p_values, strict=True)
+        for (what, value, inside, of_column), p_value in zip(measured, p_values, strict=True)
     ]
 
 
@@ -115,17 +119,17 @@ def _script(char: str) -> str:
     return SCRIPTS.get(re.split(r"[ -]", name)[0], OTHER_SCRIPT)
 
 
-def _by_text(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Returns, by what is looked at, the part that each text is in."""
+def _by_text(texts: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Returns what is looked at, each with the part that each text is in."""
     lengths = np.array([len(text) for text in texts])
     edges = np.quantile(lengths, [0.25, 0.5, 0.75]) if len(texts) else np.zeros(3)
-    return {
-        LENGTH: [QUARTERS[place] for place in np.searchsorted(edges, lengths).tolist()],
-        "digits": [_with(any(char.isdigit() for char in text)) for text in texts],
-        "links": [_with(LINK.search(text) is not None) for text in texts],
-        "capitals": [_with(_shouts(text)) for text in texts],
-        "script": [script_of(text) for text in texts],
-    }
+    return [
+        (LENGTH, [QUARTERS[place] for place in np.searchsorted(edges, lengths).tolist()]),
+        ("digits", [_with(any(char.isdigit() for char in text)) for text in texts]),
+        ("links", [_with(LINK.search(text) is not None) for text in texts]),
+        ("capitals", [_with(_shouts(text)) for text in texts]),
+        ("script", [script_of(text) for text in texts]),
+    ]
 
 
 def _with(present: bool) -> str:

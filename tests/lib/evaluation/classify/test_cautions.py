@@ -87,22 +87,28 @@ def test_labels_that_were_hardly_seen_are_told_with_the_rarest() -> None:
     ]
 
 
-def part(what: str, value: str, accuracy: float, p_value: float) -> Slice:
-    return Slice(what, value, 120, accuracy, (accuracy - 0.05, accuracy + 0.05), 0.98, p_value)
+def part(what: str, value: str, accuracy: float, p_value: float, *, of_column: bool = False) -> Slice:
+    return Slice(what, value, 120, accuracy, (accuracy - 0.05, accuracy + 0.05), 0.98, p_value, of_column)
 
 
 @pytest.mark.parametrize(
-    ("what", "value", "words"),
+    ("what", "value", "of_column", "words"),
     [
-        ("links", "with", "with links"),
-        ("capitals", "without", "without mostly capitals"),
-        ("length", "longest quarter", "in the longest quarter by length"),
-        ("script", "Greek", "in Greek"),
-        ("channel", "web", "with web as channel"),
+        ("links", "with", False, "with links"),
+        ("capitals", "without", False, "without mostly capitals"),
+        ("length", "longest quarter", False, "in the longest quarter by length"),
+        ("script", "Greek", False, "in Greek"),
+        ("channel", "web", True, "with web as channel"),
+        ("links", "with", True, "with with as links"),
+        ("length", "short", True, "with short as length"),
     ],
 )
-def test_a_part_that_is_worse_beyond_noise_is_told(what: str, value: str, words: str) -> None:
-    parts = (part(what, value, 0.8, 0.001), part("digits", "with", 0.7, 0.2), part("digits", "without", 0.99, 0.01))
+def test_a_part_that_is_worse_beyond_noise_is_told(what: str, value: str, of_column: bool, words: str) -> None:
+    parts = (
+        part(what, value, 0.8, 0.001, of_column=of_column),
+        part("digits", "with", 0.7, 0.2),
+        part("digits", "without", 0.99, 0.01),
+    )
     assert told(replace(FINDINGS, slices=parts)) == [
         f"of the 120 test messages {words} only 80.0% are right, against 98.0% of the others"
     ]

@@ -51,6 +51,18 @@ def test_few_messages_and_all_messages_are_no_part() -> None:
     assert slices([], np.zeros(0, bool)) == []
 
 
+def test_a_column_with_the_name_of_something_that_is_looked_at_stands_beside_it() -> None:
+    texts = ["one", "one two", "one two three", "one two three four"] * 10
+    columns = {"length": ["short", "long"] * 20, "links": ["none"] * 10 + ["some"] * 30}
+    found = slices(texts, np.ones(40, bool), columns=columns)
+    told = [(each.what, each.value, each.of_column) for each in found]
+    assert told == [
+        *(("length", quarter, False) for quarter in QUARTERS),
+        ("length", "short", True), ("length", "long", True),
+        ("links", "some", True), ("links", "none", True),
+    ]  # fmt: skip
+
+
 def test_of_a_column_the_most_frequent_values_are_parts() -> None:
     values = [f"value {number}" for number in range(30) for _ in range(10 + number)]
     found = slices(["text"] * len(values), np.ones(len(values), bool), columns={"source": values})
