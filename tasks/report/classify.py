@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from lib.evaluation.classify.cautions import Source
@@ -11,7 +12,7 @@ from lib.evaluation.classify.model_card import CardFacts, classifier_card
 from lib.evaluation.classify.report.facts import ReportFacts, messages_of
 from lib.evaluation.classify.report.page import render
 from lib.evaluation.classify.summary import summarise
-from lib.evaluation.classify.verdict import Challenge, Rival, Verdict
+from lib.evaluation.classify.verdict import Challenge, Rival, Verdict, won
 from lib.evaluation.flat import metric_name
 from lib.evaluation.promotion import Outcome
 from lib.files.jsonfile import load_json
@@ -20,6 +21,7 @@ from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_of
 from tasks.record.engine import engine_table, served_with
+from tasks.registry.models import CHAMPION
 from tasks.report.conclusion import Conclusion, Finished
 from tasks.report.drift import drift_since
 from tasks.report.identity import identity_of
@@ -67,19 +69,25 @@ def challenge_of(registered: Registered, significance: float) -> Challenge | Non
     """Returns what was decided about a version; None if nothing was. significance: of the paired test."""
     if registered.promotion is None:
         return None
-    outcome, champion, numbers = cast("Outcome", registered.promotion), registered.champion, registered.compared
-    if champion is None or not numbers.keys() >= DUEL:
-        return Challenge(outcome, champion)
+    outcome, numbers = cast("Outcome", registered.promotion), registered.compared
+    decided = Challenge(
+        outcome,
+        registered.champion,
+        past=not registered.new,
+        reversed=won(outcome) != (CHAMPION in registered.aliases),
+    )
+    if decided.champion is None or not numbers.keys() >= DUEL:
+        return decided
     rival = Rival(
-        name=f"version {champion}",
-        short=f"version {champion}",
+        name=f"version {decided.champion}",
+        short=f"version {decided.champion}",
         accuracy=numbers[OF_CHAMPION],
         wins=int(numbers["wins"]),
         losses=int(numbers["losses"]),
         p_value=numbers["p_value"],
         significance=significance,
     )
-    return Challenge(outcome, champion, rival, numbers["accuracy"], int(numbers["messages"]))
+    return replace(decided, rival=rival, accuracy=numbers["accuracy"], messages=int(numbers["messages"]))
 
 
 def _source(made: Mapping[str, Artifact], *, warnings: int, drift: str) -> Source:

@@ -71,7 +71,8 @@ class Challenge:
     """What the registry decided about the classifier's version.
 
     champion: the version that it was compared with; None: there was none. rival: that one on the frozen test set,
-    where both were measured; accuracy: the classifier's own there; messages: how many.
+    where both were measured; accuracy: the classifier's own there; messages: how many. past: whether that was decided
+    before this run; reversed: whether the version has since lost what it won then, or become champion without it.
     """
 
     outcome: Outcome
@@ -79,6 +80,18 @@ class Challenge:
     rival: Rival | None = None
     accuracy: float = 0.0
     messages: int = 0
+    past: bool = False
+    reversed: bool = False
+
+    @property
+    def won(self) -> bool:
+        """Whether the version became champion."""
+        return won(self.outcome)
+
+
+def won(outcome: Outcome) -> bool:
+    """Whether a version becomes champion by this."""
+    return outcome in ("first", "promoted")
 
 
 @dataclass(frozen=True)
@@ -153,33 +166,47 @@ def _with_accuracy(rival: Rival) -> str:
 
 
 def _of_champion(challenge: Challenge) -> str:
-    if challenge.rival is not None:
-        return _of_duel(challenge, challenge.rival)
+    decided = _of_decision(challenge) if challenge.rival is None else _of_duel(challenge, challenge.rival)
+    if not challenge.reversed:
+        return decided
+    return (
+        f"{decided}, and it is no longer champion" if challenge.won else f"{decided}, and it has become champion since"
+    )
+
+
+def _of_decision(challenge: Challenge) -> str:
+    past, champion = challenge.past, challenge.champion
     match challenge.outcome:
         case "first":
-            return "there was no champion to compare it with, so it is the first one"
+            return f"there was no champion to compare it with, so it {'became' if past else 'is'} the first one"
         case "below baseline":
-            return "there is no champion to compare it with, and it does not become one"
+            is_none, becomes = ("was", "did not become") if past else ("is", "does not become")
+            return f"there {is_none} no champion to compare it with, and it {becomes} one"
         case "promoted":
+            if champion is not None:
+                return f"it {'replaced' if past else 'replaces'} version {champion} as champion"
             return "it was made champion by hand, before it was compared with another one"
         case "never":
-            return "it was not compared with a champion, because registry.promote is never"
+            return f"it was not compared with a champion, because registry.promote {'was' if past else 'is'} never"
+        case "kept" if champion is not None:
+            return f"version {champion} {'stayed' if past else 'stays'} champion"
     return (
         "there is no comparison with a champion yet"
-        if challenge.champion is None
-        else (f"it could not be compared with the champion, version {challenge.champion}")
+        if champion is None
+        else (f"it could not be compared with the champion, version {champion}")
     )
 
 
 def _of_duel(challenge: Challenge, rival: Rival) -> str:
+    past = challenge.past
     fought = (
-        f"on the {challenge.messages:,} messages of the frozen test set it is {THAN[rival.relation]} {rival.name}"
-        f" ({challenge.accuracy:.2%} against {rival.accuracy:.2%})"
+        f"on the {challenge.messages:,} messages of the frozen test set it {'was' if past else 'is'}"
+        f" {THAN[rival.relation]} {rival.name} ({challenge.accuracy:.2%} against {rival.accuracy:.2%})"
     )
     if challenge.outcome == "promoted":
-        return f"{fought}, which it replaces as champion"
+        return f"{fought}, which it {'replaced' if past else 'replaces'} as champion"
     also = "all the same " if rival.relation == "better" else ""
-    return f"{fought}, which {also}stays champion"
+    return f"{fought}, which {also}{'stayed' if past else 'stays'} champion"
 
 
 def _cautions(cautions: Sequence[Caution]) -> str:
@@ -209,13 +236,16 @@ def _phrase(rivals: Sequence[Rival], challenge: Challenge | None, cautions: Sequ
 
 
 def _standing(challenge: Challenge) -> str:
+    if challenge.reversed:
+        return "no longer champion" if challenge.won else "champion since"
     match challenge.outcome:
         case "first":
             return "first champion"
         case "promoted":
-            return "new champion" if challenge.champion is None else f"replaces version {challenge.champion}"
+            replaces = "replaced" if challenge.past else "replaces"
+            return "new champion" if challenge.champion is None else f"{replaces} version {challenge.champion}"
         case "below baseline":
             return "no champion"
         case "never":
             return "registered only"
-    return "stays challenger"
+    return "was not promoted" if challenge.past else "stays challenger"

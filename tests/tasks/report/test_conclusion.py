@@ -22,7 +22,7 @@ NUMBERS = {
 
 
 def registered(**fields: Any) -> Registered:
-    return Registered(name="sms", version="4", new=True, **fields)
+    return Registered(**{"name": "sms", "version": "4", "new": True, **fields})
 
 
 def test_a_duel_is_told_with_its_figures_and_the_recipes_significance() -> None:
@@ -37,7 +37,15 @@ def test_a_duel_is_told_with_its_figures_and_the_recipes_significance() -> None:
     ("fields", "expected"),
     [
         ({}, None),
-        ({"promotion": "first", "compared": {"accuracy": 0.97, "messages": 300.0}}, Challenge("first")),
+        (
+            {"promotion": "first", "aliases": ["champion"], "compared": {"accuracy": 0.97, "messages": 300.0}},
+            Challenge("first"),
+        ),
+        ({"promotion": "first", "new": False}, Challenge("first", past=True, reversed=True)),
+        (
+            {"promotion": "kept", "champion": "3", "aliases": ["champion"], "new": False},
+            Challenge("kept", "3", past=True, reversed=True),
+        ),
         ({"promotion": "not comparable", "champion": "3"}, Challenge("not comparable", "3")),
         # Decided where the frozen test set is not known any more.
         ({"promotion": "kept", "champion": "3", "compared": {"p_value": 0.1}}, Challenge("kept", "3")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,37 @@ def test_what_is_better_is_what_the_paired_tests_say(
 ) -> None:
     verdict = judge(MEASURED, rivals, challenge, [])
     assert verdict.comparison == comparison
+    assert verdict.phrase == phrase
+
+
+@pytest.mark.parametrize(
+    ("challenge", "comparison", "phrase"),
+    [
+        (
+            Challenge("first", past=True, reversed=True),
+            "there was no champion to compare it with, so it became the first one, and it is no longer champion.",
+            "no longer champion",
+        ),
+        (
+            replace(champion("promoted", 9, 0, 0.004), past=True, reversed=True),
+            "on the 300 messages of the frozen test set it was better beyond noise than version 3 (97.00% against"
+            " 95.00%), which it replaced as champion, and it is no longer champion.",
+            "no longer champion",
+        ),
+        (
+            replace(champion("kept", 5, 4, 1.0), past=True, reversed=True),
+            "on the 300 messages of the frozen test set it was no better and no worse beyond noise than version 3"
+            " (97.00% against 95.00%), which stayed champion, and it has become champion since.",
+            "champion since",
+        ),
+        # Decided where the figures of the comparison are not known any more.
+        (Challenge("promoted", "3"), "it replaces version 3 as champion.", "replaces version 3"),
+        (Challenge("kept", "3", past=True), "version 3 stayed champion.", "was not promoted"),
+    ],
+)
+def test_what_was_decided_earlier_is_told_as_the_past(challenge: Challenge, comparison: str, phrase: str) -> None:
+    verdict = judge(MEASURED, [], challenge, [])
+    assert verdict.comparison == f"This was compared with nothing simpler; {comparison}"
     assert verdict.phrase == phrase
 
 
