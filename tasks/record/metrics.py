@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from lib.data.tables import SPLITS
 from lib.evaluation.flat import metric_name
@@ -29,10 +30,13 @@ def measured_in(artifact: Artifact) -> str:
 
 
 def has_run(tracking: MlflowClient, run_id: str) -> bool:
-    """Whether this MLflow has the run; not one that was deleted, or that lies on another server."""
+    """Whether this MLflow has the run; not one that was deleted, or that lies on another server. Raises what MLflow
+    does if it cannot say."""
     try:
         return bool(tracking.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
         return False
 
 

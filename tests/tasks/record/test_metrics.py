@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from lib.store.artifacts import Artifact, Store
 from lib.training.history import Row, history_table, write_history
 from tasks.environment import store_folder
-from tasks.record.metrics import log_curves, log_final_metrics
+from tasks.record.metrics import has_run, log_curves, log_final_metrics
 from tasks.record.mlflow_run import client, experiment_id
 from tasks.record.view import TAG, View, runs_page, save_view
 
@@ -73,6 +75,16 @@ def test_curves_whose_run_was_deleted_are_logged_by_the_next(tracking: MlflowCli
     tracking.delete_run(source)
     assert log_curves(tracking, again, trained) == 3
     assert steps(tracking, again) == [1, 2, 3]
+
+
+def test_a_run_is_unknown_only_where_mlflow_says_so(tracking: MlflowClient, tmp_path: Path) -> None:
+    run = new_run(tracking)
+    assert has_run(tracking, run)
+    assert not has_run(tracking, "0" * 32)
+    with sqlite3.connect(tmp_path / "home" / "mlflow.db") as connection:
+        connection.execute("ALTER TABLE runs RENAME TO away")
+    with pytest.raises(MlflowException):
+        has_run(tracking, run)
 
 
 @pytest.mark.parametrize("last_step", [3, None], ids=["with curves", "without"])
