@@ -39,6 +39,7 @@ from lib.recipes.reading import build_recipe, load_recipe
 from lib.recipes.scoring import ScoringJob
 from lib.recipes.sections import Recipe
 from tasks.environment import home
+from tasks.report.drift import SCORING
 
 # What ends the same way however often it is tried: a person has to put it right first.
 FINAL = (RecipeError, ExtraError, ChecksumError, ArchiveError, MessagesError, LabelError, TrainingError)
@@ -104,7 +105,7 @@ def _name_of_scoring_run() -> str:
     return name_of_run("score", *filter(None, [named]))
 
 
-@flow(name=scored.NAME, description=scored.score_messages.description, flow_run_name=_name_of_scoring_run)
+@flow(name=SCORING, description=scored.score_messages.description, flow_run_name=_name_of_scoring_run)
 def score_messages(
     inputs: tuple[str, ...],
     output: str,

@@ -15,10 +15,9 @@ from lib.recipes.scoring import ScoringJob
 from tasks.environment import shareable
 from tasks.record.mlflow_run import client, tracked_run
 from tasks.record.pages import flatten
+from tasks.report.drift import SCORING
 from tasks.use.drift import DriftReport, drift
 from tasks.use.score import choose, log_scores, score, tag_model
-
-NAME = "score-messages"
 
 
 class Summary(BaseModel):
@@ -46,14 +45,14 @@ def run_name() -> str:
     return name_of_run("score", *filter(None, [runtime.flow_run.parameters["job"].name]))
 
 
-@flow(name=NAME, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
+@flow(name=SCORING, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
 def score_messages(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files; finished parts of an earlier run are kept. Returns what `--json` prints."""
     started = time.monotonic()
     tracking = client()
     params = flatten(shareable(job.model_dump(mode="json")))
     tags = link_tags("flows/score.py")
-    with tracked_run(tracking, experiment=NAME, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
+    with tracked_run(tracking, experiment=SCORING, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
         chosen = choose(tracking, name=job.name, run=job.run)
         tag_model(tracking, run_id, chosen)
         scored = score(job, chosen, PROGRESS.get()("score"))

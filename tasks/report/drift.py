@@ -10,7 +10,7 @@ from tasks.record.mlflow_run import client, loss_warned
 if TYPE_CHECKING:
     from tasks.registry.register import Registered
 
-SCORING = "score-messages"  # MLflow's experiment of scoring runs
+SCORING = "score-messages"  # Prefect's flow of scoring runs, and MLflow's experiment
 DRIFTED_TAG = "finetune.drifted"  # of a scoring run that measured drift: whether it found any
 
 
