@@ -8,7 +8,7 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -295,6 +295,20 @@ def accepted(*path: str) -> str:
     """Returns the name of a metric with people's own words in its path, such as labels, as MLflow accepts it: each part
     of letters, digits and _ - . alone, and all of it not too long."""
     return metric_name(*(re.sub(r"[^\w.\-]|^\.*$", "_", part) for part in path))[:MAX_ENTITY_KEY_LENGTH]
+
+
+def accepted_names(group: str, words: Sequence[str]) -> list[str]:
+    """Returns the `accepted` name of each word in a group; names that would be the same, as of "a b" and
+    "a_b", are numbered."""
+    names: list[str] = []
+    for word in words:
+        alike, number = accepted(group, word), 1
+        name = alike
+        while name in names:
+            number += 1
+            name = f"{alike[: MAX_ENTITY_KEY_LENGTH - len(f'_{number}')]}_{number}"
+        names.append(name)
+    return names
 
 
 def set_tags(tracking: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:

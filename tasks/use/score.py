@@ -24,7 +24,7 @@ from lib.scoring.rows import Columns
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.record.live import PrefectProgress
-from tasks.record.mlflow_run import accepted, log_metrics, set_tags
+from tasks.record.mlflow_run import accepted, accepted_names, log_metrics, set_tags
 from tasks.record.pages import page_in_mlflow
 from tasks.record.view import View, save_view
 from tasks.registry.files import model_files
@@ -102,12 +102,13 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
 
 def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scored) -> dict[str, float]:
     """Logs and returns the counts as metrics of the MLflow run, and shows them as tables on Prefect's page."""
-    result = scored.result
+    result, labels = scored.result, chosen.model.labels
+    shares = accepted_names("share", labels)
     metrics = {
         "rows/scored": result.scored,
         "rows/unscorable": result.unscorable.total(),
         **{accepted("unscorable", why): count for why, count in sorted(result.unscorable.items())},
-        **{accepted("share", label): result.labels[label] / max(result.scored, 1) for label in chosen.model.labels},
+        **{name: result.labels[label] / max(result.scored, 1) for name, label in zip(shares, labels, strict=True)},
         "parts/written": result.parts_written,
         "parts/kept": result.parts_kept,
         "seconds": scored.seconds,
