@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lib.evaluation.classify.calibration import COLDEST, WARMEST, Scaling, fit_temperature
 from lib.evaluation.classify.threshold import F1, Goal, Threshold, choose_threshold
 from lib.model.labels import (
+    AUTO,
     MOST_PROBABLE,
     UNSCALED,
     Probabilities,
@@ -110,4 +111,18 @@ def calibration_warning(wanted: Wanted, decision: Decision) -> str | None:
     return (
         f"evaluation.calibrate is true, but the best temperature on validation is outside {COLDEST:g} to {WARMEST:g},"
         " as where no answer is wrong: the probabilities stay as they are"
+    )
+
+
+def shares_warning(wanted: Wanted, *, undersampled: bool) -> str | None:
+    """Returns a sentence, without its full stop, if what is chosen on validation depends on class shares that
+    undersampling has evened out there. A false-positive rate does not: it is of the messages of one label."""
+    names = ["the threshold"] if wanted.threshold == AUTO and wanted.goal.measure != "false_positive_rate" else []
+    names += ["the temperature"] if wanted.calibrate else []
+    if not undersampled or not names:
+        return None
+    return (
+        f"balance.method is undersample, so validation has as many messages of each label, and {' and '.join(names)}"
+        " chosen there fit messages that come so, not those of the source: oversample and class_weights leave"
+        " validation as messages come"
     )

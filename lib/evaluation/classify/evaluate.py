@@ -12,7 +12,7 @@ from lib.data.tables import SPLITS, write_table
 from lib.evaluation.classify.answers import RESERVE, Answers
 from lib.evaluation.classify.calibration import Calibration
 from lib.evaluation.classify.classes import class_table
-from lib.evaluation.classify.decision import AS_THEY_ARE, Wanted, calibration_warning, decide
+from lib.evaluation.classify.decision import AS_THEY_ARE, Wanted, calibration_warning, decide, shares_warning
 from lib.evaluation.classify.evidence import (
     at_natural_shares,
     before_and_after,
@@ -40,7 +40,8 @@ class Facts:
     history: the training's history table. class_counts: rows of the source file by label, before balancing. straddling:
     that part of the split's report. about: what was trained, for the report: names and values, in display order.
     natural: rows of a test split that was given, by label: its class shares are what the figures are compared at, and
-    so the natural ones; None: there is none, and those of the source are. warnings: sentences about the data.
+    so the natural ones; None: there is none, and those of the source are. undersampled: whether the validation messages
+    have as many of each label, unlike messages as they come. warnings: sentences about the data.
     folds: accuracies of the classifier trained on folds, where that was asked for. label_check: which labels are in
     doubt.
     columns: of the test messages, values of columns of the source by their names: each value is a slice.
@@ -51,6 +52,7 @@ class Facts:
     straddling: Mapping[str, Any]
     about: Mapping[str, str]
     natural: Mapping[str, int] | None = None
+    undersampled: bool = False
     warnings: Sequence[str] = ()
     folds: Spread | None = None
     label_check: LabelCheck | None = None
@@ -139,10 +141,13 @@ def write_evaluation(
         probabilities["validation"],
         confidence=choices.confidence,
     )
-    sentence = calibration_warning(choices.wanted, decision)
-    if sentence is not None:
-        warn(sentence)
-        warnings = (*warnings, sentence)
+    for sentence in (
+        calibration_warning(choices.wanted, decision),
+        shares_warning(choices.wanted, undersampled=facts.undersampled),
+    ):
+        if sentence is not None:
+            warn(sentence)
+            warnings = (*warnings, sentence)
     answers = network.decided(decision.threshold, decision.temperature)
     calibrations = before_and_after(network, answers, decision)
     rivals = fit_rivals(answers, natural, choices.wanted, baseline=choices.baseline)

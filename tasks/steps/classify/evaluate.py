@@ -89,6 +89,7 @@ def evaluate(
             history=read_history(finetune.file("history.parquet")),
             class_counts=class_counts,
             natural=natural,
+            undersampled=recipe.balance.method == "undersample" and "validation" not in divided["given"],
             straddling=divided["straddling"],
             columns=slice_values(recipe.evaluation.slices, messages, texts["test"]),
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},

@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score
 
 from lib.errors import LabelError
 from lib.evaluation.classify.calibration import calibration, fit_temperature
-from lib.evaluation.classify.decision import Decision, Wanted, calibration_warning, decide
+from lib.evaluation.classify.decision import Decision, Wanted, calibration_warning, decide, shares_warning
 from lib.evaluation.classify.threshold import Goal
 from lib.model.labels import given_labels, with_temperature
 
@@ -91,6 +91,20 @@ def test_without_a_mistake_nothing_is_calibrated_and_that_is_said() -> None:
     assert decision == Decision(0.5)
     assert "outside 0.05 to 20, as where no answer is wrong" in (calibration_warning(wanted, decision) or "")
     assert calibration_warning(Wanted(), decision) is None
+
+
+def test_what_depends_on_class_shares_that_undersampling_has_evened_out_is_said() -> None:
+    def told(wanted: Wanted) -> str | None:
+        assert shares_warning(wanted, undersampled=False) is None
+        return shares_warning(wanted, undersampled=True)
+
+    assert told(Wanted()) is told(Wanted(threshold=0.9)) is None
+    assert told(Wanted(threshold="auto", goal=Goal("false_positive_rate"))) is None
+    assert "and the threshold chosen there fit messages that come so" in (told(Wanted(threshold="auto")) or "")
+    both = told(Wanted(threshold="auto", goal=Goal("cost"), calibrate=True))
+    assert both is not None
+    assert both.startswith("balance.method is undersample, so validation has as many messages of each label")
+    assert "the threshold and the temperature chosen there" in both
 
 
 def test_what_cannot_be_chosen_is_refused() -> None:

@@ -116,6 +116,13 @@ def test_balanced_training_messages_are_counted_once_and_say_nothing_of_the_majo
     assert (found.majority, metrics["majority"]["test"]["recall"]) == ("ham", 0.0)
 
 
+def test_a_threshold_chosen_on_undersampled_messages_warns(run: Run) -> None:
+    heard: list[str] = []
+    _, folder = run("undersampled", undersampled=True, threshold="auto", warn=heard.append)
+    assert ["undersample" in sentence for sentence in heard] == [True]
+    assert list(Findings.load(folder).warnings) == heard
+
+
 def test_what_is_switched_off_is_not_there(run: Run) -> None:
     metrics, folder = run(baseline=False, natural_prevalence=False)
     assert list(metrics) == ["train", "validation", "test", "majority"]
