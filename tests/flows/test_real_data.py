@@ -80,4 +80,4 @@ def test_book_has_the_published_counts_on_a_tiny_backbone_from_a_hub(
         f"published/before/{name}" for name in ("train/accuracy", "test/loss")
     } <= set(metrics)
     for split in ("validation", "test"):  # all of whose messages both look at
-        assert metrics[f"after_{split}_accuracy"] == metrics[f"{split}_accuracy"]
+        assert metrics[f"published/after/{split}/accuracy"] == metrics[f"{split}/accuracy"]
