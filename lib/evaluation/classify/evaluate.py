@@ -141,13 +141,14 @@ def write_evaluation(
         probabilities["validation"],
         confidence=choices.confidence,
     )
-    for sentence in (
-        calibration_warning(choices.wanted, decision),
-        shares_warning(choices.wanted, undersampled=facts.undersampled),
-    ):
-        if sentence is not None:
-            warn(sentence)
-            warnings = (*warnings, sentence)
+    sentence = calibration_warning(choices.wanted, decision)
+    if sentence is not None:
+        warn(sentence)
+        warnings = (*warnings, sentence)
+    other = shares_warning(choices.wanted, undersampled=facts.undersampled)
+    if other is not None:
+        warn(other)
+        warnings = (*warnings, other)
     answers = network.decided(decision.threshold, decision.temperature)
     calibrations = before_and_after(network, answers, decision)
     rivals = fit_rivals(answers, natural, choices.wanted, baseline=choices.baseline)
