@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,11 @@ def test_one_file_takes_its_shape_from_the_config_beside_it_or_from_the_size(tmp
     assert load_pretrained(file, model_config("tiny", f"{file}")).config == SIZES["tiny"]
     with pytest.raises(RecipeError, match=r"no config\.json beside .*set model\.size to one of tiny"):
         model_config("from-weights", f"{file}")
-    with pytest.raises(WeightsError, match=r"has 3,332,928 numbers, and model\.size describes a network of 124,439,808"):
+    with pytest.raises(WeightsError, match=r"has 3,332,928 numbers, and model\.size .* a network of 124,439,808"):
         load_pretrained(file, model_config("gpt2-small", f"{file}"))
+    wider = replace(SIZES["tiny"], emb_dim=128)
+    with pytest.raises(WeightsError, match=r"does not fit model\.size: .*wpe\.weight has the shape \[256, 64\]"):
+        load_pretrained(file, wider)
 
 
 def pickled(folder: Path) -> Path:
