@@ -21,6 +21,8 @@ from typing import IO, NoReturn
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.imported"])
+# A fork would take over the present path, to which MLflow adds the code of each model that a test loads.
+PATH = [*sys.path]
 # What only the project's own code and Prefect read, which a fork imports itself, or what is read when it is needed.
 READ_LATE = ("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "DATABASE", "COLUMNS")
 
@@ -38,7 +40,7 @@ def run_forked(
         given.write(text.encode())
         given.seek(0)
         streams = [_link(stream) for stream in (given, out, err)]
-        process = CONTEXT.Process(target=_run, args=([*arguments], str(folder), dict(environment), streams))
+        process = CONTEXT.Process(target=_run, args=([*arguments], str(folder), dict(environment), streams, PATH))
         process.start()
         try:
             process.join()
@@ -59,8 +61,11 @@ def _read(stream: IO[bytes]) -> str:
     return stream.read().decode()
 
 
-def _run(arguments: list[str], folder: str, environment: dict[str, str], streams: list[str]) -> NoReturn:
+def _run(
+    arguments: list[str], folder: str, environment: dict[str, str], streams: list[str], path: list[str]
+) -> NoReturn:
     """In the fork: what the interpreter does with `python -m {arguments}`, from its streams to its exit status."""
+    sys.path[:] = path
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

@@ -119,7 +119,7 @@ def test_only_the_assistants_words_are_learnt_and_the_end_of_its_turn(
 ) -> None:
     chosen = recipe(data, weights)
     split = encoded_splits(chosen, made["tokenize_entries"])["test"]
-    _, targets = split.batch([0]).inputs
+    targets = split.batch([0]).targets
     learnt = targets[0][targets[0] >= 0].tolist()
     first = load_table(made["split_entries"].file("test.parquet"), ENTRIES).iloc[0]
     reader = load_tokenizer(made["tokenizer"].folder)
@@ -151,7 +151,7 @@ def test_all_answers_of_a_conversation_are_learnt_and_the_last_is_written(
     talks: dict[str, Artifact], weights: Path
 ) -> None:
     split = encoded_splits(recipe(weights, weights), talks["tokenize_entries"])["train"]
-    _, targets = split.batch([0]).inputs
+    targets = split.batch([0]).targets
     reader = load_tokenizer(talks["tokenizer"].folder)
     end = special(reader, "<|im_end|>")
     learnt = [token for token in targets[0].tolist() if token >= 0]
