@@ -110,7 +110,9 @@ def terminal(result: dict[str, Any]) -> None:
     from flows.terminal.display import show_result
 
     console = Console(record=True, width=76, file=io.StringIO())
-    show_result(console, Result.model_validate(result), PROGRAM.recipe(RECIPE), PROGRAM)
+    # The home of these runs is a temporary folder, which is nobody else's.
+    shown = {**result, "report": f"/home/you/finetune-flows/.finetune/reports/{Path(result['report']).name}"}
+    show_result(console, Result.model_validate(shown), PROGRAM.recipe(RECIPE), PROGRAM)
     svg = console.export_svg(title=f"finetune classify --recipe {RECIPE}", unique_id="terminal")
     # Rich would have the picture fetch its font from a server.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
