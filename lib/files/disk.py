@@ -33,6 +33,16 @@ def _free(folder: Path) -> str:
     return f"{shutil.disk_usage(existing).free / 2**20:,.1f} MiB free"
 
 
+def into_place(part: Path, file: Path) -> None:
+    """Renames a finished file durably: its bytes reach the disk before its name, and the name before the return. Raises
+    StoreError if the disk is full; what was there before is still whole then."""
+    with disk_full_is_clear(file.parent):
+        sync(part)
+    part.replace(file)
+    with disk_full_is_clear(file.parent):
+        sync(file.parent)
+
+
 def sync(path: Path) -> None:
     """Waits until a file's contents, or a folder's names, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -96,16 +96,15 @@ class Predictor:
     def predict(self, texts: Iterable[str]) -> Iterator[Prediction]:
         """Yields a prediction for each text, in order, reading `WINDOW` texts at a time, and a few windows ahead where
         a card computes. Raises MessagesError, naming the position (from 1), if a text is empty or not a string."""
-        windows = _windows(texts)
-        for first in windows:
-            every = chain([first], windows)
-            many = len(first.texts) == WINDOW and self.engine.on_card
-            begun = map(self._begin, in_threads(every, self._tokens) if many else map(self._tokens, every))
-            labels = self.labels
-            for finish in one_ahead(begun) if many else begun:
-                probabilities, given = finish()
-                for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
-                    yield Prediction(labels[index], dict(zip(labels, row, strict=True)))
+        windows, labels = _windows(texts), self.labels
+        first = list(islice(windows, 1))
+        every = chain(first, windows)
+        many = self.engine.on_card and any(len(window.texts) == WINDOW for window in first)
+        begun = map(self._begin, in_threads(every, self._tokens) if many else map(self._tokens, every))
+        for finish in one_ahead(begun) if many else begun:
+            probabilities, given = finish()
+            for row, index in zip(probabilities.tolist(), given.tolist(), strict=True):
+                yield Prediction(labels[index], dict(zip(labels, row, strict=True)))
 
     def decide(self, tokens: Sequence[Sequence[int]]) -> tuple[Probabilities, NDArray[np.intp]]:
         """Classifies texts by their tokens, as the tokenizer encodes them, all of them: returns the probability of each

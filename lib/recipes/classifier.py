@@ -138,15 +138,12 @@ class ClassifierEncoding(Encoding):
 
     @model_validator(mode="after")
     def _long_texts_are_read_in_one_way(self) -> ClassifierEncoding:
-        defaults = type(self).model_fields
         for method, fields in FIELDS.items():
-            for name in fields:
-                value = getattr(self, name)
-                if method != self.long_texts and value != defaults[name].default:
-                    raise ValueError(
-                        f"encoding.{name} is {value!r}, which only encoding.long_texts {method!r} reads, and that is"
-                        f" {self.long_texts!r}: change it, or leave encoding.{name} out"
-                    )
+            for name in self.changed(*fields) if method != self.long_texts else ():
+                raise ValueError(
+                    f"encoding.{name} is {getattr(self, name)!r}, which only encoding.long_texts {method!r} reads, and"
+                    f" that is {self.long_texts!r}: change it, or leave encoding.{name} out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -297,13 +294,11 @@ class Evaluation(Section):
                 " choose: set evaluation.threshold to 'auto', or leave evaluation.goal out"
             )
         for goal, fields in OF_A_GOAL.items():
-            for name in fields:
-                value = getattr(self, name)
-                if goal != self.goal and value != type(self).model_fields[name].default:
-                    raise ValueError(
-                        f"evaluation.{name} is {value:g}, which only evaluation.goal {goal!r} reads, and that is"
-                        f" {self.goal!r}: change it, or leave evaluation.{name} out"
-                    )
+            for name in self.changed(*fields) if goal != self.goal else ():
+                raise ValueError(
+                    f"evaluation.{name} is {getattr(self, name):g}, which only evaluation.goal {goal!r} reads, and that"
+                    f" is {self.goal!r}: change it, or leave evaluation.{name} out"
+                )
         return self
 
 
@@ -342,11 +337,10 @@ class Serving(Section):
 
     @model_validator(mode="after")
     def _flips_are_counted(self) -> Serving:
-        share = self.largest_flip_share
-        if self.is_named and share != type(self).model_fields["largest_flip_share"].default:
+        if self.is_named and self.changed("largest_flip_share"):
             raise ValueError(
-                f"serving.largest_flip_share is {share:g}, but engine {self.engine!r} with precision {self.precision!r}"
-                " leaves nothing to choose: set one of them to 'auto', or leave that field out"
+                f"serving.largest_flip_share is {self.largest_flip_share:g}, but engine {self.engine!r} with precision"
+                f" {self.precision!r} leaves nothing to choose: set one of them to 'auto', or leave that field out"
             )
         return self
 
@@ -380,8 +374,7 @@ class ClassifierRegistry(Registry):
 
     @model_validator(mode="after")
     def _gate_is_used(self) -> ClassifierRegistry:
-        gate = ("significance", "max_false_positive_increase")
-        changed = [name for name in gate if getattr(self, name) != type(self).model_fields[name].default]
+        changed = self.changed("significance", "max_false_positive_increase")
         if self.promote == "never" and changed:
             raise ValueError(
                 f"registry.{changed[0]} is {getattr(self, changed[0]):g}, but registry.promote is 'never', which"

@@ -256,7 +256,7 @@ class Data(Source):
 
     @model_validator(mode="after")
     def _rare_label_name_is_used(self) -> Data:
-        if self.rare_labels != "merge" and self.rare_label_name != type(self).model_fields["rare_label_name"].default:
+        if self.rare_labels != "merge" and self.changed("rare_label_name"):
             raise ValueError(
                 f"data.rare_label_name is {self.rare_label_name!r}, but data.rare_labels is {self.rare_labels!r}, which"
                 " merges nothing: set it to 'merge', or leave that field out"

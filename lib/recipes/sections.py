@@ -161,6 +161,10 @@ class Section(BaseModel):
             raise PydanticCustomError("switch", "true and false are no values of this field")
         return value
 
+    def changed(self, *names: str) -> list[str]:
+        """Returns those of the fields whose value is not the default."""
+        return [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+
 
 SeveralFiles = Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None  # or splits
 

@@ -5,7 +5,6 @@ JSON is replaced last and atomically, so it always points to a complete file.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.files.checksum import file_sha256
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, into_place
 from lib.model.weights.tensors import write_tensors
 
 STATE = "checkpoint.json"
@@ -47,11 +46,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
         "sha256": file_sha256(temporary),
         "state": checkpoint.state,
     }
-    _into_place(temporary, file)
+    into_place(temporary, file)
     temporary = folder / f"{STATE}.part"
     with disk_full_is_clear(folder):
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    _into_place(temporary, folder / STATE)
+    into_place(temporary, folder / STATE)
     for other in folder.glob("checkpoint-*.safetensors"):
         if other != file:
             other.unlink()
@@ -93,19 +92,3 @@ def restore_generators(states: Mapping[str, Tensor], device: torch.device) -> No
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:  # the checkpoint may be from a CPU
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def _into_place(temporary: Path, file: Path) -> None:
-    """Renames durably: the bytes reach the disk before the name, and the name before the return."""
-    _sync(temporary)
-    temporary.replace(file)
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with disk_full_is_clear(path.parent):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

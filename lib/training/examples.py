@@ -63,8 +63,7 @@ class Examples:
         batches = [self.split.batch(rows[part]) for part in parts(len(rows), at_once)]
         shares = self._shares([batch.targets for batch in batches])
         for batch, share in zip(batches, shares, strict=True):
-            loss = self.objective.loss(_output(model, batch), batch.targets)
-            yield (loss if len(batches) == 1 else loss * share), batch.tokens
+            yield _shared(self.objective.loss(_output(model, batch), batch.targets), share), batch.tokens
 
     def outputs(self, model: nn.Module, rows: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Returns the model's output for the batch, and its targets; for each of its parts where memory is short."""
@@ -83,23 +82,28 @@ class Examples:
             for rows in batches:
                 found = self.outputs(model, rows)
                 shares = self._shares([targets for _, targets in found])
-                each = [self.objective.loss(*pair) for pair in found]
-                losses.append(
-                    each[0]
-                    if len(each) == 1
-                    else torch.stack([loss * share for loss, share in zip(each, shares, strict=True)]).sum()
-                )
+                parted = zip(found, shares, strict=True)
+                losses.append(added([_shared(self.objective.loss(*pair), share) for pair, share in parted]))
                 measured += found
             mean = math.fsum(torch.stack(losses).tolist()) / len(losses)
             outputs, targets = zip(*measured, strict=True)
             return {"loss": mean, **self.objective.measure(outputs, targets)}
 
-    def _shares(self, targets: list[Tensor]) -> list[float]:
-        """Returns the share of each part in the mean loss of all of them."""
+    def _shares(self, targets: list[Tensor]) -> list[float | None]:
+        """Returns the share of each part in the mean loss of all of them; None: there is but one."""
         if len(targets) == 1:
-            return [1.0]
+            return [None]
         weights = [self.objective.weight(each) for each in targets]
         return [weight / (sum(weights) or 1.0) for weight in weights]
+
+
+def added(losses: list[Tensor]) -> Tensor:
+    """Returns the sum of the losses of a batch's parts; that of a batch in one part as it is."""
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def _shared(loss: Tensor, share: float | None) -> Tensor:
+    return loss if share is None else loss * share
 
 
 def _output(model: nn.Module, batch: Batch) -> Tensor:

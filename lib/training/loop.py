@@ -18,7 +18,7 @@ from lib.model.machine.memory import within_memory
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
-from lib.training.examples import Examples
+from lib.training.examples import Examples, added
 from lib.training.history import Row, replay
 from lib.training.schedule import learning_rate_factor
 from lib.training.settings import Settings
@@ -193,7 +193,7 @@ class Loop:
                 self.accelerator.backward(loss / together)
             losses.append(loss.detach())
             read += tokens
-        return (losses[0] if len(losses) == 1 else torch.stack(losses).sum()), read
+        return added(losses), read
 
     def _learn(self, *tensors: Tensor) -> Tensor:
         """Adds the gradients of a batch's mean loss; returns it. All that changes from batch to batch is in `tensors`,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lib.evaluation.classify.cautions import Source
 from lib.evaluation.classify.findings import Findings
@@ -12,7 +12,7 @@ from lib.evaluation.classify.model_card import CardFacts, classifier_card
 from lib.evaluation.classify.report.facts import ReportFacts, messages_of
 from lib.evaluation.classify.report.page import render
 from lib.evaluation.classify.summary import summarise
-from lib.evaluation.classify.verdict import Challenge, Rival, Verdict, won
+from lib.evaluation.classify.verdict import Challenge, Rival, won
 from lib.evaluation.flat import metric_name
 from lib.evaluation.promotion import Outcome
 from lib.files.jsonfile import load_json
@@ -42,7 +42,9 @@ def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # no
     findings, metrics = Findings.load(evaluated.folder), load_json(evaluated.file("metrics.json"))
     challenge = challenge_of(registered, finished.recipe.registry.significance)
     warnings = warnings_of(made.values())
-    source = _source(made, warnings=len(warnings), drift="" if registered.new else drift_since(registered))
+    profile = load_json(made["messages"].file("profile.json"))
+    drift = "" if registered.new else drift_since(registered)
+    source = _source(profile, made["tokenize"], warnings=len(warnings), drift=drift)
     verdict = summarise(findings, metrics, source, challenge)
     facts = ReportFacts(
         identity=identity_of(finished),
@@ -54,12 +56,12 @@ def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # no
         challenge=challenge,
         why=registered.why or "",
         warnings=warnings,
-        left_out=load_json(made["messages"].file("profile.json"))["left_out"],
+        left_out=profile["left_out"],
         engines=engine_table(made["engine"]),
     )
     return Conclusion(
         sentences=verdict.sentences,
-        card=classifier_card(_card_facts(finished, findings, verdict, warnings)),
+        card=classifier_card(_card_facts(finished, facts, profile["labels"])),
         phrase=verdict.phrase,
         page=render(facts),
     )
@@ -90,10 +92,10 @@ def challenge_of(registered: Registered, significance: float) -> Challenge | Non
     return replace(decided, rival=rival, accuracy=numbers["accuracy"], messages=int(numbers["messages"]))
 
 
-def _source(made: Mapping[str, Artifact], *, warnings: int, drift: str) -> Source:
-    cut = load_json(made["tokenize"].file("tokens.json")).get("cut", {"rows": 0, "of": 0})
+def _source(profile: Mapping[str, Any], tokenize: Artifact, *, warnings: int, drift: str) -> Source:
+    cut = load_json(tokenize.file("tokens.json")).get("cut", {"rows": 0, "of": 0})
     return Source(
-        contradictions=load_json(made["messages"].file("profile.json"))["contradicting_texts"],
+        contradictions=profile["contradicting_texts"],
         unread=cut["rows"],
         of=cut["of"],
         warnings=warnings,
@@ -108,15 +110,15 @@ def _history(finetuned: Artifact) -> dict[str, list[float]]:
     return {str(name): history[name].tolist() for name in history}
 
 
-def _card_facts(finished: Finished, findings: Findings, verdict: Verdict, warnings: list[str]) -> CardFacts:
-    made, recipe = finished.made, finished.recipe
+def _card_facts(finished: Finished, facts: ReportFacts, source: Mapping[str, int]) -> CardFacts:
+    made, recipe, findings = finished.made, finished.recipe, facts.findings
     usage = load_usage(made["finetune"].folder)
     split = load_json(made["holdout"].file("split.json"))
     trained = load_json(made["finetune"].file("training.json"))
     training, classifier = recipe.training, recipe.classifier
     learned = f"{trained['trainable_parameters']:,} of {trained['parameters']:,} parameters"
     return CardFacts(
-        verdict=f"{verdict}",
+        verdict=f"{facts.verdict}",
         name=recipe.registry.name,
         about={
             "recipe": recipe.name,
@@ -130,12 +132,12 @@ def _card_facts(finished: Finished, findings: Findings, verdict: Verdict, warnin
             **({"threshold": f"{MOST_PROBABLE:g}"} | findings.decision.in_words(findings.positive)),
             "served with": served_with(made["engine"]),
         },
-        source=load_json(made["messages"].file("profile.json"))["labels"],
+        source=source,
         splits=split["labels"],
         held_out=sum(split.get("held_out", {}).values()),
-        metrics=load_json(made["evaluate"].file("metrics.json")),
+        metrics=facts.metrics,
         given_test="test" in split["given"],
         positive=findings.positive,
         reads=usage.long_texts.in_words(usage.max_length),
-        warnings=warnings,
+        warnings=facts.warnings,
     )

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from lib.files.disk import disk_full_is_clear, into_place
 from lib.markdown import plain
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
@@ -95,5 +96,8 @@ def _tell(finished: Finished, pages: Pages, conclusion: Conclusion) -> None:
 def _write(page: str, run: str) -> Path:
     file = home() / "reports" / f"{run}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    part = file.with_suffix(".part")
+    with disk_full_is_clear(file.parent):
+        part.write_text(page, encoding="utf-8")
+    into_place(part, file)
     return file

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_union
 from threadpoolctl import threadpool_limits
 
 from lib.errors import LabelError
+from lib.evaluation.sampling import sample_rows
 from lib.model.labels import Probabilities, Targets
 
 CHARACTERS = (1, 4)  # n-grams: parts of words distinguish short, misspelt messages better than words
@@ -85,7 +86,7 @@ def refit_baseline(
 def _vectorized(train: tuple[Sequence[str], Targets], seed: int) -> tuple[Any, Any, Targets]:
     """Returns the fitted vectorizer, and rows and classes of the training messages that are learned from."""
     texts, targets = train
-    chosen = sample_rows(len(texts), seed)
+    chosen = sample_rows(len(texts), MOST_ROWS, seed)
     if len(np.unique(targets[chosen])) < 2:
         raise LabelError(
             "all training messages have the same label, so there is nothing to learn: set split.stratify to true"
@@ -98,13 +99,6 @@ def _vectorized(train: tuple[Sequence[str], Targets], seed: int) -> tuple[Any, A
         TfidfVectorizer(token_pattern=TOKEN, **options),
     )
     return vectorizer, vectorizer.fit_transform([texts[row] for row in chosen]), targets[chosen]
-
-
-def sample_rows(rows: int, seed: int) -> list[int]:
-    """Returns the training messages that the baseline learns from: all, or a random sample of MOST_ROWS, in order."""
-    if rows <= MOST_ROWS:
-        return list(range(rows))
-    return sorted(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False).tolist())
 
 
 def majority(counts: Sequence[int], rows: int) -> Probabilities:

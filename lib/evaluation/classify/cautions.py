@@ -25,8 +25,8 @@ class Source:
     """What earlier steps counted.
 
     contradictions: texts that stand there with different labels. unread, of: messages of which only a part is read, and
-    all of them. warnings: how often the steps warned. drift: a clause about what scoring found
-    since; empty if that is not known.
+    all of them. warnings: how often the steps warned. drift: a clause about what scoring found since; empty if that is
+    not known.
     """
 
     contradictions: int = 0

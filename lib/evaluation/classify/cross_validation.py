@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from lib.data.messages.balance import balance_messages
 from lib.errors import RecipeError
 from lib.evaluation.classify.suspects import OutOfFold, deal
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, into_place
 from lib.model.classifier import Classifier, class_probabilities
 from lib.model.features.inputs import AllInputs
 from lib.model.labels import Probabilities, Targets
@@ -154,9 +153,7 @@ def _keep(file: Path, probabilities: Probabilities) -> None:
     part = file.with_suffix(".part")
     with disk_full_is_clear(file.parent), part.open("wb") as stream:
         np.save(stream, probabilities)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
+    into_place(part, file)
     shutil.rmtree(file.with_suffix(""), ignore_errors=True)
 
 

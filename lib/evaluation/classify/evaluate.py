@@ -41,10 +41,9 @@ class Facts:
     that part of the split's report. about: what was trained, for the report: names and values, in display order.
     natural: rows of a test split that was given, by label: its class shares are what the figures are compared at, and
     so the natural ones; None: there is none, and those of the source are. undersampled: whether the validation messages
-    have as many of each label, unlike messages as they come. warnings: sentences about the data.
-    folds: accuracies of the classifier trained on folds, where that was asked for. label_check: which labels are in
-    doubt.
-    columns: of the test messages, values of columns of the source by their names: each value is a slice.
+    have as many of each label, unlike messages as they come. warnings: sentences about the data. folds: accuracies of
+    the classifier trained on folds, where that was asked for. label_check: which labels are in doubt. columns: of the
+    test messages, values of columns of the source by their names: each value is a slice.
     """
 
     history: pd.DataFrame

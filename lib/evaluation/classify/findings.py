@@ -66,11 +66,11 @@ class Findings:
 
     labels: in the order of their columns. positive: of two labels, the one that precision and recall are about.
     confidence: the level of all intervals.
-    about: what was trained, by name, in display order. warnings: what the steps before warned of, a sentence each.
-    counts: messages by label, for the source and for each split, each once, however often oversampling repeats it.
-    straddling: test and validation messages with a
-    near-duplicate in training, of the actual split and of a random one: {"made": {"near_duplicates": {"test": 3, ...},
-    ...}, "plain": ...}. given_test: whether the test split was given, and not made of the source.
+    about: what was trained, by name, in display order. warnings: what the steps up to this one warned of, a sentence
+    each. counts: messages by label, for the source and for each split, each once, however often it is repeated.
+    straddling: test and validation messages with a near-duplicate in training, of the actual split and of a random one:
+    {"made": {"near_duplicates": {"test": 3, ...}, ...}, "plain": ...}. given_test: whether the test split was given,
+    and not made of the source.
     figures: names of the pictures in figures/, in display order.
     comparisons: classifier, baseline and majority on the test split, any two, by Holm corrected for each other.
     majority: the label that is the most frequent one as messages come. baseline: None where there is none.

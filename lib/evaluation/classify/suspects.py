@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.errors import LabelError
+from lib.evaluation.sampling import sample_rows
 from lib.model.labels import Probabilities, Targets
 
 FOLDS = 5
@@ -149,9 +150,7 @@ def text_features(texts: Sequence[str]) -> Any:
 def judged_rows(rows: int, classes: int, seed: int = 0) -> list[int]:
     """Returns the rows that are judged, in order: all, or of very many a random sample."""
     most = min(MOST_JUDGED, max(FEWEST_JUDGED, MOST_PROBABILITIES // classes))
-    if rows <= most:
-        return list(range(rows))
-    return sorted(np.random.default_rng(seed).choice(rows, most, replace=False).tolist())
+    return sample_rows(rows, most, seed)
 
 
 def spread(targets: Targets, predictions: OutOfFold) -> Spread:

@@ -25,6 +25,13 @@ THAN: dict[Relation, str] = {
 }
 
 
+def relation(difference: float, p_value: float, significance: float = SIGNIFICANCE) -> Relation:
+    """Returns how the first of two stands to the second, by the sign of their difference, where that is no noise."""
+    if p_value > significance:
+        return "level"
+    return "better" if difference > 0 else "worse"
+
+
 @dataclass(frozen=True)
 class Measured:
     """How often the classifier is right on the test split.
@@ -61,9 +68,7 @@ class Rival:
     @property
     def relation(self) -> Relation:
         """How the classifier stands to it."""
-        if self.p_value > self.significance:
-            return "level"
-        return "better" if self.wins > self.losses else "worse"
+        return relation(self.wins - self.losses, self.p_value, self.significance)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,6 @@ class Messages(NamedTuple):
             if self.recordable and self.width is None:
                 width = -(-width // WIDTHS) * WIDTHS
             padded, lengths = self.inputs.padded(rows, width if self.most is None else min(width, self.most))
-            return Batch((padded, lengths), targets, int(lengths.sum()))
-        padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
+        else:
+            padded, lengths = pad_batch([self.inputs[row] for row in rows], self.width, self.pad)
         return Batch((padded, lengths), targets, int(lengths.sum()))

@@ -22,10 +22,12 @@ from lib.evaluation.classify.report.parts import (
     percent,
     range_of,
 )
-from lib.evaluation.classify.verdict import SIGNIFICANCE
+from lib.evaluation.classify.verdict import relation
 
 SHOWN_LABELS = 20  # rows of the table of counts, the most frequent first
 MOST_SHOWN = 20  # mistakes, and suspects
+# How a part of the messages stands to the others.
+BESIDE = {"better": "better beyond noise", "level": "no different beyond noise", "worse": "worse beyond noise"}
 
 
 def data(facts: ReportFacts) -> Section:
@@ -103,7 +105,7 @@ def slices(facts: ReportFacts) -> Section:
             Cell(percent(each.accuracy), bounds(*map(percent, each.interval))),
             Cell(percent(each.accuracy_of_rest)),
             Cell(p_value(each.p_value)),
-            Cell(_beside(each.accuracy, each.accuracy_of_rest, each.p_value)),
+            Cell(BESIDE[relation(each.accuracy - each.accuracy_of_rest, each.p_value)]),
         ]
         for each in ordered
     ]
@@ -122,12 +124,6 @@ def slices(facts: ReportFacts) -> Section:
             ),
         ],
     )
-
-
-def _beside(accuracy: float, rest: float, p: float) -> str:
-    if p > SIGNIFICANCE:
-        return "no different beyond noise"
-    return "worse beyond noise" if accuracy < rest else "better beyond noise"
 
 
 def mistakes(facts: ReportFacts) -> Section:

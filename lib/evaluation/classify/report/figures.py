@@ -27,7 +27,7 @@ from lib.evaluation.classify.report.parts import (
     percent,
     range_of,
 )
-from lib.evaluation.classify.verdict import Rival
+from lib.evaluation.classify.verdict import relation
 
 # The rows of the table of metrics: key, name and number format.
 FIGURES = (
@@ -48,7 +48,7 @@ FAR = 0.25  # below the classifier, where drawing another accuracy would hide ho
 
 def overview(facts: ReportFacts) -> Markup:
     """Draws the accuracy and its interval above those of what is simpler, on the test split."""
-    found = [("this classifier", facts.test, 1)]
+    found = [(NAMES[CLASSIFIER], facts.test, 1)]
     found += [(NAMES[name], facts.metrics[name]["test"], 2) for name in (BASELINE, MAJORITY) if facts.metrics.get(name)]
     rows = []
     for name, part, colour in found:
@@ -115,7 +115,6 @@ def comparisons(facts: ReportFacts) -> Section:
     """The paired tests, and what the registry decided."""
     rows = []
     for test in facts.findings.comparisons:
-        rival = Rival("", "", 0.0, test.wins, test.losses, test.adjusted)
         rows.append(
             cells(
                 f"{NAMES[test.first]} and {NAMES[test.second]}",
@@ -123,7 +122,7 @@ def comparisons(facts: ReportFacts) -> Section:
                 f"{test.losses:,}",
                 p_value(test.p_value),
                 p_value(test.adjusted),
-                IN_WORDS[rival.relation],
+                IN_WORDS[relation(test.difference, test.adjusted)],
             )
         )
     parts: list[Part] = []

@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from lib.errors import LabelError
 from lib.evaluation.classify import baseline
-from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline, sample_rows
+from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline
+from lib.evaluation.sampling import sample_rows
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
 TARGETS = np.array([1, 1, 0, 0] * 3)
@@ -74,9 +75,9 @@ def test_of_many_messages_a_sample_is_learned_from_and_that_is_said(monkeypatch:
     found = fit_baseline((TRAIN, TARGETS), VALIDATION, classes=2)
     assert (found.rows, found.of_rows) == (10, 12)
     assert found.about.endswith("on a random sample of 10 of 12 messages")
-    rows = sample_rows(12, seed=0)
-    assert rows == sorted(set(rows)) == sample_rows(12, seed=0) != sample_rows(12, seed=1)
-    assert sample_rows(10, seed=0) == list(range(10))
+    rows = sample_rows(12, 10, seed=0)
+    assert rows == sorted(set(rows)) == sample_rows(12, 10, seed=0) != sample_rows(12, 10, seed=1)
+    assert sample_rows(10, 10, seed=0) == list(range(10))
 
 
 def test_the_majority_knows_only_how_frequent_labels_are() -> None:
