@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Where a machine forbids to keep compiled modules, each of the many processes of the tests would compile all again.
 export PYTHONDONTWRITEBYTECODE :=
-QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow
+QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow and not faults
 
-.PHONY: help run models test check lint format bench ui up deploy serve screenshots lock clean
+.PHONY: help run models test faults check lint format bench ui up deploy serve screenshots lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +21,12 @@ run: $(READY) ## set everything up, then run the quickstart recipe on the bundle
 # at the end.
 test: $(READY) ## set everything up, then run all tests that this machine allows; of some: make test ONLY=tests/lib
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ONLY)
+
+# One group: make faults ONLY=tests/faults/test_damage.py. Its figures replace those that were there, and the page is made
+# from them, also where something was lost.
+faults: $(READY) ## try all faults at full scale, for hours, and write the figures of docs/reliability.md
+	FINETUNE_FAULTS=full $(BIN)/python -m pytest -m faults --timeout 21600 $(or $(ONLY),tests/faults); \
+		status=$$?; $(BIN)/python -m docs.generate && exit $$status
 
 # The tests marked `models` find it there; 90 MB.
 models: $(READY) ## fetch a small pretrained encoder for the tests that need one

@@ -1,8 +1,8 @@
 """Writes the parts of the documentation that come from the code: `python docs/generate.py`.
 
-These are the tables of recipe fields, a page for each kind of recipe, and what the program can say, in
-troubleshooting.md. A test fails while a page says something else than the code; nothing between the markers is written
-by hand.
+These are the tables of recipe fields, a page for each kind of recipe; what the program can say, in troubleshooting.md;
+which faults were tried, in reliability.md. A test fails while a page says something else than the code; nothing between
+the markers is written by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs.reliability import outcomes_table
 from docs.troubleshooting import tables
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import RecipeField, recipe_fields
@@ -22,6 +23,7 @@ from lib.recipes.instruct import InstructRecipe
 FOLDER = Path(__file__).resolve().parent
 PAGES: dict[str, type[BaseModel]] = {"recipes.md": ClassifyRecipe, "instruct-recipes.md": InstructRecipe}
 SENTENCES = "troubleshooting.md"
+OUTCOMES = "reliability.md"
 
 
 def recipe_table(recipe: type[BaseModel]) -> str:
@@ -52,6 +54,8 @@ def written(name: str, page: str) -> str:
     """Returns the text of a page as it must be."""
     if name == SENTENCES:
         return with_part(page, "sentences", tables())
+    if name == OUTCOMES:
+        return with_part(page, "outcomes", outcomes_table())
     return with_part(page, "fields", recipe_table(PAGES[name]))
 
 
@@ -66,6 +70,6 @@ def with_part(page: str, what: str, part: str) -> str:
 
 
 if __name__ == "__main__":
-    for name in (*PAGES, SENTENCES):
+    for name in (*PAGES, SENTENCES, OUTCOMES):
         page = FOLDER / name
         page.write_text(written(name, page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -67,6 +67,7 @@ def test_the_command_writes_the_pages(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text.replace("the registered model's name", "something"), encoding="utf-8")
     sentences = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     (tmp_path / "troubleshooting.md").write_text(sentences.replace("is not UTF-8", "something"), encoding="utf-8")
+    (tmp_path / "reliability.md").write_bytes((DOCS / "reliability.md").read_bytes())
     subprocess.run([sys.executable, str(script)], cwd=DOCS.parent, env={"PYTHONPATH": str(DOCS.parent)}, check=True)
     assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in KINDS} == TEXTS
     assert (tmp_path / "troubleshooting.md").read_text(encoding="utf-8") == sentences
