@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib.errors import StoreError
@@ -41,6 +41,15 @@ def into_place(part: Path, file: Path) -> None:
     part.replace(file)
     with disk_full_is_clear(file.parent):
         sync(file.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, as far as permissions go."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def sync(path: Path) -> None:

@@ -1,7 +1,8 @@
 """The artifact store: immutable folders that steps produce, found by key.
 
 An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json` with the key's ingredients. It is written
-to a hidden folder and renamed, so that a reader sees all of it or nothing. `.locks/` has a file for each key in use;
+to a hidden folder and renamed, so that a reader sees all of it or nothing. The manifest has the checksums of the files
+and one of itself: what was changed afterwards counts as damaged. `.locks/` has a file for each key in use;
 `.scratch/<step>/<key>/` holds what an interrupted step resumes from, such as partial downloads and checkpoints.
 """
 
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lib.errors import StoreError
-from lib.files.checksum import file_sha256
-from lib.files.disk import disk_full_is_clear, sync
+from lib.files.checksum import SEAL, file_sha256, json_sha256, seal_holds, sealed
+from lib.files.disk import disk_full_is_clear, remove, sync
+from lib.files.jsonfile import read_strange_json, save_json
 
 MANIFEST = "manifest.json"
 SETTLED_NANOSECONDS = 10**9
@@ -80,8 +82,7 @@ class Manifest(BaseModel):
 
 def key_of(ingredients: Mapping[str, Any]) -> str:
     """Returns the key of these ingredients; equal ingredients give equal keys on every machine."""
-    text = json.dumps(ingredients, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+    return json_sha256(ingredients)[:KEY_LENGTH]
 
 
 class Store:
@@ -113,10 +114,13 @@ class Store:
         """Reads a manifest; raises StoreError if it is missing or damaged."""
         file = self.root / step / key / MANIFEST
         try:
-            return Manifest.model_validate_json(file.read_bytes())
+            content = read_strange_json(file)
+            if SEAL in content and not seal_holds(content):  # one from before it had a seal tells its provenance still
+                raise ValueError("it was changed")
+            return Manifest.model_validate(content)
         except OSError as error:
             raise StoreError(f"{file} cannot be read ({error.strerror}): the artifact must be made again") from None
-        except ValidationError:
+        except (ValueError, TypeError):
             raise StoreError(f"{file} is damaged: the artifact must be made again") from None
 
     def manifests(self, step: str | None = None) -> Iterator[Manifest]:
@@ -135,7 +139,7 @@ class Store:
         try:
             manifest = self.manifest(step, key)
         except StoreError:
-            return [f"{MANIFEST} is missing or unreadable"]
+            return [f"{MANIFEST} is missing or damaged"]
         phrases = [self._problem(self.root / step / key / file.name, file) for file in manifest.files]
         if manifest.digest != _digest(manifest.files) or (manifest.step, manifest.key) != (step, key):
             phrases.append(f"{MANIFEST} does not belong to these files")
@@ -194,7 +198,7 @@ class Store:
         with disk_full_is_clear(self.root):
             home.mkdir(parents=True, exist_ok=True)
         for leftover in home.glob(f".{key}-*"):  # of a killed process: the caller holds the key's lock
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove(leftover)
         folder = home / f".{key}-{uuid.uuid4().hex[:8]}"
         try:
             with disk_full_is_clear(self.root):
@@ -214,7 +218,7 @@ class Store:
                     created=datetime.now(UTC),
                     seconds=round(time.monotonic() - started, 3),
                 )
-                (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                save_json(sealed(manifest.model_dump(mode="json")), folder / MANIFEST)
                 self._publish(folder, step, key)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -229,8 +233,7 @@ class Store:
             if not self.problems(step, key):
                 return
             # Renamed before it is removed, so that a crash leaves no artifact rather than half of one.
-            final.rename(folder.with_name(f"{folder.name}-damaged"))
-            shutil.rmtree(folder.with_name(f"{folder.name}-damaged"), ignore_errors=True)
+            remove(final.rename(folder.with_name(f"{folder.name}-damaged")))
         folder.rename(final)
         sync(final.parent)
 

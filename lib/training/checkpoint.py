@@ -1,7 +1,7 @@
 """Writes and reads checkpoints: what an interrupted training needs to resume.
 
-A checkpoint is `checkpoint-<number>.safetensors` and `checkpoint.json`, which names that file and its checksum. The
-JSON is replaced last and atomically, so it always points to a complete file.
+A checkpoint is `checkpoint-<number>.safetensors` and `checkpoint.json`, which has the state, that file's name and
+checksum, and a checksum of itself. The JSON is replaced last and atomically, so it always points to a complete file.
 """
 
 import json
@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lib.files.checksum import file_sha256
-from lib.files.disk import disk_full_is_clear, into_place
+from lib.files.checksum import file_sha256, seal_holds, sealed
+from lib.files.disk import disk_full_is_clear, into_place, remove
 from lib.model.weights.tensors import write_tensors
 
 STATE = "checkpoint.json"
@@ -43,13 +43,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
     content = {
         "fingerprint": fingerprint,
         "tensors": file.name,
-        "sha256": file_sha256(temporary),
+        "tensors_sha256": file_sha256(temporary),
         "state": checkpoint.state,
     }
     into_place(temporary, file)
     temporary = folder / f"{STATE}.part"
     with disk_full_is_clear(folder):
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(sealed(content)) + "\n", encoding="utf-8")
     into_place(temporary, folder / STATE)
     for other in folder.glob("checkpoint-*.safetensors"):
         if other != file:
@@ -58,25 +58,34 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, number: int, finge
 
 def read_checkpoint(folder: Path, *, fingerprint: str, warn: Callable[[str], None]) -> Checkpoint | None:
     """Returns the checkpoint in `folder`, its tensors on the CPU; None if there is none. Warns and returns None if it
-    is damaged or has another fingerprint."""
+    is damaged, which removes it, or has another fingerprint."""
     try:
         content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if not seal_holds(content):
+            raise ValueError(f"{STATE} has changed")
         if content["fingerprint"] != fingerprint:
             warn(
                 f"The checkpoint in {folder} is of other data, weights or settings: training starts from the beginning"
             )
             return None
         file = folder / content["tensors"]
-        if file_sha256(file) != content["sha256"]:
+        if file_sha256(file) != content["tensors_sha256"]:
             raise ValueError(f"{file.name} has changed")
         return Checkpoint(content["state"], load_file(file))
     except FileNotFoundError as error:
         if (folder / STATE).exists():
             warn(f"The checkpoint in {folder} is incomplete ({error}): training starts from the beginning")
         return None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         warn(f"The checkpoint in {folder} is damaged ({error}): training starts from the beginning")
+        _clear(folder)
         return None
+
+
+def _clear(folder: Path) -> None:
+    """Removes what is left of a damaged checkpoint, folders too, so that nothing is in the way of the next one."""
+    for path in folder.glob("checkpoint*"):
+        remove(path)
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
 """The checksum of a file."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from lib.files.checksum import file_sha256
+from lib.files.checksum import file_sha256, json_sha256, seal_holds, sealed
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5000])
@@ -17,3 +18,16 @@ def test_it_is_the_sha256_of_all_bytes(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         file_sha256(tmp_path / "none")
+
+
+def test_equal_values_have_the_same_checksum_however_they_are_written() -> None:
+    assert json_sha256({"a": 1, "b": [2, "ä"]}) == json_sha256({"b": (2, "ä"), "a": 1}) != json_sha256({"a": 1})
+
+
+def test_a_seal_holds_until_a_field_changes() -> None:
+    content = sealed({"step": 1, "losses": (0.1, float("inf")), "by_number": {10: "a", 9: "b"}})
+    read = json.loads(json.dumps(content))
+    assert seal_holds(read)
+    for changed in ({"step": 2}, {"more": 1}, {"sha256": "0" * 64}):
+        assert not seal_holds(read | changed)
+    assert not seal_holds({name: value for name, value in read.items() if name != "step"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import StoreError
+from lib.files.checksum import SEAL
 from lib.store.artifacts import MANIFEST, Artifact, Store, key_of
 
 INGREDIENTS = {"step": "split", "fields": {"split.seed": 123}, "inputs": {}, "code": {}}
@@ -43,6 +45,33 @@ def test_a_published_artifact_is_found_with_all_its_files(store: Store) -> None:
     ]
     assert manifest.ingredients == INGREDIENTS
     assert manifest.versions["python"] == sys.version.split()[0]
+
+
+def edit(artifact: Artifact, *, seal: bool = True, **fields: object) -> None:
+    """Changes fields of an artifact's manifest, which keeps its checksum (`seal`), or has none as before there was."""
+    content = json.loads(artifact.file(MANIFEST).read_text()) | fields
+    content = content if seal else {name: value for name, value in content.items() if name != SEAL}
+    artifact.file(MANIFEST).write_text(json.dumps(content))
+
+
+def replace_by_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def test_a_manifest_from_before_it_had_a_checksum_of_itself_is_believed(store: Store) -> None:
+    artifact = publish(store)
+    edit(artifact, seal=False)
+    assert Store(store.root).find("split", KEY) == artifact
+
+
+def test_an_artifact_that_has_become_a_file_is_replaced_whole(store: Store) -> None:
+    artifact = publish(store)
+    shutil.rmtree(artifact.folder)
+    artifact.folder.write_text("damage")
+    assert store.find("split", KEY) is None
+    assert publish(store) == artifact
+    assert [path.name for path in (store.root / "split").iterdir()] == [KEY]
 
 
 def test_the_digest_is_that_of_the_bytes(store: Store) -> None:
@@ -80,12 +109,20 @@ def test_an_exception_while_writing_leaves_nothing(store: Store) -> None:
         (lambda a: a.file("train.txt").write_text("hello!"), "train.txt has 6 bytes instead of 5"),
         (lambda a: a.file("figures/loss.txt").unlink(), "figures/loss.txt is missing"),
         (lambda a: shutil.rmtree(a.file("figures")), "figures/loss.txt is missing"),
-        (lambda a: a.file(MANIFEST).unlink(), f"{MANIFEST} is missing or unreadable"),
-        (lambda a: a.file(MANIFEST).write_text("{"), f"{MANIFEST} is missing or unreadable"),
+        (lambda a: a.file(MANIFEST).unlink(), f"{MANIFEST} is missing or damaged"),
+        (lambda a: a.file(MANIFEST).write_text("{"), f"{MANIFEST} is missing or damaged"),
+        (lambda a: edit(a, digest="0" * 64), f"{MANIFEST} is missing or damaged"),
         (
-            lambda a: a.file(MANIFEST).write_text(a.file(MANIFEST).read_text().replace(a.digest, "0" * 64)),
-            f"{MANIFEST} does not belong",
+            lambda a: edit(a, ingredients={**INGREDIENTS, "fields": {"split.seed": 124}}),
+            f"{MANIFEST} is missing or dam",
         ),
+        (lambda a: edit(a, notes={"tracking_run": "another"}), f"{MANIFEST} is missing or damaged"),
+        (lambda a: edit(a, created="2020-01-01T00:00:00Z"), f"{MANIFEST} is missing or damaged"),
+        (lambda a: edit(a, seal=False, digest="0" * 64), f"{MANIFEST} does not belong"),
+        (lambda a: a.file(MANIFEST).write_bytes(b"\xff"), f"{MANIFEST} is missing or damaged"),
+        (lambda a: a.file(MANIFEST).write_text("[]"), f"{MANIFEST} is missing or damaged"),
+        (lambda a: replace_by_a_folder(a.file(MANIFEST)), f"{MANIFEST} is missing or damaged"),
+        (lambda a: replace_by_a_folder(a.file("train.txt")), "train.txt"),
     ],
 )
 def test_damage_is_a_miss_and_the_warning_names_the_file(

@@ -162,7 +162,7 @@ def test_verify_names_every_damaged_file_of_every_artifact(store: Store) -> None
     assert {damage.step: damage.problems for damage in damaged} == {
         "split": ["data.txt is missing"],
         "finetune": ["data.txt does not have its checksum"],
-        "evaluate": [f"{MANIFEST} is missing or unreadable"],
+        "evaluate": [f"{MANIFEST} is missing or damaged"],
     }
     assert seen == [(done, 4, "artifacts") for done in (1, 2, 3, 4)]
 

@@ -69,10 +69,29 @@ def flip_a_bit(folder: Path) -> None:
     file.write_bytes(content)
 
 
+def change(name: str, value: object) -> Callable[[Path], object]:
+    """Returns what changes one field of the state's file and leaves it readable."""
+
+    def damage(folder: Path) -> None:
+        file = folder / "checkpoint.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+
+    return damage
+
+
+def make_a_folder(folder: Path) -> None:
+    (folder / "checkpoint.json").unlink()
+    (folder / "checkpoint.json").mkdir()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         flip_a_bit,
+        change("state", {"step": 6}),
+        change("tensors", "checkpoint-00000004.safetensors"),
+        change("more", 1),
+        make_a_folder,
         lambda folder: (folder / "checkpoint.json").write_text("{"),
         lambda folder: (folder / "checkpoint.json").write_text("[]"),
         lambda folder: (folder / "checkpoint.json").write_bytes(b"\xff"),
