@@ -42,6 +42,7 @@ from tasks.environment import (
     tracking_uri,
     without_password,
 )
+from tasks.record.database import ready_database
 from tasks.record.moved import follow_files
 
 # Raised when the server is gone or answers nonsense, or the database is damaged or full.
@@ -84,6 +85,7 @@ def _local_client(uri: str) -> MlflowClient:
     try:
         # Two processes must not create the tables of a new file at once.
         with FileLock(home() / ".mlflow.lock"):
+            ready_database(home() / "mlflow.db", artifact_folder())
             tracking = _connected(uri)
             follow_files(home() / "mlflow.db", artifact_folder())
             return tracking
