@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -19,19 +20,20 @@ FOLLOWED = ("lib.", "tasks.steps.")  # the rest of `tasks` does not affect a ste
 def code_fingerprint(module: str, *, project: Path = PROJECT) -> dict[str, str]:
     """Returns the hashes of `module` and of every followed module that it reaches, by dotted name. Raises
     ModuleNotFoundError if `module` has no source file below `project`."""
+    file_of = cache(partial(_source_file, project=project))  # most names are imported by many modules
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         if name in found:
             continue
-        file = _source_file(name, project)
+        file = file_of(name)
         if file is None:
             raise ModuleNotFoundError(f"no source file for {name} in {project}")
         stat = file.stat()
         digest, imports = _read(file, name, stat.st_mtime_ns, stat.st_size)
         found[name] = digest
-        waiting += [target for target in _resolve(imports, project) if target not in found]
+        waiting += [target for target in imports if target not in found and file_of(target) is not None]
     return dict(sorted(found.items()))
 
 
@@ -43,26 +45,24 @@ def _source_file(module: str, project: Path) -> Path | None:
     return None
 
 
-def _resolve(imports: tuple[str, ...], project: Path) -> set[str]:
-    """Returns the followed modules behind imported names, with the packages that importing them executes."""
-    modules: set[str] = set()
-    for name in imports:
-        if not f"{name}.".startswith(FOLLOWED):
-            continue
-        parts = name.split(".")
+def _followed(imports: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of followed modules that may be behind imported names, with the packages that importing them
+    executes."""
+    names: dict[str, None] = {}
+    for imported in imports:
+        parts = imported.split(".")
         # `from lib.data import split` names a module, `from lib.errors import DataError` an attribute.
-        prefixes = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
-        modules.update(p for p in prefixes if f"{p}.".startswith(FOLLOWED) and _source_file(p, project))
-    return modules
+        prefixes = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        names.update(dict.fromkeys(name for name in prefixes if f"{name}.".startswith(FOLLOWED)))
+    return tuple(names)
 
 
 @cache
 def _read(file: Path, module: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:  # noqa: ARG001
-    """Returns the hash and the imported names of a source file; time and size only key the cache."""
+    """Returns a source file's hash, and the names of what it imports; time and size only key the cache."""
     tree = ast.parse(file.read_bytes(), filename=str(file))
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    imports = tuple(_imports(tree, package))
-    return hashlib.sha256(_normalise(tree).encode()).hexdigest()[:16], imports
+    return hashlib.sha256(_normalise(tree).encode()).hexdigest()[:16], _followed(_imports(tree, package))
 
 
 def _imports(node: ast.AST, package: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs the project's commands as processes that are forked from one which has imported torch and the like already.
+"""Runs the project's commands as processes that are forked from one which has imported torch, Prefect and the like.
 
 Importing takes most of the time of a short command. A command is a process of its own nevertheless, with the arguments,
 environment, folder and streams that it is given, and it imports the project's own code itself.
@@ -7,6 +7,7 @@ environment, folder and streams that it is given, and it imports the project's o
 from __future__ import annotations
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -23,7 +24,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.imported"])
 # A fork would take over the present path, to which MLflow adds the code of each model that a test loads.
 PATH = [*sys.path]
-# What only the project's own code and Prefect read, which a fork imports itself, or what is read when it is needed.
+# What only the project's own code reads, which a fork imports itself, or Prefect, or what is read when it is needed.
 READ_LATE = ("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "DATABASE", "COLUMNS")
 
 
@@ -77,6 +78,7 @@ def _run(
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
     sys.argv = [*arguments]
+    _read_settings()
     status = 0
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
@@ -90,6 +92,14 @@ def _run(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _read_settings() -> None:
+    """Lets Prefect, which is imported already, read this command's environment as it does when it is imported."""
+    import tasks  # noqa: F401 - sets what the command has not set
+
+    importlib.import_module("prefect.context").refresh_global_settings_context()
+    importlib.import_module("prefect.logging.configuration").setup_logging(incremental=False)
 
 
 def _status(end: SystemExit) -> int:

@@ -1,12 +1,19 @@
 """Imports what takes long, for commands that are forked from the process which does (`forked.py`)."""
 
 import sys
+from pathlib import Path
 
 import accelerate  # noqa: F401
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_pdf
 import matplotlib.figure  # noqa: F401
 import pandas  # noqa: F401
+import prefect.artifacts
+import prefect.events.worker
+import prefect.flow_engine
+import prefect.logging.configuration
+import prefect.task_engine
+import prefect.transactions  # noqa: F401
 import sklearn.feature_extraction.text
 import sklearn.linear_model  # noqa: F401
 import torch._dynamo  # noqa: F401
@@ -15,8 +22,16 @@ import torch._dynamo  # noqa: F401
 import tasks  # noqa: F401 # isort: skip
 import mlflow.store.tracking.sqlalchemy_store  # isort: skip
 import mlflow.pyfunc  # noqa: F401 # isort: skip
+from mlflow.utils.requirements_utils import _init_packages_to_modules_map  # isort: skip
+from lib.store.fingerprint import code_fingerprint  # isort: skip
 
-# Each command's own environment decides what the project's code and Prefect do: they import that themselves.
+_init_packages_to_modules_map()  # type: ignore[no-untyped-call] # of what is installed, which does not change
+# The hashes of the sources, which a command looks up by their times and sizes.
+for file in sorted(Path("tasks/steps").rglob("[!_]*.py")):
+    code_fingerprint(".".join(file.with_suffix("").parts))
+
+# Each command's own environment decides what the project's code does: it imports that itself.
+KEPT = ("lib", "lib.store", "lib.store.fingerprint")
 for name in [*sys.modules]:
-    if name.partition(".")[0] in ("flows", "tasks", "lib"):
+    if name.partition(".")[0] in ("flows", "tasks", "lib") and name not in KEPT:
         del sys.modules[name]
