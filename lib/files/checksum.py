@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SETTLED_NANOSECONDS = 10**9
+# Files that this process has found whole: path, inode, time of the last change, size, checksum.
+_WHOLE: set[tuple[str, int, int, int, str]] = set()
 SEAL = "sha256"  # the field of a JSON object that has the checksum of its other fields
 
 
@@ -13,6 +17,30 @@ def file_sha256(path: Path) -> str:
     """Returns the SHA-256 of the file in 64 hexadecimal digits; raises OSError if it cannot be read."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_problem(path: Path, name: str, size: int, sha256: str) -> str:
+    """Returns in a phrase what is wrong with a file of this size (bytes) and checksum, called `name`; "" for nothing.
+
+    What this process has found whole is not read again until it changes: a run checks a file several times, and large
+    weights should be hashed once.
+    """
+    try:
+        stat = path.stat()
+        if stat.st_size != size:
+            return f"{name} has {stat.st_size:,} bytes instead of {size:,}"
+        seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size, sha256)
+        if seen not in _WHOLE:
+            if file_sha256(path) != sha256:
+                return f"{name} does not have its checksum"
+            # A younger file could change again within the clock's resolution.
+            if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
+                _WHOLE.add(seen)
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return ""
 
 
 def json_sha256(value: Any) -> str:

@@ -16,6 +16,7 @@ from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ColSpec, DataType, Schema
 
 from lib.errors import MessagesError
+from lib.files.listing import require_unchanged
 from lib.inference.predictor import Predictor
 
 ARTIFACT = "classifier"  # the name of a logged model and of its folder
@@ -34,8 +35,11 @@ class TextClassifier(PythonModel):
     _predictor: Predictor
 
     def load_context(self, context: Any) -> None:
-        """Loads the classifier's folder, logged as the artifact `ARTIFACT`; MLflow calls this once."""
-        self._predictor = Predictor.load(Path(context.artifacts[ARTIFACT]))
+        """Loads the classifier's folder, logged as the artifact `ARTIFACT`; MLflow calls this once. Raises WeightsError
+        if a file of the logged model was changed."""
+        folder = Path(context.artifacts[ARTIFACT])
+        require_unchanged(folder.parents[1])  # what MLflow loads: code, description and this folder
+        self._predictor = Predictor.load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Returns a row for each text, in order.

@@ -16,6 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import AnyType
 
 from lib.errors import MessagesError
+from lib.files.listing import require_unchanged
 from lib.text.turns import earlier_turns
 
 if TYPE_CHECKING:
@@ -54,10 +55,13 @@ class InstructionFollower(PythonModel):
     _answerer: "Answerer"
 
     def load_context(self, context: Any) -> None:
-        """Loads the model's folder, logged as the artifact `ARTIFACT`; MLflow calls this once."""
+        """Loads the model's folder, logged as the artifact `ARTIFACT`; MLflow calls this once. Raises WeightsError if
+        a file of the logged model was changed."""
         from lib.inference.answerer import Answerer  # here, so that logging a model does not import torch
 
-        self._answerer = Answerer.load(Path(context.artifacts[ARTIFACT]))
+        folder = Path(context.artifacts[ARTIFACT])
+        require_unchanged(folder.parents[1])  # what MLflow loads: code, description and this folder
+        self._answerer = Answerer.load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Returns a row for each question, in order.

@@ -13,6 +13,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 
 from lib.files.jsonfile import load_json
+from lib.files.listing import SHA256_TAG, write_listing
 from lib.inference.engines.engine import ONNXRUNTIME
 from lib.inference.engines.saved import ENGINE, saved_engine
 from lib.model.weights.saved import INFERENCE
@@ -20,6 +21,7 @@ from lib.store.fingerprint import PROJECT, code_fingerprint
 from lib.text.gpt2 import is_own_file
 from lib.text.tokenizer_files import TEMPLATE, TOKENIZER
 
+CHECKING = "lib.files.listing"  # the module with which a served model checks its files
 TORCH_NEEDS = ("safetensors", "torch")
 NETWORKS: dict[str, tuple[str, ...]] = {"gpt2": (), "transformers": ("transformers",)}  # what a network needs besides
 
@@ -36,7 +38,8 @@ def log_model(
     example: Any,
     packages: Iterable[str],
 ) -> LoggedModel:
-    """Logs `folder` as a model of the MLflow run, with copies of its files and of the code of `lib` that it runs.
+    """Logs `folder` as a model of the MLflow run, with copies of its files and of the code of `lib` that it runs, and
+    the checksums of all that.
 
     These are the steps of MLflow's own `log_model`, which would also load the model, predict with it here, and use
     whichever run is active in this thread. If a step fails, no model is left behind.
@@ -62,11 +65,12 @@ def log_model(
                 mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
                 python_model=str(python_file),
                 artifacts={name: str(folder)},
-                code_paths=[str(copy_code(code_of, Path(temporary)))],
+                code_paths=[str(copy_code((code_of, CHECKING), Path(temporary)))],
                 signature=signature,
                 input_example=example,
                 pip_requirements=pinned(packages),
             )
+            client.set_logged_model_tags(model.model_id, {SHA256_TAG: write_listing(saved)})
             client.log_model_artifacts(model.model_id, str(saved))
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
@@ -75,9 +79,9 @@ def log_model(
         raise
 
 
-def copy_code(module: str, folder: Path) -> Path:
-    """Copies `module` and all modules of `lib` that it imports, at any depth, into `folder`/lib; returns that."""
-    for name in code_fingerprint(module):
+def copy_code(modules: Iterable[str], folder: Path) -> Path:
+    """Copies `modules` and all modules of `lib` that they import, at any depth, into `folder`/lib; returns that."""
+    for name in {name for module in modules for name in code_fingerprint(module)}:
         source = PROJECT.joinpath(*name.split("."))
         file = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
         target = folder / file.relative_to(PROJECT)

@@ -19,18 +19,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from lib.errors import StoreError
-from lib.files.checksum import SEAL, file_sha256, json_sha256, seal_holds, sealed
+from lib.files.checksum import SEAL, file_problem, file_sha256, json_sha256, seal_holds, sealed
 from lib.files.disk import disk_full_is_clear, remove, sync
 from lib.files.jsonfile import read_strange_json, save_json
 
 MANIFEST = "manifest.json"
-SETTLED_NANOSECONDS = 10**9
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256
 NOTED_PACKAGES = (
     *("finetune-flows", "torch", "transformers", "onnxruntime", "numpy", "pandas", "pyarrow", "tiktoken"),
@@ -88,10 +87,6 @@ def key_of(ingredients: Mapping[str, Any]) -> str:
 class Store:
     """A folder of artifacts; `warn` gets one sentence for each damaged artifact."""
 
-    # Files whose checksum this process has verified, by path, inode, time and size: a run checks a cached artifact
-    # several times, and large weights should be hashed once.
-    _verified: ClassVar[set[tuple[str, int, int, int]]] = set()
-
     def __init__(self, root: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
         self.root = root
         self.warn = warn
@@ -140,28 +135,11 @@ class Store:
             manifest = self.manifest(step, key)
         except StoreError:
             return [f"{MANIFEST} is missing or damaged"]
-        phrases = [self._problem(self.root / step / key / file.name, file) for file in manifest.files]
+        folder = self.root / step / key
+        phrases = [file_problem(folder / file.name, file.name, file.size, file.sha256) for file in manifest.files]
         if manifest.digest != _digest(manifest.files) or (manifest.step, manifest.key) != (step, key):
             phrases.append(f"{MANIFEST} does not belong to these files")
         return [phrase for phrase in phrases if phrase]
-
-    def _problem(self, path: Path, file: File) -> str:
-        try:
-            stat = path.stat()
-            if stat.st_size != file.size:
-                return f"{file.name} has {stat.st_size:,} bytes instead of {file.size:,}"
-            seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if seen not in self._verified:
-                if file_sha256(path) != file.sha256:
-                    return f"{file.name} does not have its checksum"
-                # A younger file could change again within the clock's resolution.
-                if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
-                    self._verified.add(seen)
-        except FileNotFoundError:
-            return f"{file.name} is missing"
-        except OSError as error:
-            return f"{file.name} cannot be read ({error.strerror})"
-        return ""
 
     # -- writing --
 

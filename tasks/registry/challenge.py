@@ -15,12 +15,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
-from lib.errors import LabelError, WeightsError, listed
+from lib.errors import LabelError, ServiceError, WeightsError, listed
 from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 from tasks.record.mlflow_run import ARTIFACT_TAG, client, reason_of
+from tasks.registry.files import model_files
+from tasks.registry.models import Version
 from tasks.registry.register import Candidate
 
 
@@ -83,12 +85,12 @@ def challenge(
         if champion is None:
             return answers
         try:
-            files = _download(candidate, champion, Path(folder))
+            files = model_files(client(), candidate.kind, Version(candidate.name, champion)).folder
             labels = load_json(files / "labels.json")
             if set(labels) != set(load_json(candidate.artifact.file("labels.json"))):
                 return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
             answers.champion = _ask(files, champion_texts, device)
-        except (MlflowException, OSError, WeightsError, LabelError) as error:
+        except (MlflowException, OSError, ServiceError, WeightsError, LabelError) as error:
             answers.problem = reason_of(error)
     return answers
 
@@ -96,14 +98,3 @@ def challenge(
 def _ask(folder: Path, texts: Sequence[str], device: str) -> dict[str, str]:
     predictions = Predictor.load(folder, device=device).predict(texts)
     return {text: prediction.label for text, prediction in zip(texts, predictions, strict=True)}
-
-
-def _download(candidate: Candidate, version: str, folder: Path) -> Path:
-    """Downloads the files of a registered version into a folder below `folder`."""
-    import mlflow
-
-    mlflow.set_tracking_uri(client().tracking_uri)
-    place = f"models:/{candidate.name}/{version}/artifacts/{candidate.kind.logged_as}"
-    target = folder / "champion"
-    target.mkdir()
-    return Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=str(target)))

@@ -1,43 +1,54 @@
-"""Finds or fetches a registered model's folder, for scoring without MLflow.
+"""Finds or fetches a registered model's folder, checks its files, and loads it.
 
 A folder of MLflow on the same disk is used in place. From a server the files are fetched once, into
-`$FINETUNE_HOME/models/<name>/`, where they appear atomically.
+`$FINETUNE_HOME/models/<name>/`, where they appear atomically. A version's tag has the checksum of the list of its
+files' checksums, so that files and list cannot change together unnoticed.
 """
 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from lib.files.disk import disk_full_is_clear, sync
+from lib.errors import listed
+from lib.files.disk import disk_full_is_clear, remove, sync
+from lib.files.listing import LISTING, MOST_NAMED, SHA256_TAG, problems
 from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
+from tasks.engine.log import run_log
 from tasks.environment import home
 from tasks.record.mlflow_run import reason_of
+from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A version's folder. `identity` is unique to the version, even if versions are deleted and registered again.
+    """A version's files, as they were registered. `identity` is unique to the version, even if versions are deleted and
+    registered again.
 
-    run: the MLflow run that registered it.
+    root: what MLflow loads. folder: the model itself, in it. run: the MLflow run that registered it.
     """
 
+    root: Path
     folder: Path
     identity: str
     run: str
 
 
 def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFiles:
-    """Returns the folder of a version, fetched if necessary; raises ServiceError if its files are missing."""
+    """Returns the folder of a version, fetched if necessary. Damaged files are mended from the store, or fetched again,
+    with a warning; raises ServiceError, which names them, if they cannot be."""
     try:
         registered = tracking.get_model_version(version.name, version.version)
         place = str(tracking.get_model_version_download_uri(version.name, version.version))
@@ -45,37 +56,90 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         identity = key_of({"source": registered.source, "registered": registered.creation_timestamp})
         if is_local_uri(place):  # type: ignore[no-untyped-call]
             root = Path(local_file_uri_to_path(place))  # type: ignore[no-untyped-call]
+            wrong = _mended(tracking, registered, root)
         else:
-            root = _fetched(tracking, version, home() / "models" / version.name, identity)
+            root = home() / "models" / version.name / f"{version.version}-{identity}"
+            wrong = _fetched(tracking, registered, version, root)
+        if wrong:
+            raise unloadable(kind, version, listed(wrong.values(), most=MOST_NAMED))
         # MLflow's description of the model has the path of the logged folder.
         described = parse_yaml((root / "MLmodel").read_text(encoding="utf-8"))
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
     except (MlflowException, OSError) as error:
         raise unloadable(kind, version, reason_of(error)) from None
-    except (KeyError, TypeError, YamlError):
+    except (KeyError, TypeError, UnicodeDecodeError, YamlError):
         raise unloadable(kind, version, f"{root / 'MLmodel'} does not describe one") from None
     if not folder.is_dir():
         raise unloadable(kind, version, f"{folder} is not there")
-    return ModelFiles(folder, identity, str(registered.run_id))
+    return ModelFiles(root, folder, identity, str(registered.run_id))
 
 
-def _fetched(tracking: MlflowClient, version: Version, place: Path, identity: str) -> Path:
-    """Fetches a version's files into `place`, one process at a time."""
+def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
+    """Loads a version as MLflow's `PyFuncModel`; raises ServiceError if its files are missing or damaged."""
     import mlflow
 
-    final = place / f"{version.version}-{identity}"
+    root = model_files(tracking, kind, version).root
+    mlflow.set_tracking_uri(tracking.tracking_uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return mlflow.pyfunc.load_model(str(root))
+        except (MlflowException, OSError) as error:
+            raise unloadable(kind, version, reason_of(error)) from None
+
+
+def _wrong(registered: ModelVersion, root: Path) -> dict[str, str]:
+    """Returns what is wrong with a version's files, by file; nothing for one that was registered without checksums."""
+    seal = registered.tags.get(SHA256_TAG)
+    if seal is None and not (root / LISTING).exists():
+        run_log().warning(
+            "%s version %s was registered before versions had checksums: damage to its files would go unnoticed until"
+            " it is fine-tuned again",
+            registered.name,
+            registered.version,
+        )
+        return {}
+    return problems(root, seal)
+
+
+def _mended(tracking: MlflowClient, registered: ModelVersion, root: Path) -> dict[str, str]:
+    """Mends a folder of MLflow's on this disk where it is damaged; returns what is wrong with it still."""
+    wrong = _wrong(registered, root)
+    if wrong and root.is_dir():
+        mended = mend(tracking, registered, root, wrong)
+        if mended:
+            run_log().warning("%s: mended from the store (%s)", root, listed(mended, most=MOST_NAMED))
+            return problems(root, registered.tags.get(SHA256_TAG))
+    return wrong
+
+
+def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version, final: Path) -> dict[str, str]:
+    """Fetches a version's files into `final`, one process at a time, and once more where what is there is damaged;
+    returns what is wrong with them still."""
+    place = final.parent
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / ".lock"), disk_full_is_clear(place):
-        if not final.is_dir():
-            mlflow.set_tracking_uri(tracking.tracking_uri)
-            with tempfile.TemporaryDirectory(prefix=".fetching-", dir=place) as temporary:
-                fetched = Path(temporary) / "model"
-                fetched.mkdir()
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
-                )
-                for path in [*fetched.rglob("*"), fetched]:
-                    sync(path)
-                fetched.rename(final)
-            sync(place)
-    return final
+        if final.exists():
+            wrong = _wrong(registered, final)
+            if not wrong:
+                return {}
+            run_log().warning("%s is damaged and fetched again (%s)", final, listed(wrong.values(), most=MOST_NAMED))
+            remove(final)
+        _fetch(tracking, version, final)
+        return _wrong(registered, final)
+
+
+def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking.tracking_uri)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=final.parent) as temporary:
+        fetched = Path(temporary) / "model"
+        fetched.mkdir()
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
+        )
+        for path in [*fetched.rglob("*"), fetched]:
+            sync(path)
+        fetched.rename(final)
+    sync(final.parent)

@@ -1,19 +1,17 @@
-"""Finds registered models by name or by run, tells their kinds apart, and loads them."""
+"""Finds registered models by name or by run, and tells their kinds apart."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError, listed
-from tasks.record.mlflow_run import all_pages, reason_of
+from tasks.record.mlflow_run import all_pages
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
 KIND_TAG = "finetune.kind"  # of a registered model: the kind of its versions
@@ -72,19 +70,6 @@ def find_version(tracking: MlflowClient, kind: Kind, name: str, version: str) ->
     if kind_of(tracking, registered, version) != kind:
         raise ServiceError(f"{name!r} version {version} is no {kind.noun}: choose another one")
     return Version(name, version)
-
-
-def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
-    """Loads a version as MLflow's `PyFuncModel`; raises ServiceError if its files are missing or damaged."""
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking.tracking_uri)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return mlflow.pyfunc.load_model(version.uri)
-        except (MlflowException, OSError) as error:
-            raise unloadable(kind, version, reason_of(error)) from None
 
 
 def unloadable(kind: Kind, version: Version, reason: str) -> ServiceError:

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from lib.errors import ServiceError
 from lib.files.jsonfile import save_json
+from lib.files.listing import SHA256_TAG
 from lib.model.weights.saved import INFERENCE
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.environment import store_folder
@@ -107,7 +108,11 @@ def register(run_id: str, candidate: Candidate) -> Registered:
             source=model.model_uri,
             run_id=run_id,
             model_id=model.model_id,
-            tags={IDENTITY_TAG: candidate.identity, DIGEST_TAG: candidate.artifact.digest},
+            tags={
+                IDENTITY_TAG: candidate.identity,
+                DIGEST_TAG: candidate.artifact.digest,
+                SHA256_TAG: model.tags[SHA256_TAG],
+            },
         )
     except BaseException:
         tracking.delete_logged_model(model.model_id)

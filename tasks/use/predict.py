@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.record.mlflow_run import client
-from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, load_model
+from tasks.registry.files import load_model
+from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model
 
 if TYPE_CHECKING:
     from lib.inference.answerer import Question

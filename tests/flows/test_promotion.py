@@ -211,8 +211,8 @@ def test_what_cannot_be_compared_stays_challenger_and_says_why(published: Mlflow
     )
 
     model = published.get_logged_model(str(first.model_id))
-    for weights in Path(model.artifact_location.removeprefix("file://")).rglob("model.safetensors"):
-        weights.write_bytes(b"damaged")
+    for settings in Path(model.artifact_location.removeprefix("file://")).rglob("inference.json"):
+        settings.write_bytes(b"damaged")  # weights would be put back from the store
     told = decision(published, publish(run, recipe("odd"), variant(made, tmp_path / "ham", bias=ALWAYS_HAM)))
     assert told[""] == "kept"  # its evaluation has what the champion answers
     published.delete_tag(run, "artifact.evaluate")

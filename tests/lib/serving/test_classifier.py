@@ -41,7 +41,7 @@ def expected(classifier_folder: Path) -> list[list[Any]]:
 
 def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged, classifier_folder: Path) -> None:
     assert logged.files() == {
-        "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "classifier.py",
+        "MLmodel", "checksums.json", "conda.yaml", "python_env.yaml", "requirements.txt", "classifier.py",
         "input_example.json", "serving_input_example.json",
         *(f"artifacts/classifier/{file.name}" for file in classifier_folder.iterdir()),
     }  # fmt: skip

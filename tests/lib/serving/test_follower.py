@@ -45,7 +45,7 @@ def model(logged: Logged) -> Any:
 
 def test_the_model_holds_what_serving_needs_and_nothing_pickled(logged: Logged) -> None:
     assert logged.files() == {
-        "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "follower.py",
+        "MLmodel", "checksums.json", "conda.yaml", "python_env.yaml", "requirements.txt", "follower.py",
         "input_example.json", "serving_input_example.json",
         *(f"artifacts/follower/{name}" for name in ("model.safetensors", "config.json", "inference.json")),
         *(f"artifacts/follower/{name}" for name in ("tokenizer.json", "tokenizer_config.json")),

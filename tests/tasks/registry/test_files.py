@@ -1,0 +1,156 @@
+"""A registered model whose files were damaged: named, mended where the same bytes are elsewhere, and never used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import load_file, save_file
+
+import tasks.registry.files
+from lib.errors import ServiceError, WeightsError
+from lib.files.jsonfile import load_json, save_json
+from lib.files.listing import LISTING, SHA256_TAG, write_listing
+from tasks.environment import home, store_folder
+from tasks.registry.files import load_model, model_files
+from tasks.registry.models import CLASSIFIER, Version
+from tests.support.tracking import tracking_restored
+
+pytestmark = pytest.mark.slow
+
+VERSION = Version("e2e", "1")
+MODEL = "artifacts/classifier"
+LABELS, TENSORS = f"{MODEL}/labels.json", f"{MODEL}/model.safetensors"
+TEXTS = ["You are a winner", "see you at lunch"]
+
+Damage = Callable[[Path], object]
+
+
+def swap(file: Path) -> None:
+    save_json(load_json(file)[::-1], file)
+
+
+def zero(file: Path) -> None:
+    save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(file).items()}, file)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def make_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def swap_and_list(file: Path) -> None:
+    swap(file.parent / LABELS)
+    write_listing(file.parent)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+MENDED: dict[str, tuple[str, Damage]] = {
+    "swapped labels": (LABELS, swap),
+    "labels as a folder": (LABELS, make_a_folder),
+    "zeroed tensors": (TENSORS, zero),
+    "a flipped bit": (TENSORS, flip),
+    "no tokenizer": (f"{MODEL}/tokenizer.json", Path.unlink),
+    "changed code": ("code/lib/inference/predictor.py", flip),
+}
+REFUSED: dict[str, tuple[str, Damage]] = {
+    "an empty description": ("MLmodel", empty),
+    "a flipped bit of it": ("MLmodel", flip),
+    "another temperature": (f"{MODEL}/inference.json", flip),
+    "an engine from elsewhere": (f"{MODEL}/model.onnx", Path.touch),
+    "no list": (LISTING, Path.unlink),
+    "a list of nothing": (LISTING, empty),
+    "another list": (LISTING, swap_and_list),
+}
+
+
+@pytest.fixture
+def root(published: MlflowClient) -> Path:
+    """The folder of the champion."""
+    return model_files(published, CLASSIFIER, VERSION).root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and "__pycache__" not in str(path)
+    }
+
+
+def test_what_the_store_or_the_program_has_is_put_back(
+    published: MlflowClient, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = contents(root)
+    for name, damage in MENDED.values():
+        caplog.clear()
+        damage(root / name)
+        assert model_files(published, CLASSIFIER, VERSION).root == root
+        assert f"mended from the store ({name})" in caplog.text
+        assert contents(root) == before
+
+
+def test_what_nobody_has_is_refused_by_name(published: MlflowClient, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "kept")
+    for name, damage in REFUSED.values():
+        damage(root / name)
+        for use in (model_files, load_model):
+            with pytest.raises(ServiceError) as refused:
+                use(published, CLASSIFIER, VERSION)
+            assert Path(name).name in str(refused.value)
+            assert "the classifier models:/e2e/1 cannot be loaded" in str(refused.value)
+            assert "\n" not in str(refused.value)
+        shutil.rmtree(root)
+        shutil.copytree(tmp_path / "kept", root)
+    assert load_model(published, CLASSIFIER, VERSION).predict(TEXTS)["label"].tolist()
+
+
+def test_without_the_store_the_damage_is_named_and_mlflow_itself_refuses_the_model(
+    published: MlflowClient, root: Path
+) -> None:
+    shutil.rmtree(store_folder())
+    swap(root / LABELS)
+    with pytest.raises(ServiceError, match=rf"{LABELS} does not have its checksum"):
+        load_model(published, CLASSIFIER, VERSION)
+    with tracking_restored():
+        mlflow.set_tracking_uri(published.tracking_uri)
+        for place in (str(root), VERSION.uri):
+            with pytest.raises(WeightsError, match=rf"{LABELS} does not have its checksum"):
+                mlflow.pyfunc.load_model(place)
+
+
+def test_a_version_from_before_there_were_checksums_is_loaded_with_a_warning(
+    published: MlflowClient, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / LISTING).unlink()
+    published.delete_model_version_tag(VERSION.name, VERSION.version, SHA256_TAG)
+    assert model_files(published, CLASSIFIER, VERSION).root == root
+    assert caplog.text.count("e2e version 1 was registered before versions had checksums") == 1
+
+
+def test_a_damaged_copy_of_a_server_is_fetched_again(
+    published: MlflowClient, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks.registry.files, "is_local_uri", lambda place: False)  # as if a server had it
+    fetched = model_files(published, CLASSIFIER, VERSION).root
+    assert fetched.is_relative_to(home() / "models")
+    assert "damaged" not in caplog.text
+    empty(fetched / "MLmodel")
+    assert model_files(published, CLASSIFIER, VERSION).root == fetched
+    assert "MLmodel has 0 bytes" in caplog.text
+    flip(root / TENSORS)
+    flip(fetched / TENSORS)
+    with pytest.raises(ServiceError, match=r"model\.safetensors does not have its checksum"):
+        model_files(published, CLASSIFIER, VERSION)
