@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 QUICK := not e2e and not browser and not data and not models and not cluster and not gpu and not slow and not faults
 
-.PHONY: help run models test faults check lint format bench ui up deploy serve screenshots lock clean
+.PHONY: help run models test faults soak check lint format bench ui up deploy serve screenshots lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,9 @@ test: $(READY) ## set everything up, then run all tests that this machine allows
 faults: $(READY) ## try all faults at full scale, for hours, and write the figures of docs/reliability.md
 	FINETUNE_FAULTS=full $(BIN)/python -m pytest -m faults --timeout 21600 $(or $(ONLY),tests/faults); \
 		status=$$?; $(BIN)/python -m docs.generate && exit $$status
+
+soak: $(READY) ## an hour of `up` with a flow each minute, its processes killed at random
+	$(BIN)/python -m tests.faults.soak; status=$$?; $(BIN)/python -m docs.generate && exit $$status
 
 # The tests marked `models` find it there; 90 MB.
 models: $(READY) ## fetch a small pretrained encoder for the tests that need one

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import gc
 import os
 import shutil
 import subprocess
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lib.data.samples.messages import ARCHIVE, MEMBER
 from lib.store.artifacts import Store
 from tests.support.e2e import Home, copy_database, copy_of, free_port, let_children_heed_signals, serving
 from tests.support.real_models import real_model
+from tests.support.small import write_small
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,14 +90,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four hundred of the bundled sample's messages, as a CSV file with the columns `body` and `kind`."""
-    file = tmp_path_factory.mktemp("data") / "small.csv"
-    with zipfile.ZipFile(ARCHIVE) as archive, file.open("w", newline="", encoding="utf-8") as stream:
-        rows = [line.split("\t", 1) for line in archive.read(MEMBER).decode().splitlines()]
-        spam = [row for row in rows if row[0] == "spam"][:100]
-        writer = csv.writer(stream)
-        writer.writerow(["kind", "body"])
-        writer.writerows(spam + [row for row in rows if row[0] == "ham"][:300])
-    return file
+    return write_small(tmp_path_factory.mktemp("data") / "small.csv")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.outcomes import FULL, Outcomes
+from tests.faults.outcomes import KEPT, Outcomes
 
 
 @pytest.fixture(scope="module")
@@ -15,6 +15,6 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     module = request.module
     noted = Outcomes(module.__name__.rpartition(".")[2].removeprefix("test_"), str(module.__doc__).splitlines()[0])
     yield noted
-    if FULL:
+    if KEPT:
         noted.save()
     assert not noted.lost, "\n".join(noted.lost)

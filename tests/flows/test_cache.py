@@ -178,22 +178,6 @@ def test_the_same_bytes_after_an_edit_reuse_what_follows(own_code: Home) -> None
     assert ran(own_code.run()) == ["download"]
 
 
-def test_two_runs_at_once_on_an_empty_store_compute_each_artifact_once(home: Home) -> None:
-    # Without a running server: each run starts a temporary one over the same new database.
-    home = replace(home, environment={})
-    children = [home.start(), home.start()]
-    results = []
-    for child in children:
-        out, err = child.communicate(timeout=240)
-        assert child.returncode == 0, out + err
-        results.append(json.loads(out.splitlines()[-1]))
-    assert sorted(ran(results[0]) + ran(results[1])) == sorted(STEPS)
-    assert digests(results[0]) == digests(results[1])
-    assert {step: len(folders) for step, folders in home.artifacts().items()} == dict.fromkeys(STEPS, 1)
-    assert sorted(result["registered"]["new"] for result in results) == [False, True]
-    assert {result["registered"]["version"] for result in results} == {"1"}
-
-
 def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> None:
     long = ["--training.epochs=6", "--training.checkpoint_every=5"]
     victim = home.start(*long)

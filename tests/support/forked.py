@@ -34,9 +34,15 @@ def can_be_forked(environment: Mapping[str, str]) -> bool:
 
 
 def run_forked(
-    arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str], text: str
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    text: str = "",
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Does what `subprocess.run` does with `python -m {arguments}` and `text` on standard input."""
+    """Does what `subprocess.run` does with `python -m {arguments}` and `text` on standard input. Raises TimeoutExpired
+    if it takes longer than `seconds`."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(text.encode())
         given.seek(0)
@@ -44,11 +50,14 @@ def run_forked(
         process = CONTEXT.Process(target=_run, args=([*arguments], str(folder), dict(environment), streams, PATH))
         process.start()
         try:
-            process.join()
+            process.join(seconds)
+            late = process.exitcode is None
         finally:
-            process.kill()  # if the test was interrupted
-        assert process.exitcode is not None
+            process.kill()  # if it is late, or the test was interrupted
         printed, complained = (_read(stream) for stream in (out, err))
+        if late:
+            raise subprocess.TimeoutExpired([*arguments], seconds or 0, printed, complained)
+        assert process.exitcode is not None
     return subprocess.CompletedProcess([*arguments], process.exitcode, printed, complained)
 
 

@@ -1,0 +1,138 @@
+"""What a home comes to, byte for byte, and what a killed run has left in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from flows.servers.processes import is_over
+from lib.files.checksum import file_sha256
+from lib.files.lock import tried
+
+# Of a registered model: what says when, by which run and where it was made.
+NOTED = ("MLmodel", "history.parquet")
+PENDING = 1  # MLflow's number for the status of a logged model
+PROMOTION = "finetune.promotion"  # tag of a version that was decided about
+OUTPUT = "scored"  # in the home: where these tests have files scored into
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a run comes to. Digests by step; by version of a registered name, the checksums of its files; the checksums
+    of scored files."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+    scored: dict[str, str] = field(default_factory=dict)
+
+    def differences(self, other: Whole) -> list[str]:
+        """What differs in `other`, by name."""
+        return [
+            f"{what} {name}"
+            for what, mine, theirs in (
+                ("digest of", self.digests, other.digests),
+                ("version", self.versions, other.versions),
+                ("scored file", self.scored, other.scored),
+            )
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+
+
+def whole(home: Path, result: Any) -> Whole:
+    """What the run that printed `result` came to, and all versions of the home's registry."""
+    steps = [step for step in result.get("steps", []) if step["artifact"]]
+    logged = {f"{name} {version}": _logged(source) for name, version, source in _rows(home, VERSIONS)}
+    return Whole(
+        {step["step"]: step["artifact"]["digest"] for step in steps},
+        {version: _checksums(home / "mlartifacts" / "models" / model) for version, model in logged.items()},
+        _checksums(home / OUTPUT),
+    )
+
+
+VERSIONS = "select name, version, source from model_versions"
+
+
+def _logged(source: str) -> str:
+    """The id of the logged model behind a version."""
+    return source.removeprefix("models:/")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (*NOTED, ".lock"))
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+
+
+def _rows(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the home's MLflow has; nothing where there is none yet."""
+    file = home / "mlflow.db"
+    if not file.exists():
+        return []
+    with closing(sqlite3.connect(file, timeout=30)) as database:
+        return database.execute(query).fetchall()
+
+
+def left_over(home: Path, temporary: Path) -> list[str]:
+    """A phrase for everything of a killed run that is still there after the next one. temporary: where both made their
+    temporary folders."""
+    return [*_in_mlflow(home), *_in_files(home), *(f"{path} in the temporary folder" for path in temporary.iterdir())]
+
+
+def _in_mlflow(home: Path) -> Iterator[str]:
+    for run, status in _rows(home, "select run_uuid, status from runs where status in ('RUNNING', 'SCHEDULED')"):
+        yield f"run {run} is {status}"
+    decided = (
+        f"select 1 from model_version_tags t where t.key = '{PROMOTION}' and t.name = v.name and t.version = v.version"
+    )
+    for name, version in _rows(home, f"select name, version from model_versions v where not exists ({decided})"):
+        yield f"nobody decided about {name} {version}"
+    used = {_logged(source) for _, _, source in _rows(home, VERSIONS)}
+    active = _rows(home, "select model_id, status from logged_models where lifecycle_stage = 'active'")
+    for model, status in active:
+        if model not in used:
+            yield f"the logged model {model} is of no version" + (" and PENDING" if status == PENDING else "")
+    for folder in (home / "mlartifacts" / "models").glob("*"):
+        if folder.name not in used:
+            yield f"the files of the logged model {folder.name} are of no version"
+
+
+def _in_files(home: Path) -> Iterator[str]:
+    store = home / "store"
+    for folder in (*store.glob("[!.]*/.*"), *store.glob(".scratch/*/*")):
+        yield f"{folder.relative_to(home)} is unfinished"
+    for part in home.rglob("*.part"):
+        yield f"{part.relative_to(home)} is half written"
+    for record in (home / "outbox").glob("*.json"):
+        yield f"{record.relative_to(home)} waits"
+    for file in (*store.glob(".locks/*"), *home.rglob("*.lock")):
+        with tried(FileLock(file)) as free:
+            if not free:
+                yield f"{file.relative_to(home)} is held"
+
+
+def processes_of(home: Path) -> list[int]:
+    """The processes that were started with this home, other than forks of this one's."""
+    mine, found = f"FINETUNE_HOME={home}\0".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mine in (folder / "environ").read_bytes() and int(folder.name) != os.getpid() and not _over(folder.name):
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue  # it has ended
+    return found
+
+
+def _over(pid: str) -> bool:
+    import psutil
+
+    try:
+        return is_over(psutil.Process(int(pid)))
+    except psutil.NoSuchProcess:
+        return True
