@@ -14,10 +14,11 @@ from filelock import FileLock
 
 from flows.servers.processes import is_over
 from lib.files.checksum import file_sha256
+from lib.files.listing import COMPILED, LISTING
 from lib.files.lock import tried
 
-# Of a registered model: what says when, by which run and where it was made.
-NOTED = ("MLmodel", "history.parquet")
+# Of a registered model: what says when, by which run and where it was made, and the list with checksums of that.
+NOTED = ("MLmodel", "history.parquet", LISTING)
 PENDING = 1  # MLflow's number for the status of a logged model
 PROMOTION = "finetune.promotion"  # tag of a version that was decided about
 OUTPUT = "scored"  # in the home: where these tests have files scored into
@@ -66,7 +67,8 @@ def _logged(source: str) -> str:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (*NOTED, ".lock"))
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and COMPILED not in path.parts)
+    files = (path for path in found if path.name not in (*NOTED, ".lock"))
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
 
 
