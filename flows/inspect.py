@@ -24,6 +24,7 @@ from lib.recipes.data import PRESETS
 from lib.recipes.fields import recipe_fields
 from lib.recipes.inspection import InspectedFile, TextFile
 from lib.recipes.reading import build_recipe
+from lib.secrets import Address
 
 if TYPE_CHECKING:
     from lib.data.inspection.inspecting import Inspected
@@ -44,7 +45,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", help="data, as data.url of a recipe; without it the bundled messages")
+    add("files", nargs="*", metavar="FILE", type=Address, help="data, as data.url of a recipe; without it the bundled messages")
     add("--recipe", type=Path, metavar="OUT.yaml", help="write the recipe that trains on it")
     add(
         "--tokenizer",
@@ -152,7 +153,8 @@ def _changes(found: Inspected, files: Sequence[str], given: dict[str, str]) -> d
     if not files:
         return {}
     one = len(files) == 1
-    place = {"data.url": files[0]} if one else {"data.files": {"train": list(files)}}
+    written = [f"{file}" for file in files]  # without secrets
+    place = {"data.url": written[0]} if one else {"data.files": {"train": written}}
     said = {path: value for path, value in given.items() if found.kind != "instructions" or path == "data.member"}
     return {"name": name_of(files[0]), "data.source": "file", **place, **said, **found.changes}
 

@@ -27,6 +27,7 @@ from lib.recipes.sections import (
     Section,
     Seed,
     Separator,
+    Place,
     SeveralFiles,
     Sheet,
     Size,
@@ -257,7 +258,7 @@ class Judge(Section):
     provider: Literal["off", "ollama", "openai"] = Field(
         default="off", description="nobody; an Ollama server; or any address that speaks OpenAI's protocol"
     )
-    url: Text | None = Field(
+    url: Place | None = Field(
         default=None,
         description="the server's address (null: the variable OLLAMA_HOST or this machine's port 11434 for ollama,"
         " OpenAI's own for openai)",
@@ -265,7 +266,8 @@ class Judge(Section):
     model: Text = Field(default="llama3", description="what the server calls the model that judges")
     key_variable: Text = Field(
         default="OPENAI_API_KEY",
-        description="the environment variable that holds the key, for an address that asks for one",
+        description="the environment variable, or else Prefect's Secret block, that holds the key, for an address that"
+        " asks for one",
     )
     seed: Seed = Field(default=123, description="seed of the judge's drawing, the choice of anchors, and intervals")
     temperature: float = Field(default=0.0, ge=0, description="the judge's; 0: the same verdict each time")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lib.errors import listed
 from lib.recipes.fields import either, recipe_fields, section_names, value_at
+from lib.secrets import public_values
 
 LONGEST_SHOWN = 60  # characters of a value or a name
 MOST_FINDINGS = 5  # in one error
@@ -94,7 +95,8 @@ def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Formats a value on one line, as in a recipe."""
+    """Formats a value on one line, as in a recipe, without the secrets of its addresses."""
+    value = public_values(value)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from lib.recipes.sections import (
     Column,
+    Place,
     Quoting,
     RegisteredName,
     Section,
@@ -44,7 +45,7 @@ class Drift(Section):
 class ScoringJob(Section):
     """Files to score, the classifier that does it, and where the answers go."""
 
-    inputs: Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
+    inputs: Annotated[tuple[Place, ...], Field(min_length=1)] = Field(
         description="Parquet, CSV, TSV or JSON Lines, plain or compressed (gzip, bzip2, xz, zstandard): files,"
         " folders or patterns such as in/*.csv"
     )

@@ -14,10 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from lib.secrets import Address
 
 HUB = "hub"  # as `data.source`: a repository on a Hugging Face hub
 
@@ -39,6 +43,14 @@ PATTERNS = {  # in words
 }
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _address(given: Any, text: ValidatorFunctionWrapHandler) -> Address:
+    """Takes the secrets out of an address, here where it enters; see `lib.secrets`."""
+    return given if isinstance(given, Address) and given else Address(text(given))
+
+
+Place = Annotated[Text, WrapValidator(_address)]  # an address or a path
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by numpy's and torch's generators
 Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Annotated[float, Field(ge=0)]
@@ -52,7 +64,7 @@ Size = Annotated[
     ),
 ]
 Weights = Annotated[
-    Text,
+    Place,
     Field(
         description="scratch (a GPT with random numbers from `model.seed`); a repository on a Hugging Face hub,"
         " `owner/name`, with any encoder or decoder that transformers has; a local folder of one, or with OpenAI's"
@@ -166,7 +178,7 @@ class Section(BaseModel):
         return [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
 
 
-SeveralFiles = Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None  # or splits
+SeveralFiles = Place | Annotated[tuple[Place, ...], Field(min_length=1)] | None  # or splits
 
 
 class Source(Section):
@@ -177,10 +189,11 @@ class Source(Section):
     ending_counts: ClassVar[bool] = True  # whether the ending of a file's name tells what its contents do not
 
     source: str = Field(default="file", description="a known source, or your own file at `data.url`")
-    url: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+    url: Place | Annotated[tuple[Place, ...], Field(min_length=1)] | None = Field(
         default=None,
         description="https://, file:// or a path, also that of a folder or a pattern, whose files are all read; of"
-        " a list, which is of places of the same file, the first that answers (null: the source's own address)",
+        " a list, which is of places of the same file, the first that answers; ${NAME} in it stands for a variable of"
+        " the environment or a Secret block of Prefect (null: the source's own address)",
     )
     sha256: str | None = Field(
         default=None,

@@ -22,12 +22,12 @@ from lib.data.source.transfer import (
     fetch,
     forget,
     too_large,
-    without_credentials,
 )
-from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError
+from lib.errors import ArchiveError, ChecksumError, MessagesError, RecipeError, SourceError
 from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear
 from lib.progress import Progress, silent
+from lib.secrets import REFERENCE, Address, has_reference, revealed
 
 SIZE_LIMIT = 2 * 2**30  # fetched bytes: a wrong address should not fill the disk
 TIMEOUT_SECONDS = 30.0  # without any byte from the server
@@ -45,7 +45,7 @@ class Download:
     """The one data file of a source."""
 
     file: Path  # unpacked, under its own name
-    address: str  # its address, without user name and password
+    address: str  # its address, without secrets
     sha256: str  # of `file`
     size: int  # bytes of `file`
 
@@ -70,7 +70,8 @@ def download(
 
     Args:
         addresses: `https://`, `http://` or `file://` URLs, `s3://`, `gs://`, `az://` or `hf://` addresses, or paths
-            (`~` is expanded), in the order to try.
+            (`~` is expanded), in the order to try. Secrets in them, and what `${NAME}` stands for, are for the
+            server alone.
         folder: gets exactly one file, synced, or nothing.
         scratch: holds partial transfers; empty of them after success.
         member: the file inside an archive; None: its only one.
@@ -83,20 +84,21 @@ def download(
         warn: gets one sentence for each failed address before another is tried.
 
     Raises SourceError if no address has the file (`temporary` if a retry may help), ChecksumError if the data file does
-    not have `sha256`, ArchiveError if it cannot be unpacked safely, MessagesError if it is a web page or the like, and
-    StoreError if the disk is full.
+    not have `sha256`, ArchiveError if it cannot be unpacked safely, MessagesError if it is a web page or the like,
+    StoreError if the disk is full, and RecipeError for a `${NAME}` that stands for nothing.
     """
     failures: list[tuple[str, Failure]] = []
-    for address in dict.fromkeys(addresses):
+    places = [*{_whole(address): Address(address) for address in addresses}.values()]
+    for address in places:
         if failures:
-            warn(f"{_sentence(*failures[-1])}; trying {without_credentials(address)}")
+            warn(f"{_sentence(*failures[-1])}; trying {address}")
         try:
             with _opened(address, scratch, size_limit, timeout, progress) as source:
                 result = _placed(source, address, folder, member, sha256, nameable=nameable)
         except (AddressError, ChecksumError, ArchiveError, MessagesError, SourceError) as error:
             failures.append((address, error))
         else:
-            for tried in filter(_is_remote, addresses):  # including partial files of addresses that failed
+            for tried in places:  # including partial files of addresses that failed
                 forget(tried, scratch)
             return result
     _give_up(failures, sha256, field)
@@ -122,18 +124,20 @@ def identity(
     names, or else these names, because the name of an archive's only file is not known yet.
 
     Addresses are tried in the order of `download`, and the first that has the file counts; `download` reports failures.
+    No secret enters the key, and none is needed for it where there is a checksum.
     """
+    addresses = [Address(address) for address in addresses]
 
     def naming(addresses: Sequence[str]) -> dict[str, str]:
         if not ending_counts:
             return {}
         ending = _told_ending(addresses, member)
-        return {"ending": ending} if ending else {"names": " ".join(map(_name, addresses))}
+        return {"ending": ending} if ending else {"names": " ".join(map(_written_name, addresses))}
 
     if sha256 is not None:
         return {"sha256": sha256} | naming(addresses)
     chosen = {} if member is None else {"member": member}
-    remote = {"addresses": " ".join(map(without_credentials, filter(_is_remote, addresses)))}
+    remote = {"addresses": " ".join(each for each in addresses if _is_remote(each) or has_reference(_whole(each)))}
     for address in addresses:
         if _is_remote(address):
             state = _remote_state(address, timeout)
@@ -154,10 +158,10 @@ def require_each_once(files: Sequence[tuple[str, str]]) -> None:
     seen: dict[str, str] = {}
     for address, field in files:
         path = _local_path(address)
-        place = address if path is None else os.path.realpath(path)
+        place = _whole(address) if path is None else os.path.realpath(path)
         if place in seen:
             fields = " and ".join(dict.fromkeys((seen[place], field)))
-            raise SourceError(f"{without_credentials(address)} is named twice, in {fields}: leave it out once")
+            raise SourceError(f"{Address(address)} is named twice, in {fields}: leave it out once")
         seen[place] = field
 
 
@@ -172,7 +176,7 @@ def data_ending(addresses: Sequence[str], *, member: str | None, sha256: str | N
 
 def _told_ending(addresses: Sequence[str], member: str | None) -> str:
     """Returns the data file's ending according to the recipe; `.zip` says nothing about the contents."""
-    names = [*([] if member is None else [member]), *map(_name, addresses)]
+    names = [*([] if member is None else [member]), *map(_written_name, addresses)]
     return next(filter(None, map(known_ending, names)), "")
 
 
@@ -186,7 +190,16 @@ def _local_state(address: str) -> dict[str, str] | None:
         return None
 
 
+def _whole(address: str) -> str:
+    """Returns the whole address; as it was written where what it refers to is missing, which `download` reports."""
+    try:
+        return revealed(address)
+    except RecipeError:
+        return address
+
+
 def _remote_state(address: str, timeout: float) -> dict[str, str] | None:
+    address = _whole(address)
     if is_object(address):
         return object_state(address, timeout=timeout)
     if is_hub_file(address):
@@ -195,12 +208,14 @@ def _remote_state(address: str, timeout: float) -> dict[str, str] | None:
 
 
 def _is_remote(address: str) -> bool:
+    address = _whole(address)
     return is_object(address) or is_hub_file(address) or address.lower().startswith(("http://", "https://"))
 
 
 def _local_path(address: str) -> Path | None:
     """Returns the path of a `file://` URL (RFC 8089) or a plain path; None for anything else. After `file://` only
     percent-encoding is decoded: "+", "?" and "#" stand for themselves, as people write them."""
+    address = _whole(address)
     if not address.lower().startswith("file:"):
         if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
             return None
@@ -213,7 +228,18 @@ def _local_path(address: str) -> Path | None:
 
 
 def _name(address: str) -> str:
-    """Returns the file name in the address, regardless of redirects."""
+    """Returns the file name in the address, regardless of redirects: for `${NAME}` that, with the ending, if it tells a
+    format, of what it stands for, whose other parts are not for everybody."""
+    written = _written_name(address)
+    if not has_reference(written):
+        return written
+    return REFERENCE.sub(r"\1", written) + known_ending(_written_name(_whole(address)))
+
+
+def _written_name(address: str) -> str:
+    address = f"{Address(address)}"  # with its references, and without its secrets
+    if has_reference(address) and not re.match(r"[a-z][a-z0-9+.-]*:", address, re.IGNORECASE):
+        return address.rpartition("/")[2]
     if not _is_remote(address):
         path = _local_path(address)
         return "" if path is None else path.name
@@ -226,18 +252,19 @@ def _name(address: str) -> str:
 @contextmanager
 def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progress: Progress) -> Iterator[IO[bytes]]:
     """Opens the complete file at `address` for reading."""
-    if not _is_remote(address):
-        with _opened_local(address, size_limit) as file:
+    whole = revealed(address)
+    if not _is_remote(whole):
+        with _opened_local(whole, size_limit) as file:
             progress(size := file.seek(0, os.SEEK_END), size, "bytes")
             yield file
         return
-    if is_hub_file(address):
-        with fetch_file(address, size_limit=size_limit, progress=progress).open("rb") as file:
+    if is_hub_file(whole):
+        with fetch_file(whole, size_limit=size_limit, progress=progress).open("rb") as file:
             yield file
         return
     with disk_full_is_clear(scratch), claimed(address, scratch) as partial:
-        fetched = fetch_object if is_object(address) else fetch
-        fetched(address, partial, size_limit=size_limit, timeout=timeout, progress=progress)
+        fetched = fetch_object if is_object(whole) else fetch
+        fetched(whole, partial, size_limit=size_limit, timeout=timeout, progress=progress)
         try:
             yield partial.file
         except (ChecksumError, ArchiveError, MessagesError):
@@ -277,11 +304,11 @@ def _placed(
             found, size = _written(chunks, unfinished)
         if sha256 is not None and found != sha256:
             raise ChecksumError(
-                f"The data file {name!r} from {without_credentials(address)} has sha256 {found}, but"
+                f"The data file {name!r} from {address} has sha256 {found}, but"
                 f" data.sha256 says {sha256}: it was changed or damaged, so get the right one, or set"
                 " data.sha256 to this one's if you trust it"
             )
-        return Download(unfinished.rename(folder / name), without_credentials(address), found, size)
+        return Download(unfinished.rename(folder / name), f"{address}", found, size)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -300,7 +327,7 @@ def _written(chunks: Iterator[bytes], path: Path) -> tuple[str, int]:
 
 
 def _sentence(address: str, failure: Failure) -> str:
-    return f"{without_credentials(address)} {failure}" if isinstance(failure, AddressError) else str(failure)
+    return f"{address} {failure}" if isinstance(failure, AddressError) else str(failure)
 
 
 def _give_up(failures: Sequence[tuple[str, Failure]], sha256: str | None, field: str) -> NoReturn:

@@ -12,7 +12,8 @@ from lib.data.source.endings import FORMATS, TOLD_BY_CONTENTS, data_kind
 from lib.data.source.objects import find_objects, is_object
 from lib.data.source.splits import as_flag, files_by_split, pattern_of
 from lib.data.source.transfer import AddressError
-from lib.errors import SourceError, listed
+from lib.errors import RecipeError, SourceError, listed
+from lib.secrets import revealed
 
 PATTERN = "*?["
 LOOK_SECONDS = 10.0  # for the list of a folder in an object store
@@ -43,6 +44,15 @@ def find_files(given: str, field: str, *, by_split: bool) -> Found:
 
     field: of the recipe, for errors. by_split: whether the recipe could name splits.
     """
+    try:
+        whole = revealed(given)
+    except RecipeError:
+        return Found((given,))  # left to the download
+    found = _found(whole, field, by_split=by_split)
+    return Found((given,)) if found.files == (whole,) else found
+
+
+def _found(given: str, field: str, *, by_split: bool) -> Found:
     if is_object(given):
         return _objects(given, field, by_split=by_split)
     folder = Path(os.path.expanduser(given))  # noqa: PTH111 - pathlib raises for the "~" of an unknown user

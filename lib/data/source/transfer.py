@@ -16,15 +16,12 @@ from typing import IO
 import httpx
 
 from lib.progress import Progress
+from lib.secrets import Address
 
 REDIRECT_LIMIT = 10
 # What httpx raises for an address that is none; UnicodeError for a host that cannot be one, such as a name whose part
 # between two dots has more than 63 characters (RFC 1035, 2.3.4), or half a character.
 MALFORMED = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
-
-# The fields of a query that sign an address (S3, Google, CloudFront, Azure), and those that are secrets by themselves.
-SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
-SECRETS = {"token", "access_token", "auth_token", "api_key", "apikey", "key", "password", "x-amz-security-token"}
 
 OK, PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 200, 206, 416
 TEMPORARY_REFUSALS = (408, 429)  # request timeout, too many requests
@@ -127,7 +124,7 @@ def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, pr
                         _receive(response, partial, size_limit, progress)
                         return
     except (httpx.HTTPError, *MALFORMED) as error:
-        raise _explained(error, partial.size(), timeout) from error
+        raise _explained(error, address, partial.size(), timeout) from error
 
 
 def current_validators(address: str, *, timeout: float) -> dict[str, str] | None:
@@ -143,20 +140,6 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
             if isinstance(error, httpx.ConnectError | httpx.TimeoutException):
                 break
     return None
-
-
-def without_credentials(address: str) -> str:
-    """Removes for display and storage what lets whoever has the URL in: `user:password@`, the query of a signed
-    address, and tokens and passwords in any other query."""
-    address = re.sub(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", r"\1", address, flags=re.IGNORECASE)
-    place, mark, query = address.partition("?")
-    if not mark or not re.match(r"https?://", place, re.IGNORECASE):
-        return address
-    query, _, fragment = query.partition("#")
-    fields = query.split("&")
-    names = {field.partition("=")[0].lower() for field in fields}
-    kept = [] if names & SIGNATURES else [field for field in fields if field.partition("=")[0].lower() not in SECRETS]
-    return place + ("?" + "&".join(kept) if kept else "") + (f"#{fragment}" if fragment else "")
 
 
 def _partial_path(address: str, scratch: Path) -> Path:
@@ -287,15 +270,20 @@ def _refuse_too_large(size: int, size_limit: int, partial: Partial) -> None:
         raise too_large(size_limit)
 
 
+def no_address(error: Exception, address: str) -> str:
+    """Says why httpx takes an address for none. Its own words may quote a part of a password."""
+    return "in a password, / is %2F and @ is %40" if Address(address).has_secret else str(error)
+
+
 def too_large(size_limit: int) -> AddressError:
     """Returns the error for a file of more than `size_limit` bytes."""
     return AddressError(f"is larger than {size_limit / 2**20:,.1f} MiB, the most that is taken", by_hand=False)
 
 
-def _explained(error: Exception, received: int, timeout: float) -> AddressError:
+def _explained(error: Exception, address: str, received: int, timeout: float) -> AddressError:
     """Explains httpx's error in the user's words; `received` counts all bytes so far."""
     if isinstance(error, MALFORMED):
-        return AddressError(f"is not an address that can be asked ({error})")
+        return AddressError(f"is not an address that can be asked ({no_address(error, address)})")
     if isinstance(error, httpx.ConnectTimeout) or (isinstance(error, httpx.TimeoutException) and not received):
         reason = f"did not answer within {timeout:g} s"
     elif isinstance(error, httpx.TimeoutException):

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import httpx
 from pydantic import ValidationError
 
-from lib.data.source.transfer import MALFORMED, without_credentials
+from lib.data.source.transfer import MALFORMED, no_address
 from lib.evaluation.judge.protocol import Ask, AskError, Messages
+from lib.secrets import public, revealed, secret_named
 
 if TYPE_CHECKING:
     import ollama
@@ -58,7 +59,11 @@ class OllamaServer:
     @property
     def place(self) -> str:
         """The address as it may be shown."""
-        return without_credentials(self.address or os.environ.get("OLLAMA_HOST") or OLLAMA_ADDRESS)
+        return public(self._address)
+
+    @property
+    def _address(self) -> str:
+        return self.address or os.environ.get("OLLAMA_HOST") or OLLAMA_ADDRESS
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Ask]:
@@ -67,9 +72,9 @@ class OllamaServer:
 
         self._check_options()
         try:
-            client = ollama.AsyncClient(self.address or None, timeout=_timeout(self.timeout))
+            client = ollama.AsyncClient(revealed(self.address) or None, timeout=_timeout(self.timeout))
         except (ValueError, httpx.InvalidURL) as error:
-            raise _no_address(self.place, error) from error
+            raise _no_address(self._address, error) from error
         async with client:
             yield partial(self._ask, client)
 
@@ -95,7 +100,7 @@ class OllamaServer:
             raise self._refusal(error.status_code, str(error.error)[:SAID_LIMIT]) from error
         except (httpx.HTTPError, *MALFORMED) as error:
             start = f"start Ollama there (`ollama serve`, then `ollama pull {self.model}`)"
-            raise _unreached(self.place, error, self.timeout, start) from error
+            raise _unreached(self._address, error, self.timeout, start) from error
         except (ValueError, AttributeError) as error:  # raised by the client for lines outside the protocol
             raise _malformed(self.place) from error
 
@@ -144,7 +149,8 @@ class OpenAIServer:
 
     address: what stands before `/chat/completions`.
     timeout: seconds without any byte from the server.
-    key_variable: the environment variable with the key; without it none is sent. It is never shown, kept or logged.
+    key_variable: what the key is called in the environment, or where `lib.secrets.look_also` looks; without one none is
+    sent. It is never shown, kept or logged.
     """
 
     model: str
@@ -157,20 +163,20 @@ class OpenAIServer:
     @property
     def place(self) -> str:
         """The address as it may be shown."""
-        return without_credentials(self.address)
+        return public(self.address)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Ask]:
         """See `JudgeServer`. Raises AskError if the address or the key is invalid."""
-        key = os.environ.get(self.key_variable, "").strip()
+        key = (secret_named(self.key_variable) or "").strip()
         if not (key.isascii() and key.isprintable()):
             what = f"The key in {self.key_variable} has characters that no key has"
             raise AskError(what, "set it again", everyone=True)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            client = httpx.AsyncClient(base_url=self.address, headers=headers, timeout=_timeout(self.timeout))
+            client = httpx.AsyncClient(base_url=revealed(self.address), headers=headers, timeout=_timeout(self.timeout))
         except (ValueError, httpx.InvalidURL) as error:
-            raise _no_address(self.place, error) from error
+            raise _no_address(self.address, error) from error
         async with client:
             yield partial(self._ask, client, key)
 
@@ -182,7 +188,7 @@ class OpenAIServer:
             response = await client.post("chat/completions", json=body)
         except (httpx.HTTPError, *MALFORMED) as error:
             start = "start it, or check the judge's address"
-            raise _unreached(self.place, error, self.timeout, start) from error
+            raise _unreached(self.address, error, self.timeout, start) from error
         if not response.is_success:
             raise self._refusal(response, key)
         try:
@@ -228,10 +234,11 @@ def _refusal(place: str, status: int, said: str, *, wait: float = 0.0) -> AskErr
     return AskError(what, "check the judge's address, model and options")
 
 
-def _unreached(place: str, error: Exception, timeout: float, start: str) -> AskError:
+def _unreached(address: str, error: Exception, timeout: float, start: str) -> AskError:
     """Translates an httpx error for the user."""
+    place = public(address)
     if isinstance(error, MALFORMED):
-        return _no_address(place, error)
+        return _no_address(address, error)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         why = str(error) or f"nothing within {CONNECT_SECONDS:g} s"
         remedy = f"{start}, or run the judge step later"
@@ -243,8 +250,9 @@ def _unreached(place: str, error: Exception, timeout: float, start: str) -> AskE
     return _cut(place)
 
 
-def _no_address(place: str, error: Exception) -> AskError:
-    return AskError(f"{place!r} is no address of a server ({error})", "correct the judge's address", everyone=True)
+def _no_address(address: str, error: Exception) -> AskError:
+    what = f"{public(address)!r} is no address of a server ({no_address(error, address)})"
+    return AskError(what, "correct the judge's address", everyone=True)
 
 
 def _cut(place: str) -> AskError:

@@ -24,7 +24,6 @@ from typing import Any
 import pytest
 
 from lib.data.source.download import SIZE_LIMIT, Download, data_ending, download, identity
-from lib.data.source.transfer import without_credentials
 from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError, StoreError
 from tests.support.http_server import HttpServer, Reply
 
@@ -906,22 +905,6 @@ def test_the_sms_spam_collection(real_data: Path, place: Place) -> None:
     )
     assert (result.file.name, result.size) == ("SMSSpamCollection", 477_907)
     assert names(place.folder) == ["SMSSpamCollection"]
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("https://a:b@example.org/x.csv", "https://example.org/x.csv"),
-        ("https://example.org/x.csv?X-Amz-Date=1&X-Amz-Signature=ab#top", "https://example.org/x.csv#top"),
-        ("https://a.blob.core.windows.net/c/x.csv?sv=2021&sig=ab%3D", "https://a.blob.core.windows.net/c/x.csv"),
-        ("https://example.org/x?id=3&token=ab&part=2", "https://example.org/x?id=3&part=2"),
-        ("https://example.org/x?id=3", "https://example.org/x?id=3"),
-        ("s3://data/what?token=1.csv", "s3://data/what?token=1.csv"),
-        ("/data/what?token=1.csv", "/data/what?token=1.csv"),
-    ],
-)
-def test_what_lets_people_in_is_shown_nowhere(address: str, shown: str) -> None:
-    assert without_credentials(address) == shown
 
 
 def test_a_signed_address_has_the_key_of_its_file(
