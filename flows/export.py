@@ -11,7 +11,7 @@ from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
 from flows.terminal.say import say, say_json
 from lib.errors import RecipeError
-from tasks.environment import tracking_uri, without_password
+from tasks.environment import tracking_uri
 
 FORMATS = ("hf", "onnx")
 
@@ -44,7 +44,7 @@ def _export(options: argparse.Namespace) -> int:
     if options.version is not None and options.name is None:
         raise RecipeError("--version is of a model that --name names: give both")
     which = options.name or options.run or "the model registered last"
-    announce(f"finetune export: {which} of those registered in {without_password(tracking_uri())}")
+    announce(f"finetune export: {which} of those registered in {tracking_uri()}")
     from tasks.use.export import export
 
     found = export(

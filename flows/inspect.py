@@ -45,7 +45,8 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", type=Address, help="data, as data.url of a recipe; without it the bundled messages")
+    about_files = "data, as data.url of a recipe; without it the bundled messages"
+    add("files", nargs="*", metavar="FILE", type=Address, help=about_files)
     add("--recipe", type=Path, metavar="OUT.yaml", help="write the recipe that trains on it")
     add(
         "--tokenizer",

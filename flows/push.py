@@ -12,7 +12,7 @@ from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
 from flows.terminal.say import say
 from lib.errors import RecipeError
-from tasks.environment import tracking_uri, without_password
+from tasks.environment import tracking_uri
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,7 +39,7 @@ def _push(argv: Sequence[str]) -> int:
     if options.version is not None and options.name is None:
         raise RecipeError("--version is of a model that --name names: give both")
     what = options.folder or f"{options.name or options.run or 'the model registered last'}"
-    where = "" if options.folder else f" of those registered in {without_password(tracking_uri())}"
+    where = "" if options.folder else f" of those registered in {tracking_uri()}"
     announce(f"finetune push: {what}{where}, to {options.repository}")
     from lib.export.hub_card import hub_card
     from lib.export.publishing import push

@@ -12,7 +12,7 @@ from flows.http.limits import CONNECTIONS, OF_ONE_CLIENT, Limits
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser, port
 from lib.errors import RecipeError
-from tasks.environment import tracking_uri, without_password
+from tasks.environment import tracking_uri
 
 HOST, PORT = "127.0.0.1", 5050
 CHECK, DELAY = 5.0, 1.0  # seconds, milliseconds; docs/serving.md says what the second is worth
@@ -29,7 +29,7 @@ def _serve(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if options.new_key is not None:
         return _new_key(options)
-    announce(f"finetune serve: loads a champion that is registered in {without_password(tracking_uri())}")
+    announce(f"finetune serve: loads a champion that is registered in {tracking_uri()}")
     try:
         from flows.http.server import serve
 

@@ -1,8 +1,8 @@
 """Addresses whose secrets cannot leak, the references that stand for secrets, and the last look at what is printed.
 
-A secret leaves a text where an address enters the program. From then on the address is an `Address`: as a text, which is
-all that printing, comparing, serialising and hashing see of it, it has no secret. `revealed` gives the whole address,
-for the one call that connects.
+A secret leaves an address where that enters the program. From then on it is an `Address`: as a text, which is all that
+printing, comparing, serialising and hashing see of it, it has no secret. `revealed` gives the whole address, for the
+one call that connects.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from urllib.parse import quote, unquote
 from lib.errors import RecipeError
 
 HIDDEN = "***"
-SHORTEST_HIDDEN = 6  # characters: what is shorter is found in ordinary words
+SHORTEST_HIDDEN = 6  # characters
+WORD = re.compile(r"[a-z]{1,11}|[A-Z]{1,11}|[A-Z][a-z]{1,10}|[0-9]{1,7}")  # what may stand in any sentence
+EXAMPLE_USER = "user:password"  # as sentences show an address
 SHORTEST_TOKEN = 16  # characters of a token in the place of a user's name
 LONGEST_CHAIN = 20  # exceptions that led to one another
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ONLY_REFERENCE = re.compile(rf"({REFERENCE.pattern})+")
+IN_WORDS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 HOST = re.compile(r"(\[[^\]/]*\]|[^:@\s]*)(:[0-9]{0,5})?")
 OBJECT_STORES = ("s3", "gs", "az", "hf")  # in whose addresses "?" and "#" are ordinary characters
@@ -74,8 +77,8 @@ def public(address: str) -> str:
 
 
 def revealed(address: str) -> str:
-    """Returns the whole address, for the code that connects: with its secrets, and what its references stand for. A value
-    between `//` and `@` is percent-encoded. Raises RecipeError for a reference to nothing."""
+    """Returns the whole address, for the code that connects: with its secrets, and what its references stand for. A
+    value between `//` and `@` is percent-encoded. Raises RecipeError for a reference to nothing."""
     whole = address._whole if isinstance(address, Address) else address
     if "${" not in whole:
         return whole
@@ -144,8 +147,10 @@ def addresses_with_secrets(values: Any, path: str = "") -> Iterator[str]:
 
 
 def redacted(text: str) -> str:
-    """Replaces every secret that this process knows: those of addresses that it met, of references, and what the
-    environment calls a token, key, secret or password. The second line of defence, for words of other programs."""
+    """Takes the secrets out of the addresses in a text, and replaces those that this process knows: of addresses that
+    it met, of references, and what the environment calls a token, key, secret or password. The second line of defence,
+    for words of other programs."""
+    text = IN_WORDS.sub(lambda found: public(found[0]), text) if "://" in text else text
     for form in sorted({form for secret in (*_known, *_of_environment()) for form in _forms(secret)}, key=len)[::-1]:
         text = text.replace(form, HIDDEN)
     return text
@@ -173,7 +178,11 @@ def _of_environment() -> Iterator[str]:
 
 
 def _worth_hiding(secrets: Iterable[str]) -> Iterator[str]:
-    return (secret for secret in secrets if len(secret) >= SHORTEST_HIDDEN and not has_reference(secret))
+    return (
+        secret
+        for secret in secrets
+        if len(secret) >= SHORTEST_HIDDEN and not WORD.fullmatch(secret) and not has_reference(secret)
+    )
 
 
 def _forms(secret: str) -> set[str]:
@@ -192,7 +201,7 @@ def _parted(address: str) -> tuple[str, list[str]]:
     scheme, rest = found[1].lower(), address[found.end() :]
     user, rest = _user_and_rest(scheme, rest)
     name, _, password = user.partition(":")
-    hidden = [] if not user or _refers(password or name) else [user, password]
+    hidden = [] if not user or user == EXAMPLE_USER or _refers(password or name) else [user, password]
     if hidden and len(name) >= SHORTEST_TOKEN:
         hidden.append(name)
     kept_user = f"{user}@" if user and not hidden else ""

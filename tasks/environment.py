@@ -7,15 +7,14 @@ MLflow are imported, because both read the environment then.
 
 import errno
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from lib.errors import StoreError
+from lib.secrets import Address
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
@@ -76,9 +75,9 @@ def local_tracking_uri() -> str:
     return f"sqlite:///{home() / 'mlflow.db'}"
 
 
-def tracking_uri() -> str:
+def tracking_uri() -> Address:
     """Where MLflow records runs: the server that MLFLOW_TRACKING_URI names, or the local file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or local_tracking_uri()
+    return Address(os.environ.get("MLFLOW_TRACKING_URI") or local_tracking_uri())
 
 
 def artifact_folder() -> Path:
@@ -89,20 +88,6 @@ def artifact_folder() -> Path:
 def tracking_is_served() -> bool:
     """Whether MLFLOW_TRACKING_URI names a server: a database has no pages of its own until `make ui` serves it."""
     return tracking_uri().startswith(("http://", "https://"))
-
-
-def without_password(address: str) -> str:
-    """An address as it may be printed."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", address)
-
-
-def shareable(values: Any) -> Any:
-    """Nested values, such as a recipe's as JSON, without the passwords in addresses: for whatever others may read."""
-    if isinstance(values, dict):
-        return {name: shareable(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [shareable(value) for value in values]
-    return without_password(values) if isinstance(values, str) else values
 
 
 def configure() -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import psutil
 from pydantic import BaseModel, ValidationError
 
-from tasks.environment import MLFLOW_PORT, home, tracking_is_served, tracking_uri, without_password
+from tasks.environment import MLFLOW_PORT, home, tracking_is_served, tracking_uri
 
 UP, UI = ".up.json", ".ui.json"  # the notes' files, in the home
 SAME_START = 0.1  # seconds between two readings of when one process began
@@ -60,5 +60,5 @@ def page_here(server: Literal["prefect", "mlflow"]) -> str | None:
 def tracking_page() -> str:
     """Where MLflow's pages are, or will be once `finetune ui` runs; without a password, because it is shown."""
     if tracking_is_served():
-        return without_password(tracking_uri()).rstrip("/")
+        return tracking_uri().rstrip("/")
     return page_here("mlflow") or f"http://127.0.0.1:{MLFLOW_PORT}"

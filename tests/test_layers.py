@@ -44,7 +44,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib.training": (("*",), ("classify", "instruct")),
     "lib.evaluation": (("*",), ("classify", "instruct", "judge", "drift")),
     "tasks": (
-        ("environment",),
+        ("environment", "secrets"),
         ("running",),
         ("engine",),
         ("record",),

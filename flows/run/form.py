@@ -27,6 +27,7 @@ from lib.recipes.fields import section_names, value_at
 from lib.recipes.reading import bundled_recipes, load_recipe, read_yaml
 from lib.recipes.scoring import ScoringJob
 from lib.recipes.sections import Recipe, Section, Text
+from lib.secrets import public_values
 
 RecipeFile = Annotated[str, Field(title="a YAML file on the machine that runs it", pattern=r"\.ya?ml$")]
 
@@ -40,12 +41,18 @@ OF_A_RECIPE = {
     "judge": "judge.provider",
     "registered_name": "registry.name",
 }
+ADDRESSES = ("url",)
 OF_SCORING = {name: name for name in ("name", "run", "format", "text_column", "id_column")}
 OWN_FILE = (
     "where a file of your own lies: https://, file:// or an absolute path on the machine that runs it; sets"
-    " data.source to file"
+    " data.source to file; a secret in it is written ${NAME}, a variable of the worker's environment or a Secret block"
 )
 OVERRIDES = "any other fields in YAML, one a line, such as {example}; they are checked when the run starts"
+# Prefect refuses, and so keeps out of its database, what looks like a password or a token in an address.
+NO_SECRET = (
+    r"^(?!.*://(?![^/@]*\$\{\w+\}@)[^/?#]*@)"
+    r"(?!.*[?&#]([\w.-]*[-_.])?([Ss]ig|[Ss]ignature|[Tt]oken|[Kk]ey|[Ss]ecret|[Pp]assword)=(?!\$\{))"
+)
 LINE = r"^((({names})(\.\w+)*[ \t]*:|[ \t#]).*(\n|$)|\r?\n)*$"  # of a text: a field or a group, or what belongs to one
 
 
@@ -70,7 +77,8 @@ class Changes(BaseModel):
 
     def fields(self) -> dict[str, Any]:
         """What was given, by dotted field, as `lib.recipes.reading` takes it. Raises RecipeError with one sentence if
-        the text of overrides is no YAML or repeats a field of the form."""
+        the text of overrides is no YAML or repeats a field of the form, or if a secret is written into an address: what
+        is sent to Prefect stays there."""
         given = self.model_dump()
         free = dict(_leaves(read_yaml(given.pop("overrides", ""), "overrides"), self.groups))
         fields = {self.sets[name]: value for name, value in given.items()}
@@ -78,7 +86,15 @@ class Changes(BaseModel):
             if self.sets[name] in free:
                 raise RecipeError(f"{name} and overrides both set {self.sets[name]}: leave one of them out")
         source = {"data.source": "file"} if "data.url" in fields else {}
-        return source | fields | free
+        changes = source | fields | free
+        for path, value in changes.items():
+            if public_values(value) != value:
+                raise RecipeError(
+                    f"{path} has a secret, which Prefect has kept with this run, where others may read it: change that"
+                    " secret, and write ${NAME} in its place, where NAME is a variable of the worker's environment or a"
+                    " Secret block of Prefect"
+                )
+        return changes
 
 
 def form_of_recipe(recipe: type[Recipe], folder: str) -> type[Changes]:
@@ -105,7 +121,8 @@ def _form(model: type[Section], sets: Mapping[str, str], example: str, bundled: 
         if info is None:
             continue
         words, shown = (OWN_FILE, "data.source") if path == "data.url" else (info.description or "", path)
-        fields[name] = (_one_type(info), _not_required(name, words, bundled, shown))
+        pattern = NO_SECRET if name in ADDRESSES else None
+        fields[name] = (_one_type(info), _not_required(name, words, bundled, shown, pattern))
     names = "|".join(name for name in model.model_fields if name not in ("inputs", "output"))
     overrides = _not_required("overrides", OVERRIDES.format(example=example), {}, "", LINE.format(names=names))
     form = create_model("Changes", __base__=Changes, __doc__=Changes.__doc__, **fields, overrides=(str, overrides))

@@ -12,7 +12,8 @@ import coolname.data
 from prefect import runtime
 from prefect.client.orchestration import get_client
 
-from tasks.environment import PREFECT_PORT, without_password
+from lib.secrets import public
+from tasks.environment import PREFECT_PORT
 from tasks.record.pages import git_commit
 from tasks.running import page_here
 
@@ -62,7 +63,7 @@ def is_generated(name: str) -> bool:
 def run_page() -> str:
     """Where Prefect shows the present run, or will once `finetune ui` runs."""
     if os.environ.get("PREFECT_API_URL"):
-        return without_password(str(runtime.flow_run.ui_url))
+        return public(str(runtime.flow_run.ui_url))
     return f"{page_here('prefect') or f'http://127.0.0.1:{PREFECT_PORT}'}/runs/flow-run/{runtime.flow_run.id}"
 
 

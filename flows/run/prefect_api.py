@@ -19,7 +19,8 @@ from prefect.settings import (
 )
 
 from lib.errors import ServiceError
-from tasks.environment import home, make_home, without_password
+from lib.secrets import public
+from tasks.environment import home, make_home
 from tasks.record.mlflow_run import reason_of
 
 ANSWER_SECONDS = 10  # within which a server that is there answers
@@ -45,7 +46,7 @@ def find_prefect(address: str) -> None:
             prefect.raise_for_api_version_mismatch()
     except (RuntimeError, ValueError, httpx.HTTPError) as error:
         raise ServiceError(
-            f"Prefect does not answer at {without_password(address)} ({reason_of(error)}): start that server, or"
+            f"Prefect does not answer at {public(address)} ({reason_of(error)}): start that server, or"
             " correct PREFECT_API_URL, or unset it to run without a server"
         ) from None
 

@@ -13,7 +13,6 @@ from flows.run.result import LISTENER, PROGRESS, Result
 from lib.store.warnings import warnings_of
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
-from tasks.environment import shareable
 from tasks.record.mlflow_run import client, loss_warned, set_tags, tracked_run
 from tasks.record.pages import flatten
 from tasks.record.track import track
@@ -21,6 +20,7 @@ from tasks.record.view import COMPUTED_TAG
 from tasks.registry.promote import promote
 from tasks.registry.register import Registered, publishing, register
 from tasks.report.conclusion import Finished, report
+from tasks.secrets import secrets_kept, tell_of_secrets
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
@@ -35,11 +35,13 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
     return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=named_by_recipe())
 
 
+@secrets_kept()
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
     """Runs the recipe inside the present flow run; steps whose artifacts exist are reused. Returns what `--json`
     prints. How the MLflow run ends is said in `tracked_run`."""
     started = time.monotonic()
-    params = flatten(shareable(recipe.model_dump(mode="json")))
+    tell_of_secrets(recipe.model_dump())
+    params = flatten(recipe.model_dump(mode="json"))
     tags, name = run_tags(recipe.name, f"flows/{use_case.name}.py"), str(runtime.flow_run.name)
     with tracked_run(client(), experiment=use_case.flow, name=name, params=params, tags=tags) as run_id:
         perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())

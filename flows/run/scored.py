@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import PROGRESS
 from lib.recipes.scoring import ScoringJob
-from tasks.environment import shareable
 from tasks.record.mlflow_run import client, tracked_run
 from tasks.record.pages import flatten
 from tasks.report.drift import SCORING
+from tasks.secrets import secrets_kept
 from tasks.use.drift import DriftReport, drift
 from tasks.use.score import choose, log_scores, score, tag_model
 
@@ -46,11 +46,12 @@ def run_name() -> str:
 
 
 @flow(name=SCORING, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
+@secrets_kept()
 def score_messages(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files; finished parts of an earlier run are kept. Returns what `--json` prints."""
     started = time.monotonic()
     tracking = client()
-    params = flatten(shareable(job.model_dump(mode="json")))
+    params = flatten(job.model_dump(mode="json"))
     tags = link_tags("flows/score.py")
     with tracked_run(tracking, experiment=SCORING, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
         chosen = choose(tracking, name=job.name, run=job.run)

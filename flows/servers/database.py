@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
 from lib.extras import require
-from tasks.environment import without_password
+from lib.secrets import public
 from tasks.record.mlflow_run import reason_of
 
 SCHEMES = ("postgresql", "postgres")
@@ -95,7 +95,7 @@ def create_missing(wanted: Databases) -> list[str]:
                 for name in missing:
                     _create(connection, name)
     except SQLAlchemyError as error:
-        shown = without_password(wanted.server.render_as_string())
+        shown = public(wanted.server.render_as_string())
         raise ServiceError(
             f"PostgreSQL at {shown} cannot be used ({reason_of(error)}): see that it runs, that DATABASE has the right"
             f" user and password, and that this user may create databases, or create {wanted.prefect} and"

@@ -24,7 +24,8 @@ from flows.servers.processes import (
     watch,
 )
 from flows.servers.worker import settle, start_worker
-from tasks.environment import home, tracking_is_served, tracking_uri, without_password
+from lib.secrets import public, revealed
+from tasks.environment import home, tracking_is_served, tracking_uri
 from tasks.running import UP, Note, read_note
 
 INBOX = "inbox"  # what prefect.yaml has score-hourly look at
@@ -65,8 +66,8 @@ def _bring_up(ports: Mapping[str, int], servers: list[Server], stop: threading.E
     _use_database()
     prefect, mlflow = _start_servers(ports, servers)
     pages = {"Prefect": prefect.removesuffix("/api"), "MLflow": mlflow} | {s.name: s.page for s in servers}
-    shown = {name: without_password(page) for name, page in pages.items()}
-    note = Note(prefect=without_password(prefect), mlflow=without_password(mlflow), pages=shown, over_files=over_files)
+    shown = {name: public(page) for name, page in pages.items()}
+    note = Note(prefect=public(prefect), mlflow=public(mlflow), pages=shown, over_files=over_files)
     running.write(note, servers)
     wait_until_up(servers, stop)
     if stop.is_set():
@@ -98,7 +99,7 @@ def _use_database() -> None:
 def _start_servers(ports: Mapping[str, int], servers: list[Server]) -> tuple[str, str]:
     """Starts the servers that the environment does not name, into `servers`; where Prefect's API and MLflow are."""
     prefect = os.environ.get("PREFECT_API_URL", "")
-    mlflow = tracking_uri() if tracking_is_served() else ""
+    mlflow = revealed(tracking_uri()) if tracking_is_served() else ""
     if not prefect:
         servers.append(start_prefect(ports["prefect"]))
         prefect = f"http://{HOST}:{ports['prefect']}/api"

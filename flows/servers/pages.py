@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from flows.servers import running
 from flows.servers.processes import HOST, Server, start_mlflow, start_prefect, stop_signals, wait_until_up, watch
-from tasks.environment import make_home, tracking_is_served, tracking_uri, without_password
+from lib.secrets import public
+from tasks.environment import make_home, tracking_is_served, tracking_uri
 from tasks.running import UI, Note
 
 
@@ -32,7 +33,7 @@ def show_pages(ports: Mapping[str, int]) -> None:
                 servers.append(start_mlflow(ports["mlflow"]))
             wait_until_up(servers, stop)
             pages |= {server.name: server.page for server in servers}
-            shown = {name: without_password(page) for name, page in pages.items()}
+            shown = {name: public(page) for name, page in pages.items()}
             if running.over_files():
                 prefect, mlflow = (f"http://{HOST}:{ports[name]}" for name in ("prefect", "mlflow"))
                 note = Note(prefect=f"{prefect}/api", mlflow=mlflow, pages=shown, over_files=True)

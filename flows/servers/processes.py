@@ -20,6 +20,7 @@ import psutil
 from mlflow import MlflowClient
 
 from lib.errors import ServiceError
+from lib.secrets import revealed
 from tasks.environment import artifact_folder, home, tracking_uri
 from tasks.record.mlflow_run import client
 from tasks.record.view import IN_MLFLOW, runs_page
@@ -169,7 +170,7 @@ def start_mlflow(port: int) -> Server:
         ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
         {
             # Not as an argument, which every user of this machine could read: there may be a password in it.
-            "MLFLOW_BACKEND_STORE_URI": tracking_uri(),
+            "MLFLOW_BACKEND_STORE_URI": revealed(tracking_uri()),
             "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifact_folder().as_uri(),
             # Job execution would add eight processes that nothing here uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -30,8 +30,9 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.servers.processes import Server, end_family, launch
 from lib.errors import ServiceError
+from lib.secrets import public
 from tasks.engine.log import LOG
-from tasks.environment import home, without_password
+from tasks.environment import home
 from tasks.record.mlflow_run import reason_of
 
 POOL = "finetune"
@@ -49,7 +50,7 @@ def connected(api: str) -> Iterator[SyncPrefectClient]:
             yield prefect
     except httpx.HTTPError as error:
         raise ServiceError(
-            f"Prefect at {without_password(api)} failed ({reason_of(error)}): see that it works, and try again"
+            f"Prefect at {public(api)} failed ({reason_of(error)}): see that it works, and try again"
         ) from error
 
 

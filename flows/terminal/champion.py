@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flows.terminal.exits import announce
 from flows.terminal.program import Parser
 from flows.terminal.say import say
-from tasks.environment import tracking_uri, without_password
+from tasks.environment import tracking_uri
 
 if TYPE_CHECKING:
     from tasks.registry.champions import Change
@@ -55,7 +55,7 @@ def _rollback(argv: Sequence[str], prog: str, kind: str) -> int:
 
 def _parsed(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
-    announce(f"{parser.prog}: who is champion, as registered in {without_password(tracking_uri())}")
+    announce(f"{parser.prog}: who is champion, as registered in {tracking_uri()}")
     return options
 
 

@@ -18,8 +18,9 @@ from flows.terminal.published import comparison
 from flows.terminal.say import say
 from lib.progress import Listener, in_words
 from lib.progress import Progress as ProgressCallback
+from lib.secrets import public
 from tasks.engine.runner import Forecast
-from tasks.environment import PREFECT_PORT, tracking_is_served, without_password
+from tasks.environment import PREFECT_PORT, tracking_is_served
 from tasks.running import page_here, tracking_page
 
 
@@ -101,7 +102,7 @@ def where_to_look() -> Iterator[str]:
     shown = tracking_is_served() or page_here("mlflow")
     yield f"curves and models in MLflow: {tracking_page()}{'' if shown else later}"
     if os.environ.get("PREFECT_API_URL"):
-        yield f"runs and steps in Prefect: {without_password(PREFECT_UI_URL.value())}"
+        yield f"runs and steps in Prefect: {public(PREFECT_UI_URL.value())}"
     else:
         here = page_here("prefect")
         yield f"runs and steps in Prefect: {here or f'http://127.0.0.1:{PREFECT_PORT}{later}'}"

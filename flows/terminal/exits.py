@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 
 from lib.errors import FinetuneError, ServiceError
+from lib.secrets import redacted
 from lib.text.characters import visible
-from tasks.environment import tracking_uri, unusable_home_is_clear, without_password
+from tasks.environment import tracking_uri, unusable_home_is_clear
 
 EXIT_NOBODY_READS = 1  # what rich, which prints the tables, ends with
 EXIT_USER_ERROR = 2
@@ -45,12 +46,12 @@ def exit_status_of(work: Callable[[], int], *, kept: str = "nothing was left hal
 
 def announce(sentence: str) -> None:
     """Says on standard error what is about to happen, before the imports that take seconds."""
-    print(visible(sentence), file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
+    print(visible(redacted(sentence)), file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
 
 
 def say_error(what: object) -> None:
     """Prints one sentence to standard error."""
-    print(visible(f"error: {what}"), file=sys.stderr)  # noqa: T201 - this is the program's output
+    print(visible(redacted(f"error: {what}")), file=sys.stderr)  # noqa: T201 - this is the program's output
 
 
 def _sentence_of_mlflow(error: Exception) -> ServiceError | None:
@@ -61,6 +62,6 @@ def _sentence_of_mlflow(error: Exception) -> ServiceError | None:
     from tasks.record.mlflow_run import reason_of
 
     return ServiceError(
-        f"MLflow at {without_password(tracking_uri())} failed ({without_password(reason_of(error))}): see that it"
+        f"MLflow at {tracking_uri()} failed ({reason_of(error)}): see that it"
         " works and run again, which goes on from what is in the store"
     )

@@ -14,7 +14,7 @@ from flows.terminal.say import say, say_json
 from lib.errors import MessagesError
 from lib.text.characters import visible
 from lib.text.turns import Turn, earlier_turns
-from tasks.environment import tracking_uri, without_password
+from tasks.environment import tracking_uri
 
 if TYPE_CHECKING:
     from tasks.registry.models import Version
@@ -99,7 +99,7 @@ def _parser(prog: str, metavar: str, about: str) -> Parser:
 def _asked(parser: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     options = parser.parse_args(argv)
     which = options.name or options.run or "the model registered last"
-    announce(f"{parser.prog}: {which} of those registered in {without_password(tracking_uri())}")
+    announce(f"{parser.prog}: {which} of those registered in {tracking_uri()}")
     return options, standard_input_lines() if options.texts == ["-"] else options.texts
 
 

@@ -12,6 +12,7 @@ from lib.data.source.hub import INVALID_TOKEN, hub_library, is_repository
 from lib.errors import ServiceError, WeightsError
 from lib.model.weights.folder import CONFIG, GENERATION, INDEX, network_files
 from lib.model.weights.saved import INFERENCE
+from lib.secrets import Address, revealed
 from lib.text.tokenizer_folder import FILES
 
 if TYPE_CHECKING:
@@ -48,19 +49,19 @@ def push(folder: Path, name: str, *, readme: str, public: bool, message: str) ->
         raise WeightsError(f"{name!r} cannot be a repository's name: give OWNER/NAME of letters, digits, '-', '_', '.'")
     files = files_to_push(folder)
     hub = hub_library()
-    endpoint, token = hub.constants.ENDPOINT, hub.get_token()
+    endpoint, token = Address(hub.constants.ENDPOINT), hub.get_token()
     if not token:
         raise ServiceError(f"{endpoint} needs to know who pushes: set HF_TOKEN to a token of yours that may write")
-    api = hub.HfApi(endpoint=endpoint, token=token)
+    api = hub.HfApi(endpoint=revealed(endpoint), token=token)
     added = [hub.CommitOperationAdd(README, readme.encode())]
     added += [hub.CommitOperationAdd(file.name, str(file)) for file in files]
     with _clear_errors(name, endpoint), _quiet():
-        url = str(api.create_repo(name, private=not public, exist_ok=True))
+        url = Address(api.create_repo(name, private=not public, exist_ok=True))
         before = api.model_info(name)
         if not before.private and not public:
             raise ServiceError(f"{name} on {endpoint} is public: push with --public, or to another name")
         made = api.create_commit(name, added, commit_message=message)
-    return Pushed(url, made.oid, new=made.oid != before.sha, private=bool(before.private))
+    return Pushed(f"{url}", made.oid, new=made.oid != before.sha, private=bool(before.private))
 
 
 @contextmanager

@@ -19,11 +19,13 @@ from lib.errors import StoreError
 from lib.progress import NOBODY, Listener, Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
+from lib.secrets import redacted
 from lib.store.artifacts import Artifact, Store, key_of
 from lib.store.fingerprint import code_fingerprint
 from lib.store.warnings import WARNINGS, add_warning
 from tasks.engine.log import run_log
-from tasks.environment import shareable, store_folder
+from tasks.environment import store_folder
+from tasks.secrets import secrets_kept
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -70,6 +72,7 @@ class Work(Generic[Recipe]):
 
     def warn(self, sentence: str) -> None:
         """Says a sentence now, and keeps it with the artifact: runs that reuse it show it too, on all their pages."""
+        sentence = redacted(sentence)
         self.log.warning("%s", sentence)
         add_warning(self.folder, sentence)
 
@@ -150,7 +153,7 @@ class Step:
             fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
             work = Work(
                 recipe=cast(AnyRecipe, fields),
-                whole_recipe=shareable(run.recipe.model_dump(mode="json")),
+                whole_recipe=run.recipe.model_dump(mode="json"),
                 folder=folder,
                 scratch=store.scratch(self.name, key),
                 log=log,
@@ -159,7 +162,8 @@ class Step:
                 identity=ingredients.get("identity", {}),
                 listener=run.listener,
             )
-            self.compute(work, **inputs)
+            with secrets_kept():
+                self.compute(work, **inputs)
         artifact = store.find(self.name, key)
         assert artifact is not None, "an artifact that was just published is there"
         return artifact

@@ -32,6 +32,7 @@ from sqlalchemy.pool import NullPool
 from lib.errors import ServiceError
 from lib.evaluation.flat import curve_name, metric_name
 from lib.extras import require
+from lib.secrets import redacted, revealed
 from tasks.engine.log import run_log
 from tasks.environment import (
     artifact_folder,
@@ -40,7 +41,6 @@ from tasks.environment import (
     make_home,
     tracking_is_served,
     tracking_uri,
-    without_password,
 )
 from tasks.record.database import ready_database
 from tasks.record.moved import follow_files
@@ -71,11 +71,11 @@ def client() -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
-        _ask_once(uri)
-        return _connected(uri)
+        _ask_once(revealed(uri))
+        return _connected(revealed(uri))
     except (*FAILURES, ModuleNotFoundError) as error:
         raise ServiceError(
-            f"MLflow does not answer at {without_password(uri)} ({reason_of(error)}): start that server, or correct"
+            f"MLflow does not answer at {uri} ({reason_of(error)}): start that server, or correct"
             " MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
 
@@ -180,7 +180,7 @@ def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
     ended_from_outside = isinstance(error, (KeyboardInterrupt, TerminationSignal))  # Ctrl-C, or cancelled on the page
     status = RunStatus.KILLED if ended_from_outside else RunStatus.FAILED
     try:
-        tracking.set_tag(run_id, "finetune.error", str(error)[:500] or type(error).__name__)
+        tracking.set_tag(run_id, "finetune.error", redacted(str(error))[:500] or type(error).__name__)
         tracking.set_terminated(run_id, RunStatus.to_string(status))
     except FAILURES as lost:
         run_log().warning("MLflow could not be told that run %s has ended (%s)", run_id, reason_of(lost))
@@ -245,7 +245,7 @@ class HistoryLog:
             self._send()
         except FAILURES as error:
             raise ServiceError(
-                f"MLflow at {without_password(tracking_uri())} does not take the curves ({reason_of(error)}): see that"
+                f"MLflow at {tracking_uri()} does not take the curves ({reason_of(error)}): see that"
                 " it works and run again, which goes on from the last checkpoint"
             ) from None
 

@@ -18,7 +18,7 @@ from lib.data.tables import SPLITS
 from lib.markdown import bullets, plain
 from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
-from tasks.environment import IN_A_CHECKOUT, PROJECT, shareable, store_folder
+from tasks.environment import IN_A_CHECKOUT, PROJECT, store_folder
 from tasks.record.metrics import CURVES, has_run, measured_in
 from tasks.record.mlflow_run import ARTIFACT_TAG
 from tasks.record.view import IN_MLFLOW, curves_page, run_page
@@ -56,7 +56,7 @@ def git_commit() -> dict[str, str]:
 
 def log_recipe(tracking: MlflowClient, run_id: str, recipe: AnyRecipe) -> None:
     """Logs the whole recipe as `recipe.yaml`, without passwords in addresses."""
-    text = yaml.safe_dump(shareable(recipe.model_dump(mode="json")), sort_keys=False)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     tracking.log_text(run_id, text, "recipe.yaml")
 
 

@@ -18,7 +18,6 @@ from lib.model.weights.saved import INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import MANIFEST, Artifact, key_of
-from tasks.environment import shareable
 from tasks.registry.models import CHALLENGER, CHAMPION, CLASSIFIER, INSTRUCTIONS
 from tasks.registry.register import Candidate
 
@@ -31,7 +30,7 @@ ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest 
 def classifier_candidate(recipe: ClassifyRecipe, made: Mapping[str, Artifact]) -> Candidate:
     """Returns a run's classifier. `made`: the run's artifacts by step."""
     finetuned = made["finetune"]
-    resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
+    resolved = _resolved(recipe.model_dump(mode="json"), finetuned)
     labels, positive = load_json(finetuned.file("labels.json")), resolved["evaluation"]["positive_label"]
     engine = saved_engine(made["engine"].folder)
     decision = Findings.load(made["evaluate"].folder).decision
@@ -70,7 +69,7 @@ def instructions_candidate(recipe: InstructRecipe, made: Mapping[str, Artifact])
     Its generation settings are part of it: the same weights with another temperature are another version.
     """
     finetuned = made["finetune_instructions"]
-    resolved = _resolved(shareable(recipe.model_dump(mode="json")), finetuned)
+    resolved = _resolved(recipe.model_dump(mode="json"), finetuned)
     respond = {"respond": resolved["respond"]}
     return Candidate(
         name=recipe.registry.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.environment import shareable, unusable_home_is_clear, without_password
+from tasks.environment import unusable_home_is_clear
 from tasks.running import tracking_page
 from tests.support.e2e import Home
 from tests.support.said import after_the_first_line
@@ -100,14 +100,3 @@ def test_a_file_elsewhere_is_not_taken_for_the_home(tmp_path: Path, monkeypatch:
 def test_the_page_of_a_tracking_address_shows_no_password(uri: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_page() == page
-
-
-def test_addresses_are_shown_without_passwords() -> None:
-    assert without_password("https://me:secret@example.org/api") == "https://example.org/api"
-    assert without_password("https://me:p@ss@example.org/api") == "https://example.org/api"
-    assert without_password("https://example.org/a@b") == "https://example.org/a@b"
-
-
-def test_what_is_shared_has_no_passwords_in_its_addresses() -> None:
-    shared = shareable({"data": {"url": ["https://me:secret@example.org/a.csv", "a@b.csv"], "rows": 3}})
-    assert shared == {"data": {"url": ["https://example.org/a.csv", "a@b.csv"], "rows": 3}}

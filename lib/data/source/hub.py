@@ -22,6 +22,7 @@ from lib.errors import ChecksumError, SourceError, StoreError
 from lib.files.checksum import file_sha256
 from lib.files.disk import FULL, disk_full_is_clear
 from lib.progress import Progress
+from lib.secrets import Address
 
 if TYPE_CHECKING:
     import httpx2
@@ -247,8 +248,8 @@ def look(repository: Repository, name: str, revision: str) -> _Looked:
     told, token = _first_without_token(lambda token: hub.get_hf_file_metadata(url, token=token, timeout=LOOK_SECONDS))
     if told.commit_hash is None:
         raise SourceError(
-            f"{endpoint} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check HF_ENDPOINT and the"
-            f" proxy, or {repository.advice.instead}"
+            f"{Address(endpoint)} answers, but not as a Hugging Face hub does (no X-Repo-Commit): check HF_ENDPOINT and"
+            f" the proxy, or {repository.advice.instead}"
         )
     return _Looked(told.commit_hash, token, told.size or 0)
 
@@ -315,7 +316,7 @@ def clear_errors(repository: Repository, *, file: str = "", hint: str = "") -> I
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     constants = hub_library().constants
-    what = f"{words(repository)} cannot be fetched from {constants.ENDPOINT}"
+    what = f"{words(repository)} cannot be fetched from {Address(constants.ENDPOINT)}"
     instead = repository.advice.instead
     later = hint or f"; run again, or {instead}"
     file = file or repository.advice.needed or "its list of files"

@@ -40,6 +40,31 @@ def test_the_form_has_what_people_change_and_a_text() -> None:
     assert "(left out: the one registered last)" in scoring["name"]["description"]
 
 
+@pytest.mark.parametrize(
+    ("address", "kept_out"),
+    [
+        ("https://me:secret@example.org/x.csv", True),
+        ("https://ghp_0123@example.org/x.csv", True),
+        ("https://example.org/x.csv?sv=1&sig=ab", True),
+        ("https://example.org/x.csv?X-Amz-Signature=ab", True),
+        ("https://example.org/x.csv?access_token=ab", True),
+        ("https://me:${PASSWORD}@example.org/x.csv?token=${TOKEN}", False),
+        ("https://example.org/a@b/x.csv?id=3", False),
+        ("/data/x.csv", False),
+    ],
+)
+def test_secrets_stay_out_of_prefect(address: str, kept_out: bool) -> None:
+    """Its server checks a pattern before it keeps a run; what comes in another way ends the run."""
+    assert (re.search(schema_of(FORM)["url"]["pattern"], address) is None) == kept_out
+    for form in (filled(url=address), filled(overrides=f"data:\n  files: ['{address}']")):
+        if kept_out:
+            with pytest.raises(RecipeError, match=r"^data\.\w+ has a secret, which Prefect has kept") as refused:
+                form.fields()
+            assert address not in str(refused.value)
+        else:
+            assert form.fields()["data.source" if "data.url" in form.fields() else "data.files"]
+
+
 def test_every_field_is_one_control_without_a_default() -> None:
     """Of a default the page would make a value that the recipe's own does not stand against."""
     for form in (FORM, form_of_recipe(InstructRecipe, "instruct"), form_of_scoring()):

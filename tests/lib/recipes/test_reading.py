@@ -13,6 +13,7 @@ from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.data import names_of_labels
 from lib.recipes.fields import recipe_fields
 from lib.recipes.mistakes import unknown_field, unknown_recipe
+from lib.secrets import Address
 from tests.support.recipes import build_recipe, load_recipe
 
 SAMPLE = {"data": {"source": "sample"}}
@@ -52,9 +53,9 @@ OVERRIDES = [
     ("name", "[draft]", "[draft]"),
     ("name", "a = b, {c}", "a = b, {c}"),
     ("registry.name", "null", "custom"),
-    ("data.url", "texts.csv", "texts.csv"),
+    ("data.url", "texts.csv", Address("texts.csv")),
     ("data.url", "[a.csv, https://example.org/a.csv]", ("a.csv", "https://example.org/a.csv")),
-    ("data.url", "[old].csv", "[old].csv"),
+    ("data.url", "[old].csv", Address("[old].csv")),
     ("data.member", "[a]", "[a]"),
 ]
 
