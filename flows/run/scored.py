@@ -46,14 +46,17 @@ def run_name() -> str:
 
 
 @flow(name=SCORING, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
-@secrets_kept()
 def score_messages(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files; finished parts of an earlier run are kept. Returns what `--json` prints."""
     started = time.monotonic()
     tracking = client()
     params = flatten(job.model_dump(mode="json"))
     tags = link_tags("flows/score.py")
-    with tracked_run(tracking, experiment=SCORING, name=str(runtime.flow_run.name), params=params, tags=tags) as run_id:
+    name = str(runtime.flow_run.name)
+    with (
+        secrets_kept(),
+        tracked_run(tracking, experiment=SCORING, name=name, params=params, tags=tags) as run_id,
+    ):
         chosen = choose(tracking, name=job.name, run=job.run)
         tag_model(tracking, run_id, chosen)
         scored = score(job, chosen, PROGRESS.get()("score"))

@@ -122,7 +122,7 @@ def reason_of(error: BaseException) -> str:
         if isinstance(link, OSError):
             reason = link
         link = link.__cause__ or link.__context__
-    text = " ".join(str(reason).split()) or type(reason).__name__
+    text = redacted(" ".join(str(reason).split())) or type(reason).__name__
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 

@@ -63,10 +63,11 @@ def test_a_written_secret_is_advised_against(caplog: pytest.LogCaptureFixture) -
 def test_a_secret_block_of_prefect_stands_for_a_reference(prefect_api: str) -> None:
     from prefect.blocks.system import Secret
     from prefect.settings import PREFECT_API_URL, temporary_settings
+    from pydantic import SecretStr
 
     assert secret_named("NIGHTLY_PASSWORD") is None  # no server is started to ask
     with temporary_settings({PREFECT_API_URL: prefect_api}), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", prefect_api)
-        Secret(value="p/w").save("nightly-password", overwrite=True, _sync=True)  # type: ignore[call-arg]
+        Secret(value=SecretStr("p/w")).save("nightly-password", overwrite=True, _sync=True)  # type: ignore[call-arg]
         assert revealed("https://me:${NIGHTLY_PASSWORD}@example.org") == "https://me:p%2Fw@example.org"
         assert secret_named("NIGHTLY_OTHER") is None
