@@ -46,8 +46,8 @@ def tell_of_secrets(recipe: dict[str, Any]) -> None:
     """Warns if a secret is written into an address of a recipe, given as nested values."""
     if fields := list(addresses_with_secrets(recipe)):
         LOG.warning(
-            "%s %s a secret, which is kept out of all that this run records: write ${NAME} in its place, where NAME is a"
-            " variable of the environment, or a Secret block of Prefect",
+            "%s %s a secret, which is kept out of all that this run records: write ${NAME} in its place, where NAME is"
+            " a variable of the environment, or a Secret block of Prefect",
             listed(dict.fromkeys(fields)),
             "have" if len(set(fields)) > 1 else "has",
         )
