@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable
 
+from lib.visible import visible
+
 MOST_NAMES = 10  # in one sentence
+LONGEST_SENTENCE, LAST_WORDS = 2000, 400  # characters; of those, how many of the end, which says what to do
 
 
 def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
@@ -13,7 +16,14 @@ def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
 
 
 class FinetuneError(Exception):
-    """An error that the user can correct; `str(error)` is one sentence."""
+    """An error that the user can correct; `str(error)` is one sentence: on one line, and of bounded length, whatever it
+    quotes of a file."""
+
+    def __str__(self) -> str:
+        sentence = visible(super().__str__())
+        if len(sentence) <= LONGEST_SENTENCE:
+            return sentence
+        return f"{sentence[: LONGEST_SENTENCE - LAST_WORDS - 1]}…{sentence[-LAST_WORDS:]}"
 
 
 class RecipeError(FinetuneError):

@@ -14,6 +14,7 @@ LAYERS = ("lib", "tasks", "flows")  # each may import from those before it
 # are not named here stand together in the row "*".
 ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib": (
+        ("visible",),
         ("errors", "progress", "extras", "markdown", "secrets"),
         ("files",),
         ("text",),

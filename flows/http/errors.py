@@ -9,6 +9,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from lib.visible import visible
+
 JSON = "application/json"
 
 
@@ -21,4 +23,4 @@ def json_response(
 
 def error_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """One sentence about what is wrong."""
-    return json_response({"error_code": HTTPStatus(status).name, "message": sentence}, status, headers)
+    return json_response({"error_code": HTTPStatus(status).name, "message": visible(sentence)}, status, headers)

@@ -12,7 +12,7 @@ from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
 from lib.recipes.fields import RecipeField, recipe_fields, section_names, unnamed_fields, value_at
 from lib.recipes.mistakes import unknown_field
-from lib.text.characters import visible
+from lib.visible import visible
 from tasks.environment import home
 
 OPTIONS = ("recipe", "explain", "json", "log-format", "help")  # the flags that are no fields

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
 
-from lib.text.characters import visible
+from lib.visible import visible
 
 
 def console(**how: Any) -> Console:

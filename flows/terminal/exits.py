@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from lib.errors import FinetuneError, ServiceError
 from lib.secrets import redacted
-from lib.text.characters import visible
+from lib.visible import visible
 from tasks.environment import tracking_uri, unusable_home_is_clear
 
 EXIT_NOBODY_READS = 1  # what rich, which prints the tables, ends with

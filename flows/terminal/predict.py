@@ -12,8 +12,8 @@ from flows.terminal.exits import announce
 from flows.terminal.program import Parser, standard_input_lines
 from flows.terminal.say import say, say_json
 from lib.errors import MessagesError
-from lib.text.characters import visible
 from lib.text.turns import Turn, earlier_turns
+from lib.visible import visible
 from tasks.environment import tracking_uri
 
 if TYPE_CHECKING:

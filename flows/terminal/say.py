@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import IO, Any
 
-from lib.text.characters import visible
+from lib.visible import visible
 
 
 def say(what: object, *, lines: bool = False, file: IO[str] | None = None) -> None:

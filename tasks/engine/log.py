@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from lib.text.characters import visible
+from lib.visible import visible
 
 LOG = logging.getLogger("finetune.store")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lib.data.source.data_file import DataFile
-from lib.data.source.reader import How, open_source, read
+from lib.data.source.reader import How, open_source, read, readable
 from lib.data.source.rows import NOT_JSON
 from lib.errors import MessagesError
 
@@ -39,7 +39,8 @@ class File:
 
 def read_file(file: DataFile, how: How) -> File:
     """Reads all records of a file. Raises MessagesError if it is empty, or cannot be read any further."""
-    first = file.head(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip()
+    with readable(file, how):
+        first = file.head(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not first:
         raise MessagesError(f"{file.name} is empty: is it the right file?")
     if how.format is None and first[:1] in (b"[", b"{"):

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from lib.data.source.columns import ABSENT, Column, named_columns, require_column, value_at
 from lib.data.source.compressed import Unpacked
 from lib.data.source.data_file import DataFile
+from lib.data.source.parquet_footer import read_row_groups
 from lib.data.source.parquet_pages import read_pages
 from lib.data.source.rows import BATCH_CHARACTERS, NO_FIELD, Batch, Form, Records, Unreadable
 from lib.errors import MessagesError
@@ -43,11 +44,15 @@ class ParquetRows:
         self._file = file
         with self._opened() as source:
             self._schema: pa.Schema = source.schema_arrow
-            self._groups = [
-                source.metadata.row_group(group).num_rows for group in range(source.metadata.num_row_groups)
-            ]
-            self.rows = int(source.metadata.num_rows)
-            size = sum(source.metadata.row_group(group).total_byte_size for group in range(len(self._groups)))
+            # Of each column that is stored, its path, and whether it is inside of lists.
+            stored = [source.schema.column(number) for number in range(len(source.schema))]
+            self._stored = [(column.path, column.max_repetition_level > 0) for column in stored]
+        with file.path.open("rb") as footer:
+            self._groups = read_row_groups(footer)
+        if any(len(group.chunks) != len(self._stored) for group in self._groups):
+            raise ValueError("its row groups do not have its columns")
+        self.rows = sum(group.rows for group in self._groups)
+        size = sum(group.size for group in self._groups)
         self._batch_rows = max(1, min(READ_ROWS, BATCH_CHARACTERS * self.rows // max(size, 1)))
         self._classes = _class_names(self._schema)
         columns = tuple(name for name in _names(self._schema) if not INDEX.fullmatch(name))
@@ -124,8 +129,8 @@ class ParquetRows:
     def _tables(self, columns: list[str], start: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yields tables of a few rows, each with the number of its first row; earlier row groups are skipped."""
         number, groups = 0, list(range(len(self._groups)))
-        while groups and number + self._groups[groups[0]] <= start:
-            number += self._groups[groups.pop(0)]
+        while groups and number + self._groups[groups[0]].rows <= start:
+            number += self._groups[groups.pop(0)].rows
         if not groups:
             return
         roots = list(dict.fromkeys(columns))
@@ -149,12 +154,15 @@ class ParquetRows:
         they are counted."""
         unpacked, longest = self._unpacked(), 1
         lists: Counter[str] = Counter()  # by path, what its values are at most
-        with self._opened() as opened, self._file.path.open("rb") as source:
-            for chunk, in_lists in _chunks(opened, roots):
-                pages = read_pages(source, chunk, most=unpacked.most)
-                unpacked.count(pages.unpacked)
-                longest = max(longest, pages.longest)
-                lists[chunk.path_in_schema] += pages.repeated * pages.longest * in_lists
+        names = {root.partition(".")[0] for root in roots}
+        with self._file.path.open("rb") as source:
+            for group in self._groups:
+                for chunk, (path, in_lists) in zip(group.chunks, self._stored, strict=True):
+                    if path.partition(".")[0] in names:
+                        pages = read_pages(source, chunk, most=unpacked.most)
+                        unpacked.count(pages.unpacked)
+                        longest = max(longest, pages.longest)
+                        lists[path] += pages.repeated * pages.longest * in_lists
         rows = max(1, min(self._batch_rows, LONGEST_BATCH // longest))
         return rows, [path for path, size in lists.items() if size > unpacked.most]
 
@@ -199,18 +207,6 @@ class ParquetRows:
                 return False
         self.warnings.append(f"{self._file.name}: column {column!r} has whole numbers as 1.0, which are read as 1")
         return True
-
-
-def _chunks(opened: pq.ParquetFile, roots: Collection[str]) -> Iterator[tuple[pq.ColumnChunkMetaData, bool]]:
-    """Yields the parts of these columns in each row group, and whether they are of lists."""
-    names = {root.partition(".")[0] for root in roots}
-    for group in map(opened.metadata.row_group, range(opened.metadata.num_row_groups)):
-        if group.num_columns != len(opened.schema):
-            raise ValueError("its row groups do not have its columns")
-        for number in range(group.num_columns):
-            chunk = group.column(number)
-            if chunk.path_in_schema.partition(".")[0] in names:
-                yield chunk, opened.schema.column(number).max_repetition_level > 0
 
 
 def _row_bytes(values: pa.Array) -> npt.NDArray[np.int64]:

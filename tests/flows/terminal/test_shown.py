@@ -16,7 +16,7 @@ from flows.terminal.drawing import console
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.say import say, say_json
 from lib.errors import MessagesError
-from lib.text.characters import visible
+from lib.visible import visible
 from tasks.engine.log import run_log
 
 TITLE = "\x1b]0;owned\x07"  # sets a terminal's title

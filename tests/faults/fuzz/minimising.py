@@ -1,0 +1,37 @@
+"""Chooses the committed corpus: the smallest inputs that reach everything that was reached, within a budget."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.fuzz.fuzzing import CORPUS, LONGEST_INPUT, MOST_RESIDENT, MOST_WAITING, PROJECT
+
+MOST_FILES, MOST_BYTES, LARGEST = 150, 48 * 2**10, 4096  # of a target
+
+
+def minimise(target: str, grown: Path) -> str:
+    """Replaces the committed corpus of a target; returns what it is."""
+    with tempfile.TemporaryDirectory(prefix="finetune-fuzz-") as folder:
+        merged = Path(folder) / "merged"
+        merged.mkdir()
+        flags = [f"-rss_limit_mb={MOST_RESIDENT}", f"-timeout={MOST_WAITING}", f"-max_len={LONGEST_INPUT}", "-merge=1"]
+        given = [str(merged), *(str(each) for each in (CORPUS / target, grown) if each.is_dir())]
+        command = [sys.executable, "-m", "tests.faults.fuzz.child", target, folder, *flags, *given]
+        subprocess.run(command, cwd=PROJECT, capture_output=True, check=True)
+        files = sorted(merged.iterdir(), key=lambda file: (file.stat().st_size, file.name))
+        chosen, size = [], 0
+        for file in files[:MOST_FILES]:
+            size += file.stat().st_size
+            if size > MOST_BYTES or file.stat().st_size > LARGEST:
+                break
+            chosen.append(file)
+        kept = CORPUS / target
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+        for file in chosen:
+            shutil.copyfile(file, kept / file.name[:16])
+    return f"{len(chosen)} of {len(files)} inputs, {sum(file.stat().st_size for file in kept.iterdir()):,} bytes"
