@@ -80,7 +80,7 @@ def _age(text: str) -> timedelta:
 
 def _size(text: str) -> int:
     """`500MB` or `2GiB` in bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)", text)
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z]+)", text)
     if not match or match[2].upper() not in SIZES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: write a number and a unit as in 500MB, 5GB or 2GiB")
     return int(float(match[1]) * SIZES[match[2].upper()])

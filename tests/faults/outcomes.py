@@ -35,12 +35,14 @@ def scale(ci: int, full: int) -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one fault. seconds: until there was a good run, or an answer, again."""
+    """What became of one fault. seconds: until there was a good run, or an answer, again. times: how often it was
+    tried, all with the same outcome."""
 
     fault: str
     survived: bool
     lost: str
     seconds: float | None
+    times: int = 1
 
 
 @dataclass
@@ -52,9 +54,10 @@ class Outcomes:
     noted: list[Outcome] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
 
-    def note(self, fault: str, survived: bool, *, lost: str = "", seconds: float | None = None) -> None:
-        """Notes one try. `lost` says what was lost, and how to see it again; the test module fails at its end then."""
-        self.noted.append(Outcome(fault, survived, "" if survived else lost or "not said", seconds))
+    def note(self, fault: str, survived: bool, *, lost: str = "", seconds: float | None = None, times: int = 1) -> None:
+        """Notes one try, or several. `lost` says what was lost, and how to see it again; the test module fails at its
+        end then."""
+        self.noted.append(Outcome(fault, survived, "" if survived else lost or "not said", seconds, times))
 
     def state(self, what: str, figure: str) -> None:
         """States a figure beside the table: a seed, a number of retries, what differs between two settings."""
@@ -96,8 +99,8 @@ class Outcomes:
         seconds = [outcome.seconds for outcome in tries if outcome.seconds is not None]
         return {
             "fault": fault,
-            "tried": len(tries),
-            "survived": sum(outcome.survived for outcome in tries),
+            "tried": sum(outcome.times for outcome in tries),
+            "survived": sum(outcome.times for outcome in tries if outcome.survived),
             "lost": sorted({outcome.lost for outcome in tries if not outcome.survived}),
             "seconds": {"median": round(median(seconds), 2), "worst": round(max(seconds), 2)} if seconds else None,
         }

@@ -21,7 +21,7 @@ METADATA = 3
 TYPE, CODEC, VALUES, PAGES_AT, DICTIONARY_AT = 1, 4, 5, 9, 11
 WANTED: Wanted = {
     ROW_GROUPS: {
-        COLUMNS: {METADATA: dict.fromkeys((TYPE, CODEC, VALUES, PAGES_AT, DICTIONARY_AT), {})},
+        COLUMNS: {METADATA: {field: {} for field in (TYPE, CODEC, VALUES, PAGES_AT, DICTIONARY_AT)}},
         GROUP_BYTES: {},
         GROUP_ROWS: {},
     }

@@ -1,4 +1,4 @@
-"""Mutates what lies inside a frame, such as a header behind its length, which blind mutations hardly ever keep whole."""
+"""Mutates what lies inside a frame, such as a header behind its length, which blind mutations hardly keep whole."""
 
 from __future__ import annotations
 

@@ -66,12 +66,12 @@ def archives() -> Iterator[bytes]:
 def texts() -> Iterator[bytes]:
     """Yields rows with fields, in several dialects and encodings."""
     yield LINES.encode()
-    yield "spam\tfree prize\nham\tsee you\n".encode()
+    yield b"spam\tfree prize\nham\tsee you\n"
     yield LINES.replace(",", ";").replace("\n", "\r\n").encode("cp1252")
     yield LINES.encode("utf-16")
     yield LINES.encode("utf-8-sig")
     yield "label|text\nspam|größer €\nham|été\n".encode("cp1252")
-    yield 'text,label\n"a\nb",x\n"c \\"d\\"",y\n'.encode()
+    yield b'text,label\n"a\nb",x\n"c \\"d\\"",y\n'
     yield b",text,label,\n0,a,x,\n1,b,y,\n"
     yield gzip.compress(LINES.encode(), mtime=0)
     yield "label\ttext\nspam\tпривет\nham\t中文\n".encode("utf-32")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import FinetuneError
-from tests.faults.fuzz.allowed import Finding
+from tests.faults.fuzz.allowed import Finding, require_sentence
 
 SMALL = 2**22  # bytes that an archive may unpack to here: bombs are another test's
 
@@ -43,16 +43,10 @@ def _each(*works: Callable[[], object]) -> None:
             work()
         except FinetuneError as error:
             if refused is not None:
-                _require(refused)
+                require_sentence(str(refused), refused)
             refused = error
     if refused is not None:
         raise refused
-
-
-def _require(error: FinetuneError) -> None:
-    from tests.faults.fuzz.allowed import require_sentence
-
-    require_sentence(str(error), error)
 
 
 def _drain(items: Iterator[Any]) -> None:
@@ -81,10 +75,7 @@ def _read(file: Path) -> None:
     source = DataFile(file, file.name)
 
     def rows(text: Any, label: Any, bad_rows: Any) -> None:
-        read = LabelledRows(source, How(), text_column=text, label_column=label, bad_rows=bad_rows)
-        _drain(iter(read))
-        for warning in read.warnings:
-            _require(FinetuneError(warning))
+        _drain(iter(LabelledRows(source, How(), text_column=text, label_column=label, bad_rows=bad_rows)))
 
     def first_columns() -> None:
         columns = open_source(source, How(damaged_rows=True), {}).form.columns

@@ -103,6 +103,12 @@ def test_what_mlflow_serves_is_there(client: TestClient) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", client.get("/version").text)
 
 
+def test_a_refusal_has_nothing_that_a_terminal_obeys(client: TestClient) -> None:
+    answer = client.get("/%1b%5b2J%00")
+    assert answer.status_code == 404
+    assert answer.json()["message"].startswith("GET /\\u001b[2J\\u0000 is nothing that is served here")
+
+
 def test_what_fails_inside_is_told_without_its_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Served, prediction: Any) -> Any:
         raise RuntimeError("secret")

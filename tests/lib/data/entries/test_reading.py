@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,9 @@ def test_the_published_file(real_data: Path) -> None:
     assert (profile["duplicate_questions"], profile["near_duplicate_questions"]) == (25, 82)
     assert (profile["duplicate_entries"], profile["near_duplicate_entries"]) == (0, 48)
     assert json.loads(json.dumps(profile)) == profile
+
+
+def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps([GOOD]).encode())
+    with pytest.raises(MessagesError, match=r"mine\.json\.gz cannot be read as gzipped JSON Lines.*write it again"):
+        read_entries(written(tmp_path, whole[:40], "mine.json.gz"))

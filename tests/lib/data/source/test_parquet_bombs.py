@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lib.data.source.parquet_footer import read_row_groups
 from lib.data.source.parquet_pages import read_pages
 from lib.data.source.reader import How, open_source, read
 from lib.data.source.rows import BATCH_CHARACTERS
+from lib.data.source.thrift import Thrift
 from lib.errors import ArchiveError, MessagesError
 
 BOMB = r"'mine\.parquet' unpacks to more than 200 times its own size.*write its rows as JSON Lines"
@@ -122,6 +124,32 @@ def test_pages_are_counted_as_the_footer_of_an_honest_file_has_them(tmp_path: Pa
         ((chunk,),) = (group.chunks for group in read_row_groups(source))
         counted = read_pages(source, chunk, most=2**40).unpacked - 4 * len(texts)
     assert 0.99 * honest < counted <= honest
+
+
+def test_structures_without_end_are_refused() -> None:
+    for endless in (b"\x19" * 5000, b"\x1c" * 5000, b"\x19\xfc" + b"\x80" * 80):
+        with pytest.raises((ValueError, IndexError)):
+            Thrift(endless).structure({})
+
+
+def test_only_wanted_fields_are_kept() -> None:
+    # 1: 3; 2: [{1: 5, 2: "ab"}, {}]; 3: true; 4: [true, false]; 5: -1
+    block = bytes([0x15, 6, 0x19, 0x2C, 0x15, 10, 0x18, 2, 97, 98, 0, 0, 0x11, 0x19, 0x21, 1, 2, 0x15, 1, 0])
+    thrift = Thrift(block)
+    assert thrift.structure({1: {}, 2: {1: {}}, 5: {}}) == {1: 3, 2: [{1: 5}, {}], 5: -1}
+    assert thrift.at == len(block)
+
+
+def test_a_page_that_is_longer_than_the_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    file = written(tmp_path, {"text": ["a"]})
+    with file.path.open("rb") as source:
+        ((chunk,),) = (group.chunks for group in read_row_groups(source))
+    header = bytes([0x15, 0, 0x15, 0, 0x15, *([0x80] * 8), 0x01, 0x2C, 0x15, 2, 0x15, 0, 0, 0])  # of 2**55 bytes
+    (tmp_path / "page").write_bytes(header)
+    with (tmp_path / "page").open("rb") as source, pytest.raises(ValueError, match="a page is longer than the file"):
+        read_pages(source, replace(chunk, at=0), most=2**62)
+    with (tmp_path / "page").open("rb") as source, pytest.raises(ValueError, match="cut off"):
+        read_pages(source, replace(chunk, at=2**70), most=2**62)
 
 
 def test_damage_anywhere_is_one_sentence_or_none(tmp_path: Path) -> None:
