@@ -16,7 +16,6 @@ from lib.data.source.thrift import Thrift, Wanted
 
 VALUE_BYTES = 4  # that a value takes at least once it is read, also where a thousand of them are one run in the file
 FIRST_READ, LONGEST_HEADER = 2**12, 2**24  # bytes of a page's header; it may repeat the least and the greatest value
-MOST_SEEKABLE = 2**63 - 1  # a footer can say more
 LENGTH_BYTES = 4  # before each text of a dictionary
 
 # Fields of a page's header, and of the header of its kind inside: a data page, a dictionary, a data page of version 2.
@@ -49,6 +48,8 @@ def read_pages(source: IO[bytes], chunk: Chunk, *, most: int) -> Pages:
     end, at = source.seek(0, os.SEEK_END), chunk.at
     pages, seen, entry = Pages(), 0, 0
     while seen < chunk.values and pages.unpacked <= most:
+        if at > end:
+            raise ValueError("a page lies behind the end of the file")
         header, size = _header(source, at)
         unpacked, packed = _whole(header, UNPACKED), _whole(header, PACKED)
         if at + size + packed > end:
@@ -88,7 +89,7 @@ def _header(source: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
     """Returns the header of the page at this byte, and the header's size."""
     size = FIRST_READ
     while True:
-        source.seek(min(at, MOST_SEEKABLE))
+        source.seek(at)
         block = source.read(size)
         thrift = Thrift(block)
         try:
