@@ -52,7 +52,7 @@ class LengthEngine:
 
     def probabilities(self, texts: Texts, /, *, progress: Progress = silent) -> Probabilities:
         """Returns (texts, 2) float64."""
-        spam = np.array([1 / (1 + len(texts[number])) for number in range(len(texts))])  # type: ignore[index]
+        spam = np.array([1 / (1 + len(texts[number])) for number in range(len(texts))])
         return np.stack([1 - spam, spam], axis=1)
 
     def begin(self, texts: Texts, /) -> Callable[[], Probabilities]:
