@@ -31,7 +31,7 @@ from lib.data.messages.reading import read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How
-from lib.errors import FinetuneError, MessagesError, RecipeError
+from lib.errors import FinetuneError, RecipeError
 from lib.inference.predictor import Predictor
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields, section_names
@@ -394,9 +394,3 @@ HEADERS = st.sampled_from(
 def test_headers_are_answered_or_refused(first: tuple[str, str], headers: list[tuple[str, str]], body: bytes) -> None:
     lines = [f"{first[0]} /{first[1]} HTTP/1.1", "Host: localhost", *(f"{name}: {value}" for name, value in headers)]
     attempt(server().ask, "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body)
-
-
-def test_the_same_nonsense_is_refused_everywhere() -> None:
-    for text in ("\ud83d", ""):
-        with pytest.raises(MessagesError):
-            list(Predictor(LengthEngine(), gpt2_tokenizer(), 16).predict([text]))
