@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 from rich.table import Table
@@ -24,6 +25,9 @@ from flows.terminal.say import say
 from lib.store.artifacts import Store
 from lib.store.housekeeping import Damage, Entry, Pruned, Reference, list_artifacts, prune, verify
 from tasks.environment import store_folder
+
+if TYPE_CHECKING:
+    from tasks.registry.pruning import Leftover
 
 EXIT_DAMAGED = 1
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -138,6 +142,8 @@ def _show_damage(damaged: Sequence[Damage]) -> None:
 
 
 def _prune(store: Store, options: argparse.Namespace) -> int:
+    from tasks.registry.pruning import prune_home
+
     pruned = prune(
         store,
         *_needed(),
@@ -147,10 +153,13 @@ def _prune(store: Store, options: argparse.Namespace) -> int:
         damaged=options.damaged,
         dry_run=options.dry_run,
     )
+    beside = prune_home(unreferenced=options.unreferenced, dry_run=options.dry_run)
     if options.json:
-        print(json.dumps({"store": str(store.root), **pruned.model_dump(mode="json")}))  # noqa: T201
+        more = {"beside": [leftover.model_dump() for leftover in beside]}
+        print(json.dumps({"store": str(store.root), **pruned.model_dump(mode="json"), **more}))  # noqa: T201
         return 0
     _show_pruned(pruned)
+    _show_beside(beside, dry_run=options.dry_run)
     if options.to_size is not None and pruned.remaining > options.to_size:
         say(f"that is more than the {decimal(options.to_size)} asked for: nothing else may go")
     return 0
@@ -170,6 +179,17 @@ def _show_pruned(pruned: Pruned) -> None:
         say(f"{_count(len(pruned.in_use), 'artifact')} kept: a running process makes or needs {them}")
     removed = f"{_count(len(pruned.artifacts), 'artifact')} and {_count(len(pruned.leftovers), 'leftover')}"
     say(f"{removed} {would}removed: {decimal(pruned.freed)} {would}freed, {decimal(pruned.remaining)} in the store")
+
+
+def _show_beside(beside: Sequence[Leftover], *, dry_run: bool) -> None:
+    if beside:
+        would = "would be " if dry_run else ""
+        table = Table(f"{would}removed beside the store", "size", "why")
+        for leftover in beside:
+            table.add_row(leftover.path, decimal(leftover.size), leftover.why)
+        console().print(table)
+        freed = decimal(sum(leftover.size for leftover in beside))
+        say(f"{_count(len(beside), 'thing')} beside the store {would}removed: {freed} {would}freed")
 
 
 def _facts(entry: Entry) -> tuple[str, str, str]:

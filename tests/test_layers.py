@@ -46,7 +46,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib.evaluation": (("*",), ("classify", "instruct", "judge", "drift")),
     "tasks": (
         ("environment", "secrets"),
-        ("running",),
+        ("running", "temporary"),
         ("engine",),
         ("record",),
         ("registry",),

@@ -21,6 +21,7 @@ from tasks.registry.promote import promote
 from tasks.registry.register import Registered, publishing, register
 from tasks.report.conclusion import Finished, report
 from tasks.secrets import secrets_kept, tell_of_secrets
+from tasks.temporary import temporary_files
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
@@ -36,6 +37,7 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
 
 
 @secrets_kept()
+@temporary_files()
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
     """Runs the recipe inside the present flow run; steps whose artifacts exist are reused. Returns what `--json`
     prints. How the MLflow run ends is said in `tracked_run`."""

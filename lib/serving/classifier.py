@@ -4,6 +4,7 @@ What an engine needs, such as torch, is imported only when a model is loaded.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def signature(labels: tuple[str, ...]) -> ModelSignature:
     )
 
 
-def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+def log_classifier(
+    folder: Path, *, run_id: str, tracking_uri: str, tags: Mapping[str, str] | None = None
+) -> LoggedModel:
     """Logs the classifier in `folder`, which `Predictor.load` reads, as a model of the MLflow run: see `log_model`."""
     from lib.serving.logged_model import log_model, required  # neither needed nor copied where a model is served
 
@@ -102,6 +105,7 @@ def log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedMod
         folder,
         run_id=run_id,
         tracking_uri=tracking_uri,
+        tags=tags or {},
         name=ARTIFACT,
         python_file=Path(__file__),
         code_of="lib.inference.predictor",

@@ -3,6 +3,7 @@
 Torch is imported only when a model is loaded.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+def log_follower(folder: Path, *, run_id: str, tracking_uri: str, tags: Mapping[str, str] | None = None) -> LoggedModel:
     """Logs the model in `folder`, which `Answerer.load` reads, as a model of the MLflow run: see `log_model`."""
     from lib.serving.logged_model import log_model, required  # neither needed nor copied where a model is served
 
@@ -101,6 +102,7 @@ def log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel
         folder,
         run_id=run_id,
         tracking_uri=tracking_uri,
+        tags=tags or {},
         name=ARTIFACT,
         python_file=Path(__file__),
         code_of="lib.inference.answerer",

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 
 from lib.files.jsonfile import load_json
@@ -31,6 +33,7 @@ def log_model(
     *,
     run_id: str,
     tracking_uri: str,
+    tags: Mapping[str, str],
     name: str,
     python_file: Path,
     code_of: str,
@@ -45,6 +48,7 @@ def log_model(
     whichever run is active in this thread. If a step fails, no model is left behind.
 
     Args:
+        tags: of the logged model, from its beginning.
         name: of the logged model, and of the folder in `context.artifacts`.
         python_file: the file that MLflow loads to serve the model ("models from code").
         code_of: the module of `lib` that the file needs; it is copied with all that it imports.
@@ -56,7 +60,9 @@ def log_model(
     mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     run = client.get_run(run_id)
-    model = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params)
+    model = client.create_logged_model(
+        run.info.experiment_id, name=name, source_run_id=run_id, params=run.data.params, tags=dict(tags)
+    )
     try:
         with tempfile.TemporaryDirectory(prefix="finetune-model-") as temporary:
             saved = Path(temporary) / "model"
@@ -75,8 +81,18 @@ def log_model(
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     except BaseException:
-        client.delete_logged_model(model.model_id)
+        discard(client, model)
         raise
+
+
+def discard(client: MlflowClient, model: LoggedModel) -> None:
+    """Deletes a logged model: first its files, so that one whose files are there is never forgotten."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with suppress(MlflowException, OSError):  # already gone, or a server that deletes no files
+        files = get_artifact_repository(model.artifact_location, tracking_uri=client.tracking_uri)
+        files.delete_artifacts()  # type: ignore[no-untyped-call]
+    client.delete_logged_model(model.model_id)
 
 
 def copy_code(modules: Iterable[str], folder: Path) -> Path:

@@ -103,13 +103,13 @@ def labels_in_words(labels: Sequence[str]) -> str:
     return f"{', '.join(named[:-1])} or {named[-1]}"
 
 
-def _log_classifier(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+def _log_classifier(folder: Path, *, run_id: str, tracking_uri: str, tags: Mapping[str, str]) -> LoggedModel:
     from lib.serving.classifier import log_classifier  # here, because a cached run logs nothing
 
-    return log_classifier(folder, run_id=run_id, tracking_uri=tracking_uri)
+    return log_classifier(folder, run_id=run_id, tracking_uri=tracking_uri, tags=tags)
 
 
-def _log_follower(folder: Path, *, run_id: str, tracking_uri: str) -> LoggedModel:
+def _log_follower(folder: Path, *, run_id: str, tracking_uri: str, tags: Mapping[str, str]) -> LoggedModel:
     from lib.serving.follower import log_follower
 
-    return log_follower(folder, run_id=run_id, tracking_uri=tracking_uri)
+    return log_follower(folder, run_id=run_id, tracking_uri=tracking_uri, tags=tags)

@@ -31,6 +31,8 @@ from tasks.record.mlflow_run import reason_of
 from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
+FETCHED = "models"  # the folder of the home with what was fetched from a server
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -52,13 +54,12 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
     try:
         registered = tracking.get_model_version(version.name, version.version)
         place = str(tracking.get_model_version_download_uri(version.name, version.version))
-        # Names and numbers can be reused; the time of registration cannot.
-        identity = key_of({"source": registered.source, "registered": registered.creation_timestamp})
+        identity = identity_of(registered)
         if is_local_uri(place):  # type: ignore[no-untyped-call]
             root = Path(local_file_uri_to_path(place))  # type: ignore[no-untyped-call]
             wrong = _mended(tracking, registered, root)
         else:
-            root = home() / "models" / version.name / f"{version.version}-{identity}"
+            root = home() / FETCHED / version.name / f"{version.version}-{identity}"
             wrong = _fetched(tracking, registered, version, root)
         if wrong:
             raise unloadable(kind, version, listed(wrong.values(), most=MOST_NAMED))
@@ -72,6 +73,11 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
     if not folder.is_dir():
         raise unloadable(kind, version, f"{folder} is not there")
     return ModelFiles(root, folder, identity, str(registered.run_id))
+
+
+def identity_of(version: ModelVersion) -> str:
+    """Returns what a version is told by: names and numbers can be reused, the time of registration cannot."""
+    return key_of({"source": version.source, "registered": version.creation_timestamp})
 
 
 def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:

@@ -27,8 +27,10 @@ from lib.files.jsonfile import save_json
 from lib.files.listing import SHA256_TAG
 from lib.model.weights.saved import INFERENCE
 from lib.store.artifacts import Artifact, Store, key_of
+from tasks.engine.log import run_log
 from tasks.environment import store_folder
 from tasks.record.mlflow_run import client
+from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers, this_process
 from tasks.registry.models import KIND_TAG, Kind
 
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
@@ -48,7 +50,7 @@ class Candidate:
     inference: Mapping[str, Any]  # what inference needs besides those files
     identity: str  # a hash of all that predictions depend on
     about: str  # the registered model's description
-    log: Callable[..., LoggedModel]  # (folder, *, run_id, tracking_uri)
+    log: Callable[..., LoggedModel]  # (folder, *, run_id, tracking_uri, tags)
     beside: tuple[Path, ...] = ()  # more files to serve
 
     def collect(self, folder: Path) -> Path:
@@ -98,9 +100,12 @@ def register(run_id: str, candidate: Candidate) -> Registered:
     known = _version_of(tracking, name, candidate.identity)
     if known is not None:
         return Registered(name=name, version=str(known.version), new=False)
+    for left in discard_leftovers(tracking, str(tracking.get_run(run_id).info.experiment_id)):
+        run_log().info("the model %s, which a killed process was registering, was removed", left.model_id)
     with tempfile.TemporaryDirectory(prefix="finetune-register-") as folder:
         files = candidate.collect(Path(folder) / candidate.kind.logged_as)
-        model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri)
+        marked = {REGISTERING_TAG: this_process()}
+        model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri, tags=marked)
     try:
         _ensure_registered_model(tracking, candidate)
         version = tracking.create_model_version(
@@ -115,8 +120,9 @@ def register(run_id: str, candidate: Candidate) -> Registered:
             },
         )
     except BaseException:
-        tracking.delete_logged_model(model.model_id)
+        _discard(tracking, model.model_id)
         raise
+    tracking.set_logged_model_tags(model.model_id, {REGISTERING_TAG: ""})
     registered = Registered(name=name, version=str(version.version), new=True, model_id=model.model_id)
     transaction = get_transaction()
     if transaction is not None:
@@ -131,7 +137,13 @@ def unregister(transaction: Transaction) -> None:
     if registered is not None and registered.model_id is not None:
         tracking = client()
         tracking.delete_model_version(registered.name, registered.version)
-        tracking.delete_logged_model(registered.model_id)
+        _discard(tracking, registered.model_id)
+
+
+def _discard(tracking: MlflowClient, model_id: str) -> None:
+    from lib.serving.logged_model import discard  # here, because a cached run registers nothing
+
+    discard(tracking, tracking.get_logged_model(model_id))
 
 
 def versions_of(tracking: MlflowClient, name: str) -> list[ModelVersion]:
