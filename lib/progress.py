@@ -1,5 +1,6 @@
 """Callbacks through which `lib` reports progress, and what a training measures on the way."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ def part_of(progress: Progress, before: int, total: int) -> Progress:
     return report
 
 
+def logged(sentence: str) -> None:
+    """Says a sentence in the log."""
+    logging.getLogger(__name__).warning("%s", sentence)
+
+
 @dataclass(frozen=True)
 class Listener:
     """Callbacks for a run and its training; each does nothing by default."""
@@ -40,6 +46,8 @@ class Listener:
     on_sample: Callable[[int, str], None] = lambda epoch, text: None
     progress: Progress = silent
     warn: Callable[[str], None] = lambda sentence: None
+    # A sentence that belongs to what is trained: it is said now, and kept with it.
+    remark: Callable[[str], None] = logged
     # A step's name when it begins; and its name, final state and seconds when it ends.
     on_begin: Callable[[str], None] = lambda step: None
     on_end: Callable[[str, str, float], None] = lambda step, state, seconds: None

@@ -14,10 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 from lib.errors import StoreError
+from lib.files.disk import require_space
 from lib.secrets import Address
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
+LEAST_FREE = 2**24  # bytes: the databases of Prefect and MLflow take ten million for a first small run
 PROJECT = Path(__file__).resolve().parents[1]
 IN_A_CHECKOUT = (PROJECT / "pyproject.toml").is_file()  # rather than installed from a wheel
 # No permission, a read-only file system, a file where a folder must be (or a folder where a file must be).
@@ -44,6 +46,12 @@ def make_home() -> None:
     """Creates the folders for everything, where they are not there yet; raises OSError if they cannot be."""
     for folder in (home(), store_folder(), Path(os.environ["PREFECT_HOME"]).expanduser()):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def require_room() -> None:
+    """Raises StoreError unless the home's disk has room for what a run notes, whatever its artifacts need: a disk that
+    is full already could not even take that the run failed."""
+    require_space(home(), LEAST_FREE, "a run")
 
 
 @contextmanager

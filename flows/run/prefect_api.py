@@ -20,7 +20,7 @@ from prefect.settings import (
 
 from lib.errors import ServiceError
 from lib.secrets import public
-from tasks.environment import home, make_home
+from tasks.environment import home, make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
 ANSWER_SECONDS = 10  # within which a server that is there answers
@@ -29,6 +29,7 @@ ANSWER_SECONDS = 10  # within which a server that is there answers
 def find_or_start_prefect() -> None:
     """Makes sure that a Prefect server answers; raises ServiceError if not, because a flow would end in a traceback."""
     make_home()
+    require_room()
     address = os.environ.get("PREFECT_API_URL")
     if address:
         find_prefect(address)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from flows.terminal.limits import sentence_of_machine
 from lib.errors import FinetuneError, ServiceError
 from lib.secrets import redacted
 from lib.visible import visible
@@ -27,7 +28,7 @@ def exit_status_of(work: Callable[[], int], *, kept: str = "nothing was left hal
             sys.stdout.flush()  # here rather than when Python ends, so that a closed pipe is noticed here
             return status
     except FinetuneError as error:
-        say_error(error)
+        say_error(sentence_of_machine(error) or error)
         return EXIT_USER_ERROR
     except BrokenPipeError:
         # Whoever read the output, `head` for example, has enough. What is still buffered goes nowhere.
@@ -37,7 +38,7 @@ def exit_status_of(work: Callable[[], int], *, kept: str = "nothing was left hal
         print(f"interrupted: {kept}", file=sys.stderr)  # noqa: T201
         return EXIT_INTERRUPTED
     except Exception as error:
-        sentence = _sentence_of_mlflow(error)
+        sentence = sentence_of_machine(error) or _sentence_of_mlflow(error)
         if sentence is None:
             raise
         say_error(sentence)

@@ -24,6 +24,8 @@ from tasks.engine.step import Run
 
 # Prefect's own threads, which send logs and events to its server, and what they are called as loggers.
 INTERNAL = ("prefect._internal", "prefect.events", "EventsWorker", "APILogWorker")
+# A copy of what the store has: see `tasks.engine.prefect_cache`.
+UNNEEDED = "Failed to write result"
 
 
 def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: str) -> int:
@@ -89,11 +91,12 @@ def keep_errors_off_the_terminal() -> None:
         of_a_run = record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
         if of_a_run and record.levelno >= logging.ERROR:
             return False
-        return not record.name.startswith(INTERNAL)
+        return not record.name.startswith(INTERNAL) and not record.getMessage().startswith(UNNEEDED)
 
     setup_logging()  # later calls of Prefect's keep the handlers, and so the filter
     for name in (None, "prefect", "prefect._internal"):
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(is_for_people)
     logging.raiseExceptions = False  # otherwise Prefect writes that a log was not sent past all handlers
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised, too
     logging.getLogger("mlflow.utils.validation").addFilter(lambda record: "is truncated to" not in record.getMessage())

@@ -1,4 +1,4 @@
-"""Writes reliably: a clear error for a full disk, and syncing."""
+"""Writes reliably: a clear error for a full or broken disk, and syncing."""
 
 import errno
 import os
@@ -14,23 +14,51 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no space on the device; the us
 
 @contextmanager
 def disk_full_is_clear(folder: Path) -> Iterator[None]:
-    """Turns "no space left" while writing into `folder` into one StoreError; other `OSError`s pass unchanged. Put it
-    around the opening *and* the closing of the file: buffered data is written when it closes."""
+    """Turns "no space left" and "input/output error" while writing into `folder` into one StoreError; other `OSError`s
+    pass unchanged. Put it around the opening *and* the closing of the file: buffered data is written when it closes."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        refused = disk_refuses(error, folder)
+        if refused is None:
             raise
-        raise StoreError(
-            f"No space left to write into {folder} ({_free(folder)}): free some space there, or choose a"
-            " folder on a larger disk, and run again"
-        ) from error
+        raise refused from error
 
 
-def _free(folder: Path) -> str:
-    """Describes the free space where `folder` is, or will be once it is made."""
+def disk_refuses(error: OSError, folder: Path) -> StoreError | None:
+    """Says that a disk is full or broken, where that is the error of a write into `folder`; None: it is another one."""
+    if error.errno in FULL:
+        return _full(folder, free_bytes(folder))
+    if error.errno == errno.EIO:
+        return StoreError(
+            f"The disk of {folder} does not take what is written ({error.strerror}): see what the system's log says of"
+            " it, or choose a folder on another disk, and run again"
+        )
+    return None
+
+
+def require_space(folder: Path, size: int, what: str) -> None:
+    """Raises StoreError unless so many bytes are free where `folder` is, or will be; `what` needs them."""
+    free = free_bytes(folder)
+    if free < size:
+        raise _full(folder, free, f", and {what} needs {_in_words(size)}")
+
+
+def free_bytes(folder: Path) -> int:
+    """Returns the free space where `folder` is, or will be once it is made."""
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return f"{shutil.disk_usage(existing).free / 2**20:,.1f} MiB free"
+    return shutil.disk_usage(existing).free
+
+
+def _full(folder: Path, free: int, needed: str = "") -> StoreError:
+    return StoreError(
+        f"No space left to write into {folder} ({_in_words(free)} free{needed}): free some space there, or choose a"
+        " folder on a larger disk, and run again"
+    )
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def into_place(part: Path, file: Path) -> None:

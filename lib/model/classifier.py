@@ -203,7 +203,7 @@ def begin_probabilities(
 
 
 def _logits(classifier: Classifier, inputs: Tensor, lengths: Tensor, device: torch.device, room: Room) -> Tensor:
-    """Returns (batch, classes) of padded rows, in parts where the card's memory is short of `room`, in tokens."""
+    """Returns (batch, classes) of padded rows, in parts where memory is short of `room`, in tokens."""
 
     def work(at_once: int) -> Tensor:
         cuts = parts(len(inputs), at_once)

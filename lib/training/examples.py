@@ -42,7 +42,7 @@ class Split(Protocol):
 class Examples:
     """A split and its objective. `model` is the trained model as accelerate wraps it.
 
-    room: of the card's memory, in rows of a batch.
+    room: of memory, in rows of a batch.
     """
 
     split: Split

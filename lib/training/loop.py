@@ -39,7 +39,7 @@ class State:
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)  # written after each epoch, if asked for
-    at_once: int | None = None  # messages that the card's memory held at once (None: all of a batch)
+    at_once: int | None = None  # messages that memory held at once (None: all of a batch)
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best row, with `keep: best`
 
 
@@ -54,8 +54,8 @@ def best_row(rows: Sequence[Row]) -> int:
 
 @dataclass
 class Loop:
-    """One training. `model` and `optimizer` are prepared by `accelerator`; `train` and `validation` share the room of a
-    card's memory."""
+    """One training. `model` and `optimizer` are prepared by `accelerator`; `train` and `validation` share the room of
+    memory."""
 
     accelerator: Accelerator
     model: nn.Module

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from lib.errors import StoreError
+from lib.model.machine.memory import memory_suffices
 from lib.progress import NOBODY, Listener, Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
@@ -24,7 +25,7 @@ from lib.store.artifacts import Artifact, Store, key_of
 from lib.store.fingerprint import code_fingerprint
 from lib.store.warnings import WARNINGS, add_warning
 from tasks.engine.log import run_log
-from tasks.environment import store_folder
+from tasks.environment import require_room, store_folder
 from tasks.secrets import secrets_kept
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class Step:
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
         """Makes the artifact. Prefect calls this only on a cache miss, and holds the key's lock."""
         self._load_code()
+        require_room()
         key = key_of(ingredients)
         log = run_log()
         store = Store(store_folder(), warn=log.warning)
@@ -162,7 +164,7 @@ class Step:
                 identity=ingredients.get("identity", {}),
                 listener=run.listener,
             )
-            with secrets_kept():
+            with secrets_kept(), memory_suffices(f"the step {self.name}"):
                 self.compute(work, **inputs)
         artifact = store.find(self.name, key)
         assert artifact is not None, "an artifact that was just published is there"

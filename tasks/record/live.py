@@ -33,6 +33,7 @@ def watched(work: Work[Any], key: str) -> Iterator[Listener]:
         on_row=_all_of(live, lambda row: work.log.info("%s", in_words(row)), work.listener.on_row),
         progress=PrefectProgress(key, work.progress, work.log.warning),
         warn=work.log.warning,
+        remark=work.warn,
     )
     live.send()
 

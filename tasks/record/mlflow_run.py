@@ -44,6 +44,7 @@ from tasks.environment import (
 )
 from tasks.record.database import ready_database
 from tasks.record.moved import follow_files
+from tasks.record.read_only import may_only_be_read, read_only_uri
 
 # Raised when the server is gone or answers nonsense, or the database is damaged or full.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError)
@@ -81,17 +82,20 @@ def client() -> MlflowClient:
 
 
 def _local_client(uri: str) -> MlflowClient:
-    make_home()
+    database = home() / "mlflow.db"
     try:
+        if may_only_be_read(database):
+            return _connected(read_only_uri(database, artifact_folder()))
+        make_home()
         # Two processes must not create the tables of a new file at once.
         with FileLock(home() / ".mlflow.lock"):
-            ready_database(home() / "mlflow.db", artifact_folder())
+            ready_database(database, artifact_folder())
             tracking = _connected(uri)
-            follow_files(home() / "mlflow.db", artifact_folder())
+            follow_files(database, artifact_folder())
             return tracking
     except (*FAILURES, sqlite3.Error) as error:
         raise ServiceError(
-            f"MLflow cannot use {home() / 'mlflow.db'} ({reason_of(error)}): let it be written if it may not be, or"
+            f"MLflow cannot use {database} ({reason_of(error)}): let it be written if it may not be, or"
             " move it away, and the next run begins a new one without the runs and registered models in it"
         ) from None
 

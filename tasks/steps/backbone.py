@@ -117,7 +117,7 @@ def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dic
     """Keeps a network of transformers as it came; returns what it is. Raises WeightsError if it cannot be used."""
     import shutil
 
-    from lib.files.disk import disk_full_is_clear
+    from lib.files.disk import disk_full_is_clear, require_space
     from lib.model.hugging_face.check import inspect_network
     from lib.model.places import TRANSFORMERS
     from lib.model.weights.folder import network_files
@@ -127,6 +127,7 @@ def _transformer(work: Work[AnyRecipe], place: Path, tokenizer: Artifact) -> dic
     texts = loaded.encode(TEXTS)
     files = network_files(place)
     network = inspect_network(place, texts, vocabulary=loaded.vocabulary, pad=loaded.pad)
+    require_space(work.folder, sum(file.stat().st_size for file in files), "a copy of the weights")
     with disk_full_is_clear(work.folder):
         for file in files:
             shutil.copyfile(file, work.folder / file.name)

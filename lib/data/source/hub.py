@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lib.data.source.transfer import SERVER_ERRORS, TEMPORARY_REFUSALS, too_large
 from lib.errors import ChecksumError, SourceError, StoreError
 from lib.files.checksum import file_sha256
-from lib.files.disk import FULL, disk_full_is_clear
+from lib.files.disk import FULL, disk_full_is_clear, require_space
 from lib.progress import Progress
 from lib.secrets import Address
 
@@ -173,6 +173,7 @@ def fetched_file(
         looked = look(repository, name, commit)
         if size_limit is not None and looked.size > size_limit:
             raise too_large(size_limit)
+        require_space(Path(hub.constants.HF_HUB_CACHE), looked.size, "the download")
         path = hub.hf_hub_download(
             repository.name,
             name,

@@ -15,6 +15,7 @@ from typing import Any
 
 from lib.data.source.transfer import AddressError, Partial, too_large
 from lib.extras import require
+from lib.files.disk import require_space
 from lib.progress import Progress
 
 BLOCK_BYTES = 4 * 2**20  # requested at once, and lost at most when a transfer breaks off
@@ -99,6 +100,7 @@ def fetch_object(address: str, partial: Partial, *, size_limit: int, timeout: fl
     if partial.validators() != before or partial.size() > size:
         partial.start_over(before)
     done = partial.size()
+    require_space(partial.folder, size - done, "the rest of the download")
     progress(done, size, "bytes")
     while done < size:
         with _clear_errors(address, done):

@@ -15,6 +15,7 @@ from typing import IO
 
 import httpx
 
+from lib.files.disk import require_space
 from lib.progress import Progress
 from lib.secrets import Address
 
@@ -46,10 +47,11 @@ class AddressError(Exception):
 @dataclass(frozen=True)
 class Partial:
     """The bytes received from one address, and beside them, as JSON, the validators of that answer. `file` is open for
-    reading and writing. `path` is None for a private file without a name."""
+    reading and writing. `path` is None for a private file without a name. `folder` is where both lie."""
 
     file: IO[bytes]
     path: Path | None
+    folder: Path
 
     def size(self) -> int:
         """Returns the bytes so far and moves `file` to its end for writing."""
@@ -90,10 +92,10 @@ def claimed(address: str, scratch: Path) -> Iterator[Partial]:
     path = _partial_path(address, scratch)
     with path.open("a+b") as file:
         if _is_mine(file, path):
-            yield Partial(file, path)
+            yield Partial(file, path, scratch)
             return
     with tempfile.TemporaryFile(dir=scratch) as private:
-        yield Partial(private, None)
+        yield Partial(private, None, scratch)
 
 
 def forget(address: str, scratch: Path) -> None:
@@ -255,6 +257,7 @@ def _receive(response: httpx.Response, partial: Partial, size_limit: int, progre
     announced = response.headers.get("Content-Length", "")
     total = done + int(announced) if announced.isdecimal() else None
     _refuse_too_large(max(done, total or 0), size_limit, partial)
+    require_space(partial.folder, (total or done) - done, "the rest of the download")
     progress(done, total, "bytes")
     for piece in response.iter_raw():
         done += len(piece)

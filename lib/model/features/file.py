@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, require_space
 from lib.model.backbone import Backbone
 from lib.model.machine.cuda import on_device
 from lib.model.machine.fast import fast
@@ -132,6 +132,7 @@ def write_features(
     scratch: Path,
     device: str = "cpu",
     progress: Progress = silent,
+    room: Room | None = None,
 ) -> None:
     """Runs the embeddings and the first `blocks` blocks over every message, at its real length, and writes `file`.
 
@@ -139,7 +140,7 @@ def write_features(
     `scratch`, on the same file system as `file`, and the same call resumes it, with the same bytes as without an
     interruption. Work for other messages, blocks, dtype or batches (a GPU's are larger) is discarded; weights are not
     compared. The backbone, an `nn.Module`, is moved to `device` and left in eval mode, its linear layers in `dtype`.
-    `progress` counts tokens.
+    `progress` counts tokens. room: of memory, in tokens.
 
     Raises `MessagesError` for a message without tokens, and `StoreError` for a full disk before anything is computed.
     """
@@ -165,9 +166,10 @@ def write_features(
         torch.inference_mode(),
         fast(network, backbone.width),
     ):
+        require_space(scratch, int(begins[-1]) - 512 * os.fstat(writing.fileno()).st_blocks, "the rest of the features")
         _reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)
-        room = Room()  # of the card's memory, in tokens
+        room = room or Room()
 
         def write(batch: Sequence[int], at_once: int) -> None:
             for part in parts(len(batch), at_once):

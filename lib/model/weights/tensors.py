@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib.errors import WeightsError
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, require_space
 
 TYPES = {  # safetensors' names
     torch.float64: "F64",
@@ -98,6 +98,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
         header[name] = {"dtype": TYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    require_space(file.parent, len(text) + end, file.name)
     with disk_full_is_clear(file.parent), file.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for name in ordered:

@@ -87,7 +87,7 @@ def finetune(
         inputs = _checked_inputs(split, named, classifier, max_length)
         checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
     order = _order(checked["train"], checked["validation"], padding, settings)
-    room = Room()
+    room = Room(warn=listener.remark)
     shape: dict[str, Any] = {
         "width": width,
         "pad": backbone.pad,

@@ -52,7 +52,7 @@ def finetune_instructions(
         StoreError: the disk is full.
     """
     order = _order(splits["train"], splits["validation"], settings, published_order)
-    room = Room()
+    room = Room(warn=listener.remark)
     examples = {name: Examples(split, NextToken(), room) for name, split in splits.items()}
     published = None
     if settings.published_figures:

@@ -94,6 +94,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     file per split."""
     from lib.model.features.file import write_features
     from lib.model.machine.device import device_name
+    from lib.model.machine.memory import Room
 
     chosen = choice(work.recipe, {"backbone": backbone, "tokenize": tokenize})
     work.log.info("features are %s: %s", "kept" if chosen.keep else "not kept", chosen.reason)
@@ -106,7 +107,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     assert learning is not None, "something is frozen where features are kept"
     splits = {name: load_tokens(tokenize.folder, name) for name in _splits(work.recipe)}
     tokens_of = {name: sum(map(len, rows_of(split.texts))) for name, split in splits.items()}
-    done = 0
+    done, room = 0, Room(warn=work.warn)
     for name, split in splits.items():
         file = work.scratch / f"{name}.safetensors"  # survives an interruption, unlike the artifact's folder
         if not file.exists():
@@ -120,6 +121,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
                 scratch=work.scratch,
                 device=device_name(work.identity["device"]),
                 progress=part_of(work.progress, done, sum(tokens_of.values())),
+                room=room,
             )
         done += tokens_of[name]
     for name in splits:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import StoreError
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, free_bytes, require_space
 
 
 def test_no_space_left_names_the_folder_and_what_is_free(tmp_path: Path) -> None:
@@ -32,6 +32,18 @@ def test_no_space_left_when_a_buffered_file_closes_is_caught_too(tmp_path: Path)
 def test_a_used_up_quota_is_a_full_disk(tmp_path: Path, number: int) -> None:
     with pytest.raises(StoreError), disk_full_is_clear(tmp_path):
         raise OSError(number, "as the system says it")
+
+
+def test_a_broken_disk_is_told_from_a_full_one(tmp_path: Path) -> None:
+    said = r"The disk of .* does not take what is written .*: see what the system's log"
+    with pytest.raises(StoreError, match=said), disk_full_is_clear(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_is_known_to_be_needed_is_compared_before(tmp_path: Path) -> None:
+    require_space(tmp_path / "not" / "made" / "yet", free_bytes(tmp_path) // 2, "half of it")
+    with pytest.raises(StoreError, match=r"MiB free, and a planet needs 1,099,511,627,776\.0 MiB\): free some space"):
+        require_space(tmp_path, 2**60, "a planet")
 
 
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_half_as_many_until_they_fit_and_no_more_from_then_on(caplog: pytest.Log
     assert tried == [10, 5, 3, 3]
     assert heard(caplog) == [
         "The card's memory is too small for 10 texts at once: 3 are computed at a time, with the same result"
+        " but for rounding"
     ]
 
 
