@@ -16,8 +16,11 @@ from typing import TypeVar
 from lib.errors import RecipeError
 from lib.progress import logged
 
-# What torch's and others' C++ says of exhausted memory, in RuntimeErrors that have no class of their own.
-PHRASES = ("can't allocate memory", "not enough memory", "std::bad_alloc", "Cannot allocate memory")
+# What torch's and others' C++ says of exhausted memory, in errors that have no class of their own.
+PHRASES = (
+    *("can't allocate memory", "not enough memory", "std::bad_alloc", "Cannot allocate memory"),
+    "Failed to allocate memory",  # ONNX Runtime
+)
 ASKED_FOR = re.compile(r"tried to allocate (\d+) bytes")  # torch on a CPU
 
 Result = TypeVar("Result")
@@ -86,9 +89,7 @@ def memory_suffices(what: str = "the model's weights and what is learnt of them"
 
 def exhausted(error: BaseException) -> bool:
     """Whether an error says that there is no more memory: a card's, or this process's."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and (_of_card(error) or any(phrase in str(error) for phrase in PHRASES))
+    return isinstance(error, MemoryError) or _of_card(error) or any(phrase in str(error) for phrase in PHRASES)
 
 
 def too_small(what: str, error: BaseException) -> RecipeError:
