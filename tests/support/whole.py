@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
-from flows.servers.processes import is_over
 from lib.files.checksum import file_sha256
 from lib.files.listing import COMPILED, LISTING
 from lib.files.lock import tried
@@ -132,9 +132,8 @@ def processes_of(home: Path) -> list[int]:
 
 
 def _over(pid: str) -> bool:
-    import psutil
-
+    """Whether it has ended, also if its parent has not taken note yet."""
     try:
-        return is_over(psutil.Process(int(pid)))
+        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
