@@ -37,7 +37,7 @@ SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
 SECRET_FIELD = re.compile(
     r"((^|.*[-_.])(token|key|secret|password|passwd|pwd|credential|jwt)|(api|access|auth|rl|resource)key|auth)s?"
 )
-SECRET_VARIABLE = re.compile(r"(.*_)?(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PGPASSWORD)S?|PGPASSWORD")
+SECRET_VARIABLE = re.compile(r"(.*_)?(TOKEN|KEY|SECRET|PASSWORD|PASSWD|PGPASSWORD|AUTH_STRING|CONNECTION_STRING)S?")
 
 _known: set[str] = set()  # secrets that this process has met
 _look_ups: list[Callable[[str], str | None]] = [os.environ.get]
@@ -202,6 +202,8 @@ def _parted(address: str) -> tuple[str, list[str]]:
     user, rest = _user_and_rest(scheme, rest)
     name, _, password = user.partition(":")
     hidden = [] if not user or user == EXAMPLE_USER or _refers(password or name) else [user, password]
+    if hidden:
+        hidden += re.split(r"[/?#@:]", password)  # which a client takes for other parts of the address, and quotes
     if hidden and len(name) >= SHORTEST_TOKEN:
         hidden.append(name)
     kept_user = f"{user}@" if user and not hidden else ""

@@ -43,8 +43,10 @@ def shipped(file: str) -> Path:
 
 
 def make_home() -> None:
-    """Creates the folders for everything, where they are not there yet; raises OSError if they cannot be."""
-    for folder in (home(), store_folder(), Path(os.environ["PREFECT_HOME"]).expanduser()):
+    """Creates the folders for everything, where they are not there yet; raises OSError if they cannot be. A home that
+    is made here is its owner's alone: texts and databases lie in it."""
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (store_folder(), Path(os.environ["PREFECT_HOME"]).expanduser()):
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -45,7 +45,7 @@ def find_prefect(address: str) -> None:
             get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect,
         ):
             prefect.raise_for_api_version_mismatch()
-    except (RuntimeError, ValueError, httpx.HTTPError) as error:
+    except (RuntimeError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServiceError(
             f"Prefect does not answer at {public(address)} ({reason_of(error)}): start that server, or"
             " correct PREFECT_API_URL, or unset it to run without a server"

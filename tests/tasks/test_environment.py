@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.environment import unusable_home_is_clear
+from tasks.environment import make_home, unusable_home_is_clear
 from tasks.running import tracking_page
 from tests.support.e2e import Home
 from tests.support.said import after_the_first_line
@@ -100,3 +100,12 @@ def test_a_file_elsewhere_is_not_taken_for_the_home(tmp_path: Path, monkeypatch:
 def test_the_page_of_a_tracking_address_shows_no_password(uri: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_page() == page
+
+
+def test_a_new_home_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "deep" / "home"))
+    make_home()
+    assert (tmp_path / "deep" / "home").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "deep" / "home").chmod(0o750)
+    make_home()
+    assert (tmp_path / "deep" / "home").stat().st_mode & 0o777 == 0o750  # who opened it meant it

@@ -6,12 +6,15 @@ import json
 import logging
 import os
 import re
+import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Any, Self
 
 import httpx
 
@@ -20,6 +23,8 @@ from lib.progress import Progress
 from lib.secrets import Address
 
 REDIRECT_LIMIT = 10
+WATCHED_TIMEOUTS = 2  # as many times the timeout has a server to send what `LEAST_SPEED` asks for
+LEAST_SPEED = 100  # bytes a second: less is a server that holds on to its clients
 # What httpx raises for an address that is none; UnicodeError for a host that cannot be one, such as a name whose part
 # between two dots has more than 63 characters (RFC 1035, 2.3.4), or half a character.
 MALFORMED = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
@@ -112,18 +117,19 @@ def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, pr
         address: an http:// or https:// URL.
         partial: from `claimed`; keeps its bytes when the transfer breaks off.
         size_limit: bytes of the file.
-        timeout: seconds without any byte from the server: to connect, to answer, between two reads.
+        timeout: seconds without any byte from the server: to connect, to answer, between two reads. In twice as many,
+            100 bytes of the file have to come for each of them.
         progress: called for every chunk.
 
     Raises AddressError if nothing, something else, too much or not everything came, and OSError if the partial file
     cannot be written.
     """
     try:
-        with _client(timeout) as client:
+        with _client(timeout) as client, _Watch(timeout) as watch:
             for ranges in (_rest_of(partial), {}):
-                with _answer(client, "GET", address, ranges) as response:
+                with _answer(client, "GET", address, ranges, watch) as response:
                     if _fits(response, partial, asked_for_rest=bool(ranges)):
-                        _receive(response, partial, size_limit, progress)
+                        _receive(response, partial, size_limit, progress, watch)
                         return
     except (httpx.HTTPError, *MALFORMED) as error:
         raise _explained(error, address, partial.size(), timeout) from error
@@ -135,7 +141,11 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
     # Servers that mishandle HEAD are asked for one byte, of which only headers are read. A timeout ends the attempt.
     for method, ranges in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
         try:
-            with _client(timeout) as client, _answer(client, method, address, ranges) as response:
+            with (
+                _client(timeout) as client,
+                _Watch(timeout) as watch,
+                _answer(client, method, address, ranges, watch) as response,
+            ):
                 if response.status_code in (OK, PARTIAL_CONTENT):
                     return _validators(response) | _length(response)
         except (httpx.HTTPError, *MALFORMED, AddressError) as error:
@@ -173,12 +183,57 @@ def _client(timeout: float) -> httpx.Client:
         ) from error
 
 
+class _Watch:
+    """Ends a transfer that is too slow: httpx's timeout is that of each piece, and a server could send a byte a second
+    for ever, of its headers too. What such a transfer raises becomes httpx.ReadTimeout at the block's end."""
+
+    def __init__(self, timeout: float) -> None:
+        self._seconds = WATCHED_TIMEOUTS * timeout
+        self._came = 0  # bytes since the last look
+        self._stream: Any = None  # httpcore's, of the connection that is in use
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.ended = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if self.ended and isinstance(error, httpx.TransportError):
+            raise httpx.ReadTimeout("too slow") from error
+
+    def trace(self, event: str, told: Mapping[str, Any]) -> None:
+        """Hears from httpcore which connection is in use."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._stream = told["return_value"]
+
+    def came(self, size: int) -> None:
+        """Counts bytes of the file."""
+        self._came += size
+
+    def _look(self) -> None:
+        while not self._over.wait(self._seconds):
+            came, self._came = self._came, 0
+            if came < LEAST_SPEED * self._seconds:
+                self.ended = True
+                with suppress(OSError, AttributeError):  # closed meanwhile
+                    self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
-def _answer(client: httpx.Client, method: str, address: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+def _answer(
+    client: httpx.Client, method: str, address: str, headers: Mapping[str, str], watch: _Watch
+) -> Iterator[httpx.Response]:
     """Yields the response after all redirects, its body unread. Redirects are followed one by one, because httpx would
     also follow those from https to http. It does drop `Authorization` and cookies for another host."""
     request = client.build_request(method, address, headers={**AS_IT_IS, **headers})
     for _ in range(REDIRECT_LIMIT + 1):
+        request.extensions = {**request.extensions, "trace": watch.trace}
         response = client.send(request, stream=True)
         try:
             if response.next_request is None:
@@ -251,7 +306,7 @@ def _length(response: httpx.Response) -> dict[str, str]:
     return {"content_length": whole} if whole.isdecimal() else {}
 
 
-def _receive(response: httpx.Response, partial: Partial, size_limit: int, progress: Progress) -> None:
+def _receive(response: httpx.Response, partial: Partial, size_limit: int, progress: Progress, watch: _Watch) -> None:
     """Appends the undecoded body chunk by chunk, so that an interruption loses none."""
     done = partial.size()
     announced = response.headers.get("Content-Length", "")
@@ -261,6 +316,7 @@ def _receive(response: httpx.Response, partial: Partial, size_limit: int, progre
     progress(done, total, "bytes")
     for piece in response.iter_raw():
         done += len(piece)
+        watch.came(len(piece))
         _refuse_too_large(done, size_limit, partial)
         partial.file.write(piece)
         progress(done, total, "bytes")
