@@ -68,11 +68,17 @@ def fetched(address: str, folder: Path, *, sha256: str | None = None, size_limit
 
 
 def refused(
-    address: str, folder: Path, kind: type[FinetuneError], words: str, *, temporary: bool | None = None, **more: int
+    address: str,
+    folder: Path,
+    kind: type[FinetuneError],
+    words: str,
+    *,
+    temporary: bool | None = None,
+    size_limit: int = 2**20,
 ) -> None:
     """Asserts that a fetch ends in one sentence, that nothing of the file is there, and that the next try may begin."""
     with pytest.raises(kind) as error:
-        fetched(address, folder, **more)
+        fetched(address, folder, size_limit=size_limit)
     assert re.search(words, str(error.value)), error.value
     if isinstance(error.value, SourceError) and temporary is not None:
         assert error.value.temporary == temporary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -143,7 +143,7 @@ def basic(user: str, password: str) -> str:
 def test_a_server_that_is_away_is_named_without_its_password(
     address: str, monkeypatch: pytest.MonkeyPatch, outcomes: Outcomes
 ) -> None:
-    asked = {"MLflow": client, "Prefect": lambda: find_prefect(address)}
+    asked: dict[str, Callable[[], object]] = {"MLflow": client, "Prefect": lambda: find_prefect(address)}
     if address.startswith("postgres"):
         asked["PostgreSQL"] = lambda: create_missing(databases(address))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
