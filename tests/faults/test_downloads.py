@@ -18,6 +18,8 @@ from lib.errors import ArchiveError, ChecksumError, FinetuneError, MessagesError
 from tests.faults.outcomes import Outcomes, scale
 from tests.support.http_server import HttpServer, Reply
 
+pytestmark = pytest.mark.faults
+
 TEXT = b"ham\thello\nspam\tfree entry\n" * 40
 ETAG, OTHER_ETAG = '"1"', '"2"'
 TRIES = scale(1, 20)

@@ -24,6 +24,8 @@ from tests.faults.outcomes import Outcomes
 from tests.support.e2e import Home
 from tests.support.http_server import HttpServer, Reply
 
+pytestmark = pytest.mark.faults
+
 # What each is, and where a run meets it; no other text has any of them.
 PLANTED = {
     "a password in data.url": "Zq1-pass/of@data",
@@ -93,6 +95,7 @@ def planted(copied: Home, prefect_api: str, tmp_path: Path) -> Home:
     return replace(copied, environment=environment)
 
 
+@pytest.mark.e2e
 def test_no_byte_that_runs_leave_or_print_has_a_secret(
     planted: Home, server: HttpServer, small_data: Path, prefect_home: Path, tmp_path: Path, outcomes: Outcomes
 ) -> None:
