@@ -29,12 +29,13 @@ def file_problem(path: Path, name: str, size: int, sha256: str) -> str:
         stat = path.stat()
         if stat.st_size != size:
             return f"{name} has {stat.st_size:,} bytes instead of {size:,}"
-        seen = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size, sha256)
+        # The time of the last change of anything: nobody sets that back, and taking permission away is one.
+        seen = (str(path), stat.st_ino, stat.st_ctime_ns, stat.st_size, sha256)
         if seen not in _WHOLE:
             if file_sha256(path) != sha256:
                 return f"{name} does not have its checksum"
             # A younger file could change again within the clock's resolution.
-            if time.time_ns() - stat.st_mtime_ns > SETTLED_NANOSECONDS:
+            if time.time_ns() - stat.st_ctime_ns > SETTLED_NANOSECONDS:
                 _WHOLE.add(seen)
     except FileNotFoundError:
         return f"{name} is missing"

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from lib.data.tables import MESSAGES, load_table, save_table
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
+from lib.files.disk import remove
 from tasks.environment import home, local_tracking_uri, tracking_uri
 from tasks.record.mlflow_run import FAILURES, client, reason_of
 from tasks.registry.register import NO_SUCH_MODEL
@@ -102,6 +103,8 @@ def _keep_copy(file: Path, copy: Path) -> None:
         partial = Path(stream.name)
     try:
         shutil.copyfile(file, partial)
+        if copy.is_dir():  # damage
+            remove(copy)
         partial.replace(copy)
     finally:
         partial.unlink(missing_ok=True)
