@@ -44,7 +44,7 @@ def outcomes_of(printed: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO] if FULL else [errno.ENOSPC], ids=os.strerror)
 @pytest.mark.parametrize(
     ("work", "where", "tries"),
-    [("writes", "a step", scale(4, 300)), ("outputs", "score or export", scale(0, 60))][: 2 if FULL else 1],
+    [("writes", "a step", scale(4, 200)), ("outputs", "score or export", scale(0, 60))][: 2 if FULL else 1],
 )
 def test_each_write_may_fail(
     work: str, where: str, tries: int, number: int, library: Path, tmp_path: Path, outcomes: Outcomes
