@@ -161,6 +161,19 @@ def test_a_disk_that_fills_during_a_run(
         outcomes.state(f"a disk that is full from {when} on: seconds until the sentence", f"{seconds:.1f}")
 
 
+@pytest.mark.skipif(not FULL, reason="whole runs: only at full scale")
+@pytest.mark.parametrize("limit", [64, 40, 28])
+def test_a_run_with_few_open_files(limit: int, tmp_path: Path, small_data: Path, outcomes: Outcomes) -> None:
+    """Its servers have as few."""
+    home = Home(tmp_path / "home", small_data)
+    limited = ["bash", "-c", f'ulimit -n {limit} && exec "$@"', "bash", *home.command(*home.arguments())]
+    done = subprocess.run(limited, cwd=PROJECT, env=home.env(), capture_output=True, text=True, check=False)
+    with outcomes.trying(f"{limit} open files"):
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0 or done.stderr.splitlines()[-1].startswith("error: too many files are open")
+    outcomes.state(f"a run with {limit} open files", "works" if done.returncode == 0 else "ends with a sentence")
+
+
 def grow(ballast: IO[bytes]) -> None:
     """Takes all space that is free."""
     size = 2**22
