@@ -61,7 +61,7 @@ def test_each_write_may_fail(
     assert outcomes.lost == []
 
 
-@pytest.mark.parametrize("megabytes", [60] if not FULL else [100, 80, 60, 50, 40, 20, 10, 5])
+@pytest.mark.parametrize("megabytes", [60] if not FULL else [80, 60, 50, 40, 20, 10, 5])
 def test_a_training_within_little_memory(megabytes: int, outcomes: Outcomes) -> None:
     done = run_forked(
         ["tests.faults.starved", "memory", str(megabytes)], folder=PROJECT, environment={**os.environ}, text=""
