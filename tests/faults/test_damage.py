@@ -191,6 +191,9 @@ def damaged(finished: tuple[Home, Any]) -> Iterator[Damaged]:
         damaged = Damaged(home.folder, tracking, made, scratch, model, fetched)
         frozen = frozen_test(tracking, VERSION.name)
         assert frozen is not None
+        for path in (home.folder, *home.folder.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
         damaged.texts = load_frozen(tracking, frozen, VERSION.name)["text"].tolist()
         yield damaged
     shutil.rmtree(place)
@@ -241,8 +244,9 @@ def test_registered_models(damaged: Damaged, outcomes: Outcomes) -> None:
 
 
 def test_copies_of_registered_models(damaged: Damaged, outcomes: Outcomes) -> None:
-    files = files_in(damaged.fetched)
-    try_all(outcomes, "fetched model", chosen(files, scale(4, 100)), damaged.check_fetched)
+    # MLflow's own note of what it fetched, which nothing reads.
+    files = [file for file in files_in(damaged.fetched) if file.name != "registered_model_meta"]
+    try_all(outcomes, "fetched model", chosen(files, scale(4, 40)), damaged.check_fetched)
 
 
 def test_frozen_test_sets(damaged: Damaged, outcomes: Outcomes) -> None:
