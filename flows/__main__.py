@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from flows.terminal.exits import exit_status_of
 from lib.errors import RecipeError
+from lib.processes.stopping import ended_at_once
 
 
 class Door(NamedTuple):
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if name not in DOORS:
         return exit_status_of(lambda: _refuse(name))
-    status: int = import_module(DOORS[name].module).main([*DOORS[name].before, *rest])
+    with ended_at_once():  # nothing has begun that could be left half done
+        door = import_module(DOORS[name].module)
+    status: int = door.main([*DOORS[name].before, *rest])
     return status
 
 

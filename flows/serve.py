@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +19,7 @@ CHECK, DELAY = 5.0, 1.0  # seconds, milliseconds; docs/serving.md says what the 
 
 def main(argv: Sequence[str]) -> int:
     """Serves until told to stop; returns the exit status."""
-    # From here on SIGTERM is what Ctrl-C is, also while the model is being loaded.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return exit_status_of(lambda: _serve(argv))
+    return exit_status_of(lambda: _serve(argv), seconds=None)  # requests that are being answered have time
 
 
 def _serve(argv: Sequence[str]) -> int:
@@ -34,7 +31,7 @@ def _serve(argv: Sequence[str]) -> int:
         from flows.http.server import serve
 
         serve(options)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # while the model was being loaded
         pass
     return 0
 

@@ -17,7 +17,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> int:
     """Shows the pages until a signal; returns the exit status."""
-    return exit_status_of(lambda: _ui(argv))
+    return exit_status_of(lambda: _ui(argv), seconds=None)  # which the servers take, too
 
 
 def _ui(argv: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> int:
     """Starts everything, says so, and waits for a signal; the exit status. A second one says where the first one is."""
-    return exit_status_of(lambda: _up(argv))
+    return exit_status_of(lambda: _up(argv), seconds=None)  # which the runs and servers take, too
 
 
 def _up(argv: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib": (
         ("visible",),
         ("errors", "progress", "extras", "markdown", "secrets"),
-        ("files",),
+        ("files", "processes"),
         ("text",),
         ("store",),
         ("recipes",),  # a recipe's prompt styles are those of `lib.text.prompts`

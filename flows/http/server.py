@@ -27,6 +27,7 @@ from flows.http.metrics import Metrics
 from flows.http.observed import Observed
 from flows.http.versions import Answering, Served, Share, champion_of, load, version_of
 from lib.errors import ServiceError
+from lib.processes.stopping import signals_heard
 from tasks.record.mlflow_run import client
 from tasks.registry.models import CLASSIFIER, find_model
 from tasks.use.serving import ServingRuns
@@ -39,7 +40,7 @@ IDLE_SECONDS = 75
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serves what the options say; returns, or raises KeyboardInterrupt, after a signal. Raises ServiceError if there
+    """Serves what the options say; returns after a signal. Raises ServiceError if there
     is no such model or version, or the address is not free."""
     log_as_json(sys.stderr, texts=options.log_texts)
     keys = None if options.api_keys is None else read_keys(options.api_keys)
@@ -61,7 +62,17 @@ def serve(options: argparse.Namespace) -> None:
                 f" {when}; Ctrl-C stops it",
                 flush=True,
             )
-            uvicorn.Server(config_of(app, connections)).run(sockets=[place])
+            _answer(uvicorn.Server(config_of(app, connections)), place)
+
+
+def _answer(server: uvicorn.Server, place: socket.socket) -> None:
+    """Answers until a signal, and what has been asked until then."""
+
+    def stop() -> None:
+        server.should_exit = True
+
+    with signals_heard(stop):
+        server.run(sockets=[place])
 
 
 def config_of(app: ASGIApp, connections: Connections) -> uvicorn.Config:

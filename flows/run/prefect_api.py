@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import httpx
-from filelock import FileLock
 from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -18,23 +18,31 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from flows.run.temporary_server import temporary_server
 from lib.errors import ServiceError
 from lib.secrets import public
-from tasks.environment import home, make_home, require_room
+from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
 ANSWER_SECONDS = 10  # within which a server that is there answers
+DRAIN_SECONDS = 5  # for the logs and events that a run leaves
 
 
-def find_or_start_prefect() -> None:
-    """Makes sure that a Prefect server answers; raises ServiceError if not, because a flow would end in a traceback."""
+@contextmanager
+def prefect_server() -> Iterator[None]:
+    """Has a Prefect server at hand in the block; raises ServiceError if there is none, because a flow would end in a
+    traceback. At the end, what is still to be told to it is told."""
     make_home()
     require_room()
     address = os.environ.get("PREFECT_API_URL")
-    if address:
-        find_prefect(address)
-    else:
-        _start()
+    with temporary_server() if address is None else nullcontext():
+        if address is not None:
+            find_prefect(address)
+        try:
+            yield
+        finally:
+            APILogWorker.drain_all(timeout=DRAIN_SECONDS)
+            EventsWorker.drain_all(timeout=DRAIN_SECONDS)
 
 
 def find_prefect(address: str) -> None:
@@ -52,19 +60,6 @@ def find_prefect(address: str) -> None:
         ) from None
 
 
-def _start() -> None:
-    """Starts the temporary server that this process's flow will use, one process at a time. Two servers that create the
-    tables of one new database at once would collide."""
-    try:
-        with FileLock(home() / ".prefect.lock"), _interrupts_kept_from_children():
-            get_client(sync_client=True)
-    except RuntimeError as error:
-        raise ServiceError(
-            f"Prefect's temporary server did not start ({error}): see that {home() / 'prefect'} can be written, or"
-            " start a server (`make ui`) and set PREFECT_API_URL"
-        ) from None
-
-
 @contextmanager
 def no_heartbeats() -> Iterator[None]:
     """A flow in this block sends no heartbeats, unless the user has set how often.
@@ -77,17 +72,3 @@ def no_heartbeats() -> Iterator[None]:
         return
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
-
-
-@contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """A process that is started here does not see Ctrl-C.
-
-    A terminal sends it to all processes; the server would end first, and the run would wait for it to hear that the run
-    has ended. A blocked signal stays blocked in a child, whatever the child's handlers are.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

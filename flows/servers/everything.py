@@ -16,7 +16,6 @@ from flows.servers.deployments import register
 from flows.servers.processes import (
     HOST,
     Server,
-    end_family,
     start_mlflow,
     start_prefect,
     stop_signals,
@@ -46,8 +45,7 @@ def run_everything(ports: Mapping[str, int]) -> None:
 
 def _run(ports: Mapping[str, int], stop: threading.Event) -> None:
     """Everything, from its start to its end; returns once nothing of it is left."""
-    for process in running.left_behind():
-        end_family(process)
+    running.wait_for_the_last()
     (home() / INBOX).mkdir(exist_ok=True)
     servers: list[Server] = []
     try:
@@ -76,7 +74,7 @@ def _bring_up(ports: Mapping[str, int], servers: list[Server], stop: threading.E
     settle(prefect)
     if stop.is_set():
         return
-    servers.append(start_worker(prefect, mlflow))
+    servers.append(start_worker(prefect, mlflow, servers))
     running.write(note, servers)
     wait_until_up(servers, stop)
     if not stop.is_set():

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import httpx
-import psutil
 from mlflow import MlflowClient
 
 from lib.errors import ServiceError
+from lib.processes.kept import start_kept, stop_kept
+from lib.processes.stopping import signals_heard
 from lib.secrets import revealed
 from tasks.environment import artifact_folder, home, tracking_uri
 from tasks.record.mlflow_run import client
@@ -27,9 +25,7 @@ from tasks.record.view import IN_MLFLOW, runs_page
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
-STOP_SECONDS = 15
 ASK_SECONDS = 0.5  # between two looks at servers that are starting
-LOOK_SECONDS = 0.05  # between two looks at processes that are ending
 # What the user has set wins.
 SETTINGS = {
     # Prefect's newer pages fetch a configuration from Amplitude although analytics are off; the older ones show the
@@ -44,7 +40,7 @@ SETTINGS = {
 
 @dataclass
 class Server:
-    """A process with its page, if it has one, and what tells whether it is ready."""
+    """A kept process with its page, if it has one, and what tells whether it is ready."""
 
     name: str
     page: str
@@ -63,43 +59,8 @@ class Server:
         return self.ready()
 
     def stop(self) -> None:
-        """Ends the process and all of its group."""
-        for kind in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, kind)
-                self.process.wait(STOP_SECONDS)
-            except ProcessLookupError:
-                return
-            except subprocess.TimeoutExpired:
-                continue
-
-
-def end(processes: Sequence[psutil.Process]) -> None:
-    """Asks these processes to end, and ends those that have not after a while."""
-    for ask in (psutil.Process.terminate, psutil.Process.kill):
-        left = [process for process in processes if not is_over(process)]
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                ask(process)
-        give_up = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < give_up and not all(is_over(process) for process in left):
-            time.sleep(LOOK_SECONDS)
-
-
-def end_family(parent: psutil.Process) -> None:
-    """Ends what a process has started, and then it, which meanwhile neither starts anything nor kills."""
-    with suppress(psutil.NoSuchProcess):
-        parent.suspend()
-        end(parent.children(recursive=True))
-        parent.kill()
-
-
-def is_over(process: psutil.Process) -> bool:
-    """Whether it has ended, also if its parent, which may be suspended, has not taken note yet."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        """Ends the process and all that it has started."""
+        stop_kept(self.process)
 
 
 def answers(address: str) -> bool:
@@ -118,20 +79,13 @@ def launch(
     ready: Callable[[], bool],
     *,
     log: str,
-    page: str = "",
+    page: str,
 ) -> Server:
-    """Starts `python -m {arguments}`; what `environment` sets wins over this process's own, `log` is in the home."""
+    """Starts the server `python -m {arguments}`; what `environment` sets wins over this process's own, `log` is in the
+    home."""
+    command = [sys.executable, "-m", *arguments]
     file = home() / log
-    with file.open("wb") as stream:
-        # A session of its own, so that Ctrl-C reaches this program alone, which then stops the servers in order.
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env={**SETTINGS, **os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = start_kept(command, "server", environment={**SETTINGS, **os.environ, **environment}, log=file)
     return Server(name, page, process, file, ready)
 
 
@@ -191,21 +145,10 @@ def _newest_experiment(tracking: MlflowClient) -> str:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and the end of the terminal set, in place of ending this program."""
+    """An event that Ctrl-C, SIGTERM and the end of the terminal set, in place of raising."""
     stop = threading.Event()
-
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
-        stop.set()
-
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for kind, handler in before.items():
-        if kind != signal.SIGHUP or handler != signal.SIG_IGN:  # which is what `nohup` asks for
-            signal.signal(kind, ask_to_stop)
-    try:
+    with signals_heard(stop.set):
         yield stop
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 def wait_until_up(servers: Sequence[Server], stop: threading.Event) -> None:

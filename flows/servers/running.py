@@ -12,6 +12,7 @@ from filelock import FileLock
 from flows.servers.processes import Server
 from lib.errors import ServiceError
 from lib.files.lock import tried
+from lib.processes.kept import STOP_SECONDS
 from tasks.environment import home, make_home
 from tasks.running import UP, Note, Process, read_note, still_running
 
@@ -46,10 +47,12 @@ def remove(name: str = UP) -> None:
     (home() / name).unlink(missing_ok=True)
 
 
-def left_behind() -> list[psutil.Process]:
-    """The processes of a `finetune up` that was killed, those that it started last first."""
+def wait_for_the_last() -> None:
+    """Waits until what a killed `finetune up` had started has ended, which it does by itself."""
     last = read_note(UP)
-    return [*still_running(last)][::-1] if last else []
+    _, left = psutil.wait_procs(still_running(last) if last else [], timeout=STOP_SECONDS)
+    for process in left:
+        process.kill()
 
 
 def running_api() -> str:

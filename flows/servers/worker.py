@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
-import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -28,8 +28,9 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from flows.servers.processes import Server, end_family, launch
+from flows.servers.processes import Server
 from lib.errors import ServiceError
+from lib.processes.kept import start_kept
 from lib.secrets import public
 from tasks.engine.log import LOG
 from tasks.environment import home
@@ -37,6 +38,7 @@ from tasks.record.mlflow_run import reason_of
 
 POOL = "finetune"
 ASK_SECONDS = "2"  # between two questions whether something is due; Prefect's default is 10
+WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 # Runs need neither, and there is a password in them.
 NOT_FOR_RUNS = {"DATABASE": "", "PREFECT_SERVER_DATABASE_CONNECTION_URL": ""}
@@ -62,9 +64,7 @@ class Worker(Server):
 
     def stop(self) -> None:
         """Ends its runs, then the worker, and tells Prefect of runs that could not do so themselves."""
-        if self.process.poll() is None:
-            end_family(psutil.Process(self.process.pid))
-            self.process.wait()
+        super().stop()
         try:
             settle(self.api)
         except ServiceError as error:
@@ -76,22 +76,37 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{hashlib.sha256(str(home()).encode()).hexdigest()[:6]}"
 
 
-def start_worker(api: str, mlflow: str) -> Worker:
-    """A worker of the pool; its runs are recorded by the two servers at these addresses."""
+def start_worker(api: str, mlflow: str, servers: Sequence[Server]) -> Worker:
+    """A worker of the pool; its runs are recorded by the two servers at these addresses. Those of them that were
+    started here outlive it."""
     began = datetime.now(UTC)
-    server = launch(
-        "Worker",
-        ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", worker_name()],
-        {
+    log = home() / "worker.log"
+    process = start_kept(
+        [
+            sys.executable,
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            POOL,
+            "--type",
+            "process",
+            "--name",
+            worker_name(),
+        ],
+        "family",
+        environment={
+            **os.environ,
             "PREFECT_API_URL": api,
             "MLFLOW_TRACKING_URI": mlflow,
             "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", ASK_SECONDS),
             **NOT_FOR_RUNS,
         },
-        lambda: _has_asked(api, since=began),
-        log="worker.log",
+        log=log,
+        survivors=[server.process for server in servers],
     )
-    return Worker(**vars(server), api=api)
+    return Worker("Worker", "", process, log, lambda: _has_asked(api, since=began), api)
 
 
 def _has_asked(api: str, since: datetime) -> bool:

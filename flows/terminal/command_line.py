@@ -21,7 +21,10 @@ FLAGS = "[--recipe NAME] [--FIELD VALUE ...] [--explain] [--json] [--log-format 
 
 def main(argv: Sequence[str], program: Program[Recipe]) -> int:
     """Runs what the arguments ask for; returns the exit status."""
-    return exit_status_of(lambda: _do(argv, program), kept="the next run goes on from what is in the store")
+    return exit_status_of(
+        lambda: _do(argv, program),
+        kept="finished steps and the last checkpoint are kept, and the same command goes on from there",
+    )
 
 
 def _do(argv: Sequence[str], program: Program[Recipe]) -> int:

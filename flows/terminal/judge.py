@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flows.run.names import named_by_recipe
-from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.prefect_api import no_heartbeats, prefect_server
 from flows.run.result import LISTENER, PROGRESS
 from flows.terminal.display import progress_bars
 from flows.terminal.drawing import console
@@ -53,8 +53,7 @@ def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
             " with the same flags first, or see with --explain what differs"
         )
     keep_errors_off_the_terminal()
-    find_or_start_prefect()
-    with no_heartbeats(), progress_bars(console(stderr=True)):
+    with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
         run_id = run_to_judge(INSTRUCT.flow, explain.found["respond"], recipe.judge.model)
         result = judge_answers(recipe, run_id, explain.found)
     shown = json.dumps(result) if options.json else judged_in_words(result["metrics"], recipe)

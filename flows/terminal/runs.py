@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from prefect.logging.configuration import setup_logging
 
-from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.prefect_api import no_heartbeats, prefect_server
 from flows.run.result import Result, listening
 from flows.terminal.display import progress_bars, show_forecasts, show_result
 from flows.terminal.drawing import console
@@ -32,8 +32,7 @@ def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: 
     """Runs the recipe and shows what came of it; returns the exit status."""
     recipe.require_extras()
     keep_errors_off_the_terminal()
-    find_or_start_prefect()
-    with no_heartbeats():
+    with prefect_server(), no_heartbeats():
         if log_format == "book":
             printed = _run_as_the_book(recipe, program, sys.stderr if as_json else sys.stdout)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from flows.run.prefect_api import find_or_start_prefect, no_heartbeats
+from flows.run.prefect_api import no_heartbeats, prefect_server
 from flows.run.scored import Summary, score_messages
 from flows.terminal.display import progress_bars, where_to_look
 from flows.terminal.drawing import console
@@ -20,8 +20,7 @@ from lib.recipes.scoring import ScoringJob
 def score(job: ScoringJob, *, as_json: bool) -> int:
     """Scores the job's files and shows what came of it; returns the exit status."""
     keep_errors_off_the_terminal()
-    find_or_start_prefect()
-    with no_heartbeats(), progress_bars(console(stderr=True)):
+    with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
         printed = score_messages(job)
     if as_json:
         print(json.dumps(printed))  # noqa: T201 - this is the program's output

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lib.errors import TrainingError
 from lib.model.machine.graphs import Replayed, ReplayedModule, replays
 from lib.model.machine.memory import within_memory
+from lib.processes.stopping import Held, signals_held
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
@@ -94,6 +95,14 @@ class Loop:
         state = self.state
         self.started = time.perf_counter() - state.seconds
         self.model.train()
+        with signals_held() as held:
+            self._run_epochs(held)
+        self._require_finite_losses()
+
+    def _run_epochs(self, held: Held) -> None:
+        """Trains epoch by epoch; a signal that asks to stop is heeded between two optimizer steps, with a
+        checkpoint."""
+        state = self.state
         while state.epoch < self.settings.epochs and not self._out_of_patience():
             if state.batches is None:
                 state.batches = self.order.epoch()
@@ -102,10 +111,11 @@ class Loop:
                 if (state.steps - 1) % self.settings.evaluate_every == 0:
                     self._evaluate()
                 self.listener.progress(state.steps, self.total_steps, "steps")
-                if complete and self._checkpoint_is_due():
+                if complete and (self._checkpoint_is_due() or held.heard):
                     self._require_finite_losses()
                     self.saved_at = state.steps
                     self.save(self.checkpoint(), state.steps)
+                    held.obey()
             if self.evaluate_epochs:
                 self._evaluate()
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0
@@ -113,7 +123,6 @@ class Loop:
                 self._require_finite_losses()  # with weights that are not numbers a GPT cannot write
                 state.samples.append(self.sample())
                 self.listener.on_sample(state.epoch, state.samples[-1])
-        self._require_finite_losses()
 
     def checkpoint(self) -> Checkpoint:
         """Returns all that `restore` needs. Call only between two optimizer steps: gradients are not kept."""

@@ -10,13 +10,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.support.e2e import Home, free_port, wait_until
+from tests.support.e2e import Home, free_port, of_home, wait_until
 from tests.support.said import after_the_first_line
 
 pytestmark = pytest.mark.e2e
@@ -90,19 +89,6 @@ def started(home: Home) -> Iterator[Ui]:
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=60)
-
-
-def of_home(home: Home) -> list[psutil.Process]:
-    """Processes that work in this home: what the program started, its children, and theirs."""
-    mine = f"FINETUNE_HOME={home.folder}".encode()
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if mine in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
-                found.append(process)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is somebody else's
-    return found
 
 
 def is_free(port: int) -> bool:

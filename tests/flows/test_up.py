@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import create_engine, text
 
-from flows.servers.processes import is_over
+from lib.processes.keeper import is_over
 from tests.support.e2e import PROJECT, Home, free_port, wait_until
 from tests.support.postgres import PASSWORD, postgres
 from tests.support.said import after_the_first_line
@@ -84,12 +84,11 @@ def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(
         left = killed.everything()[1:]
         os.kill(killed.process.pid, signal.SIGKILL)
         killed.process.wait()
-    assert not any(is_over(process) for process in left)
+    wait_until(lambda: all(is_over(process) for process in left), seconds=30, what="the end of what it had started")
     # The card is lent for a minute at a time, and the next server knows that: it is not waited for longer.
     leases = [json.loads(file.read_text()) for file in home.folder.glob("prefect/concurrency_leases/*-*.json")]
     assert [timedelta() < until(lease) - datetime.now(UTC) <= timedelta(seconds=60) for lease in leases] == [True]
     with up(home) as running:
-        assert all(is_over(process) for process in left)
         assert running.flow_run(trained)["state_type"] == "CRASHED"
         (dead,) = running.tracked(trained)
         assert dead["info"]["status"] == "KILLED"

@@ -105,7 +105,7 @@ def test_a_run_ends_with_the_sentence_before_it_begins(
     from flows.terminal.command_line import main
 
     missing.add("peft")
-    monkeypatch.setattr("flows.terminal.runs.find_or_start_prefect", lambda: pytest.fail("the run began"))
+    monkeypatch.setattr("flows.terminal.runs.prefect_server", lambda: pytest.fail("the run began"))
     assert main(["--classifier.trainable=lora"], PROGRAM) == 2
     assert after_the_first_line(capsys.readouterr().err) == f"error: classifier.trainable lora needs {LORA}\n"
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import httpx
+import psutil
 
 from lib.progress import in_words
 from tests.support.forked import can_be_forked, run_forked
@@ -200,6 +201,19 @@ class Home:
     def artifacts(self) -> dict[str, list[Path]]:
         """The artifact folders of each step."""
         return {step: sorted((self.folder / "store" / step).glob("[!.]*")) for step in STEPS}
+
+
+def of_home(home: Home) -> list[psutil.Process]:
+    """Processes that work in this home: what the program started, its children, and theirs."""
+    mine = f"FINETUNE_HOME={home.folder}".encode()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if mine in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                found.append(process)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or is somebody else's
+    return found
 
 
 def copy_of(home: Home, folder: Path) -> Home:

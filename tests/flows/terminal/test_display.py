@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from flows.classify import PROGRAM
 from flows.terminal import command_line, runs
 from flows.terminal.display import where_to_look
 from flows.use_cases.classify import CLASSIFY
-from tests.support.e2e import PROJECT, Home, experiment_id, wait_until
+from tests.support.e2e import PROJECT, Home, experiment_id, of_home, wait_until
 from tests.support.said import after_the_first_line
 
 
@@ -61,14 +61,20 @@ def in_a_terminal(home: Home, *arguments: str) -> tuple[int, str]:
     return process.wait(60), shown.decode()
 
 
+KEPT = "finished steps and the last checkpoint are kept, and the same command goes on from there"
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("server", ["named", "temporary"])
-def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(
-    copied: Home, server: str, give_database: Callable[[Home], None]
+@pytest.mark.parametrize(
+    ("server", "kind", "said"),
+    [("named", signal.SIGINT, "interrupted"), ("temporary", signal.SIGTERM, "stopped by SIGTERM")],
+)
+def test_a_signal_to_all_its_group_ends_a_run_in_one_line_with_a_checkpoint(
+    copied: Home, server: str, kind: signal.Signals, said: str, give_database: Callable[[Home], None]
 ) -> None:
     give_database(copied)  # which a temporary server uses
     home = copied if server == "named" else replace(copied, environment={})
-    long = ["--training.epochs=200", "--training.checkpoint_every=5"]
+    long = ["--training.epochs=200", "--training.checkpoint_every=100000"]
     run = subprocess.Popen(
         home.command(*home.arguments("--json", *long)),
         cwd=home.project,
@@ -78,18 +84,21 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(
         text=True,
         start_new_session=True,  # a group of its own, all of which a terminal would interrupt
     )
-    scratch = home.folder / "store" / ".scratch" / "finetune"
+    assert run.stderr is not None
     try:
-        wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
-        os.killpg(run.pid, signal.SIGINT)
-        out, err = run.communicate(timeout=60)
+        err = "".join(iter(run.stderr.readline, "finetune begins\n"))
+        err += run.stderr.readline()  # the first evaluation
+        os.killpg(run.pid, kind)
+        out, rest = run.communicate(timeout=60)  # to the end of the pipes, which nobody else holds
     finally:
         with suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
-    *lines, last = after_the_first_line(err).splitlines()
-    assert (run.returncode, out, last) == (130, "", "interrupted: the next run goes on from what is in the store")
+    *lines, last = after_the_first_line(err + rest).splitlines()
+    assert (run.returncode, out, last) == (128 + kind, "", f"{said}: {KEPT}")
     assert lines[-1].startswith("step ")  # the last evaluation; before it, what each step came to
     assert all(re.match(r"step \d+, epoch |\w+ begins$|\w+ (ran|cached) \(", line) for line in lines), err
+    assert of_home(home) == []
+    assert len(list((home.folder / "store" / ".scratch" / "finetune").rglob("checkpoint-*.safetensors"))) == 1
     client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
     newest, _ = client.search_runs(
         [experiment_id(client, "finetune-classifier")], order_by=["attributes.start_time DESC"]
@@ -97,10 +106,27 @@ def test_ctrl_c_ends_a_run_in_one_line_and_the_mlflow_run_is_killed(
     assert newest.info.status == "KILLED"
 
 
+@pytest.mark.e2e
+def test_a_killed_run_leaves_no_process(copied: Home, give_database: Callable[[Home], None]) -> None:
+    give_database(copied)
+    home = replace(copied, environment={})
+    run = subprocess.Popen(
+        home.command(*home.arguments()), cwd=home.project, env=home.env(), stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    while not run.stderr.readline().startswith("download"):
+        assert run.poll() is None
+    assert len(of_home(home)) > 1
+    run.kill()
+    assert "Traceback" not in run.stderr.read()  # which comes to its end: nobody else holds the pipe
+    run.wait()
+    wait_until(lambda: of_home(home) == [], seconds=20, what="the end of the temporary server")
+
+
 def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(runs, "find_or_start_prefect", lambda: None)
+    monkeypatch.setattr(runs, "prefect_server", nullcontext)
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
     outcomes = [
         {"step": "respond", "state": "ran", "seconds": 2.5, "artifact": None},
