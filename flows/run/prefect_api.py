@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.events.clients import PrefectEventsClient
+from prefect.events.schemas.events import Event
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogWorker
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -19,13 +26,32 @@ from prefect.settings import (
 )
 
 from flows.run.temporary_server import temporary_server
+from flows.run.unfinished import Unfinished, begun, tell_ends
 from lib.errors import ServiceError
 from lib.secrets import public
+from tasks.engine.pageless import AGAIN_SECONDS, impatient, outcome_noted
 from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
+T = TypeVar("T")
+GONE = (httpx.HTTPError, PrefectException, ValueError)  # the last where something else answers than Prefect
 ANSWER_SECONDS = 10  # within which a server that is there answers
 DRAIN_SECONDS = 5  # for the logs and events that a run leaves
+
+
+class ImpatientEvents(PrefectEventsClient):
+    """Sends events as Prefect does, but drops them while the server is gone: the next would wait for each of them."""
+
+    _next_try = 0.0  # time.monotonic
+
+    async def _emit(self, event: Event) -> None:
+        if time.monotonic() < self._next_try:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await super()._emit(event)
+        except Exception:
+            self._next_try = time.monotonic() + AGAIN_SECONDS
 
 
 @contextmanager
@@ -38,11 +64,20 @@ def prefect_server() -> Iterator[None]:
     with temporary_server() if address is None else nullcontext():
         if address is not None:
             find_prefect(address)
+        with get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect:
+            tell_ends(prefect, address or "")
+        with impatient():
+            if not address:
+                address = SubprocessASGIServer().api_url
+            EventsWorker.set_client_override(ImpatientEvents, api_url=address, reconnection_attempts=1)
+            for service in (APILogWorker, EventsWorker):  # which stay impatient
+                service.instance()
         try:
             yield
         finally:
             APILogWorker.drain_all(timeout=DRAIN_SECONDS)
             EventsWorker.drain_all(timeout=DRAIN_SECONDS)
+            EventsWorker.set_client_override(None)
 
 
 def find_prefect(address: str) -> None:
@@ -58,6 +93,44 @@ def find_prefect(address: str) -> None:
             f"Prefect does not answer at {public(address)} ({reason_of(error)}): start that server, or"
             " correct PREFECT_API_URL, or unset it to run without a server"
         ) from None
+
+
+def run_beside_prefect(call: Callable[[], T], warn: Callable[[str], None]) -> T:
+    """Calls a flow and returns what it returns; where Prefect's server is lost on the way, its work goes on, and `warn`
+    is told so at the end.
+
+    Raises what the flow's work raises, and ServiceError if the server is lost before that has begun.
+    """
+    api = os.environ.get("PREFECT_API_URL", "")
+    notes: list[Unfinished] = []
+    with outcome_noted(lambda flow_run: notes.append(begun(flow_run, api))) as outcome:
+        try:
+            result = call()
+        except Exception as error:
+            if not outcome.ended:
+                raise _lost_at_once(api, error) if isinstance(error, GONE) else error  # noqa: B904
+            if error is not outcome.error:
+                outcome.lost = error
+            result = outcome.result
+        for note in notes:
+            if outcome.lost is None:
+                note.forget()
+            else:
+                note.end(outcome.error)
+    if outcome.lost is not None:
+        where = public(api) or "the temporary server"
+        warn(f"Prefect's page of this run is incomplete: {where} was lost on the way ({reason_of(outcome.lost)})")
+    if outcome.error is not None:
+        raise outcome.error
+    return result
+
+
+def _lost_at_once(api: str, error: Exception) -> ServiceError:
+    where = f"at {public(api)} " if api else ""
+    return ServiceError(
+        f"Prefect's server {where}was lost before the run had begun ({reason_of(error)}): see that it works, and run"
+        " again"
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from prefect.transactions import transaction
 from flows.run.names import name_of_repetition, named_by_recipe, rename_run, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
 from lib.store.warnings import warnings_of
+from tasks.engine.pageless import noted
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
 from tasks.record.mlflow_run import client, loss_warned, set_tags, tracked_run
@@ -31,7 +32,7 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
     """Prefect's flow of a use case, called with a recipe; returns what `--json` prints."""
 
     def run(recipe: Any) -> dict[str, Any]:
-        return perform(use_case, recipe)
+        return noted(lambda: perform(use_case, recipe))
 
     return Flow(run, name=use_case.flow, description=use_case.description, flow_run_name=named_by_recipe())
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import PROGRESS
 from lib.recipes.scoring import ScoringJob
+from tasks.engine.pageless import noted
 from tasks.record.mlflow_run import client, tracked_run
 from tasks.record.pages import flatten
 from tasks.report.drift import SCORING
@@ -48,6 +49,11 @@ def run_name() -> str:
 @flow(name=SCORING, description="Scores files with a registered classifier", flow_run_name=run_name, log_prints=False)
 def score_messages(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files; finished parts of an earlier run are kept. Returns what `--json` prints."""
+    return noted(lambda: perform(job))
+
+
+def perform(job: ScoringJob) -> dict[str, Any]:
+    """Scores the job's files inside the present flow run."""
     started = time.monotonic()
     tracking = client()
     params = flatten(job.model_dump(mode="json"))

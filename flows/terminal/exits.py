@@ -79,6 +79,11 @@ def announce(sentence: str) -> None:
     print(visible(redacted(sentence)), file=sys.stderr, flush=True)  # noqa: T201 - this is the program's output
 
 
+def say_warning(what: str) -> None:
+    """Prints what did not go as it should, though the command does what was asked."""
+    announce(f"warning: {what}")
+
+
 def say_error(what: object) -> None:
     """Prints one sentence to standard error."""
     print(visible(redacted(f"error: {what}")), file=sys.stderr)  # noqa: T201 - this is the program's output

@@ -9,10 +9,11 @@ from typing import Any
 from prefect import flow
 
 from flows.run.names import named_by_recipe
-from flows.run.prefect_api import no_heartbeats, prefect_server
+from flows.run.prefect_api import no_heartbeats, prefect_server, run_beside_prefect
 from flows.run.result import LISTENER, PROGRESS
 from flows.terminal.display import progress_bars
 from flows.terminal.drawing import console
+from flows.terminal.exits import say_warning
 from flows.terminal.runs import keep_errors_off_the_terminal
 from flows.terminal.say import say
 from flows.use_cases.facts import judged_in_words
@@ -55,7 +56,7 @@ def judge(options: argparse.Namespace, recipe: InstructRecipe) -> int:
     keep_errors_off_the_terminal()
     with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
         run_id = run_to_judge(INSTRUCT.flow, explain.found["respond"], recipe.judge.model)
-        result = judge_answers(recipe, run_id, explain.found)
+        result = run_beside_prefect(lambda: judge_answers(recipe, run_id, explain.found), say_warning)
     shown = json.dumps(result) if options.json else judged_in_words(result["metrics"], recipe)
     say(shown, lines=True)
     return 0

@@ -10,11 +10,11 @@ from typing import Any, TextIO
 
 from prefect.logging.configuration import setup_logging
 
-from flows.run.prefect_api import no_heartbeats, prefect_server
+from flows.run.prefect_api import no_heartbeats, prefect_server, run_beside_prefect
 from flows.run.result import Result, listening
 from flows.terminal.display import progress_bars, show_forecasts, show_result
 from flows.terminal.drawing import console
-from flows.terminal.exits import EXIT_USER_ERROR, say_error
+from flows.terminal.exits import EXIT_USER_ERROR, say_error, say_warning
 from flows.terminal.program import Program, Recipe
 from flows.terminal.published import BookLog, replay
 from flows.terminal.say import say
@@ -23,7 +23,7 @@ from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 
 # Prefect's own threads, which send logs and events to its server, and what they are called as loggers.
-INTERNAL = ("prefect._internal", "prefect.events", "EventsWorker", "APILogWorker")
+INTERNAL = ("prefect._internal", "prefect.events", "prefect.concurrency", "EventsWorker", "APILogWorker")
 # A copy of what the store has: see `tasks.engine.prefect_cache`.
 UNNEEDED = "Failed to write result"
 
@@ -37,7 +37,8 @@ def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: 
             printed = _run_as_the_book(recipe, program, sys.stderr if as_json else sys.stdout)
         else:
             with progress_bars(console(stderr=True)):
-                printed = program.run(program.use_case(), recipe)
+                use_case: UseCase = program.use_case()
+                printed = run_beside_prefect(lambda: program.run(use_case, recipe), say_warning)
     result = Result.model_validate(printed)
     if as_json:
         print(json.dumps(printed))  # noqa: T201
@@ -56,7 +57,7 @@ def _run_as_the_book(recipe: Recipe, program: Program[Recipe], stream: TextIO) -
     log = BookLog(lambda line: say(line, lines=True, file=stream), recipe.training.evaluate_every)
     use_case: UseCase = program.use_case()
     with listening(log.listener):
-        result = program.run(use_case, recipe)
+        result = run_beside_prefect(lambda: program.run(use_case, recipe), say_warning)
     outcomes = {outcome.step: outcome for outcome in Result.model_validate(result).steps}
     training = outcomes[use_case.trains.name]
     assert training.artifact is not None, "the training is a step with an artifact"

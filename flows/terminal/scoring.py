@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from flows.run.prefect_api import no_heartbeats, prefect_server
+from flows.run.prefect_api import no_heartbeats, prefect_server, run_beside_prefect
 from flows.run.scored import Summary, score_messages
 from flows.terminal.display import progress_bars, where_to_look
 from flows.terminal.drawing import console
+from flows.terminal.exits import say_warning
 from flows.terminal.runs import keep_errors_off_the_terminal
 from lib.errors import listed
 from lib.recipes.scoring import ScoringJob
@@ -21,7 +22,7 @@ def score(job: ScoringJob, *, as_json: bool) -> int:
     """Scores the job's files and shows what came of it; returns the exit status."""
     keep_errors_off_the_terminal()
     with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
-        printed = score_messages(job)
+        printed = run_beside_prefect(lambda: score_messages(job), say_warning)
     if as_json:
         print(json.dumps(printed))  # noqa: T201 - this is the program's output
     else:

@@ -17,6 +17,7 @@ from lib.errors import FinetuneError
 from lib.progress import Progress, silent
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import LOG
+from tasks.engine.pageless import asked_if_there
 from tasks.engine.step import Run, Step
 from tasks.environment import store_folder
 
@@ -61,13 +62,23 @@ class Performer:
         # Computed once for Prefect's lock and for the store: an identity may ask a server, whose answers may differ.
         ingredients = step.ingredients(run.recipe, inputs)
         reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
-        state = cast("State[Artifact]", step.task(reused=reused)(run, ingredients, inputs, return_state=True))
+
+        made_before: list[bool] = []
+
+        def performed(*, asks: bool) -> State[Artifact]:
+            task = step.task(reused=reused or not asks)
+            state = cast("State[Artifact]", task(run, ingredients, inputs, return_state=True))
+            # Without the server the step finds what it has made itself, if that was lost at its end.
+            made_before.append(state.name == "Cached" and (asks or reused))
+            return state
+
+        state = asked_if_there(lambda: performed(asks=True), lambda: performed(asks=False))
         try:
             artifact = self.made[step.name] = state.result()
         except FinetuneError as error:
             self._note(step.name, "failed", started, reason=f"{error}")
             raise
-        self._note(step.name, "cached" if state.name == "Cached" else "ran", started, artifact)
+        self._note(step.name, "cached" if made_before[-1] else "ran", started, artifact)
         return artifact
 
     @contextmanager

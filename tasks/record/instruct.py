@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from lib.data.entries.files import load_entries
 from lib.data.tables import ANSWERS, MEASURED_ANSWERS, VERDICTS, load_table
@@ -15,6 +14,7 @@ from lib.evaluation.flat import flatten_answer_metrics, flatten_published, flatt
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
+from tasks.engine.pageless import create_table_artifact
 from tasks.record.metrics import CURVES
 from tasks.record.mlflow_run import client, log_metrics, set_tags
 from tasks.record.pages import backbone_files, digest_tags

@@ -12,12 +12,12 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from lib.data.tables import SPLITS
 from lib.markdown import bullets, plain
 from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
+from tasks.engine.pageless import create_link_artifact, create_markdown_artifact
 from tasks.environment import IN_A_CHECKOUT, PROJECT, store_folder
 from tasks.record.metrics import CURVES, has_run, measured_in
 from tasks.record.mlflow_run import ARTIFACT_TAG

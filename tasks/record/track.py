@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lib.data.tables import SPLITS
 from lib.evaluation.flat import metric_name
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
+from tasks.engine.pageless import create_table_artifact
 from tasks.engine.step import AnyRecipe
 from tasks.record.metrics import log_curves, log_final_metrics, measured_in
 from tasks.record.mlflow_run import client, set_tags

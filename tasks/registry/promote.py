@@ -5,12 +5,12 @@ from __future__ import annotations
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.transactions import Transaction, get_transaction
 from pydantic import BaseModel
 
 from lib.evaluation.promotion import Decision, page
+from tasks.engine.pageless import create_markdown_artifact
 from tasks.record.mlflow_run import client
 from tasks.registry.champions import CHAMPIONS_TAG, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from pydantic import BaseModel
 
 from lib.evaluation.drift.comparison import Comparison, compare
 from tasks.engine.log import run_log
+from tasks.engine.pageless import create_markdown_artifact
 from tasks.record.mlflow_run import client, log_metrics, set_tags
 from tasks.report.drift import DRIFTED_TAG
 

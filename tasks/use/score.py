@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lib.errors import listed
@@ -23,6 +22,7 @@ from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
+from tasks.engine.pageless import create_link_artifact, create_table_artifact
 from tasks.record.live import PrefectProgress
 from tasks.record.mlflow_run import accepted, accepted_names, log_metrics, set_tags
 from tasks.record.pages import page_in_mlflow

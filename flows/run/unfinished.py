@@ -1,0 +1,104 @@
+"""Notes which runs Prefect's server takes for running, and tells it later how those ended that could not do so.
+
+A note is a file in `$FINETUNE_HOME/prefect-runs/` from when a run begins until the server knows its end. A process that
+was killed leaves one, and so does a run whose server was gone; the next run that has the same server tells it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import psutil
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import State
+from pydantic import BaseModel, ValidationError
+
+from lib.secrets import public
+from tasks.environment import home
+from tasks.running import SAME_START, Process
+
+FOLDER = "prefect-runs"  # in the home
+KILLED = "Its process was killed: the same command goes on from what is in the store"
+
+
+class Unfinished(BaseModel):
+    """A flow run that the server at `api` ("" for the temporary one) takes for running."""
+
+    flow_run: UUID
+    api: str
+    process: Process  # that runs it
+    state: StateType = StateType.CRASHED  # as which it ended
+    message: str = KILLED
+    ended: bool = False  # whether it has, and only the server does not know
+
+    @property
+    def file(self) -> Path:
+        """Where it is noted."""
+        return home() / FOLDER / f"{self.flow_run}.json"
+
+    def save(self) -> None:
+        """Keeps it; where that is not possible, the page stays wrong, and the run goes on."""
+        with suppress(OSError):
+            self.file.parent.mkdir(exist_ok=True)
+            part = self.file.with_suffix(f".{os.getpid()}.part")
+            part.write_text(self.model_dump_json(), encoding="utf-8")
+            part.replace(self.file)
+
+    def end(self, error: Exception | None) -> None:
+        """Notes how it ended."""
+        state = StateType.COMPLETED if error is None else StateType.FAILED
+        message = "All states completed." if error is None else f"{error}"
+        self.model_copy(update={"state": state, "message": message, "ended": True}).save()
+
+    def forget(self) -> None:
+        """Removes the note: the server knows."""
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
+
+
+def begun(flow_run: str, api: str) -> Unfinished:
+    """Notes a run of this process."""
+    process = psutil.Process()
+    noted = Unfinished(
+        flow_run=UUID(flow_run),
+        api=public(api),
+        process=Process(pid=process.pid, created=process.create_time()),
+    )
+    noted.save()
+    return noted
+
+
+def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
+    """Tells the server at `api` of the runs that have ended without its knowledge; what it does not take stays."""
+    for noted in _noted():
+        if noted.api != public(api) or not (noted.ended or _is_gone(noted.process)):
+            continue
+        with suppress(httpx.HTTPError, PrefectException):
+            with suppress(ObjectNotFound):  # somebody has deleted the run, or the database
+                known = prefect.read_flow_run(noted.flow_run)
+                if known.state is None or not known.state.is_final():
+                    state: State[None] = State(type=noted.state, message=noted.message)
+                    prefect.set_flow_run_state(noted.flow_run, state, force=True)
+            noted.forget()
+
+
+def _noted() -> Iterator[Unfinished]:
+    for file in sorted((home() / FOLDER).glob("*.json")):
+        try:
+            yield Unfinished.model_validate_json(file.read_bytes())
+        except (OSError, ValidationError):  # taken away by another run, or no note
+            continue
+
+
+def _is_gone(noted: Process) -> bool:
+    try:
+        return abs(psutil.Process(noted.pid).create_time() - noted.created) >= SAME_START
+    except psutil.NoSuchProcess:
+        return True
