@@ -15,9 +15,8 @@ from uuid import UUID
 import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import State
 from pydantic import BaseModel, ValidationError
 
 from lib.secrets import public

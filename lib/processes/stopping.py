@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WAKE = signal.SIGUSR1  # between the thread that waits and the main thread
 STOP_SECONDS = 9.0  # from the first signal to the end
+AGAIN_SECONDS = 0.05
 HOLD_SECONDS = 6.0  # of these, the most that work may go on until it has come to a good place to stop at
 
 
@@ -110,8 +111,8 @@ class _Watch:
 
     def unraisable(self, what: Any) -> None:
         """Raises Stopped again where it came up while Python destroyed something, and so nowhere."""
-        if isinstance(what.exc_value, Stopped):
-            signal.pthread_kill(_ident(threading.main_thread()), WAKE)
+        if isinstance(what.exc_value, Stopped):  # a moment later: raised from here it would be lost again
+            _start_timer(AGAIN_SECONDS, WAKE)
         else:
             sys.__unraisablehook__(what)
 
@@ -142,10 +143,7 @@ def signals_held(*, seconds: float = HOLD_SECONDS) -> Iterator[Held]:
     def note(number: int, frame: FrameType | None) -> None:
         if held.heard is None:
             held.heard = number
-            timer = threading.Timer(seconds, signal.pthread_kill, [_ident(threading.main_thread()), number])
-            timer.daemon = True
-            timer.start()
-            timers.append(timer)
+            timers.append(_start_timer(seconds, number))
         else:
             held.heard = None
             held.before[number](number, frame)
@@ -203,6 +201,14 @@ def _end_silently() -> None:
     """From here on Ctrl-C ends the process: nobody is there to be told what it interrupts."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _start_timer(seconds: float, number: int) -> threading.Timer:
+    """Starts one that sends the main thread a signal."""
+    timer = threading.Timer(seconds, signal.pthread_kill, [_ident(threading.main_thread()), number])
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _ident(thread: threading.Thread) -> int:

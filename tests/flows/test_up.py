@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -85,9 +83,8 @@ def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(
         os.kill(killed.process.pid, signal.SIGKILL)
         killed.process.wait()
     wait_until(lambda: all(is_over(process) for process in left), seconds=30, what="the end of what it had started")
-    # The card is lent for a minute at a time, and the next server knows that: it is not waited for longer.
-    leases = [json.loads(file.read_text()) for file in home.folder.glob("prefect/concurrency_leases/*-*.json")]
-    assert [timedelta() < until(lease) - datetime.now(UTC) <= timedelta(seconds=60) for lease in leases] == [True]
+    # Its run was asked to end, and gave the card back: the servers ended after it.
+    assert list(home.folder.glob("prefect/concurrency_leases/*-*.json")) == []
     with up(home) as running:
         assert running.flow_run(trained)["state_type"] == "CRASHED"
         (dead,) = running.tracked(trained)
@@ -95,10 +92,6 @@ def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(
         after = running.start(ADHOC, parameters(small_data, epochs=1))
         wait_until(lambda: running.flow_run(after)["state_type"] == "RUNNING", seconds=60, what="the next run")
         assert running.stop(signal.SIGTERM) == 0
-
-
-def until(lease: Any) -> datetime:
-    return datetime.fromisoformat(lease["expiration"])
 
 
 @pytest.mark.parametrize("taken", ["prefect", "mlflow"])

@@ -1,0 +1,97 @@
+"""Kept commands: they end with whoever started them, with all that they have started, and hold no pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lib.processes.keeper import is_over
+from lib.processes.kept import start_kept, stop_kept
+from tests.support.e2e import PROJECT, wait_until
+
+# A command with a child in a session of its own; it notes both, and how it was asked to end.
+COMMAND = """
+import os, signal, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleep, start_new_session=True, stderr=subprocess.DEVNULL)
+def asked(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    sys.exit()
+signal.signal(signal.SIGINT, asked)
+print(os.getpid(), child.pid, sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))), flush=True)
+time.sleep(600)
+"""
+STARTER = """
+import os, sys, time
+from pathlib import Path
+from lib.processes.kept import start_kept
+start_kept([sys.executable, "-u", "-c", sys.argv[2]], sys.argv[3], environment=dict(os.environ), log=Path(sys.argv[1]))
+time.sleep(600)
+"""
+
+
+def noted(log: Path) -> tuple[list[psutil.Process], str]:
+    """The command and its child, once they run, and which signals are kept from them."""
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, seconds=20, what="the command")
+    command, child, blocked = log.read_text().splitlines()[0].split(" ", 2)
+    return [psutil.Process(int(command)), psutil.Process(int(child))], blocked
+
+
+@pytest.mark.parametrize(
+    ("manner", "blocked", "asked"), [("server", [signal.SIGHUP, signal.SIGTERM], ["SIGINT"]), ("family", [], [])]
+)
+def test_all_of_a_command_ends_when_whoever_started_it_is_killed(
+    tmp_path: Path, manner: str, blocked: list[signal.Signals], asked: list[str]
+) -> None:
+    log = tmp_path / "log"
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(log), COMMAND, manner], cwd=PROJECT, stdout=subprocess.PIPE
+    )
+    family, kept_out = noted(log)
+    assert kept_out == str([int(kind) for kind in blocked])
+    assert os.getpgid(family[0].pid) != os.getpgid(starter.pid)
+    starter.kill()
+    assert starter.communicate(timeout=20)[0] == b""  # to its end: nobody else holds the pipe
+    wait_until(lambda: all(map(is_over, family)), seconds=30, what="the end of the command and of its child")
+    assert log.read_text().splitlines()[1:] == asked
+
+
+def test_a_command_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-u", "-c", COMMAND]
+    process = start_kept(command, "server", environment=dict(os.environ), log=log)
+    family, _ = noted(log)
+    stop_kept(process)
+    assert all(map(is_over, family))
+    assert log.read_text().splitlines()[1:] == ["SIGINT"]
+
+
+def test_what_a_command_leaves_when_it_ends_is_ended_and_its_status_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-u", "-c", COMMAND]
+    process = start_kept(command, "family", environment=dict(os.environ), log=log)
+    family, _ = noted(log)
+    family[0].kill()
+    assert process.wait(30) == 128 + signal.SIGKILL
+    assert all(map(is_over, family))
+
+
+def test_a_command_that_outlives_another_ends_after_it(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    command = [sys.executable, "-u", "-c", COMMAND]
+    server = start_kept(command, "server", environment=dict(os.environ), log=first)
+    asker = start_kept(command, "family", environment=dict(os.environ), log=second, survivors=[server])
+    family, _ = noted(first)
+    noted(second)
+    assert server.stdin is not None
+    server.stdin.close()  # as when this process ended
+    assert not any(map(is_over, family))
+    stop_kept(asker)
+    server.wait(30)
+    assert all(map(is_over, family))
