@@ -16,7 +16,6 @@ from prefect.events.schemas.events import Event
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogWorker
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -61,15 +60,13 @@ def prefect_server() -> Iterator[None]:
     make_home()
     require_room()
     address = os.environ.get("PREFECT_API_URL")
-    with temporary_server() if address is None else nullcontext():
+    with temporary_server() if address is None else nullcontext(address) as api:
         if address is not None:
             find_prefect(address)
         with get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect:
             tell_ends(prefect, address or "")
         with impatient():
-            if not address:
-                address = SubprocessASGIServer().api_url
-            EventsWorker.set_client_override(ImpatientEvents, api_url=address, reconnection_attempts=1)
+            EventsWorker.set_client_override(ImpatientEvents, api_url=api, reconnection_attempts=1)
             for service in (APILogWorker, EventsWorker):  # which stay impatient
                 service.instance()
         try:

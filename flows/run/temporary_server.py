@@ -18,7 +18,6 @@ from pathlib import Path
 import httpx
 import prefect
 from filelock import FileLock
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, get_current_settings
 
 from lib.errors import ServiceError
@@ -34,17 +33,19 @@ SETTINGS = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFEC
 
 
 @contextmanager
-def temporary_server() -> Iterator[None]:
-    """Has a temporary server in the block that this process's flow uses; raises ServiceError if it does not start.
+def temporary_server() -> Iterator[str]:
+    """Yields the address of a temporary server that this process's flow uses; raises ServiceError if none starts.
 
     Servers start one process at a time: two that create the tables of one new database at once would collide.
     """
+    from prefect.server.api.server import SubprocessASGIServer  # a second that runs with a named server do not need
+
     with FileLock(home() / ".prefect.lock"):
         port, process = _started()
     known = SubprocessASGIServer()  # which Prefect's clients look for where no address is set
     known.port, known.server_process, known.running = port, process, True
     try:
-        yield
+        yield known.api_url
     finally:
         stop_kept(process)
 

@@ -16,7 +16,6 @@ from filelock import FileLock
 from lib.files.checksum import file_sha256
 from lib.files.listing import COMPILED, LISTING
 from lib.files.lock import tried
-from lib.processes.keeper import is_over
 
 # Of a registered model: what says when, by which run and where it was made, and the list with checksums of that.
 NOTED = ("MLmodel", "history.parquet", LISTING)
