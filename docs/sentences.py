@@ -20,6 +20,7 @@ WARNING = "warning"  # the kind of what only warns
 CARRIED = {
     "AddressError": ("SourceError", "The source file cannot be fetched: ‹address› {}; check data.url"),
     "AskError": ("JudgeError", "{}"),
+    "AwayError": ("ServiceError", "{}"),
     "Unreadable": ("MessagesError", "{}"),  # of a row: left out, or the end of the run
     "ArgumentTypeError": ("RecipeError", "argument ‹flag›: {}; --help shows what there is"),
 }

@@ -42,6 +42,7 @@ DOORS = {
         "flows.inspect", "look at data before training: what it is, what is wrong with it, what trains on it"
     ),
     "store": Door("flows.store", "list, verify and prune the artifacts that runs have made"),
+    "deliver": Door("flows.deliver", "send MLflow what it does not have yet of earlier runs"),
     "ui": Door("flows.ui", "show Prefect's and MLflow's pages"),
     "up": Door("flows.up", "run both servers, a worker and the deployments"),
     "deploy": Door("flows.deploy", "register the deployments with Prefect's server"),

@@ -106,12 +106,15 @@ def _list(store: Store, as_json: bool) -> int:
 
 
 def _needed() -> tuple[set[str], set[Reference]]:
-    """The steps whose artifacts are what runs are made for, and the artifacts that MLflow's runs are made of."""
+    """The steps whose artifacts are what runs are made for, and the artifacts that MLflow's runs are made of, or will
+    be once their records are delivered."""
     from flows.use_cases.classify import CLASSIFY
     from flows.use_cases.instruct import INSTRUCT
     from tasks.record.mlflow_run import artifacts_of_runs
+    from tasks.record.outbox import Outbox
 
-    return {step.name for use_case in (CLASSIFY, INSTRUCT) for step in use_case.final}, artifacts_of_runs()
+    final = {step.name for use_case in (CLASSIFY, INSTRUCT) for step in use_case.final}
+    return final, artifacts_of_runs() | Outbox().references()
 
 
 def _verify(store: Store, as_json: bool) -> int:

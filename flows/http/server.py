@@ -113,7 +113,7 @@ def _application(
     if options.check:
         find, load_one = partial(champion_of, tracking, name), partial(load, tracking)
         behind.append(Follower(answering, find, load_one, options.check, switched).run)
-    with ServingRuns(tracking) as runs:
+    with ServingRuns() as runs:
         comparison = None
         if options.share or options.shadow:
             shadow = None

@@ -1,4 +1,4 @@
-"""A flow run of a use case: its steps in order, its MLflow run around them, its model in the registry."""
+"""A flow run of a use case: its steps in order, its record around them, its model in the registry."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, runtime
-from prefect.transactions import transaction
 
-from flows.run.names import name_of_repetition, named_by_recipe, rename_run, run_tags
+from flows.run.delivery import deliver_older
+from flows.run.names import named_by_recipe, rename_run, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
+from flows.run.telling import Telling
 from lib.store.warnings import warnings_of
+from tasks.engine.log import run_log
 from tasks.engine.pageless import noted
 from tasks.engine.runner import Performer
 from tasks.engine.step import AnyRecipe, Run
-from tasks.record.mlflow_run import client, loss_warned, set_tags, tracked_run
-from tasks.record.pages import flatten
-from tasks.record.track import track
-from tasks.record.view import COMPUTED_TAG
-from tasks.registry.promote import promote
-from tasks.registry.register import Registered, publishing, register
-from tasks.report.conclusion import Finished, report
+from tasks.record.curves import LiveCurves
+from tasks.record.live import with_curves
+from tasks.record.mlflow_run import loss_warned
+from tasks.record.outbox import Made, new_record, now
+from tasks.record.pages import flatten, page_in_mlflow
+from tasks.record.recording import recorded, waits_in_words
+from tasks.record.track import show_tables
+from tasks.report.conclusion import show_report
 from tasks.secrets import secrets_kept, tell_of_secrets
 from tasks.temporary import temporary_files
 
@@ -41,68 +44,64 @@ def flow_of(use_case: UseCase) -> Flow[[AnyRecipe], dict[str, Any]]:
 @temporary_files()
 def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
     """Runs the recipe inside the present flow run; steps whose artifacts exist are reused. Returns what `--json`
-    prints. How the MLflow run ends is said in `tracked_run`."""
+    prints. How the MLflow run ends, and what becomes of what MLflow does not take, is said in `recorded`."""
     started = time.monotonic()
     tell_of_secrets(recipe.model_dump())
-    params = flatten(recipe.model_dump(mode="json"))
-    tags, name = run_tags(recipe.name, f"flows/{use_case.name}.py"), str(runtime.flow_run.name)
-    with tracked_run(client(), experiment=use_case.flow, name=name, params=params, tags=tags) as run_id:
-        perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get())
+    values = recipe.model_dump(mode="json")
+    record = new_record(
+        experiment=use_case.flow,
+        name=str(runtime.flow_run.name),
+        params=flatten(values),
+        tags=run_tags(recipe.name, f"flows/{use_case.name}.py"),
+        recipe=values,
+    )
+    with recorded(record) as recording:
+        curves = LiveCurves(recording.open, record.started, run_log().warning)
+        run = Run(recipe, recording.record.shown_id, listener=with_curves(LISTENER.get(), curves))
+        perform = Performer(run, PROGRESS.get())
         for step in use_case.steps:
             perform(step)
-        with perform.timing("track"):
-            pages = track(run_id, recipe, perform.made, use_case.pages)
+        to_come = [step.name for step in use_case.last if not perform.would_reuse(step)]
+        recording.note(made=made_by(perform), computed=[*perform.computed, *to_come], measured=now())
+        deliver_older(record)
+        telling = Telling(use_case, recipe, recording, perform.made)
+        with perform.timing("track") as timed:
+            timed.state = "ran" if telling.track() else "waits"
         with perform.timing("register") as timed:
-            registered = publish(use_case, recipe, perform)
-            timed.state = "ran" if registered.new else "cached"
-        name = tell_computed(use_case, perform, registered, name)
-        finished = Finished(
-            recipe=recipe,
-            made=dict(perform.made),
-            computed=frozenset(perform.computed),
-            run=run_id,
-            flow_run=str(runtime.flow_run.id),
-            name=name,
-            registered=registered,
-        )
-        conclusion = use_case.conclude(finished, pages)
-        file = report(finished, pages, conclusion)
-        more = use_case.afterwards(perform)
+            timed.state = "waits" if not telling.publish() else "ran" if telling.new else "cached"
+        telling.conclude()
+        show(telling, renamed=recording.record.name != record.name)
+        told = use_case.afterwards(perform)
+        recording.note(made=made_by(perform), told=recording.record.told | told)
+        recording.tell = telling.rest
+    waits = waits_in_words(recording)
+    if waits:
+        run_log().info("%s", waits)
     result = Result(
         recipe=recipe.name,
         flow_run=str(runtime.flow_run.id),
-        mlflow_run=run_id,
+        mlflow_run=recording.record.run,
         steps=perform.outcomes,
-        metrics={**pages.metrics, **more},
-        registered=registered,
-        verdict=list(conclusion.sentences),
-        report=file,
+        metrics={**telling.pages.metrics, **use_case.last_metrics(perform.made)},
+        registered=telling.registered,
+        verdict=list(telling.conclusion.sentences),
+        report=telling.report,
         warnings=warnings_of(perform.made.values()),
+        waits=waits,
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")
 
 
-def tell_computed(use_case: UseCase, performed: Performer, registered: Registered, name: str) -> str:
-    """Says in MLflow which steps computed something, and in the name of a run, in Prefect too, that none did. Returns
-    the name."""
-    published = ["register"] if registered.new else []
-    to_come = [step.name for step in use_case.last if not performed.would_reuse(step)]
-    computed = [*performed.computed, *published, *to_come]
-    name = name if computed else name_of_repetition(name)
-    with loss_warned("MLflow and Prefect do not say what this run computed"):
-        tracking, run_id = client(), performed.run.tracking_run
-        set_tags(tracking, run_id, {COMPUTED_TAG: ", ".join(computed) or "nothing"})
-        if not computed:
-            tracking.update_run(run_id, name=name)
-            rename_run(name)
-    return name
+def made_by(performed: Performer) -> list[Made]:
+    """What a record names of the artifacts so far."""
+    return [Made(step=made.step, key=made.key, digest=made.digest) for made in performed.made.values()]
 
 
-def publish(use_case: UseCase, recipe: AnyRecipe, performed: Performer) -> Registered:
-    """A version of the run's model, and what was decided about it; all of it or nothing."""
-    made, run_id = performed.made, performed.run.tracking_run
-    with publishing(recipe.registry.name), transaction():
-        candidate = use_case.candidate(recipe, made)
-        registered = register(run_id, candidate)
-        return promote(registered, use_case.decide(registered, candidate, recipe, made, run_id))
+def show(telling: Telling, *, renamed: bool) -> None:
+    """Shows on Prefect's page what the run comes to. renamed: whether that is also in its name."""
+    with loss_warned("Prefect does not show all that this run comes to"):
+        if renamed:
+            rename_run(telling.recording.record.name)
+        show_tables(telling.recipe, telling.pages)
+        show_report(page_in_mlflow(telling.recording), telling.finished, telling.pages, telling.conclusion)

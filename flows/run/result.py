@@ -26,12 +26,13 @@ class Result(BaseModel):
 
     recipe: str
     flow_run: str
-    mlflow_run: str
+    mlflow_run: str  # empty: MLflow has none yet
     steps: list[Outcome]
     metrics: dict[str, float]
-    registered: Registered | None  # None: nothing was published
+    registered: Registered | None  # None: nothing was published yet
     verdict: list[str] = []  # what the run comes to, in sentences
     report: Path | None = None  # a page about the run, in HTML
+    waits: str = ""  # a sentence, if MLflow does not have all of this yet
     warnings: list[str] = []  # of all steps, reused ones too, in their order
     seconds: float
 

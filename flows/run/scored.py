@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
 from pydantic import BaseModel
 
+from flows.run.delivery import deliver_older
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import PROGRESS
 from lib.recipes.scoring import ScoringJob
+from tasks.engine.log import run_log
 from tasks.engine.pageless import noted
-from tasks.record.mlflow_run import client, tracked_run
+from tasks.record.mlflow_run import client
+from tasks.record.outbox import new_record, now
 from tasks.record.pages import flatten
+from tasks.record.recording import recorded, waits_in_words
 from tasks.report.drift import SCORING
 from tasks.secrets import secrets_kept
 from tasks.use.drift import DriftReport, drift
-from tasks.use.score import choose, log_scores, score, tag_model
+from tasks.use.score import choose, metrics_of, save_scoring_view, score, show_scores, tags_of
 
 
 class Summary(BaseModel):
     """What a finished run says of itself; `--json` prints it."""
 
     flow_run: str
-    mlflow_run: str
+    mlflow_run: str  # empty: MLflow has none yet
     model: str
     version: str
     output: str
@@ -38,6 +43,7 @@ class Summary(BaseModel):
     parts_kept: int
     drift: DriftReport
     metrics: dict[str, float]
+    waits: str = ""  # a sentence, if MLflow does not have all of this yet
     seconds: float
 
 
@@ -55,23 +61,31 @@ def score_messages(job: ScoringJob) -> dict[str, Any]:
 def perform(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files inside the present flow run."""
     started = time.monotonic()
-    tracking = client()
-    params = flatten(job.model_dump(mode="json"))
-    tags = link_tags("flows/score.py")
-    name = str(runtime.flow_run.name)
-    with (
-        secrets_kept(),
-        tracked_run(tracking, experiment=SCORING, name=name, params=params, tags=tags) as run_id,
-    ):
-        chosen = choose(tracking, name=job.name, run=job.run)
-        tag_model(tracking, run_id, chosen)
+    client()  # without its registry there is no classifier, and so nothing to record
+    record = new_record(
+        experiment=SCORING,
+        name=str(runtime.flow_run.name),
+        params=flatten(job.model_dump(mode="json")),
+        tags=link_tags("flows/score.py"),
+    )
+    with secrets_kept(), recorded(record) as recording:
+        chosen = choose(client(), name=job.name, run=job.run)
+        recording.note(told=tags_of(chosen))
         scored = score(job, chosen, PROGRESS.get()("score"))
-        metrics = log_scores(tracking, run_id, chosen, scored)
-        report = drift(run_id, job.drift, chosen, scored)
+        report = drift(job.drift, chosen, scored)
+        metrics = metrics_of(chosen, scored)
+        told = recording.record.told | report.tags
+        recording.note(metrics=metrics | report.metrics, told=told, measured=now())
+        show_scores(recording, chosen, scored)
+        deliver_older(record)
+        recording.tell = partial(save_scoring_view, recording)
+    waits = waits_in_words(recording)
+    if waits:
+        run_log().info("%s", waits)
     result = scored.result
     summary = Summary(
         flow_run=str(runtime.flow_run.id),
-        mlflow_run=run_id,
+        mlflow_run=recording.record.run,
         model=chosen.model.name,
         version=chosen.model.version,
         output=str(Path(job.output).expanduser().absolute()),
@@ -84,6 +98,7 @@ def perform(job: ScoringJob) -> dict[str, Any]:
         parts_kept=result.parts_kept,
         drift=report,
         metrics=metrics | report.metrics,
+        waits=waits,
         seconds=round(time.monotonic() - started, 2),
     )
     return summary.model_dump(mode="json")

@@ -90,6 +90,8 @@ def show_result(console: Console, result: Result, recipe: Recipe, program: Progr
         console.print(f"registered: {result.registered.name} version {result.registered.version}{aliases}")
         if result.registered.why is not None:
             console.print(f"{result.registered.promotion}: {result.registered.why}", soft_wrap=True, markup=False)
+    else:
+        console.print("version: waits, `finetune deliver` registers it", soft_wrap=True, markup=False)
     if result.report is not None:
         console.print(f"report: {result.report}", soft_wrap=True, markup=False)
     for hint in where_to_look():

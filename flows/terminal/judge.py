@@ -17,13 +17,14 @@ from flows.terminal.exits import say_warning
 from flows.terminal.runs import keep_errors_off_the_terminal
 from flows.terminal.say import say
 from flows.use_cases.facts import judged_in_words
-from flows.use_cases.instruct import INSTRUCT, judged
+from flows.use_cases.instruct import INSTRUCT, judged, judges_metrics
 from lib.errors import RecipeError
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Explainer, Performer
 from tasks.engine.step import Run
-from tasks.record.instruct import run_to_judge
+from tasks.record.instruct import run_to_judge, track_judge
+from tasks.record.outbox import now
 
 
 @flow(name="judge-answers", description="Scores the answers of an earlier run", flow_run_name=named_by_recipe("judge"))
@@ -31,7 +32,10 @@ def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]
     """Lets the recipe's judge score the answers that are among the artifacts `made`, and logs that to the MLflow run.
     Raises JudgeError if the judge cannot be asked."""
     perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get(), made)
-    metrics = judged(perform)
+    verdicts = judged(perform)
+    metrics = judges_metrics(perform.made)
+    if metrics:
+        track_judge(run_id, verdicts, made["respond"], made["evaluate_answers"], now())
     steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
     return {"mlflow_run": run_id, "steps": steps, "metrics": metrics}
 

@@ -44,6 +44,8 @@ def run(recipe: Recipe, program: Program[Recipe], *, as_json: bool, log_format: 
         print(json.dumps(printed))  # noqa: T201
     else:
         show_result(console(), result, recipe, program)
+    if result.waits:
+        say_warning(result.waits)
     failed = [outcome.reason for outcome in result.steps if outcome.state == "failed"]
     if failed:
         sys.stdout.flush()  # so that the reasons come last where both streams go to one place

@@ -23,10 +23,13 @@ def score(job: ScoringJob, *, as_json: bool) -> int:
     keep_errors_off_the_terminal()
     with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
         printed = run_beside_prefect(lambda: score_messages(job), say_warning)
+    summary = Summary.model_validate(printed)
     if as_json:
         print(json.dumps(printed))  # noqa: T201 - this is the program's output
     else:
-        _show(console(), Summary.model_validate(printed))
+        _show(console(), summary)
+    if summary.waits:
+        say_warning(summary.waits)
     return 0
 
 

@@ -34,6 +34,7 @@ CLASSIFY = UseCase(
     name="classify",
     flow="finetune-classifier",
     description="From a labelled text file to a registered classifier",
+    recipe=ClassifyRecipe,
     steps=(
         *(download, messages, balance, split, holdout, tokenizer, tokenize, backbone),
         *(features, finetune, engine, cross_validate, evaluate),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from flows.use_cases.facts import instruct_facts
-from flows.use_cases.use_case import UseCase
+from flows.use_cases.use_case import Artifacts, UseCase
 from lib.errors import JudgeError
+from lib.evaluation.flat import flatten_verdicts
 from lib.files.jsonfile import load_json
+from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
+from tasks.engine.page import shown
 from tasks.engine.runner import Performer
-from tasks.record.instruct import FAILED, JUDGE_TAG, instruct_pages, track_judge
-from tasks.record.mlflow_run import client, loss_warned, set_tags
+from tasks.record.instruct import FAILED, JUDGE_TAG, instruct_pages, show_verdicts, track_judge
+from tasks.record.recording import Recording
 from tasks.registry.candidates import instructions_candidate
 from tasks.report.instruct import instruct_conclusion
 from tasks.steps.backbone import backbone
@@ -26,40 +29,43 @@ from tasks.steps.tokenizer import tokenizer
 ASK_AGAIN = "`finetune instruct judge` with the same flags asks again"
 
 
-def judged(perform: Performer) -> dict[str, float]:
-    """Performs the judge's step and logs its figures to the MLflow run; none if nobody is to judge. Raises JudgeError
-    if the judge cannot be asked."""
-    return _tracked(perform, perform(judge))
+def judged(perform: Performer) -> Artifact:
+    """Performs the judge's step, and shows what it came to. Raises JudgeError if the judge cannot be asked."""
+    verdicts = perform(judge)
+    if judges_metrics(perform.made):
+        show_verdicts(verdicts)
+    return verdicts
 
 
-def judged_if_possible(perform: Performer) -> dict[str, float]:
-    """As `judged`; a judge who is away makes its own step fail, and nothing else. Nor does MLflow: the model is
-    registered by then."""
-    metrics: dict[str, float] = {}
+def judged_if_possible(perform: Performer) -> dict[str, str]:
+    """As `judged`; a judge who is away makes its own step fail, and nothing else: the model is registered by then.
+    Returns the tag of the MLflow run that says so."""
     try:
-        verdicts = perform(judge)
+        judged(perform)
     except JudgeError as error:
         perform.outcomes[-1].reason = f"{error}; {ASK_AGAIN}"
-        with loss_warned("MLflow does not say that nobody judged the answers"):
-            set_tags(client(), perform.run.tracking_run, {JUDGE_TAG: f"{FAILED}{error}"})
-        return metrics
-    with loss_warned(
-        "MLflow does not have the judge's scores: `finetune instruct judge` with the same flags sends them"
-    ):
-        metrics = _tracked(perform, verdicts)
-    return metrics
+        return {JUDGE_TAG: f"{FAILED}{error}"}
+    return {}
 
 
-def _tracked(perform: Performer, verdicts: Artifact) -> dict[str, float]:
-    if not load_json(verdicts.file("summary.json"))["judged"]:
-        return {}
-    return track_judge(perform.run.tracking_run, verdicts, perform.made["respond"], perform.made["evaluate_answers"])
+def judges_metrics(made: Artifacts) -> dict[str, float]:
+    """What the judge measured; nothing if nobody judged."""
+    return flatten_verdicts(load_json(made["judge"].file("summary.json"))) if "judge" in made else {}
+
+
+def track_verdicts(recording: Recording, made: Artifacts) -> None:
+    """Logs what the judge said to the MLflow run, if somebody judged. Raises `FAILURES`."""
+    if judges_metrics(made):
+        _, run_id = recording.open()
+        at = recording.record.measured or recording.record.started
+        shown(track_judge)(run_id, made["judge"], made["respond"], made["evaluate_answers"], at)
 
 
 INSTRUCT = UseCase(
     name="instruct",
     flow="finetune-instructions",
     description="From a file of instructions to a registered GPT that follows them, with its answers judged",
+    recipe=InstructRecipe,
     steps=(
         *(download, entries, split_entries, tokenizer, tokenize_entries, backbone),
         *(finetune_instructions, respond, evaluate_answers),
@@ -72,4 +78,6 @@ INSTRUCT = UseCase(
     facts=instruct_facts,
     last=(judge,),
     afterwards=judged_if_possible,
+    last_metrics=judges_metrics,
+    track_last=track_verdicts,
 )

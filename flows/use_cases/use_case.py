@@ -8,7 +8,8 @@ from typing import Any
 
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Performer
-from tasks.engine.step import Step
+from tasks.engine.step import AnyRecipe, Step
+from tasks.record.recording import Recording
 from tasks.record.track import Pages
 from tasks.registry.promote import Decided
 from tasks.registry.register import Candidate
@@ -25,6 +26,7 @@ class UseCase:
     name: str  # the command, and the folder of recipes
     flow: str  # Prefect's name of the flow, and MLflow's of the experiment
     description: str
+    recipe: type[AnyRecipe]
     steps: tuple[Step, ...]  # in order
     trains: Step  # its training is shown, also when it is reused
     final: tuple[Step, ...]  # what runs are made for: an artifact that none of these was made from is unreferenced
@@ -34,7 +36,9 @@ class UseCase:
     facts: Callable[[Artifacts, Mapping[str, float], Any], Iterator[Fact]]  # from artifacts, final metrics and recipe
     decide: Callable[..., Decided | None] = lambda *_: None  # what becomes of a version; None: not compared
     last: tuple[Step, ...] = ()  # when the model is registered: a failure of theirs cannot harm it any more
-    afterwards: Callable[[Performer], dict[str, float]] = lambda _: {}  # performs those; returns more metrics
+    afterwards: Callable[[Performer], dict[str, str]] = lambda _: {}  # performs those; returns more tags of the run
+    last_metrics: Callable[[Artifacts], dict[str, float]] = lambda _: {}  # what those measured, if they did
+    track_last: Callable[[Recording, Artifacts], None] = lambda *_: None  # logs what those made
 
     @property
     def all_steps(self) -> tuple[Step, ...]:

@@ -24,7 +24,7 @@ from tasks.environment import store_folder
 if TYPE_CHECKING:
     from prefect import State
 
-StepState = Literal["ran", "cached", "failed"]
+StepState = Literal["ran", "cached", "waits", "failed"]  # waits: a server that is away has to be told
 
 
 class Outcome(BaseModel):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from prefect import task
 
 from lib.data.entries.files import load_entries
@@ -16,13 +16,10 @@ from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.engine.pageless import create_table_artifact
 from tasks.record.metrics import CURVES
-from tasks.record.mlflow_run import client, log_metrics, set_tags
+from tasks.record.mlflow_run import client, log_metrics, log_table, loss_warned, set_tags
 from tasks.record.pages import backbone_files, digest_tags
 from tasks.record.track import Cell, Pages, by_split, rounded
 from tasks.record.view import COMPUTED_TAG, VERDICT_TAG, View
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOWN_ANSWERS = 10  # on Prefect's page; MLflow shows all
 LONGEST_CELL = 300  # characters of a text on Prefect's page
@@ -53,9 +50,9 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
     metrics = flatten_answer_metrics(load_json(evaluated.file("metrics.json"))) | published
     answers = answer_table(made["respond"], evaluated)
     samples = load_json(trained.file("training.json"))["samples"]
-    tables: dict[str, Any] = {"answers.json": answers}
+    tables = {"answers.json": answers}
     if samples:
-        tables["samples.json"] = {name: [row[name] for row in samples] for name in SAMPLE}
+        tables["samples.json"] = pd.DataFrame({name: [row[name] for row in samples] for name in SAMPLE})
     return Pages(
         metrics=metrics,
         compared=COMPARED,
@@ -80,24 +77,30 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
 
 
 @task(name="track_judge", task_run_name="track_judge", description="Logs the judge's scores to the MLflow run")
-def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact) -> dict[str, float]:
-    """Logs the scores and their figures; returns the figures by MLflow's names."""
+def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact, at: int) -> None:
+    """Logs the scores and their figures; done again, it changes nothing. at: when they were measured, in milliseconds
+    since 1970."""
     tracking = client()
     summary = load_json(judged.file("summary.json"))
     metrics = flatten_verdicts(summary)
-    log_metrics(tracking, run_id, {name: metrics[name] for name in JUDGED if name in metrics}, step=0)
+    log_metrics(tracking, run_id, {name: metrics[name] for name in JUDGED if name in metrics}, step=0, at=at)
     tracking.log_artifact(run_id, str(judged.file("summary.json")), "judge")
     verdicts = load_table(judged.file("verdicts.parquet"), VERDICTS)
     of_answers = verdicts[verdicts["kind"] == "answer"][["id", "score", "reply", "outcome"]]
     scored = answer_table(respond, evaluated).merge(of_answers, on="id", how="left", validate="one_to_one")
-    tracking.log_table(run_id, scored, "judge/answers.json")
-    tracking.log_table(run_id, verdicts[verdicts["kind"] != "answer"], "judge/anchors.json")
+    log_table(tracking, run_id, scored, "judge/answers.json")
+    log_table(tracking, run_id, verdicts[verdicts["kind"] != "answer"], "judge/anchors.json")
     anchors = summary["anchors"]
     told = {JUDGE_TAG: summary["judge"]["model"], f"{JUDGE_TAG}.anchors": f"{anchors['verdict']}: {anchors['why']}"}
     set_tags(tracking, run_id, told | digest_tags({"judge": judged}))
-    rows = [{"figure": name, "value": round(value, 2)} for name, value in metrics.items()]
-    create_table_artifact(rows, key="judge", description=f"Scores by {summary['judge']['model']}, from 0 to 100")
-    return metrics
+
+
+def show_verdicts(judged: Artifact) -> None:
+    """Shows the judge's figures on Prefect's page."""
+    summary = load_json(judged.file("summary.json"))
+    rows = [{"figure": name, "value": round(value, 2)} for name, value in flatten_verdicts(summary).items()]
+    with loss_warned("Prefect does not show the judge's figures"):
+        create_table_artifact(rows, key="judge", description=f"Scores by {summary['judge']['model']}, from 0 to 100")
 
 
 def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:

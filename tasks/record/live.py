@@ -1,4 +1,4 @@
-"""Follows a training live: its curve in MLflow, its progress and log on Prefect's page, both in the terminal."""
+"""Follows a training live: its curves in MLflow, its progress and log on Prefect's page, both in the terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lib.progress import Listener, Progress, in_words
 
 if TYPE_CHECKING:
     from tasks.engine.step import Work
+    from tasks.record.curves import LiveCurves
 
 PREFECT_SECONDS = 2.0  # between two updates of Prefect's progress bar, each a request
 AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take until Prefect's timeout
@@ -21,24 +22,28 @@ AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take un
 
 @contextmanager
 def watched(work: Work[Any], key: str) -> Iterator[Listener]:
-    """Yields the run's listener, extended with MLflow and Prefect's page, whose log gets a line for each evaluation.
-
-    All rows are sent when the block ends normally. `key` names the progress bar on Prefect's page. Raises ServiceError
-    if MLflow does not take the rows."""
-    from tasks.record.mlflow_run import HistoryLog, client
-
-    live = HistoryLog(client(), work.tracking_run, work.log.warning)
+    """Yields the run's listener, extended with Prefect's page, whose log gets a line for each evaluation. `key` names
+    the progress bar there."""
     yield replace(
         work.listener,
-        on_row=_all_of(live, lambda row: work.log.info("%s", in_words(row)), work.listener.on_row),
+        on_row=each_row_to(lambda row: work.log.info("%s", in_words(row)), work.listener.on_row),
         progress=PrefectProgress(key, work.progress, work.log.warning),
         warn=work.log.warning,
         remark=work.warn,
     )
-    live.send()
 
 
-def _all_of(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapping[str, float]], None]:
+def with_curves(listener: Listener, curves: LiveCurves) -> Listener:
+    """Returns the listener of a run, extended with its curves in MLflow."""
+
+    def at_end(step: str, state: str, seconds: float) -> None:
+        curves.send()
+        listener.on_end(step, state, seconds)
+
+    return replace(listener, on_row=each_row_to(curves, listener.on_row), on_end=at_end)
+
+
+def each_row_to(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[Mapping[str, float]], None]:
     """Returns a callback that passes each row to all of them."""
 
     def tell(row: Mapping[str, float]) -> None:

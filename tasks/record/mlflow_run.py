@@ -1,36 +1,36 @@
-"""The MLflow run of a flow run: finding the server, opening and closing the run, sending history rows."""
+"""MLflow's server: finding it, how it fails, and what is asked of it for every run."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-import socket
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from json import JSONDecodeError
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import psutil
 from filelock import FileLock
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Metric, Param, RunStatus, RunTag, ViewType
+from mlflow.entities import LifecycleStage, Metric, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.entities import PagedList
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH
-from prefect.exceptions import PrefectException, TerminationSignal
+from prefect.exceptions import PrefectException
+from requests import RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from lib.errors import ServiceError
-from lib.evaluation.flat import curve_name, metric_name
+from lib.evaluation.flat import metric_name
 from lib.extras import require
 from lib.secrets import redacted, revealed
 from tasks.engine.log import run_log
@@ -46,22 +46,36 @@ from tasks.record.database import ready_database
 from tasks.record.moved import follow_files
 from tasks.record.read_only import may_only_be_read, read_only_uri
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class AwayError(ServiceError):
+    """MLflow does not answer, or not as MLflow does."""
+
+    @property
+    def what(self) -> str:
+        """That without the advice."""
+        return f"{self}".rpartition(": ")[0]
+
+
 # Raised when the server is gone or answers nonsense, or the database is damaged or full.
-FAILURES = (MlflowException, SQLAlchemyError, ParseError)
+FAILURES = (MlflowException, SQLAlchemyError, ParseError, JSONDecodeError, RequestException, AwayError)
 ANSWER_SECONDS = 10  # timeout of a server's first answer
 LONGEST_REASON = 200  # characters of MLflow's message in an error
-SEND_SECONDS = 2.0  # between requests while training: live to a person, no load for the server
-AFTER_FAILURE_SECONDS = 60.0  # the same after a lost request, which may take until MLflow's timeout
+ERROR_TAG = "finetune.error"  # of a run: why it failed
+RECORD_TAG = "finetune.record"  # of a run: the record that it was made of, by which it is found again
 ARTIFACT_TAG = "artifact."  # tag of a run, followed by a step: the digest of its artifact
 METRICS_A_REQUEST = 1000  # MLflow's limits for one log_batch
 PARAMS_A_REQUEST = 100
+TABLES_TAG = "mlflow.loggedArtifacts"  # of a run: which of its files MLflow's pages show as tables
 POSTGRES = ("postgresql://", "postgresql+psycopg2://")  # addresses that SQLAlchemy opens with psycopg2
 
 
 def client() -> MlflowClient:
     """Returns a client of the tracking server; the first use of a new local file creates its tables.
 
-    Raises ServiceError if the named server does not answer as MLflow does, or if the local file cannot be used, and
+    Raises AwayError if the named server does not answer as MLflow does, or if the local file cannot be used, and
     ExtraError if the driver for its database is not installed.
     """
     uri = tracking_uri()
@@ -75,10 +89,40 @@ def client() -> MlflowClient:
         _ask_once(revealed(uri))
         return _connected(revealed(uri))
     except (*FAILURES, ModuleNotFoundError) as error:
-        raise ServiceError(
+        raise AwayError(
             f"MLflow does not answer at {uri} ({reason_of(error)}): start that server, or correct"
             " MLFLOW_TRACKING_URI, or unset it to use a local file"
         ) from None
+
+
+def require_address() -> None:
+    """Raises ServiceError for a MLFLOW_TRACKING_URI at which no server can ever be."""
+    uri = tracking_uri()
+    kind = uri.partition("://")[0].partition("+")[0]
+    if kind not in ("http", "https", *DATABASE_ENGINES):
+        raise ServiceError(
+            f"MLFLOW_TRACKING_URI is {str(uri)!r}, which is no address of MLflow: write http:// or https://"
+            " before a server's name, or unset it to use a local file"
+        )
+
+
+@contextmanager
+def asked_once(seconds: float | None = None) -> Iterator[None]:
+    """While the block runs, a request to MLflow that fails is not repeated by MLflow itself, which would make what it
+    creates twice where only the answer was lost. seconds: that a request may take, if not as long as usual."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    if seconds is not None:
+        wanted["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{math.ceil(seconds)}"
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _local_client(uri: str) -> MlflowClient:
@@ -94,7 +138,7 @@ def _local_client(uri: str) -> MlflowClient:
             follow_files(database, artifact_folder())
             return tracking
     except (*FAILURES, sqlite3.Error) as error:
-        raise ServiceError(
+        raise AwayError(
             f"MLflow cannot use {database} ({reason_of(error)}): let it be written if it may not be, or"
             " move it away, and the next run begins a new one without the runs and registered models in it"
         ) from None
@@ -112,7 +156,8 @@ def _ask_once(uri: str) -> None:
     kind = uri.partition(":")[0].partition("+")[0]
     if kind in ("http", "https"):
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
-        http_request(credentials, "/health", "GET", max_retries=0, timeout=ANSWER_SECONDS)  # type: ignore[no-untyped-call]
+        usual = float(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+        http_request(credentials, "/health", "GET", max_retries=0, timeout=min(ANSWER_SECONDS, usual))  # type: ignore[no-untyped-call]
     elif kind in DATABASE_ENGINES:
         create_engine(uri, poolclass=NullPool).connect().close()
 
@@ -120,6 +165,8 @@ def _ask_once(uri: str) -> None:
 def reason_of(error: BaseException) -> str:
     """Returns in one line why a server is unreachable. Prefers the system's words, such as `[Errno 111] Connection
     refused`, then those of the error's cause, then its own."""
+    if isinstance(error, AwayError):
+        return error.what
     reason = error.__cause__ or error
     link: BaseException | None = error
     while link:
@@ -149,27 +196,6 @@ def experiment_id(tracking: MlflowClient, name: str) -> str:
 
 
 @contextmanager
-def tracked_run(
-    tracking: MlflowClient, *, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> Iterator[str]:
-    """Yields a run's id; it ends as FINISHED, FAILED after an exception, or KILLED after Ctrl-C or a cancellation."""
-    experiment_number = experiment_id(tracking, experiment)
-    close_abandoned_runs(tracking, experiment_number)
-    run = tracking.create_run(experiment_number, run_name=name, tags={**tags, **_this_process()})
-    run_id = str(run.info.run_id)
-    try:
-        entries = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(entries), PARAMS_A_REQUEST):
-            tracking.log_batch(run_id, params=entries[start : start + PARAMS_A_REQUEST])
-        yield run_id
-    except BaseException as error:
-        _close(tracking, run_id, error)
-        raise
-    with loss_warned("MLflow was not told that this run has ended"):
-        tracking.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
-
-
-@contextmanager
 def loss_warned(what: str) -> Iterator[None]:
     """Warns with `what` where MLflow or Prefect fails, for what is told when a run's work is done: by then the registry
     may have a new champion, and a failed run would deny it."""
@@ -177,86 +203,6 @@ def loss_warned(what: str) -> Iterator[None]:
         yield
     except (*FAILURES, ServiceError, OSError, httpx.HTTPError, PrefectException) as error:
         run_log().warning("%s (%s)", what, reason_of(error))
-
-
-def _close(tracking: MlflowClient, run_id: str, error: BaseException) -> None:
-    """Sets the run's final status; a failure is only a warning, because the user must see `error`."""
-    ended_from_outside = isinstance(error, (KeyboardInterrupt, TerminationSignal))  # Ctrl-C, or cancelled on the page
-    status = RunStatus.KILLED if ended_from_outside else RunStatus.FAILED
-    try:
-        tracking.set_tag(run_id, "finetune.error", redacted(str(error))[:500] or type(error).__name__)
-        tracking.set_terminated(run_id, RunStatus.to_string(status))
-    except FAILURES as lost:
-        run_log().warning("MLflow could not be told that run %s has ended (%s)", run_id, reason_of(lost))
-
-
-def _this_process() -> dict[str, str]:
-    return {
-        "finetune.host": socket.gethostname(),
-        "finetune.process": f"{os.getpid()}@{psutil.Process().create_time():.2f}",
-    }
-
-
-def close_abandoned_runs(tracking: MlflowClient, experiment: str) -> None:
-    """Marks FAILED the RUNNING runs whose process on this machine is gone (`kill -9`, power cut)."""
-    mine = f"attributes.status = 'RUNNING' and tags.`finetune.host` = '{socket.gethostname()}'"
-    for run in tracking.search_runs([experiment], filter_string=mine):
-        pid, _, created = run.data.tags["finetune.process"].partition("@")
-        try:
-            alive = f"{psutil.Process(int(pid)).create_time():.2f}" == created
-        except psutil.NoSuchProcess:
-            alive = False
-        if not alive:
-            tracking.set_tag(run.info.run_id, "finetune.error", "the process was killed")
-            tracking.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.FAILED))
-
-
-class HistoryLog:
-    """Sends history rows to an MLflow run in batches. Rows of a lost request wait for the next one; `warn` is called
-    once."""
-
-    def __init__(
-        self, tracking: MlflowClient, run_id: str, warn: Callable[[str], None] = lambda sentence: None
-    ) -> None:
-        self._tracking, self._run_id, self._warn = tracking, run_id, warn
-        self._waiting: list[Metric] = []
-        self._next = 0.0  # time of the next request (time.monotonic)
-        self._warned = False
-
-    def __call__(self, row: Mapping[str, Any]) -> None:
-        """Adds one row of the history: `step` is the metrics' step, NaN is left out."""
-        now = int(time.time() * 1000)
-        self._waiting += [
-            Metric(curve_name(name), float(value), now, int(row["step"]))
-            for name, value in row.items()
-            if name != "step" and value is not None and not math.isnan(value)
-        ]
-        if time.monotonic() < self._next:
-            return
-        pause = SEND_SECONDS
-        try:
-            self._send()
-        except FAILURES as error:
-            pause = AFTER_FAILURE_SECONDS
-            if not self._warned:
-                self._warn(f"MLflow did not take the curves ({reason_of(error)}): they are kept and sent again")
-                self._warned = True
-        self._next = time.monotonic() + pause
-
-    def send(self) -> None:
-        """Sends the remaining rows; raises ServiceError if MLflow does not take them."""
-        try:
-            self._send()
-        except FAILURES as error:
-            raise ServiceError(
-                f"MLflow at {tracking_uri()} does not take the curves ({reason_of(error)}): see that"
-                " it works and run again, which goes on from the last checkpoint"
-            ) from None
-
-    def _send(self) -> None:
-        while self._waiting:
-            self._tracking.log_batch(self._run_id, metrics=self._waiting[:METRICS_A_REQUEST])
-            del self._waiting[:METRICS_A_REQUEST]
 
 
 def artifacts_of_runs() -> set[tuple[str, str]]:
@@ -290,11 +236,20 @@ def all_pages(search: Callable[[str | None], PagedList[Any]]) -> Iterator[Any]:
             return
 
 
-def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
-    """Logs final metrics in one request."""
-    now = int(time.time() * 1000)
-    entries = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+def log_metrics(tracking: MlflowClient, run_id: str, metrics: Mapping[str, float], *, step: int, at: int) -> None:
+    """Logs final metrics in one request. at: milliseconds since 1970; with the same, MLflow takes them once."""
+    entries = [Metric(name, float(value), at, step) for name, value in metrics.items()]
     tracking.log_batch(run_id, metrics=entries)
+
+
+def log_table(tracking: MlflowClient, run_id: str, table: pd.DataFrame, name: str) -> None:
+    """Logs a table that MLflow's pages show, as `name`; unlike MLflow's own function, which adds its rows to those of a
+    table that is there, in place of it."""
+    tracking.log_text(run_id, table.to_json(orient="split", index=False, date_format="iso"), name)
+    known = json.loads(tracking.get_run(run_id).data.tags.get(TABLES_TAG, "[]"))
+    shown = {"path": name, "type": "table"}
+    if shown not in known:
+        tracking.set_tag(run_id, TABLES_TAG, json.dumps([*known, shown]))
 
 
 def accepted(*path: str) -> str:

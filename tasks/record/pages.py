@@ -19,13 +19,14 @@ from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
 from tasks.engine.pageless import create_link_artifact, create_markdown_artifact
 from tasks.environment import IN_A_CHECKOUT, PROJECT, store_folder
-from tasks.record.metrics import CURVES, has_run, measured_in
+from tasks.record.metrics import CURVES, measured_in, run_called
 from tasks.record.mlflow_run import ARTIFACT_TAG
 from tasks.record.view import IN_MLFLOW, curves_page, run_page
 from tasks.running import tracking_page
 
 if TYPE_CHECKING:
     from tasks.engine.step import AnyRecipe
+    from tasks.record.recording import Recording
 
 MLFLOW_DIGEST_LENGTH = 36  # characters of a dataset's digest that MLflow stores
 
@@ -127,29 +128,36 @@ def links(tracking: MlflowClient, run_id: str, *, trained: Artifact, evaluated: 
     return paragraphs(repeated if measured is not run else "", " · ".join(there))
 
 
-def _run_or(tracking: MlflowClient, run_id: str, otherwise: Run) -> Run:
-    known = run_id != otherwise.info.run_id and has_run(tracking, run_id)
-    return tracking.get_run(run_id) if known else otherwise
+def _run_or(tracking: MlflowClient, name: str, otherwise: Run) -> Run:
+    found = run_called(tracking, name, otherwise.info.experiment_id)
+    return otherwise if found is None or found.info.run_id == otherwise.info.run_id else found
 
 
-def page_in_mlflow(tracking: MlflowClient, run_id: str) -> str:
-    """Returns the address of the run's page in MLflow."""
-    experiment = tracking.get_run(run_id).info.experiment_id
-    return f"{tracking_page()}/#/experiments/{experiment}/runs/{run_id}?{IN_MLFLOW}"
+def page_in_mlflow(recording: Recording) -> str | None:
+    """Returns the address of the run's page in MLflow; None if MLflow does not have it yet."""
+    if not recording.experiment:
+        return None
+    return f"{tracking_page()}/#/experiments/{recording.experiment}/runs/{recording.record.run}?{IN_MLFLOW}"
 
 
 def show_in_prefect(
-    page: str, *, beginning: str, recipe: str, pictures: Mapping[str, Artifact], more: str = ""
+    page: str | None, *, beginning: str, recipe: str, pictures: Mapping[str, Artifact], more: str = ""
 ) -> None:
     """Shows the link to the run in MLflow and the report as Prefect artifacts.
 
-    beginning, more: Markdown around the figures; pictures: their names, each with the artifact that has it.
+    page: of the run in MLflow; None: it is not there yet. beginning, more: Markdown around the figures; pictures: their
+    names, each with the artifact that has it.
     """
-    create_link_artifact(
-        page, link_text="This run in MLflow", key="mlflow-run", description="Curves, parameters, files and the model"
-    )
+    if page is not None:
+        create_link_artifact(
+            page,
+            link_text="This run in MLflow",
+            key="mlflow-run",
+            description="Curves, parameters, files and the model",
+        )
     drawn = "\n\n".join(_picture(artifact, name) for name, artifact in pictures.items())
-    report = paragraphs(beginning, drawn, more, f"[This run in MLflow]({page})")
+    link = "This run is not in MLflow yet" if page is None else f"[This run in MLflow]({page})"
+    report = paragraphs(beginning, drawn, more, link)
     create_markdown_artifact(f"{report}\n", key="report", description=f"Curves of {recipe}")
 
 

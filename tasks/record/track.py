@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
 from tasks.engine.pageless import create_table_artifact
 from tasks.engine.step import AnyRecipe
-from tasks.record.metrics import log_curves, log_final_metrics, measured_in
-from tasks.record.mlflow_run import client, set_tags
+from tasks.record.metrics import SOURCE_TAG, log_curves, log_final_metrics, measured_in, run_called
+from tasks.record.mlflow_run import log_table, set_tags
 from tasks.record.pages import (
     datasets,
     digest_tags,
@@ -24,10 +24,10 @@ from tasks.record.pages import (
     log_recipe,
     log_warnings,
 )
+from tasks.record.recording import Recording
 from tasks.record.view import View, save_view
 
 Cell = str | float | int | None
-SOURCE_TAG = "finetune.source_run"  # the run that trained the model, and has its curves
 
 
 @dataclass(frozen=True)
@@ -56,31 +56,32 @@ class Pages:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def track(
-    run_id: str,
-    recipe: AnyRecipe,
-    artifacts: Mapping[str, Artifact],
-    pages_of: Callable[[Any, Mapping[str, Artifact]], Pages],
-) -> Pages:
-    """Logs all that the steps produced; returns what the pages show, with the final metrics."""
-    tracking = client()
-    pages = pages_of(recipe, artifacts)
+def track(recording: Recording, recipe: AnyRecipe, artifacts: Mapping[str, Artifact], pages: Pages) -> None:
+    """Logs all that the steps produced; done again, it changes nothing. Raises `FAILURES`."""
+    tracking, run_id = recording.open()
+    run, record = tracking.get_run(run_id), recording.record
     log_recipe(tracking, run_id, recipe)
     log_datasets(tracking, run_id, datasets(recipe.data.source, pages.splits))
-    last_step = log_curves(tracking, run_id, pages.trained)
-    log_final_metrics(tracking, run_id, pages.metrics, pages.compared, last_step)
-    save_view(tracking, tracking.get_run(run_id).info.experiment_id, pages.view)
+    curves = log_curves(tracking, run, pages.trained, record.started)
+    at = record.started if record.measured is None else record.measured
+    log_final_metrics(tracking, run_id, pages.metrics, pages.compared, at=at, curves=curves)
+    save_view(tracking, run.info.experiment_id, pages.view)
     tracking.log_artifacts(run_id, str(pages.evaluated.file("figures")), "figures")
     for artifact, name in pages.files:
         tracking.log_artifact(run_id, str(artifact.file(name)))
     for name, table in pages.logged_tables.items():
-        tracking.log_table(run_id, table, name)
+        log_table(tracking, run_id, table, name)
     log_warnings(tracking, run_id, warnings_of(artifacts.values()))
-    set_tags(tracking, run_id, digest_tags(artifacts) | {SOURCE_TAG: measured_in(pages.trained)} | dict(pages.tags))
+    source = run_called(tracking, measured_in(pages.trained), run.info.experiment_id)
+    trained_by = measured_in(pages.trained) if source is None else source.info.run_id
+    set_tags(tracking, run_id, digest_tags(artifacts) | {SOURCE_TAG: trained_by} | dict(pages.tags))
+
+
+def show_tables(recipe: AnyRecipe, pages: Pages) -> None:
+    """Shows a run's tables on Prefect's page."""
     shown = {"metrics": (pages.table, f"Metrics of {recipe.name}, over all rows of each split"), **pages.shown_tables}
     for key, (rows, description) in shown.items():
         create_table_artifact([dict(row) for row in rows], key=key, description=description)
-    return pages
 
 
 def by_split(names: Sequence[str], metrics: Mapping[str, float]) -> list[dict[str, Cell]]:

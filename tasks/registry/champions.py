@@ -50,16 +50,31 @@ def champion_of(model: RegisteredModel) -> str | None:
 
 def record_of(model: RegisteredModel) -> list[Reign]:
     """Returns who became champion when, oldest first, ending with the present one, even if set in MLflow's pages."""
-    record = [Reign.model_validate(entry) for entry in json.loads(model.tags.get(CHAMPIONS_TAG, "[]"))]
+    record = _noted(model)
     champion = champion_of(model)
     if champion is not None and (not record or record[-1].version != champion):
         record.append(Reign(version=champion, since=None, why=UNRECORDED))
     return record
 
 
+def _noted(model: RegisteredModel) -> list[Reign]:
+    return [Reign.model_validate(entry) for entry in json.loads(model.tags.get(CHAMPIONS_TAG, "[]"))]
+
+
+def champion_before(model: RegisteredModel, version: str) -> str | None:
+    """Returns the champion that a version found when it was crowned, which was interrupted."""
+    noted = _noted(model)
+    earlier = noted[:-1] if noted and noted[-1].version == version else noted
+    return earlier[-1].version if earlier else None
+
+
 def crown(tracking: MlflowClient, name: str, version: str, why: str) -> None:
-    """Makes a version the champion and records it; the caller cleans up after a failure halfway."""
-    record = record_of(tracking.get_registered_model(name))
+    """Makes a version the champion and records it; called again after a failure halfway, it does what is left."""
+    model = tracking.get_registered_model(name)
+    noted = _noted(model)
+    if noted and noted[-1].version == version and champion_of(model) == version:
+        return
+    record = noted if champion_of(model) == version else record_of(model)
     record.append(Reign(version=version, since=datetime.now(UTC).isoformat(timespec="seconds"), why=why))
     tracking.set_registered_model_alias(name, CHAMPION, version)
     tracking.set_registered_model_tag(name, CHAMPIONS_TAG, as_tag(record))

@@ -22,11 +22,11 @@ from lib.files.jsonfile import load_json
 from lib.model.labels import given_labels, positive_class
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
+from tasks.engine.page import shown
 from tasks.record.mlflow_run import client
 from tasks.registry.challenge import Answers, challenge, evaluation_of, labels_of, predicted_before
-from tasks.registry.champions import champion_of
 from tasks.registry.frozen import FrozenTest, frozen_test, load_frozen, store_frozen
-from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Decided
+from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Decided, champion_to_beat
 from tasks.registry.register import DIGEST_TAG, Candidate, Registered
 
 
@@ -70,13 +70,14 @@ def decide(
     """
     tracking = client()
     name = registered.name
-    before = tracking.get_model_version(name, registered.version).tags.get(PROMOTION_TAG)
+    version = tracking.get_model_version(name, registered.version)
+    before = version.tags.get(PROMOTION_TAG)
     if before is not None and (before, recipe.registry.promote) != ("never", "better"):
         return None
     splits = {part: load_table(made["holdout"].file(f"{part}.parquet"), SPLIT) for part in SPLITS}
     labels = tuple(load_json(candidate.artifact.file("labels.json")))
     frozen = frozen_test(tracking, name) or _freeze(tracking, run_id, splits, labels)
-    champion = champion_of(tracking.get_registered_model(name))
+    champion = champion_to_beat(tracking.get_registered_model(name), version)
     if recipe.registry.promote == "never":
         why = "registry.promote is 'never'"
         seen = 0 if frozen is None else _learned_from(splits, load_frozen(tracking, frozen, name))
@@ -86,7 +87,8 @@ def decide(
     messages = load_frozen(tracking, frozen, name)
     case = _Case(registered, candidate, recipe, splits, frozen, messages, labels, made["evaluate"])
     seen = _learned_from(splits, messages)
-    return Decided(decision=_decision(tracking, case, champion, seen), frozen=frozen, unseen=not seen)
+    decision = _decision(tracking, case, champion, seen)
+    return Decided(decision=decision, frozen=frozen, unseen=not seen, crowned=champion == registered.version)
 
 
 def _freeze(
@@ -185,14 +187,14 @@ def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artif
     known = Answers(challenger=predicted_before(case.evaluated, case.candidate.artifact.digest, case.texts))
     left = [text for text in case.texts if text not in known.challenger]
     if champion is None:
-        return known.plus(challenge(case.candidate, left, case.recipe.training.device)) if left else known
+        return known.plus(shown(challenge)(case.candidate, left, case.recipe.training.device)) if left else known
     if evaluated is not None and labels_of(evaluated) == set(case.labels):
         known.champion = predicted_before(evaluated, champion.tags.get(DIGEST_TAG), case.texts)
     of_champion = [text for text in case.texts if text not in (known.champion or {})]
     if not left and not of_champion:
         return known
     version = str(champion.version) if of_champion else None
-    return known.plus(challenge(case.candidate, left, case.recipe.training.device, version, of_champion))
+    return known.plus(shown(challenge)(case.candidate, left, case.recipe.training.device, version, of_champion))
 
 
 def _majority(case: _Case) -> list[str]:

@@ -14,14 +14,17 @@ from pathlib import Path
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lib.data.tables import MESSAGES, load_table, save_table
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
 from lib.files.disk import remove
+from lib.store.artifacts import key_of
+from tasks.engine.log import run_log
 from tasks.environment import home, local_tracking_uri, tracking_uri
 from tasks.record.mlflow_run import FAILURES, client, reason_of
+from tasks.record.outbox import servers
 from tasks.registry.register import NO_SUCH_MODEL
 
 FROZEN_TAG = "finetune.frozen_test"  # of a registered model: a FrozenTest as JSON
@@ -50,14 +53,20 @@ def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
 
 
 def frozen_texts(name: str) -> list[str]:
-    """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database. Raises ServiceError
-    if MLflow does not answer or has lost the file."""
+    """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database. If MLflow does not
+    answer, that is the one that it had when it last did. Raises ServiceError if MLflow has lost the file."""
     local = tracking_uri() == local_tracking_uri() and not os.environ.get("MLFLOW_REGISTRY_URI")
     if local and not (home() / "mlflow.db").exists():
         return []
-    tracking = client()
-    frozen = frozen_test(tracking, name)
-    return [] if frozen is None else load_frozen(tracking, frozen, name)["text"].tolist()
+    known = _Known(name)
+    try:
+        tracking = client()
+        frozen = frozen_test(tracking, name)
+        texts = [] if frozen is None else load_frozen(tracking, frozen, name)["text"].tolist()
+    except FAILURES as error:
+        return known.texts(reason_of(error))
+    known.keep(frozen)
+    return texts
 
 
 def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.DataFrame:
@@ -69,6 +78,7 @@ def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.Dat
             try:
                 file = Path(tracking.download_artifacts(frozen.run, frozen.path, folder))
             except (*FAILURES, OSError) as error:
+                client()  # which raises if MLflow does not answer
                 raise _lost(name, frozen, reason_of(error)) from error
             if not _is_whole(file, frozen.sha256):
                 raise _lost(name, frozen, "the file does not have its checksum")
@@ -85,6 +95,43 @@ def store_frozen(tracking: MlflowClient, run_id: str, messages: pd.DataFrame) ->
         tracking.log_artifact(run_id, str(file), FOLDER)
         _keep_copy(file, _copy(sha256))
     return FrozenTest(run=run_id, path=f"{FOLDER}/test.parquet", sha256=sha256, messages=len(messages))
+
+
+class _Known:
+    """What this machine knows of a name's frozen test set while MLflow does not answer."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file = home() / FOLDER / f"{key_of({'name': name, 'servers': list(servers())})}.json"
+
+    def keep(self, frozen: FrozenTest | None) -> None:
+        """Notes what MLflow says; its messages are copied here."""
+        if frozen is None:
+            self._file.unlink(missing_ok=True)
+        elif not self._file.exists() or self._noted() != frozen:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            part = self._file.with_suffix(f".{os.getpid()}.part")
+            part.write_text(frozen.model_dump_json(), encoding="utf-8")
+            part.replace(self._file)
+
+    def texts(self, reason: str) -> list[str]:
+        """Returns the texts as they are known here; says so, with the reason."""
+        noted = self._noted()
+        if noted is None or not _is_whole(_copy(noted.sha256), noted.sha256):
+            run_log().warning(
+                "whether %r has a frozen test set is not known (%s): a version that learns from it cannot be compared",
+                self._name,
+                reason,
+            )
+            return []
+        texts: list[str] = load_table(_copy(noted.sha256), MESSAGES)["text"].tolist()
+        return texts
+
+    def _noted(self) -> FrozenTest | None:
+        try:
+            return FrozenTest.model_validate_json(self._file.read_bytes())
+        except (OSError, ValidationError):
+            return None
 
 
 def _copy(sha256: str) -> Path:

@@ -6,25 +6,22 @@ process is gone is a leftover. On another machine nobody can tell, so only this 
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 
-import psutil
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.store.entities import PagedList
 
+from tasks.record import outbox
 from tasks.record.mlflow_run import all_pages
-from tasks.running import SAME_START
 
 REGISTERING_TAG = "finetune.registering"  # of a logged model: host and process that register it; empty: it is done
 
 
 def this_process() -> str:
     """Returns host, number and beginning of this process, as `REGISTERING_TAG` has them."""
-    return f"{socket.gethostname()} {os.getpid()}@{psutil.Process().create_time():.2f}"
+    return f"{socket.gethostname()} {outbox.this_process()}"
 
 
 def discard_leftovers(tracking: MlflowClient, experiment: str) -> list[LoggedModel]:
@@ -45,16 +42,9 @@ def leftover_models(tracking: MlflowClient, experiments: list[str]) -> Iterator[
         return tracking.search_logged_models(experiments, filter_string=marked, page_token=token)
 
     for model in list(all_pages(search)):
-        if _lives(model.tags[REGISTERING_TAG].rpartition(" ")[2]):
+        if outbox.lives(model.tags[REGISTERING_TAG].rpartition(" ")[2]):
             continue
         if tracking.search_model_versions(f"source_path = '{model.model_uri}'"):
             tracking.set_logged_model_tags(model.model_id, {REGISTERING_TAG: ""})  # killed when it was all but done
         else:
             yield model
-
-
-def _lives(process: str) -> bool:
-    number, _, created = process.partition("@")
-    with suppress(psutil.NoSuchProcess, ValueError):
-        return abs(psutil.Process(int(number)).create_time() - float(created)) < SAME_START
-    return False

@@ -11,6 +11,7 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError, listed
+from tasks.record.metrics import SOURCE_TAG, run_called
 from tasks.record.mlflow_run import all_pages
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
@@ -144,8 +145,9 @@ def _of_run(tracking: MlflowClient, kind: Kind, run: str) -> Version:
         found = tracking.get_run(run)
     except MlflowException:
         raise ServiceError(f"MLflow has no run {run}: look its id up in the pages (`make ui`)") from None
-    # A cached model was registered by the run that trained it.
-    for source in (run, found.data.tags.get("finetune.source_run", run)):
+    # A cached model was registered by the run that trained it; which was perhaps not in MLflow yet when that was told.
+    trained_by = run_called(tracking, found.data.tags.get(SOURCE_TAG, run), found.info.experiment_id)
+    for source in dict.fromkeys([run, *([] if trained_by is None else [str(trained_by.info.run_id)])]):
         for version in tracking.search_model_versions(f"run_id = '{source}'"):
             if kind_of(tracking, tracking.get_registered_model(version.name), str(version.version)) == kind:
                 return Version(version.name, str(version.version))

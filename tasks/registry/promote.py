@@ -10,9 +10,10 @@ from prefect.transactions import Transaction, get_transaction
 from pydantic import BaseModel
 
 from lib.evaluation.promotion import Decision, page
+from tasks.engine.page import has_page
 from tasks.engine.pageless import create_markdown_artifact
-from tasks.record.mlflow_run import client
-from tasks.registry.champions import CHAMPIONS_TAG, champion_of, crown, restore
+from tasks.record.mlflow_run import FAILURES, client, loss_warned
+from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test
 from tasks.registry.models import CHALLENGER, CHAMPION
 from tasks.registry.register import Registered, versions_of
@@ -29,6 +30,7 @@ class Decided(BaseModel):
     decision: Decision
     frozen: FrozenTest | None = None  # to become the name's if it has none
     unseen: bool = False  # whether the version did not learn from it
+    crowned: bool = False  # whether it was made champion by hand, before
 
 
 @task(
@@ -48,26 +50,34 @@ def promote(registered: Registered, decided: Decided | None = None) -> Registere
     version = tracking.get_model_version(registered.name, registered.version)
     if decided is None and PROMOTION_TAG in version.tags:
         return _as_it_is(tracking, registered)
-    decided = decided or _without_comparison(champion_of(before))
+    decided = decided or _without_comparison(champion_to_beat(before, version))
     transaction = get_transaction()
     if transaction is not None:
         transaction.set("before", (before, version))
     try:
         _write(tracking, registered, decided)
-        create_markdown_artifact(
-            page(
-                decided.decision,
-                name=registered.name,
-                version=registered.version,
-                frozen=decided.frozen.sha256 if decided.frozen else None,
-            ),
-            key="promotion",
-            description=f"What became of {registered.name} version {registered.version}",
-        )
+    except FAILURES:
+        raise  # nothing can be taken back either: the next try goes on from here
     except BaseException:
         _take_back(tracking, before, version)
         raise
+    if has_page():
+        with loss_warned("Prefect does not show what became of the version"):
+            _show(registered, decided)
     return _as_it_is(tracking, registered)
+
+
+def _show(registered: Registered, decided: Decided) -> None:
+    create_markdown_artifact(
+        page(
+            decided.decision,
+            name=registered.name,
+            version=registered.version,
+            frozen=decided.frozen.sha256 if decided.frozen else None,
+        ),
+        key="promotion",
+        description=f"What became of {registered.name} version {registered.version}",
+    )
 
 
 @promote.on_rollback
@@ -89,6 +99,14 @@ def _take_back(tracking: MlflowClient, model: RegisteredModel, version: ModelVer
             tracking.set_model_version_tag(version.name, version.version, tag, value)
 
 
+def champion_to_beat(model: RegisteredModel, version: ModelVersion) -> str | None:
+    """Returns the champion that a version is to be compared with: the one before it, if MLflow failed when the version
+    had been made champion and before its outcome was written."""
+    champion = champion_of(model)
+    interrupted = WHY_TAG in version.tags and PROMOTION_TAG not in version.tags
+    return champion_before(model, version.version) if interrupted and champion == version.version else champion
+
+
 def _without_comparison(champion: str | None) -> Decided:
     if champion is None:
         return Decided(decision=Decision(outcome="first", why="the name had no champion"))
@@ -106,8 +124,7 @@ def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> 
     # An old recipe that is run again does not challenge newer ones.
     if versions_of(tracking, name)[-1].version == tracking.get_model_version(name, version).version:
         tracking.set_registered_model_alias(name, CHALLENGER, version)
-    champion = champion_of(tracking.get_registered_model(name))
-    if decision.outcome in ("first", "promoted") and champion != version:
+    if decision.outcome in ("first", "promoted") and not decided.crowned:
         crown(tracking, name, version, decision.outcome)
     tracking.set_model_version_tag(name, version, PROMOTION_TAG, decision.outcome)
 

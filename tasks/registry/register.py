@@ -29,7 +29,7 @@ from lib.model.weights.saved import INFERENCE
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import client
+from tasks.record.mlflow_run import FAILURES, client
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers, this_process
 from tasks.registry.models import KIND_TAG, Kind
 
@@ -119,6 +119,8 @@ def register(run_id: str, candidate: Candidate) -> Registered:
                 SHA256_TAG: model.tags[SHA256_TAG],
             },
         )
+    except FAILURES:
+        raise  # it may be there, and only the answer was lost: the next try finds it
     except BaseException:
         _discard(tracking, model.model_id)
         raise
@@ -144,6 +146,21 @@ def _discard(tracking: MlflowClient, model_id: str) -> None:
     from lib.serving.logged_model import discard  # here, because a cached run registers nothing
 
     discard(tracking, tracking.get_logged_model(model_id))
+
+
+def was_registered_by(run_id: str, registered: Registered) -> bool:
+    """Whether a version is a run's own: it was registered when MLflow failed before all was said."""
+    return bool(client().get_model_version(registered.name, registered.version).run_id == run_id)
+
+
+def discard_unregistered(run_id: str) -> None:
+    """Deletes what was logged as models of a run and could not be registered, because MLflow failed."""
+    tracking = client()
+    experiment = str(tracking.get_run(run_id).info.experiment_id)
+    used = {version.source for version in tracking.search_model_versions(f"run_id = '{run_id}'")}
+    for model in tracking.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'"):
+        if model.model_uri not in used:
+            _discard(tracking, model.model_id)
 
 
 def versions_of(tracking: MlflowClient, name: str) -> list[ModelVersion]:

@@ -40,10 +40,10 @@ def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # no
     made, registered = finished.made, finished.registered
     evaluated = made["evaluate"]
     findings, metrics = Findings.load(evaluated.folder), load_json(evaluated.file("metrics.json"))
-    challenge = challenge_of(registered, finished.recipe.registry.significance)
+    challenge = None if registered is None else challenge_of(registered, finished.recipe.registry.significance)
     warnings = warnings_of(made.values())
     profile = load_json(made["messages"].file("profile.json"))
-    drift = "" if registered.new else drift_since(registered)
+    drift = "" if registered is None or registered.new else drift_since(registered)
     source = _source(profile, made["tokenize"], warnings=len(warnings), drift=drift)
     verdict = summarise(findings, metrics, source, challenge)
     facts = ReportFacts(
@@ -54,7 +54,7 @@ def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # no
         history=_history(made["finetune"]),
         messages=messages_of(evaluated.file("predictions.parquet"), findings.mistakes),
         challenge=challenge,
-        why=registered.why or "",
+        why="" if registered is None else registered.why or "",
         warnings=warnings,
         left_out=profile["left_out"],
         engines=engine_table(made["engine"]),

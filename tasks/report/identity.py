@@ -23,9 +23,9 @@ PROGRAMS = ("finetune-flows", "python", "torch", "transformers", "onnxruntime", 
 
 def identity_of(finished: Finished) -> Identity:
     """Returns the identity of a classifier's run."""
-    registered = finished.registered
+    registered, name = finished.registered, finished.recipe.registry.name
     return Identity(
-        title=f"{registered.name} version {registered.version}",
+        title=f"{name}, not registered yet" if registered is None else f"{name} version {registered.version}",
         facts=list(_facts(finished)),
         files=_files(finished.made["download"]),
     )

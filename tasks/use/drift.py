@@ -1,4 +1,4 @@
-"""Reports drift of scored messages: metrics, a table, and a Prefect event.
+"""Reports drift of scored messages: measures, a table, and a Prefect event.
 
 Every run that finds drift emits the event; its receiver (`deploy/automations.yaml`) decides how often to act.
 """
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from lib.evaluation.drift.comparison import Comparison, compare
 from tasks.engine.log import run_log
 from tasks.engine.pageless import create_markdown_artifact
-from tasks.record.mlflow_run import client, log_metrics, set_tags
+from tasks.record.mlflow_run import loss_warned
 from tasks.report.drift import DRIFTED_TAG
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class DriftReport(BaseModel):
     why: str
     metrics: dict[str, float] = {}
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """Those of the MLflow run."""
+        measured = {DRIFTED_TAG: "yes" if self.drifted else "no"} if self.measured else {}
+        return {TAG: self.why, **measured}
+
 
 @task(
     name="drift",
@@ -43,17 +49,14 @@ class DriftReport(BaseModel):
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def drift(run_id: str, settings: Drift, chosen: Chosen, scored: Scored) -> DriftReport:
-    """Logs every measure to the MLflow run, shows them in Prefect, and emits `EVENT` if the messages have drifted."""
+def drift(settings: Drift, chosen: Chosen, scored: Scored) -> DriftReport:
+    """Compares, shows every measure in Prefect, and emits `EVENT` if the messages have drifted."""
     report, comparison = _judge(settings, chosen, scored)
-    tracking = client()
-    log_metrics(tracking, run_id, report.metrics, step=0)
-    measured = {DRIFTED_TAG: "yes" if report.drifted else "no"} if report.measured else {}
-    set_tags(tracking, run_id, {TAG: report.why, **measured})
-    if comparison is not None:
-        create_markdown_artifact(
-            _page(chosen, comparison, report), key="drift", description=f"Drift of {chosen.model.name}"
-        )
+    with loss_warned("Prefect does not show whether the messages have drifted"):
+        if comparison is not None:
+            create_markdown_artifact(
+                _page(chosen, comparison, report), key="drift", description=f"Drift of {chosen.model.name}"
+            )
     if report.drifted:
         run_log().warning("%s", report.why)
         _emit(chosen, report)

@@ -24,8 +24,9 @@ from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.engine.pageless import create_link_artifact, create_table_artifact
 from tasks.record.live import PrefectProgress
-from tasks.record.mlflow_run import accepted, accepted_names, log_metrics, set_tags
+from tasks.record.mlflow_run import accepted, accepted_names, loss_warned
 from tasks.record.pages import page_in_mlflow
+from tasks.record.recording import Recording
 from tasks.record.view import View, save_view
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
@@ -100,8 +101,8 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     return Scored(result, tuple(passed_over), time.monotonic() - began)
 
 
-def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scored) -> dict[str, float]:
-    """Logs and returns the counts as metrics of the MLflow run, and shows them as tables on Prefect's page."""
+def metrics_of(chosen: Chosen, scored: Scored) -> dict[str, float]:
+    """Returns the counts as metrics of the MLflow run."""
     result, labels = scored.result, chosen.model.labels
     shares = accepted_names("share", labels)
     metrics = {
@@ -114,25 +115,32 @@ def log_scores(tracking: MlflowClient, run_id: str, chosen: Chosen, scored: Scor
         "seconds": scored.seconds,
         "messages_per_second": result.rows_written / scored.seconds,
     }
-    log_metrics(tracking, run_id, metrics, step=0)
-    save_view(tracking, tracking.get_run(run_id).info.experiment_id, VIEW)
-    create_table_artifact(
-        _counts(result), key="scores", description=f"Rows by answer of {chosen.model.name} {chosen.model.version}"
-    )
-    create_link_artifact(
-        page_in_mlflow(tracking, run_id),
-        link_text="This run in MLflow",
-        key="mlflow-run",
-        description="Counts and drift",
-    )
     return {name: float(value) for name, value in metrics.items()}
 
 
-def tag_model(tracking: MlflowClient, run_id: str, chosen: Chosen) -> None:
-    """Tags the MLflow run with the classifier that answers and the run that made it."""
+def show_scores(recording: Recording, chosen: Chosen, scored: Scored) -> None:
+    """Shows the counts on Prefect's page, and where the run is in MLflow."""
+    with loss_warned("Prefect does not show the counts of this run"):
+        create_table_artifact(
+            _counts(scored.result),
+            key="scores",
+            description=f"Rows by answer of {chosen.model.name} {chosen.model.version}",
+        )
+        page = page_in_mlflow(recording)
+        if page is not None:
+            create_link_artifact(page, link_text="This run in MLflow", key="mlflow-run", description="Counts and drift")
+
+
+def save_scoring_view(recording: Recording) -> None:
+    """Gives the experiment of scoring runs its view. Raises `FAILURES`."""
+    tracking, _ = recording.open()
+    save_view(tracking, recording.experiment, VIEW)
+
+
+def tags_of(chosen: Chosen) -> dict[str, str]:
+    """Returns the MLflow run's tags that name the classifier that answers and the run that made it."""
     model = chosen.model
-    tags = {"model.name": model.name, "model.version": model.version, "finetune.source_run": chosen.run}
-    set_tags(tracking, run_id, tags)
+    return {"model.name": model.name, "model.version": model.version, "finetune.source_run": chosen.run}
 
 
 def _counts(result: Result) -> list[dict[str, str | int | float]]:

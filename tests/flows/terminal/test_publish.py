@@ -45,15 +45,32 @@ def test_a_failed_promotion_keeps_a_version_that_was_there_before(published: Mlf
     assert set(published.get_registered_model("e2e").aliases) == {"champion", "challenger"}
 
 
-def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
-    published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def written_and_lost(*arguments: Any) -> None:
+    write(*arguments)
+    raise ConnectionError("Prefect is gone")
+
+
+write = promoting._write
+
+
+def test_a_page_that_prefect_does_not_take_undoes_no_promotion(
+    published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(*arguments: object, **named: object) -> None:
         raise ConnectionError("Prefect is gone")
 
+    monkeypatch.setattr(promoting, "create_markdown_artifact", lost)
+    registered = publish(run_of(published), recipe("pageless"), artifacts())
+    assert (registered.promotion, registered.aliases) == ("first", ["challenger", "champion"])
+    assert "Prefect does not show what became of the version (Prefect is gone)" in caplog.text
+
+
+def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
+    published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, models = published.get_registered_model("e2e"), logged_models(published)
     with monkeypatch.context() as patched:
-        patched.setattr(promoting, "create_markdown_artifact", lost)  # the last thing that a promotion does
+        patched.setattr(promoting, "_write", written_and_lost)  # the last thing that a promotion does
         for name in ("e2e", "another"):
             # Another threshold makes another version; under `e2e` it is compared with the champion first.
             with pytest.raises(ConnectionError, match="Prefect is gone"):
@@ -70,13 +87,10 @@ def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
 def test_a_version_that_was_only_registered_stays_so_when_its_promotion_fails(
     published: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(*arguments: object, **named: object) -> None:
-        raise ConnectionError("Prefect is gone")
-
     publish(run_of(published), recipe("later", registry__promote="never"), artifacts())
     before = published.get_model_version("later", "1")
     with monkeypatch.context() as patched:
-        patched.setattr(promoting, "create_markdown_artifact", lost)
+        patched.setattr(promoting, "_write", written_and_lost)
         with pytest.raises(ConnectionError, match="Prefect is gone"):
             publish(run_of(published), recipe("later"), artifacts())
     after = published.get_model_version("later", "1")

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from lib.store.artifacts import Artifact, Store
 from lib.training.history import Row, history_table, write_history
 from tasks.environment import store_folder
-from tasks.record.metrics import has_run, log_curves, log_final_metrics
-from tasks.record.mlflow_run import client, experiment_id
+from tasks.record.metrics import log_curves, log_final_metrics, run_called
+from tasks.record.mlflow_run import RECORD_TAG, client, experiment_id
 from tasks.record.view import TAG, View, runs_page, save_view
 
 pytestmark = pytest.mark.slow
@@ -42,59 +43,78 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return client()
 
 
-def new_run(tracking: MlflowClient) -> str:
-    return str(tracking.create_run(experiment_id(tracking, "finetune-classifier")).info.run_id)
+BEGAN = 1_700_000_000_000
 
 
-def trained_in(run: str) -> Artifact:
+def new_run(tracking: MlflowClient, **tags: str) -> Run:
+    return tracking.create_run(experiment_id(tracking, "finetune-classifier"), tags=tags)
+
+
+def trained_in(run: Run | str) -> Artifact:
     """The artifact of a training that this run did."""
     store = Store(store_folder())
     key = "0" * 64
-    with store.write("finetune", key, {}, notes={"tracking_run": run}) as folder:
+    with store.write(
+        "finetune", key, {}, notes={"tracking_run": run if isinstance(run, str) else run.info.run_id}
+    ) as folder:
         write_history(history_table(ROWS, ["accuracy"]), folder / "history.parquet")
     found = store.find("finetune", key)
     assert found is not None
     return found
 
 
-def steps(tracking: MlflowClient, run: str) -> list[int]:
-    return sorted(metric.step for metric in tracking.get_metric_history(run, "train/loss"))
+def steps(tracking: MlflowClient, run: Run) -> list[int]:
+    return sorted(metric.step for metric in tracking.get_metric_history(run.info.run_id, "train/loss"))
 
 
-def test_curves_of_a_training_are_in_the_run_that_trained_alone(tracking: MlflowClient) -> None:
+def test_curves_of_a_training_are_in_the_run_that_trained_alone_and_once(tracking: MlflowClient) -> None:
     source, again = new_run(tracking), new_run(tracking)
     trained = trained_in(source)
-    assert log_curves(tracking, source, trained) == 3
-    assert log_curves(tracking, again, trained) is None
+    for _ in range(2):
+        assert log_curves(tracking, source, trained, BEGAN) == (3, BEGAN + 1000)
+    assert log_curves(tracking, again, trained, BEGAN) is None
+    assert steps(tracking, source) == [1, 2, 3]
     assert steps(tracking, again) == []
+
+
+def test_curves_of_a_run_that_was_only_recorded_when_it_trained_are_in_that_run(tracking: MlflowClient) -> None:
+    source, again = new_run(tracking, **{RECORD_TAG: "r" * 32}), new_run(tracking)
+    trained = trained_in("r" * 32)
+    assert log_curves(tracking, again, trained, BEGAN) is None
+    assert log_curves(tracking, source, trained, BEGAN) == (3, BEGAN + 1000)
 
 
 def test_curves_whose_run_was_deleted_are_logged_by_the_next(tracking: MlflowClient) -> None:
     source, again = new_run(tracking), new_run(tracking)
     trained = trained_in(source)
-    tracking.delete_run(source)
-    assert log_curves(tracking, again, trained) == 3
+    tracking.delete_run(source.info.run_id)
+    assert log_curves(tracking, again, trained, BEGAN) == (3, BEGAN + 1000)
     assert steps(tracking, again) == [1, 2, 3]
 
 
 def test_a_run_is_unknown_only_where_mlflow_says_so(tracking: MlflowClient, tmp_path: Path) -> None:
     run = new_run(tracking)
-    assert has_run(tracking, run)
-    assert not has_run(tracking, "0" * 32)
+    found = run_called(tracking, run.info.run_id, run.info.experiment_id)
+    assert found is not None
+    assert found.info.run_id == run.info.run_id
+    assert run_called(tracking, "0" * 32, run.info.experiment_id) is None
     with sqlite3.connect(tmp_path / "home" / "mlflow.db") as connection:
         connection.execute("ALTER TABLE runs RENAME TO away")
     with pytest.raises(MlflowException):
-        has_run(tracking, run)
+        run_called(tracking, run.info.run_id, run.info.experiment_id)
 
 
 @pytest.mark.parametrize("last_step", [3, None], ids=["with curves", "without"])
 def test_few_numbers_are_metrics_and_all_are_in_a_table(
     tracking: MlflowClient, tmp_path: Path, last_step: int | None
 ) -> None:
-    run = new_run(tracking)
-    log_final_metrics(tracking, run, METRICS, ["test/accuracy", "test/f1"], last_step)
+    run = new_run(tracking).info.run_id
+    curves = None if last_step is None else (last_step, BEGAN + 5000)
+    for _ in range(2):
+        log_final_metrics(tracking, run, METRICS, ["test/accuracy", "test/f1"], at=BEGAN, curves=curves)
     compared = {"test/accuracy": 0.5}
     assert tracking.get_run(run).data.metrics == compared | ({} if last_step is None else {"train/accuracy": 0.75})
+    assert len(tracking.get_metric_history(run, "test/accuracy")) == 1
     table = Path(tracking.download_artifacts(run, "all_metrics.json", str(tmp_path)))
     assert dict(json.loads(table.read_text())["data"]) == METRICS
 

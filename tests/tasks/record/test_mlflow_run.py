@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-import tasks.record.mlflow_run
+import tasks.record.curves
+from flows.run.delivery import deliver_all
 from lib.errors import ServiceError, SourceError
+from tasks.record.curves import LiveCurves
 from tasks.record.live import PrefectProgress
-from tasks.record.mlflow_run import HistoryLog, client, experiment_id, tracked_run
+from tasks.record.mlflow_run import client, experiment_id
+from tasks.record.outbox import Outbox, Record, new_record
+from tasks.record.recording import recorded, waits_in_words
 from tasks.registry.models import KIND_TAG
 from tasks.use.predict import predict
 from tests.support.e2e import free_port
@@ -51,14 +56,16 @@ def broken(database: Path, table: str) -> Iterator[None]:
 
 
 def test_a_run_whose_work_is_done_ends_well_though_mlflow_is_not_told(
-    tracking: MlflowClient, database: Path, caplog: pytest.LogCaptureFixture
+    tracking: MlflowClient, database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with (
-        ExitStack() as afterwards,
-        tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}),
-    ):
+    with ExitStack() as afterwards, recorded(a_record()) as recording:
         afterwards.enter_context(broken(database, "runs"))
-    assert "MLflow was not told that this run has ended" in caplog.text
+    assert Outbox().ids() == [recording.record.id]
+    assert f"its record {recording.record.id} waits in the outbox" in waits_in_words(recording)
+    assert [(each.record.id, each.why_not) for each in deliver_all()] == [(recording.record.id, "")]
+    (run,) = all_runs(tracking)
+    assert (run.info.run_id, run.info.status) == (recording.record.run, "FINISHED")
+    assert Outbox().ids() == []
 
 
 def test_the_error_of_a_run_survives_a_failure_of_mlflow(
@@ -67,17 +74,28 @@ def test_the_error_of_a_run_survives_a_failure_of_mlflow(
     with ExitStack() as afterwards, caplog.at_level(logging.WARNING):
 
         def fail_without_mlflow() -> None:
-            with tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}):
+            with recorded(a_record()):
                 afterwards.enter_context(broken(database, "tags"))
                 raise SourceError("no such file")
 
         with pytest.raises(SourceError, match="no such file"):
             fail_without_mlflow()
-    assert "MLflow could not be told" in caplog.text
+    assert "MLflow does not have all of this run yet" in caplog.text
+    assert [each.why_not for each in deliver_all()] == [""]
+    (run,) = all_runs(tracking)
+    assert (run.info.status, run.data.tags["finetune.error"]) == ("FAILED", "no such file")
+
+
+def a_record() -> Record:
+    return new_record(experiment=EXPERIMENT, name="a run", params={"a.param": 1}, tags={"a tag": "b"})
+
+
+def all_runs(tracking: MlflowClient) -> list[Run]:
+    return list(tracking.search_runs([experiment_id(tracking, EXPERIMENT)]))
 
 
 def row(step: int) -> dict[str, Any]:
-    return {"step": step, "train_loss": 1 / step}
+    return {"step": step, "seconds": step / 2, "train_loss": 1 / step}
 
 
 def curve(tracking: MlflowClient, run: str) -> list[int]:
@@ -89,11 +107,16 @@ def run(tracking: MlflowClient) -> str:
     return str(tracking.create_run(experiment_id(tracking, EXPERIMENT)).info.run_id)
 
 
+def live(tracking: MlflowClient, run: str, warn: Callable[[str], None] = lambda sentence: None) -> LiveCurves:
+    return LiveCurves(lambda: (tracking, run), 1_700_000_000_000, warn)
+
+
 def test_lost_requests_while_training_warn_once_and_keep_their_rows(
     tracking: MlflowClient, database: Path, run: str, monkeypatch: pytest.MonkeyPatch, warnings_heard: list[str]
 ) -> None:
-    monkeypatch.setattr(tasks.record.mlflow_run, "AFTER_FAILURE_SECONDS", 0.0)  # each row is a request
-    log = HistoryLog(tracking, run, warnings_heard.append)
+    monkeypatch.setattr(tasks.record.curves, "AFTER_FAILURE_SECONDS", 0.0)  # each row is a request
+    monkeypatch.setattr(tasks.record.curves, "REST", 0.0)
+    log = live(tracking, run, warnings_heard.append)
     with broken(database, "metrics"):
         log(row(1))
         log(row(2))
@@ -105,22 +128,31 @@ def test_lost_requests_while_training_warn_once_and_keep_their_rows(
 
 
 def test_after_a_lost_request_a_while_passes_before_the_next(tracking: MlflowClient, database: Path, run: str) -> None:
-    log = HistoryLog(tracking, run)
+    log = live(tracking, run)
     with broken(database, "metrics"):
         log(row(1))
     log(row(2))
+    log.send()
     assert curve(tracking, run) == []
+
+
+def test_the_last_rows_are_sent_at_once_unless_mlflow_has_failed(tracking: MlflowClient, run: str) -> None:
+    log = live(tracking, run)
+    log(row(1))
+    log(row(2))
+    assert curve(tracking, run) == [1]
     log.send()
     assert curve(tracking, run) == [1, 2]
 
 
-def test_rows_that_cannot_be_sent_at_the_end_are_one_sentence(tracking: MlflowClient, database: Path, run: str) -> None:
-    log = HistoryLog(tracking, run)
+def test_rows_that_cannot_be_sent_at_the_end_never_end_a_training(
+    tracking: MlflowClient, database: Path, run: str
+) -> None:
+    log = live(tracking, run)
     with broken(database, "metrics"):
         log(row(1))
-        with pytest.raises(ServiceError, match="does not take the curves") as refused:
-            log.send()
-    assert "\n" not in str(refused.value)
+        log.send()
+    assert curve(tracking, run) == []
 
 
 @pytest.mark.filterwarnings("ignore:Artifact creation outside")
@@ -139,9 +171,9 @@ def test_a_deleted_experiment_is_restored(tracking: MlflowClient) -> None:
     first = experiment_id(tracking, EXPERIMENT)
     tracking.delete_experiment(first)
     assert experiment_id(tracking, EXPERIMENT) == first
-    with tracked_run(tracking, experiment=EXPERIMENT, name="a run", params={}, tags={}) as run:
+    with recorded(a_record()) as recording:
         pass
-    assert tracking.get_run(run).info.status == "FINISHED"
+    assert tracking.get_run(recording.record.run).info.status == "FINISHED"
 
 
 def test_files_of_runs_in_another_database_lie_in_the_home(

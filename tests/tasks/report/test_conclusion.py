@@ -9,9 +9,12 @@ import pytest
 from mlflow import MlflowClient
 
 from lib.evaluation.classify.verdict import Challenge
+from tasks.record.mlflow_run import AwayError
+from tasks.record.outbox import Outbox, new_record
+from tasks.record.recording import Recording
 from tasks.registry.register import Registered
 from tasks.report.classify import challenge_of
-from tasks.report.conclusion import Conclusion, Finished, report
+from tasks.report.conclusion import Conclusion, Finished, report, write_report
 from tasks.report.drift import DRIFTED_TAG, SCORING, drift_since
 from tests.support.e2e import free_port
 
@@ -80,18 +83,22 @@ def test_drift_is_what_the_last_scoring_run_of_this_version_measured(
     assert drift_since(registered()) == ""
 
 
-def test_what_is_told_of_a_registered_model_only_warns_without_mlflow(
+def test_the_report_is_on_this_machine_whatever_mlflow_takes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    assert drift_since(registered()) == ""
+    (warning,) = caplog.records
+    assert warning.getMessage().startswith("whether the messages have drifted since is not known (")
+    record = new_record(experiment="finetune-classifier", name="a run", params={}, tags={})
+    conclusion = Conclusion(("It is good.",), "card", page="<p>It is good.</p>")
+    file = write_report(conclusion, record)
+    assert file is not None
+    assert file.read_text() == "<p>It is good.</p>"
+    delivered = record.model_copy(update={"run": "a-run"})
+    assert write_report(conclusion, delivered) == file  # it has been told where it is
     finished = Finished(None, {}, frozenset(), run="a-run", flow_run="", name="", registered=registered())
     pages: Any = None
-    assert drift_since(registered()) == ""
-    file = report.fn(finished, pages, Conclusion(("It is good.",), "card", page="<p>It is good.</p>"))
-    assert file is not None
-    assert file.read_text() == "<p>It is good.</p>"  # on this machine at least
-    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
-        "whether the messages have drifted since is not known",
-        "MLflow and Prefect do not have all that this run comes to: the same recipe run again tells it",
-    ]
+    with pytest.raises(AwayError, match="does not answer"):
+        report.fn(Recording(delivered, Outbox()), finished, pages, conclusion)

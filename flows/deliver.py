@@ -1,0 +1,55 @@
+"""Send MLflow what it does not have yet of earlier runs, because it was away: `finetune deliver`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from flows.terminal.exits import announce, exit_status_of, say_error
+from flows.terminal.program import Parser
+from flows.terminal.say import say
+from tasks.environment import home, tracking_uri
+
+EXIT_WAITS = 2
+
+
+def parser() -> Parser:
+    """The flags."""
+    parser = Parser(prog="finetune deliver", description=__doc__, allow_abbrev=False)
+    everything = "those too that were meant for another server than the present one"
+    parser.add_argument("--all", action="store_true", help=f"deliver {everything}")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Delivers what waits; returns the exit status: 2 if something still does."""
+    return exit_status_of(lambda: _deliver(argv), kept="what is left waits in the outbox")
+
+
+def _deliver(argv: Sequence[str]) -> int:
+    options = parser().parse_args(argv)
+    announce(f"finetune deliver: from {home() / 'outbox'} to {tracking_uri()}")
+    from tasks.record.outbox import Outbox
+
+    records, damaged = Outbox().records()
+    if records:
+        from flows.run.delivery import deliver_all
+
+        outcomes = list(deliver_all(elsewhere=options.all))
+    else:
+        outcomes = []
+    for outcome in outcomes:
+        record = outcome.record
+        if outcome.why_not:
+            say(f"waits: {record.name} ({record.id}): {outcome.why_not}")
+        else:
+            say(f"delivered: {record.name}, {record.status}, as MLflow's run {record.run}")
+    for error in damaged:
+        say_error(error)
+    waiting = sum(bool(outcome.why_not) for outcome in outcomes) + len(damaged)
+    say(f"{len(outcomes) + len(damaged) - waiting} delivered, {waiting or 'none'} waiting")
+    return EXIT_WAITS if waiting else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,311 @@
+"""MLflow away, slow or lying, at every moment of a run: the result is whole, and its record is delivered later, once.
+
+A real MLflow server stands behind a loopback proxy that fails as it is told. Each try is compared with a run whose
+server never failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from flows.run.delivery import deliver_all
+from flows.run.recorded import flow_of
+from flows.use_cases.classify import CLASSIFY
+from lib.files.listing import SHA256_TAG
+from lib.training.history import read_history
+from tasks.record.outbox import Outbox
+from tests.faults.outcomes import Outcomes, scale
+from tests.support.e2e import Home, copy_of, experiment_id, free_port, serving
+from tests.support.publishing import EXPERIMENT, recipe
+from tests.support.tracking import tracking_restored
+from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
+
+pytestmark = [pytest.mark.faults, pytest.mark.e2e]
+
+SLOW = scale(ci=0, full=5)  # seconds that an answer is late
+PATIENCE = "1"  # seconds after which a silent server is given up: less than in earnest
+# What differs between two runs that are the same.
+OF_THE_RUN = ("prefect.flow_run", "mlflow.log-model.history", "finetune.record", "finetune.process", "mlflow.runName")
+NAMED = ("recipe.yaml", "report.html")  # files that name the run or its model
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server, which serves artifacts itself; its address."""
+    folder = tmp_path_factory.mktemp("mlflow") / "server"
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    places = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with serving(command, health=f"{address}/health", folder=folder, environment=environment):
+        yield address
+
+
+@dataclass
+class Place:
+    """A home in which a run found all its artifacts in the store, and a server between it and MLflow."""
+
+    proxy: UnreliableServer
+    tracking: MlflowClient  # past the proxy
+    data: Path
+    tries: int = 0
+
+    def run(self) -> tuple[str, dict[str, Any]]:
+        """Runs the recipe under a registered name of its own; returns that, and what `--json` prints."""
+        self.tries += 1
+        name = f"faults-{self.tries}"
+        return name, flow_of(CLASSIFY)(recipe(name, data__url=self.data))
+
+    def runs(self, name: str) -> list[Run]:
+        """MLflow's runs of that registered name."""
+        experiment = experiment_id(self.tracking, EXPERIMENT)
+        return list(self.tracking.search_runs([experiment], f"params.`registry.name` = '{name}'"))
+
+    def known(self, name: str, folder: Path) -> dict[str, Any]:
+        """All that MLflow and its registry have of the one run of that name, but for names, times and ids."""
+        (run,) = self.runs(name)
+        (version,) = self.tracking.search_model_versions(f"name = '{name}'")
+        version = self.tracking.get_model_version(name, version.version)
+        model = self.tracking.get_registered_model(name)
+        frozen = json.loads(model.tags["finetune.frozen_test"])
+        assert frozen["run"] == version.run_id == run.info.run_id
+        assert run.inputs is not None
+        return {
+            "status": run.info.status,
+            "params": run.data.params | {"registry.name": ""},
+            "tags": {
+                tag: value.replace(run.info.run_id, "RUN")
+                for tag, value in run.data.tags.items()
+                if not tag.startswith(OF_THE_RUN) and tag != "mlflow.note.content"
+            },
+            "metrics": {
+                metric: sorted(
+                    (point.step, point.value) for point in self.tracking.get_metric_history(run.info.run_id, metric)
+                )
+                for metric in run.data.metrics
+            },
+            "last": run.data.metrics,
+            "datasets": sorted((each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs),
+            "files": self.files(run.info.run_id, folder),
+            "version": (
+                version.version,
+                sorted(version.aliases),
+                version.status,
+                str(version.description).replace(name, "NAME"),
+            ),
+            "version's tags": {tag: value for tag, value in version.tags.items() if tag != SHA256_TAG},
+            "champions": [reign["version"] for reign in json.loads(model.tags["finetune.champions"])],
+            "model": self.model(name, version.version, folder / "model"),
+            "logged models": len(self.logged_models(run)),
+        }
+
+    def logged_models(self, run: Run) -> list[Any]:
+        """MLflow's models of a run, whether a version refers to them or not."""
+        found = self.tracking.search_logged_models([run.info.experiment_id])
+        return [model for model in found if model.source_run_id == run.info.run_id]
+
+    def files(self, run: str, folder: Path) -> dict[str, str]:
+        """The run's files with their checksums."""
+        place = folder / "files"
+        place.mkdir(parents=True)
+        self.tracking.download_artifacts(run, "", str(place))
+        return checksums(place)
+
+    def model(self, name: str, version: str, folder: Path) -> dict[str, str]:
+        """The files of a registered version with their checksums; those that MLflow dates are left out."""
+        folder.mkdir(parents=True)
+        uri = f"models:/{name}/{version}"
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=uri, dst_path=str(folder), tracking_uri=self.tracking.tracking_uri
+        )
+        return {file: digest for file, digest in checksums(folder).items() if Path(file).name not in DATED}
+
+
+# Their checksum is in the version's tag.
+DATED = (
+    "MLmodel",
+    "registered_model_meta",
+    "recipe.json",
+    "checksums.json",
+)  # files of a model that name it, or when it was made
+WORDS: dict[str, str] = {
+    "away": "nothing listens",
+    "500": "500 for every request",
+    "html": "a page of HTML with status 200",
+    "silent": "no answer",
+    "lost": "requests are carried out and not answered",
+    "slow": "each answer is late",
+}
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {
+        file.relative_to(folder).as_posix(): "" if file.name in NAMED else hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def place(
+    finished: tuple[Home, Any], mlflow_server: str, tmp_path_factory: pytest.TempPathFactory, prefect_api: str
+) -> Iterator[Place]:
+    """The finished run's home, from which a server that has none of it is told."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with pytest.MonkeyPatch.context() as patch, tracking_restored(), unreliable(mlflow_server, slow=SLOW) as proxy:
+        patch.setenv("FINETUNE_HOME", str(finished[0].folder))
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENCE)
+        patch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        with temporary_settings({PREFECT_API_URL: prefect_api}):
+            yield Place(proxy, MlflowClient(mlflow_server, registry_uri=mlflow_server), finished[0].data)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What MLflow has of a run whose server never failed."""
+    name, result = place.run()
+    assert result["waits"] == ""
+    assert Outbox().ids() == []
+    return place.known(name, tmp_path_factory.mktemp("undisturbed"))
+
+
+REQUESTS = 200  # of a run that finds all its artifacts; a few more or less do not matter
+WAYS: tuple[Mode, ...] = ("away", "500", "html", "silent", "lost")
+
+
+def delivered(place: Place, name: str, result: dict[str, Any], undisturbed: dict[str, Any], folder: Path) -> None:
+    """Asserts that the run's result is whole, and that once the server is back its record is delivered, and once."""
+    assert result["metrics"].keys() >= {"test/accuracy", "baseline/test/accuracy"}
+    assert {step["state"] for step in result["steps"]} <= {"cached", "ran", "waits"}
+    place.proxy.behave("well")
+    waiting = Outbox().ids()
+    assert bool(waiting) == bool(result["waits"])
+    for _ in range(2):  # the second finds nothing to do
+        assert [each.why_not for each in deliver_all()] == ["" for _ in waiting]
+        waiting = []
+    assert Outbox().ids() == []
+    known = place.known(name, folder)
+    for what, expected in undisturbed.items():
+        assert known[what] == expected, what
+
+
+def test_a_server_that_is_away_from_beginning_to_end_gets_it_all_later(
+    place: Place, undisturbed: dict[str, Any], tmp_path: Path, outcomes: Outcomes
+) -> None:
+    with outcomes.trying("the tracking server is away from the beginning to the end of a run"):
+        place.proxy.behave("away")
+        name, result = place.run()
+        assert (result["registered"], result["mlflow_run"]) == (None, "")
+        assert result["verdict"][-1].startswith("Its version waits to be registered: `finetune deliver` does that")
+        assert f"MLflow does not answer at {place.proxy.url}" in result["waits"]
+        assert "`finetune deliver` sends it" in result["waits"]
+        assert {step["step"] for step in result["steps"] if step["state"] == "waits"} == {"track", "register"}
+        delivered(place, name, result, undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_that_fails_at_any_request_and_stays_so_gets_the_rest_later(
+    place: Place, undisturbed: dict[str, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
+) -> None:
+    choice = random.Random(way)
+    for number in range(scale(ci=1, full=30)):
+        after = choice.randrange(REQUESTS)
+        with outcomes.trying(f"the tracking server fails in the middle of a run and stays so: {WORDS[way]}"):
+            place.proxy.behave(way, after=after)
+            name, result = place.run()
+            assert after == 0 or result["mlflow_run"] or after < 8, f"after {after} requests"
+            delivered(place, name, result, undisturbed, tmp_path / f"{number}")
+
+
+@pytest.mark.parametrize("way", ["lost", "500"])
+def test_a_server_that_fails_for_a_moment_gets_all_of_it_once(
+    place: Place, undisturbed: dict[str, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
+) -> None:
+    choice = random.Random(f"a moment, {way}")
+    for number in range(scale(ci=1, full=60)):
+        after = choice.randrange(REQUESTS)
+        with outcomes.trying(f"one request to the tracking server fails: {WORDS[way]}"):
+            place.proxy.behave(way, after=after, during=1)
+            name, result = place.run()
+            delivered(place, name, result, undisturbed, tmp_path / f"{number}")
+
+
+def test_a_registry_that_is_away_postpones_publishing_alone(
+    place: Place, undisturbed: dict[str, Any], tmp_path: Path, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.tracking.tracking_uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", place.proxy.url)
+    with outcomes.trying("a registry of its own is away while the tracking server answers"):
+        place.proxy.behave("away")
+        name, result = place.run()
+        assert result["registered"] is None
+        assert {step["step"] for step in result["steps"] if step["state"] == "waits"} == {"register"}
+        (run,) = place.runs(name)
+        assert run.info.status == "FINISHED"
+        assert "not registered yet" in Path(result["report"]).read_text()
+        delivered(place, name, result, undisturbed, tmp_path)
+
+
+def test_a_slow_server_gets_all_of_it_at_once(
+    place: Place, undisturbed: dict[str, Any], tmp_path: Path, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for number in range(scale(ci=0, full=1)):  # it takes a quarter of an hour
+        with outcomes.trying(f"the tracking server answers every request {SLOW} seconds late"):
+            place.proxy.behave("slow")
+            name, result = place.run()
+            assert result["waits"] == ""
+            delivered(place, name, result, undisturbed, tmp_path / f"{number}")
+
+
+@pytest.mark.parametrize("way", ["away", "silent"][: scale(ci=1, full=2)])
+def test_a_server_that_dies_while_the_classifier_learns_takes_no_training_with_it(
+    place: Place, finished: tuple[Home, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
+) -> None:
+    name = f"learned-{way}"
+    home = copy_of(finished[0], tmp_path / "home")
+    served = replace(
+        home,
+        environment={
+            **home.environment,
+            "MLFLOW_TRACKING_URI": place.proxy.url,
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": PATIENCE,
+        },
+    )
+    learning = ["--training.learning_rate=0.002", f"--registry.name={name}"]
+    with outcomes.trying(f"the tracking server dies while a classifier learns: {WORDS[way]}"):
+        place.proxy.behave(way, after=14)  # the first point of a curve is the last that it takes
+        done = served.call(*served.arguments("--json", *learning))
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert {step["step"]: step["state"] for step in result["steps"]}["finetune"] == "ran"
+        assert done.stderr.splitlines()[-1].startswith("warning: MLflow does not have all of this run yet (")
+        place.proxy.behave("well")
+        sent = served.call(module="flows.deliver")
+        assert (sent.returncode, sent.stdout.splitlines()[-1]) == (0, "1 delivered, none waiting"), sent.stderr
+        (run,) = place.runs(name)
+        history = read_history(home.folder / "store" / "finetune" / key_of_step(result, "finetune") / "history.parquet")
+        points = place.tracking.get_metric_history(run.info.run_id, "validation/loss")
+        assert sorted((point.step, point.value) for point in points) == sorted(
+            zip(history["step"], history["validation_loss"], strict=True)
+        )
+        (version,) = place.tracking.search_model_versions(f"name = '{name}'")
+        assert "finetune.promotion" in place.tracking.get_model_version(name, version.version).tags
+
+
+def key_of_step(result: dict[str, Any], step: str) -> str:
+    (artifact,) = [each["artifact"] for each in result["steps"] if each["step"] == step]
+    return str(artifact["key"])

@@ -1,0 +1,238 @@
+"""The outbox: what is kept of a run, who delivers it and when, and that it is delivered once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from flows.deliver import main
+from flows.run.delivery import deliver_all, deliver_older
+from lib.errors import StoreError
+from tasks.record.mlflow_run import ERROR_TAG, RECORD_TAG, client, experiment_id
+from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record, this_process
+from tasks.record.recording import Recording, close_abandoned_runs, deliver, recorded
+from tests.support.e2e import free_port
+
+pytestmark = pytest.mark.slow
+
+EXPERIMENT = "serving"  # whose runs come to nothing besides their params and end
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def ended() -> str:
+    """A process that has ended."""
+    code = "import sys, psutil; print(f'{psutil.Process().pid}@{psutil.Process().create_time():.2f}')"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def a_record(**changes: object) -> Record:
+    record = new_record(experiment=EXPERIMENT, name="a run", params={"a.param": 1}, tags={"a tag": "b"})
+    return record.model_copy(update=changes)
+
+
+def kept(record: Record) -> Record:
+    Outbox().save(record)
+    return record
+
+
+def runs() -> list[Run]:
+    tracking = client()
+    return list(tracking.search_runs([experiment_id(tracking, EXPERIMENT)], order_by=["attributes.start_time"]))
+
+
+def why_not() -> list[str]:
+    return [outcome.why_not for outcome in deliver_all()]
+
+
+def test_a_record_is_read_as_it_was_written_and_damage_is_told(home: Path) -> None:
+    record = kept(a_record(made=[Made(step="split", key="0" * 32, digest="d")]))
+    assert Outbox().read(record.id) == record
+    assert Outbox().references() == {("split", "d")}
+    (home / "outbox" / f".{record.id}.part").write_text("half")
+    assert Outbox().ids() == [record.id]
+    file = home / "outbox" / f"{record.id}.json"
+    whole = file.read_text()
+    for damage in (whole.replace("a run", "a ran"), whole[:-9], "", "[]", "null", '{"record": 1, "sha256": ""}'):
+        file.write_text(damage)
+        with pytest.raises(StoreError, match="is damaged: MLflow will not show that run as it ended; remove the file"):
+            Outbox().read(record.id)
+    assert Outbox().records()[0] == []
+    file.unlink()
+    assert Outbox().read(record.id) is None
+
+
+def test_a_run_is_told_once_though_it_is_delivered_twice() -> None:
+    record = kept(a_record(status="FINISHED", ended=5000, started=2000, measured=4000, metrics={"rows": 3.0}))
+    assert why_not() == [""]
+    (run,) = runs()
+    assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 2000, 5000)
+    assert (run.data.params, run.data.metrics) == ({"a.param": "1"}, {"rows": 3.0})
+    assert (run.data.tags["a tag"], run.data.tags[RECORD_TAG]) == ("b", record.id)
+    kept(record)  # as if removing it had been lost
+    assert why_not() == [""]
+    (again,) = runs()
+    assert again.info.run_id == run.info.run_id
+    assert len(client().get_metric_history(run.info.run_id, "rows")) == 1
+    assert Outbox().ids() == []
+
+
+def test_what_a_run_that_goes_on_has_told_is_left_alone() -> None:
+    record = a_record()
+    with recorded(record):
+        assert list(deliver_all()) == []
+        assert runs()[0].info.status == "RUNNING"
+    assert runs()[0].info.status == "FINISHED"
+    kept(record)  # not ended, and this process lives
+    assert list(deliver_all()) == []
+    assert Outbox().ids() == [record.id]
+
+
+def test_a_record_that_somebody_else_delivers_is_left_to_them() -> None:
+    record = kept(a_record(status="FINISHED", ended=1))
+    with Outbox().lock(record.id), Outbox().taken(record.id) as taken:
+        assert taken is None
+    assert why_not() == [""]
+
+
+def test_the_run_of_a_process_that_was_killed_is_delivered_as_failed(ended: str) -> None:
+    kept(a_record(process=ended))
+    assert why_not() == [""]
+    (run,) = runs()
+    assert (run.info.status, run.data.tags[ERROR_TAG]) == ("FAILED", "the process was killed")
+
+
+def test_a_run_that_had_ended_before_its_process_was_killed_stays_as_it_is(ended: str) -> None:
+    tracking = client()
+    with recorded(a_record()) as recording:
+        pass
+    kept(recording.record.model_copy(update={"status": "RUNNING", "ended": None, "process": ended}))
+    assert why_not() == [""]
+    assert tracking.get_run(recording.record.run).info.status == "FINISHED"
+    assert Outbox().ids() == []
+
+
+def test_runs_of_dead_processes_are_failed_but_for_those_whose_record_waits(ended: str) -> None:
+    tracking = client()
+    experiment = experiment_id(tracking, EXPERIMENT)
+    of_this_home, of_another = a_record(process=ended, status="FINISHED", ended=7), a_record(process=ended)
+    for record in (of_this_home, of_another):
+        Recording(record, Outbox()).open()
+    Outbox().remove(of_another.id)
+    close_abandoned_runs(tracking, experiment)
+    assert {run.data.tags[RECORD_TAG]: run.info.status for run in runs()} == {
+        of_this_home.id: "RUNNING",
+        of_another.id: "FAILED",
+    }
+    kept(of_another.model_copy(update={"status": "FINISHED", "ended": 9}))  # the other home delivers it after all
+    assert why_not() == ["", ""]
+    assert [(run.info.status, ERROR_TAG in run.data.tags) for run in runs()] == [("FINISHED", False)] * 2
+
+
+def test_a_run_that_was_created_twice_because_an_answer_was_lost_is_there_once() -> None:
+    record = kept(a_record(status="FINISHED", ended=1))
+    tracking = client()
+    for _ in range(2):
+        tracking.create_run(experiment_id(tracking, EXPERIMENT), tags={RECORD_TAG: record.id})
+    assert why_not() == [""]
+    (run,) = runs()
+    assert run.data.params == {"a.param": "1"}
+
+
+def test_older_records_come_first_and_younger_ones_are_left(ended: str) -> None:
+    own = a_record(started=2000)
+    older, younger = (kept(a_record(started=at, status="FINISHED", ended=at)) for at in (1000, 3000))
+    deliver_older(own)
+    assert Outbox().ids() == [younger.id]
+    (run,) = runs()
+    assert run.data.tags[RECORD_TAG] == older.id
+
+
+def test_a_record_that_cannot_be_delivered_does_not_end_the_run_that_tries() -> None:
+    of_a_recipe = {"experiment": "finetune-classifier", "recipe": {"no": "recipe"}}
+    broken = kept(a_record(started=1, status="FINISHED", ended=1, **of_a_recipe))
+    deliver_older(a_record())
+    assert Outbox().ids() == [broken.id]
+    (reason,) = why_not()
+    assert reason
+
+
+def test_the_artifacts_of_a_record_that_are_gone_are_named() -> None:
+    record = a_record(made=[Made(step="split", key="0" * 32, digest="d")])
+    with pytest.raises(StoreError, match=r"the artifact split/0+ of run 'a run' is not in the store, or is damaged"):
+        artifacts_of(record)
+
+
+def test_the_door_says_what_it_delivered_and_what_waits_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    assert main([]) == 0
+    assert capsys.readouterr().out == "0 delivered, none waiting\n"
+    here = kept(a_record(name="one", started=1, status="FINISHED", ended=1))
+    there = kept(a_record(name="two", started=2, status="KILLED", ended=2, server="http://mlflow.test"))
+    assert main([]) == 2
+    run = runs()[0].info.run_id
+    assert capsys.readouterr().out.splitlines() == [
+        f"delivered: one, FINISHED, as MLflow's run {run}",
+        f"waits: two ({there.id}): it was meant for http://mlflow.test: set MLFLOW_TRACKING_URI to it, or add --all",
+        "1 delivered, 1 waiting",
+    ]
+    assert Outbox().read(here.id) is None
+    assert main(["--all"]) == 0
+    assert [each.info.status for each in runs()] == ["FINISHED", "KILLED"]
+    (home / "outbox" / "damaged.json").write_text("{")
+    assert main([]) == 2
+    assert "damaged.json is damaged" in capsys.readouterr().err
+
+
+def test_without_a_server_the_door_refuses_in_one_sentence_and_all_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with recorded(a_record()) as recording:
+        pass
+    assert main([]) == 2
+    _, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: MLflow does not answer at http://127.0.0.1:")
+    assert Outbox().ids() == [recording.record.id]
+
+
+def test_no_password_is_kept(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{free_port()}")
+    with recorded(a_record()) as recording:
+        pass
+    assert "secret" not in (home / "outbox" / f"{recording.record.id}.json").read_text()
+    assert "secret" not in recording.waits
+
+
+def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
+    number, _, created = this_process().partition("@")
+    assert int(number) == os.getpid()
+    assert a_record().alive
+    assert not a_record(process=f"{number}@{float(created) - 60}").alive
+    assert not a_record(host="another").alive
+    assert not a_record(status="FINISHED").alive
+
+
+def test_a_damaged_record_is_no_reason_to_end_a_run(home: Path) -> None:
+    (home / "outbox").mkdir(parents=True)
+    (home / "outbox" / "damaged.json").write_text(json.dumps({"sha256": "", "record": "{}"}))
+    deliver_older(a_record())
+    recording = Recording(kept(a_record(status="FINISHED", ended=1)), Outbox())
+    deliver(recording)
+    assert recording.waits == ""
+    assert isinstance(client(), MlflowClient)
