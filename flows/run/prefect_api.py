@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
@@ -12,7 +10,6 @@ from typing import TypeVar
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.events.clients import PrefectEventsClient
-from prefect.events.schemas.events import Event
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogWorker
@@ -28,7 +25,7 @@ from flows.run.temporary_server import temporary_server
 from flows.run.unfinished import Unfinished, begun, tell_ends
 from lib.errors import ServiceError
 from lib.secrets import public
-from tasks.engine.pageless import AGAIN_SECONDS, impatient, outcome_noted
+from tasks.engine.pageless import impatient, outcome_noted
 from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
@@ -36,21 +33,6 @@ T = TypeVar("T")
 GONE = (httpx.HTTPError, PrefectException, ValueError)  # the last where something else answers than Prefect
 ANSWER_SECONDS = 10  # within which a server that is there answers
 DRAIN_SECONDS = 5  # for the logs and events that a run leaves
-
-
-class ImpatientEvents(PrefectEventsClient):
-    """Sends events as Prefect does, but drops them while the server is gone: the next would wait for each of them."""
-
-    _next_try = 0.0  # time.monotonic
-
-    async def _emit(self, event: Event) -> None:
-        if time.monotonic() < self._next_try:
-            return
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await super()._emit(event)
-        except Exception:
-            self._next_try = time.monotonic() + AGAIN_SECONDS
 
 
 @contextmanager
@@ -66,7 +48,8 @@ def prefect_server() -> Iterator[None]:
         with get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect:
             tell_ends(prefect, address or "")
         with impatient():
-            EventsWorker.set_client_override(ImpatientEvents, api_url=api, reconnection_attempts=1)
+            # The class itself: Prefect sends nothing by one that is derived from it.
+            EventsWorker.set_client_override(PrefectEventsClient, api_url=api, reconnection_attempts=1)
             for service in (APILogWorker, EventsWorker):  # which stay impatient
                 service.instance()
         try:
