@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KINDS = {"BPE": "byte-pair encoding", "Unigram": "Unigram", "WordLevel": "words", "WordPiece": "WordPiece"}
 SAVED = (TOKENIZER, SETTINGS, ROLES_FILE, TEMPLATE)
 PROBE = "a"  # a text of at least one token in every vocabulary, the unknown one if need be
+RARE = "\ua66e"  # a letter that stood in one manuscript, ꙮ
 MARK = "\ufdd0"  # no character: a text that has it is damaged
 LONGEST_CHARACTER = 4  # bytes of UTF-8
 BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")  # a byte in a SentencePiece vocabulary
@@ -228,9 +229,11 @@ def read_core(file: Path) -> tokenizers.Tokenizer:
     if not file.is_file():
         raise WeightsError(f"{file} does not exist: a model's folder must have its tokenizer")
     try:
-        return tokenizers.Tokenizer.from_file(str(file))
+        core = tokenizers.Tokenizer.from_file(str(file))
+        core.encode(RARE)  # a vocabulary without its own unknown token fails at the first letter that it lacks
     except Exception as error:  # the package has no class of its own
         raise WeightsError(f"{file} is damaged ({first_line(error)}): get the file again") from error
+    return core
 
 
 def first_line(error: Exception) -> str:

@@ -188,6 +188,15 @@ def test_no_tokenizer_is_refused(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_that_lacks_its_unknown_token_is_refused(tmp_path: Path) -> None:
+    file = wordpiece(tmp_path) / "tokenizer.json"
+    written = json.loads(file.read_bytes())
+    written["model"]["unk_token"] = "[NONE]"
+    file.write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"tokenizer\.json is damaged \(.*from the vocabulary\): get the file again"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"model": {"type": "None"}}'])
 def test_a_damaged_tokenizer_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
