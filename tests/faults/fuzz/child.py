@@ -8,6 +8,7 @@ process, libFuzzer keeps itself.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import resource
 import sys
@@ -26,6 +27,7 @@ def main(target: str, findings: Path, flags: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_VIRTUAL, MOST_VIRTUAL))
     with atheris.instrument_imports(include=INSTRUMENTED):  # all that is imported from here on, where it is needed
         from tests.faults.fuzz.allowed import Finding, attempt
+        from tests.faults.fuzz.fuzzing import LAUNCHER
         from tests.faults.fuzz.mutators import MUTATORS
         from tests.faults.fuzz.targets import TARGETS
 
@@ -40,7 +42,7 @@ def main(target: str, findings: Path, flags: list[str]) -> None:
                     _keep(findings, finding.signature, data)
 
         mutator: dict[str, Any] = {"custom_mutator": MUTATORS[target]} if target in MUTATORS else {}
-        atheris.Setup([sys.argv[0], *flags], one_input, **mutator)
+        atheris.Setup([os.environ.get(LAUNCHER, sys.argv[0]), *flags], one_input, **mutator)
         atheris.Fuzz()
 
 

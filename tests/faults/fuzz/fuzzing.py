@@ -20,6 +20,7 @@ PROJECT = HERE.parents[2]
 CORPUS = HERE / "corpus"
 LONGEST_INPUT = 2**14  # bytes
 MOST_RESIDENT = 3072  # MiB
+LAUNCHER = "FINETUNE_FUZZ_LAUNCHER"  # in the environment: the program that starts this fuzzer again
 MOST_WAITING = 300  # seconds of the clock for one input; the processor's are counted in the process (`allowed`)
 
 
