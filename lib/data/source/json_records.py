@@ -213,7 +213,7 @@ def _what_is_wrong(written: str, error: Exception) -> str:
                 "is written as Python shows a dictionary, and not as JSON: write the file with json.dumps(record) in"
                 " place of str(record)"
             )
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         pass
     return f"is not JSON ({error}): correct the line or remove it"
 

@@ -181,6 +181,10 @@ def test_fields_inside_others(tmp_path: Path) -> None:
             "line 1 is written as Python shows a dictionary",
         ),
         ('{"text": "a", "label": "x"}\n{"text": "b", "label": "y"},\n', "line 2 ends with a comma"),
+        (
+            '{"text": "a", "label": "x"}\n{["a"]}\n',
+            "line 2 is not JSON",
+        ),  # and no expression of Python, though it reads as one
         ('[{"text": "a", "label": "x"}\n', "the list is never closed"),
         ('[\n{"text": "a", "label": "x"},\n{"text": b}]', "line 3 is not JSON"),
         ('{\n "text": "a",\n "label": "x"\n}\n{\n "text": ,\n}', "line 6 is not JSON"),
