@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from lib.data.samples.entries import FILE as SAMPLE
 from tests.support.e2e import PROJECT, Home, copy_of
 from tests.support.forked import run_forked
 from tests.support.killed import Moment, struck
-from tests.support.whole import Whole, left_over, processes_of, whole
+from tests.support.whole import Whole, left_over, open_runs, processes_of, whole
 
 LONGEST = 240.0  # seconds that a command may take; what takes longer hangs
 STOPPED = 30.0  # seconds within which a command must have ended that was asked to, on a machine with other work
@@ -73,7 +74,8 @@ DATABASES = (
     Point("mlflow.store.db.utils:_initialize_tables", 1, ("before", "during", "after")),
     Point("mlflow.store.db.utils:_upgrade_db", 1, ("before", "during", "after")),
 )
-PREFECT = Point("prefect.client.orchestration:get_client", 1, ("during",))
+DELIVERY = (*RECORD, *REGISTRATION, Point("os:replace", 4), Point("os:unlink", 3))
+PREFECT = Point("flows.run.temporary_server:_started", 1, ("before", "during", "after"))
 
 
 @dataclass(frozen=True)
@@ -162,19 +164,30 @@ class Trial:
         """What a person who stopped it would complain about."""
         if "Traceback" in done.stderr:
             yield f"a traceback: …{done.stderr[-600:]}"
-        if moment.signal != "SIGKILL" and seconds > STOPPED:
-            yield f"it ended {seconds:.0f} s later"
+        if moment.signal != "SIGKILL":
+            yield from self._unlike_what_was_asked(moment, done.returncode, seconds)
         ends = time.monotonic() + LET_GO
         while (left := processes_of(self.home.folder)) and time.monotonic() < ends:
             time.sleep(0.1)
         if left:
             yield f"processes {left} go on without it"
 
+    def _unlike_what_was_asked(self, moment: Moment, status: int, seconds: float) -> Iterator[str]:
+        """What differs from an orderly end: the status of one that the signal stopped, or of a run that had just done
+        its work; and MLflow knows it."""
+        number = signal.Signals[moment.signal]
+        if status not in (0, 128 + number, -number):  # the last before the program has begun to listen
+            yield f"it ended with status {status}"
+        if seconds > STOPPED:
+            yield f"it ended {seconds:.0f} s later"
+        yield from open_runs(self.home.folder)
+
     def good(self) -> Any:
-        """Runs the command to its good end; what it printed."""
+        """Runs the command to its good end; what it printed with --json."""
         done = self._run("")
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        last = done.stdout.splitlines()[-1]
+        return json.loads(last) if last.startswith("{") else {}
 
     def recover(self) -> tuple[float, list[str]]:
         """Runs the command once more; the seconds, and what is not as if nobody had ever killed it."""

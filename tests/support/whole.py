@@ -87,9 +87,14 @@ def left_over(home: Path, temporary: Path) -> list[str]:
     return [*_in_mlflow(home), *_in_files(home), *(f"{path} in the temporary folder" for path in temporary.iterdir())]
 
 
+def open_runs(home: Path) -> list[str]:
+    """A phrase for each of MLflow's runs that has not ended."""
+    found = _rows(home, "select run_uuid, status from runs where status in ('RUNNING', 'SCHEDULED')")
+    return [f"run {run} is {status}" for run, status in found]
+
+
 def _in_mlflow(home: Path) -> Iterator[str]:
-    for run, status in _rows(home, "select run_uuid, status from runs where status in ('RUNNING', 'SCHEDULED')"):
-        yield f"run {run} is {status}"
+    yield from open_runs(home)
     decided = (
         f"select 1 from model_version_tags t where t.key = '{PROMOTION}' and t.name = v.name and t.version = v.version"
     )
