@@ -1,7 +1,7 @@
 """Runs `finetune up` for an hour with a flow each minute, and kills its processes at random: `make soak`.
 
 Whatever ends is started again, as systemd does; in the last third of the time nothing is killed. At the end no flow may
-be lost, and what the servers hold, memory and files, is stated. Options: --minutes, --every, --kill-every (seconds), --seed.
+be lost, and what the servers hold, memory and files, is stated. Options: --minutes, --every, --kill-every, --seed.
 """
 
 from __future__ import annotations
