@@ -86,8 +86,7 @@ class Subject:
     """
 
     name: str
-    module: str
-    arguments: Sequence[str]
+    arguments: Sequence[str]  # of `finetune`
     start: Home
     steps: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -205,7 +204,7 @@ class Trial:
 
     def _run(self, moment: str) -> subprocess.CompletedProcess[str]:
         arguments = [argument.replace("{home}", str(self.home.folder)) for argument in self.subject.arguments]
-        command = ["tests.support.killed", moment, self.subject.module, *arguments]
+        command = ["tests.support.killed", moment, "flows", *arguments]
         return run_forked(command, folder=PROJECT, environment=self.home.env(), seconds=LONGEST)
 
 
@@ -216,8 +215,8 @@ def instructions(folder: Path, environment: dict[str, str]) -> Subject:
     recipe.write_text("name: quick\ndata: {source: file}\n", encoding="utf-8")
     start = Home(folder / "home", data, environment)
     start.folder.mkdir()
-    arguments = ["--recipe", str(recipe), f"--data.url={data}", *INSTRUCT, "--json"]
-    return Subject("instruct", "flows.instruct", arguments, start)
+    arguments = ["instruct", "--recipe", str(recipe), f"--data.url={data}", *INSTRUCT, "--json"]
+    return Subject("instruct", arguments, start)
 
 
 def without_steps(home: Home, steps: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ def note(outcomes: Outcomes, fault: str, expected: Whole, found: Whole) -> None:
 def made_again(subject: Subject, folder: Path, environment: Mapping[str, str]) -> Whole:
     """What the command comes to in an empty home."""
     home = Home(folder, subject.start.data, {**subject.start.environment, **environment})
-    done = home.call(*subject.arguments, module=subject.module)
+    done = home.call(*subject.arguments, module="flows")
     assert done.returncode == 0, done.stdout + done.stderr
     return whole(home.folder, json.loads(done.stdout.splitlines()[-1]))
 
@@ -60,9 +60,16 @@ def test_after_a_move(home: Home, tmp_path: Path, outcomes: Outcomes) -> None:
 def encoder(minilm: Path, small_data: Path, prefect_api: str, folder: Path) -> Subject:
     """A network that is wide enough for threads to share its work."""
     start = Home(folder / "start", small_data, {"PREFECT_API_URL": prefect_api})
-    flags = ["--recipe", "encoder", "--data.source=file", f"--data.url={small_data}", "--data.text_column=body"]
+    flags = [
+        "classify",
+        "--recipe",
+        "encoder",
+        "--data.source=file",
+        f"--data.url={small_data}",
+        "--data.text_column=body",
+    ]
     more = ["--data.label_column=kind", f"--model.weights={minilm}", "--training.epochs=1", "--json"]
-    return Subject("classify with a pretrained encoder", "flows.classify", [*flags, *more], start)
+    return Subject("classify with a pretrained encoder", [*flags, *more], start)
 
 
 @full_scale
@@ -77,7 +84,7 @@ def test_by_one_thread_and_by_two(
 ) -> None:
     if kind == "classify":
         home = Home(tmp_path / "home", small_data, {"PREFECT_API_URL": prefect_api})
-        subject = Subject("classify", "flows.classify", home.arguments("--json"), home)
+        subject = Subject("classify", ["classify", *home.arguments("--json")], home)
     elif kind == "encoder":
         subject = encoder(request.getfixturevalue("minilm"), small_data, prefect_api, tmp_path)
     else:

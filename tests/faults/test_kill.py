@@ -44,8 +44,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.e2e]
 def later(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A second training under a name, at another learning rate."""
     home, _ = finished
-    arguments = home.arguments("--json", "--training.learning_rate=0.002", "--training.checkpoint_every=3")
-    subject = Subject("classify", "flows.classify", arguments, home)
+    more = ("--training.learning_rate=0.002", "--training.checkpoint_every=3")
+    subject = Subject("classify", ["classify", *home.arguments("--json", *more)], home)
     return subject.undisturbed(tmp_path_factory.mktemp("later") / "undisturbed")
 
 
@@ -53,8 +53,8 @@ def later(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) 
 def scoring(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """Four hundred messages in eight parts."""
     home, _ = finished
-    arguments = [str(home.data), "--output={home}/scored", "--text_column=body", "--part_rows=50", "--json"]
-    subject = Subject("score", "flows.score", arguments, home)
+    arguments = ["score", str(home.data), "--output={home}/scored", "--text_column=body", "--part_rows=50", "--json"]
+    subject = Subject("score", arguments, home)
     return subject.undisturbed(tmp_path_factory.mktemp("scoring") / "undisturbed")
 
 
@@ -66,7 +66,7 @@ def first(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(home.folder / "store", start.folder / "store")
     steps = {step["step"]: float(step["seconds"]) for step in result["steps"]}
     expected = whole(home.folder, result)
-    return Subject("classify", "flows.classify", home.arguments("--json"), start, steps, 8.0, expected)
+    return Subject("classify", ["classify", *home.arguments("--json")], start, steps, 8.0, expected)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_delivery(kills: Kills, first: Subject, tmp_path: Path) -> None:
     start = copy_of(first.start, tmp_path / "start")
     away = replace(start, environment={**start.environment, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"})
     away.run()  # whose record waits
-    waiting = Subject("deliver", "flows.deliver", ["--all"], start).undisturbed(tmp_path / "undisturbed")
+    waiting = Subject("deliver", ["deliver", "--all"], start).undisturbed(tmp_path / "undisturbed")
     assert waiting.expected.versions == first.expected.versions
     for draw, name in chains(scale(0, 40), "delivery"):
         moments = [("while a record is delivered", moment_at(draw.choice(DELIVERY), draw, longest=0.1))]
