@@ -82,7 +82,7 @@ PREFECT = Point("flows.run.temporary_server:_started", 1, ("before", "during", "
 class Subject:
     """A command, the home that it begins in, and what an undisturbed run of it comes to.
 
-    steps: seconds of each, in order. seconds: of the whole command.
+    steps: seconds of each, in order. seconds: of the whole command. is_a_run: that MLflow knows how it ended.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Subject:
     steps: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     expected: Whole = field(default_factory=Whole)
+    is_a_run: bool = True
 
     def undisturbed(self, folder: Path) -> Subject:
         """The same with what a run that nobody kills comes to."""
@@ -179,7 +180,8 @@ class Trial:
             yield f"it ended with status {status}"
         if seconds > STOPPED:
             yield f"it ended {seconds:.0f} s later"
-        yield from open_runs(self.home.folder)
+        if self.subject.is_a_run:
+            yield from open_runs(self.home.folder)
 
     def good(self) -> Any:
         """Runs the command to its good end; what it printed with --json."""

@@ -201,7 +201,7 @@ def test_delivery(kills: Kills, first: Subject, tmp_path: Path) -> None:
     start = copy_of(first.start, tmp_path / "start")
     away = replace(start, environment={**start.environment, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"})
     away.run()  # whose record waits
-    waiting = Subject("deliver", ["deliver", "--all"], start).undisturbed(tmp_path / "undisturbed")
+    waiting = Subject("deliver", ["deliver", "--all"], start, is_a_run=False).undisturbed(tmp_path / "undisturbed")
     assert waiting.expected.versions == first.expected.versions
     for draw, name in chains(scale(0, 40), "delivery"):
         moments = [("while a record is delivered", moment_at(draw.choice(DELIVERY), draw, longest=0.1))]

@@ -114,9 +114,11 @@ def _in_files(home: Path) -> Iterator[str]:
     store = home / "store"
     for folder in (*store.glob("[!.]*/.*"), *store.glob(".scratch/*/*")):
         yield f"{folder.relative_to(home)} is unfinished"
+    for path in (home / "tmp").glob("[!.]*"):
+        yield f"{path.relative_to(home)} is nobody's"
     for part in home.rglob("*.part"):
         yield f"{part.relative_to(home)} is half written"
-    for record in (home / "outbox").glob("*.json"):
+    for record in (home / "outbox").glob("*"):
         yield f"{record.relative_to(home)} waits"
     for file in (*store.glob(".locks/*"), *home.rglob("*.lock")):
         with tried(FileLock(file)) as free:
