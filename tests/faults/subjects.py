@@ -180,7 +180,7 @@ class Trial:
             yield f"it ended with status {status}"
         if seconds > STOPPED:
             yield f"it ended {seconds:.0f} s later"
-        if self.subject.is_a_run:
+        if self.subject.is_a_run and status != -number:
             yield from open_runs(self.home.folder)
 
     def good(self) -> Any:

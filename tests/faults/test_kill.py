@@ -165,7 +165,7 @@ def test_while_mlflows_database_is_made(kills: Kills, first: Subject, tmp_path: 
 
 
 def test_scoring(kills: Kills, scoring: Subject, tmp_path: Path) -> None:
-    for draw, name in chains(scale(1, 60), "scoring"):
+    for draw, name in chains(scale(1, 40), "scoring"):
         at_any = [("at any moment", scoring.random_moment(draw)) for _ in range(scale(4, 1))]
         written = [("between write and rename", moment_at(draw.choice(WRITING), draw, longest=0)) for _ in range(3)]
         kills.attempt(scoring, [*at_any, *(written[: scale(3, 0)])], tmp_path / name)
