@@ -166,11 +166,10 @@ def test_while_mlflows_database_is_made(kills: Kills, first: Subject, tmp_path: 
 
 def test_scoring(kills: Kills, scoring: Subject, tmp_path: Path) -> None:
     for draw, name in chains(scale(1, 40), "scoring"):
-        at_any = [("at any moment", scoring.random_moment(draw)) for _ in range(scale(4, 1))]
-        written = [("between write and rename", moment_at(draw.choice(WRITING), draw, longest=0)) for _ in range(3)]
-        kills.attempt(scoring, [*at_any, *(written[: scale(3, 0)])], tmp_path / name)
+        points = [moment_at(draw.choice(WRITING), draw, longest=0) for _ in range(scale(7, 1))]
+        kills.attempt(scoring, [("between write and rename", point) for point in points], tmp_path / f"{name}-points")
         if FULL:
-            kills.attempt(scoring, written[:1], tmp_path / f"{name}-point")
+            kills.attempt(scoring, [("at any moment", scoring.random_moment(draw))], tmp_path / name)
 
 
 @pytest.mark.usefixtures("full_scale")
