@@ -21,9 +21,11 @@ from tests.faults.subjects import (
     CHECKPOINT,
     DATABASES,
     DELIVERY,
+    MLFLOW,
     PREFECT,
     RECORD,
     REGISTRATION,
+    SIGNALS,
     WRITING,
     Killed,
     Subject,
@@ -141,32 +143,53 @@ def test_at_any_moment_of_any_step(kills: Kills, later: Subject, tmp_path: Path)
         kills.attempt(later, moments, tmp_path / name)
 
 
+# In the order in which runs of one home, each of them killed, come by; so that each of them does come.
+EVERY_DAY = [
+    ("between write and rename", Moment("os:fsync", 2, "before", signal="SIGKILL")),
+    ("around a checkpoint", Moment("lib.training.checkpoint:write_tensors", 2, "after", signal="SIGKILL", group=True)),
+    ("around a checkpoint", Moment("lib.training.checkpoint:into_place", 3, "before", signal="SIGTERM")),
+    ("between write and rename", Moment("lib.store.artifacts:sync", 4, "before", signal="SIGHUP", group=True)),
+    ("while registering", Moment(f"{MLFLOW}create_logged_model", 1, "after", signal="SIGKILL")),
+    ("while registering", Moment(f"{MLFLOW}log_model_artifacts", 1, "before", signal="SIGTERM", group=True)),
+    ("while registering", Moment(f"{MLFLOW}finalize_logged_model", 1, "after", signal="SIGKILL", group=True)),
+    ("while registering", Moment(f"{MLFLOW}create_model_version", 1, "after", signal="SIGKILL")),
+    ("while registering", Moment(f"{MLFLOW}set_registered_model_alias", 1, "before", signal="SIGKILL")),
+    ("while its record is delivered", Moment(f"{MLFLOW}set_terminated", 1, "before", signal="SIGKILL")),
+]
+
+
 def test_at_the_worst_points(kills: Kills, later: Subject, tmp_path: Path) -> None:
-    groups = {  # in the order in which a run passes them
+    before = len(kills.outcomes.noted)
+    kills.attempt(later, EVERY_DAY, tmp_path / "every-day")
+    assert len(kills.outcomes.noted) - before == len(EVERY_DAY)
+
+
+@pytest.mark.usefixtures("full_scale")
+def test_at_random_points(kills: Kills, later: Subject, tmp_path: Path) -> None:
+    groups = {
         "while its record is delivered": RECORD,
         "between write and rename": WRITING,
         "around a checkpoint": CHECKPOINT,
         "while registering": REGISTRATION,
     }
-    for draw, name in chains(scale(1, 30), "points"):
-        drawn = [(fault, moment_at(draw.choice(points), draw, longest=0.1)) for fault, points in groups.items()]
-        drawn.append(("while registering", moment_at(draw.choice(REGISTRATION), draw, longest=0.1)))
-        for number, moments in enumerate([[each] for each in drawn] if FULL else [drawn]):
-            kills.attempt(later, moments, tmp_path / f"{name}-{number}")
+    for draw, name in chains(scale(0, 35), "points"):
+        for fault, points in groups.items():
+            moment = moment_at(draw.choice(points), draw, longest=0.1)
+            kills.attempt(later, [(fault, moment)], tmp_path / f"{name} {fault}")
 
 
 def test_while_mlflows_database_is_made(kills: Kills, first: Subject, tmp_path: Path) -> None:
     for draw, name in chains(scale(1, 30), "databases"):
-        moments = [
-            ("while mlflow.db is made", moment_at(draw.choice(DATABASES), draw, longest=1.5))
-            for _ in range(scale(3, 1))
-        ]
+        points = [draw.choice(DATABASES)] if FULL else DATABASES
+        moments = [("while mlflow.db is made", moment_at(point, draw, longest=1.5)) for point in points]
         kills.attempt(first, moments, tmp_path / name)
 
 
 def test_scoring(kills: Kills, scoring: Subject, tmp_path: Path) -> None:
     for draw, name in chains(scale(1, 40), "scoring"):
-        points = [moment_at(draw.choice(WRITING), draw, longest=0) for _ in range(scale(7, 1))]
+        # Twice for each of eight parts: the first six are there when the last kill comes.
+        every_day = [Moment("os:replace", 2, "before", signal=signal) for signal in (*SIGNALS, *SIGNALS[:2])]
+        points = [moment_at(draw.choice(WRITING), draw, longest=0)] if FULL else every_day
         kills.attempt(scoring, [("between write and rename", point) for point in points], tmp_path / f"{name}-points")
         if FULL:
             kills.attempt(scoring, [("at any moment", scoring.random_moment(draw))], tmp_path / name)
