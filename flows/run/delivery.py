@@ -34,7 +34,9 @@ class Delivered:
 def deliver_older(own: Record) -> None:
     """Delivers the records of earlier runs before that of this one: models are registered in their order. Never takes
     this run with it, and does not go on for long."""
-    waiting = [record for record in Outbox().records()[0] if record.id != own.id and record.started <= own.started]
+    outbox = Outbox()
+    outbox.sweep()
+    waiting = [record for record in outbox.records()[0] if record.id != own.id and record.started <= own.started]
     if not waiting:
         return
     until = time.monotonic() + BRIEFLY

@@ -144,7 +144,7 @@ class Outbox:
         """Writes a record durably. Raises StoreError if the disk is full, and OSError if it cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = record.model_dump_json()
-        part = self.folder / f".{record.id}.part"
+        part = self._part(record.id)
         part.write_text(json.dumps({"sha256": _checksum(text), "record": text}), encoding="utf-8")
         into_place(part, self._file(record.id))
 
@@ -188,8 +188,16 @@ class Outbox:
 
     def remove(self, record: str) -> None:
         """Removes a record that is delivered; its lock is held by the caller."""
-        self._file(record).unlink(missing_ok=True)
-        self._lock_file(record).unlink(missing_ok=True)
+        for file in (self._file(record), self._part(record), self._lock_file(record)):
+            file.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Removes what killed processes left of records that they had just begun, or had delivered."""
+        for file in self.folder.glob(".*.lock"):
+            record = file.stem.removeprefix(".")
+            with tried(self.lock(record)) as free:
+                if free and not self._file(record).exists():
+                    self.remove(record)
 
     def lock(self, record: str) -> FileLock:
         """Returns a record's lock, not acquired yet; it ends with its process."""
@@ -207,6 +215,9 @@ class Outbox:
 
     def _file(self, record: str) -> Path:
         return self.folder / f"{record}.json"
+
+    def _part(self, record: str) -> Path:
+        return self.folder / f".{record}.part"
 
     def _lock_file(self, record: str) -> Path:
         return self.folder / f".{record}.lock"

@@ -106,7 +106,7 @@ def _in_mlflow(home: Path) -> Iterator[str]:
         if model not in used:
             yield f"the logged model {model} is of no version" + (" and PENDING" if status == PENDING else "")
     for folder in (home / "mlartifacts" / "models").glob("*"):
-        if folder.name not in used:
+        if folder.name not in used and any(path.is_file() for path in folder.rglob("*")):
             yield f"the files of the logged model {folder.name} are of no version"
 
 

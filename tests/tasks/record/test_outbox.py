@@ -162,6 +162,19 @@ def test_older_records_come_first_and_younger_ones_are_left(ended: str) -> None:
     assert run.data.tags[RECORD_TAG] == older.id
 
 
+def test_what_killed_processes_had_only_begun_to_write_goes(home: Path) -> None:
+    waiting = kept(a_record())
+    held = Outbox().lock("held")
+    with held:
+        for record in ("begun", "held", waiting.id):
+            for kind in ("part", "lock"):
+                (home / "outbox" / f".{record}.{kind}").touch()
+        Outbox().sweep()
+        left = sorted(file.name for file in (home / "outbox").iterdir())
+    own = [f".{waiting.id}.lock", f".{waiting.id}.part", f"{waiting.id}.json"]
+    assert left == sorted([".held.lock", ".held.part", *own])
+
+
 def test_a_record_that_cannot_be_delivered_does_not_end_the_run_that_tries() -> None:
     of_a_recipe = {"experiment": "finetune-classifier", "recipe": {"no": "recipe"}}
     broken = kept(a_record(started=1, status="FINISHED", ended=1, **of_a_recipe))
