@@ -70,16 +70,17 @@ def _deliver_some(records: list[Record], until: float) -> None:
 def _delivered(waiting: Record) -> Delivered:
     """Delivers one record, unless its run goes on or somebody else delivers it."""
     outbox = Outbox()
-    with outbox.taken(waiting.id) as record, asked_once():
-        if record is None:
-            return Delivered(waiting)
-        recording = Recording(record, outbox)
-        try:
+    try:
+        with outbox.taken(waiting.id) as record, asked_once():
+            if record is None:
+                left = outbox.read(waiting.id)
+                return Delivered(left or waiting, "" if left is None else "another process works with it")
+            recording = Recording(record, outbox)
             _prepare(recording)
             _deliver(recording)
-        except Exception as error:  # whatever is wrong with one record, the others and the present run go on
-            return Delivered(record, reason_of(error))
-        return Delivered(recording.record, recording.waits)
+            return Delivered(recording.record, recording.waits)
+    except Exception as error:  # whatever is wrong with one record, the others and the present run go on
+        return Delivered(waiting, reason_of(error))
 
 
 def _deliver(recording: Recording) -> None:

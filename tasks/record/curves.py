@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from lib.evaluation.flat import curve_name
-from tasks.record.mlflow_run import FAILURES, METRICS_A_REQUEST, asked_once, reason_of
+from tasks.record.mlflow_run import METRICS_A_REQUEST, asked_once, reason_of
 
 if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
@@ -96,7 +96,7 @@ class LiveCurves:
             with asked_once(PATIENCE):
                 self._run = self._run or self._open_run()
                 send(*self._run, self._waiting)
-        except FAILURES as error:
+        except Exception as error:  # whatever it is, the training goes on, and its curves are sent whole at the end
             pause = AFTER_FAILURE_SECONDS
             if not self._warned:
                 self._warn(f"MLflow did not take the curves ({reason_of(error)}): they are kept and sent again")

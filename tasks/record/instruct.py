@@ -20,6 +20,7 @@ from tasks.record.mlflow_run import client, log_metrics, log_table, loss_warned,
 from tasks.record.pages import backbone_files, digest_tags
 from tasks.record.track import Cell, Pages, by_split, rounded
 from tasks.record.view import COMPUTED_TAG, VERDICT_TAG, View
+from tasks.secrets import secrets_kept
 
 SHOWN_ANSWERS = 10  # on Prefect's page; MLflow shows all
 LONGEST_CELL = 300  # characters of a text on Prefect's page
@@ -77,6 +78,7 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
 
 
 @task(name="track_judge", task_run_name="track_judge", description="Logs the judge's scores to the MLflow run")
+@secrets_kept()
 def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact, at: int) -> None:
     """Logs the scores and their figures; done again, it changes nothing. at: when they were measured, in milliseconds
     since 1970."""

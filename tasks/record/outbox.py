@@ -149,7 +149,8 @@ class Outbox:
         into_place(part, self._file(record.id))
 
     def read(self, record: str) -> Record | None:
-        """Returns a record by its id; None if it was delivered. Raises StoreError if its file is damaged."""
+        """Returns a record by its id; None if it was delivered. Raises StoreError if its file is damaged, or cannot be
+        read."""
         file = self._file(record)
         try:
             content = json.loads(file.read_bytes())
@@ -159,6 +160,10 @@ class Outbox:
             return Record.model_validate_json(text)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(
+                f"{file} cannot be read ({error.strerror}), so MLflow is not told of that run: let it be read"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
             raise StoreError(
                 f"{file} is damaged: MLflow will not show that run as it ended; remove the file, and run the recipe"
@@ -183,8 +188,11 @@ class Outbox:
         return sorted(found, key=lambda record: (record.started, record.id)), damaged
 
     def references(self) -> set[tuple[str, str]]:
-        """Returns step and digest of the artifacts that records name."""
-        return {(made.step, made.digest) for record in self.records()[0] for made in record.made or ()}
+        """Returns step and digest of the artifacts that records name. Raises StoreError if a record cannot be read."""
+        records, damaged = self.records()
+        if damaged:
+            raise damaged[0]
+        return {(made.step, made.digest) for record in records for made in record.made or ()}
 
     def remove(self, record: str) -> None:
         """Removes a record that is delivered; its lock is held by the caller."""

@@ -26,6 +26,7 @@ from tasks.record.pages import (
 )
 from tasks.record.recording import Recording
 from tasks.record.view import View, save_view
+from tasks.secrets import secrets_kept
 
 Cell = str | float | int | None
 
@@ -56,6 +57,7 @@ class Pages:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
+@secrets_kept()
 def track(recording: Recording, recipe: AnyRecipe, artifacts: Mapping[str, Artifact], pages: Pages) -> None:
     """Logs all that the steps produced; done again, it changes nothing. Raises `FAILURES`."""
     tracking, run_id = recording.open()

@@ -24,6 +24,7 @@ from tasks.record.mlflow_run import ARTIFACT_TAG, client, reason_of
 from tasks.registry.files import model_files
 from tasks.registry.models import Version
 from tasks.registry.register import Candidate
+from tasks.secrets import secrets_kept
 
 
 class Answers(BaseModel):
@@ -73,11 +74,13 @@ def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
     tags=["gpu"],
     cache_policy=NO_CACHE,
 )
+@secrets_kept()
 def challenge(
     candidate: Candidate, texts: list[str], device: str, champion: str | None = None, champion_texts: Sequence[str] = ()
 ) -> Answers:
     """Predicts the labels of each classifier's texts, loading one classifier after the other as it is served.
-    `champion`: the version under the candidate's name; `problem` says why it could not be asked."""
+    `champion`: the version under the candidate's name; `problem` says why it could not be asked. Raises AwayError if
+    MLflow does not answer."""
     with tempfile.TemporaryDirectory(prefix="finetune-challenge-") as folder:
         answers = Answers(challenger={})
         if texts:
@@ -91,6 +94,7 @@ def challenge(
                 return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
             answers.champion = _ask(files, champion_texts, device)
         except (MlflowException, OSError, ServiceError, WeightsError, LabelError) as error:
+            client()  # raises if MLflow does not answer, which says nothing about the champion
             answers.problem = reason_of(error)
     return answers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -105,14 +106,15 @@ class _Known:
         self._file = home() / FOLDER / f"{key_of({'name': name, 'servers': list(servers())})}.json"
 
     def keep(self, frozen: FrozenTest | None) -> None:
-        """Notes what MLflow says; its messages are copied here."""
-        if frozen is None:
-            self._file.unlink(missing_ok=True)
-        elif not self._file.exists() or self._noted() != frozen:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._file.with_suffix(f".{os.getpid()}.part")
-            part.write_text(frozen.model_dump_json(), encoding="utf-8")
-            part.replace(self._file)
+        """Notes what MLflow says, where the home can be written; its messages are copied here."""
+        with suppress(OSError):
+            if frozen is None:
+                self._file.unlink(missing_ok=True)
+            elif not self._file.exists() or self._noted() != frozen:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                part = self._file.with_suffix(f".{os.getpid()}.part")
+                part.write_text(frozen.model_dump_json(), encoding="utf-8")
+                part.replace(self._file)
 
     def texts(self, reason: str) -> list[str]:
         """Returns the texts as they are known here; says so, with the reason."""

@@ -17,6 +17,7 @@ from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test
 from tasks.registry.models import CHALLENGER, CHAMPION
 from tasks.registry.register import Registered, versions_of
+from tasks.secrets import secrets_kept
 
 PROMOTION_TAG = "finetune.promotion"  # of a version: the decision, and the prefix of its numbers' tags
 WHY_TAG = f"{PROMOTION_TAG}.why"
@@ -39,6 +40,7 @@ class Decided(BaseModel):
     description="Points the aliases at what was decided to be champion and challenger",
     cache_policy=NO_CACHE,
 )
+@secrets_kept()
 def promote(registered: Registered, decided: Decided | None = None) -> Registered:
     """Writes the decision and returns the version with its new aliases; restores everything if a part fails.
 

@@ -32,6 +32,7 @@ from tasks.environment import store_folder
 from tasks.record.mlflow_run import FAILURES, client
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers, this_process
 from tasks.registry.models import KIND_TAG, Kind
+from tasks.secrets import secrets_kept
 
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
 DIGEST_TAG = "finetune.digest"  # of a version: the artifact with its weights
@@ -91,6 +92,7 @@ def publishing(name: str) -> FileLock:
     description="Registers the model as a version in MLflow's registry",
     cache_policy=NO_CACHE,
 )
+@secrets_kept()
 def register(run_id: str, candidate: Candidate) -> Registered:
     """Registers a new version, or returns the existing version of the same model. Raises ServiceError if the name
     belongs to another kind of model."""

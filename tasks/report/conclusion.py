@@ -22,6 +22,7 @@ from tasks.record.recording import Recording
 from tasks.record.track import Pages
 from tasks.record.view import VERDICT_TAG
 from tasks.registry.register import Registered
+from tasks.secrets import secrets_kept
 
 NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
 REPORT = "report.html"  # its name in MLflow's run
@@ -70,6 +71,7 @@ NOT_SAID = Conclusion(sentences=(), card="")
     cache_policy=NO_CACHE,
     persist_result=False,
 )
+@secrets_kept()
 def report(recording: Recording, finished: Finished, pages: Pages, conclusion: Conclusion) -> None:
     """Says what a run comes to; done again, it changes nothing. Raises `FAILURES`."""
     tracking, run_id = recording.open()

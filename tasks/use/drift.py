@@ -17,6 +17,7 @@ from tasks.engine.log import run_log
 from tasks.engine.pageless import create_markdown_artifact
 from tasks.record.mlflow_run import loss_warned
 from tasks.report.drift import DRIFTED_TAG
+from tasks.secrets import secrets_kept
 
 if TYPE_CHECKING:
     from lib.recipes.scoring import Drift
@@ -49,6 +50,7 @@ class DriftReport(BaseModel):
     cache_policy=NO_CACHE,
     persist_result=False,
 )
+@secrets_kept()
 def drift(settings: Drift, chosen: Chosen, scored: Scored) -> DriftReport:
     """Compares, shows every measure in Prefect, and emits `EVENT` if the messages have drifted."""
     report, comparison = _judge(settings, chosen, scored)

@@ -30,6 +30,7 @@ from tasks.record.recording import Recording
 from tasks.record.view import View, save_view
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
+from tasks.secrets import secrets_kept
 
 if TYPE_CHECKING:
     from lib.progress import Progress
@@ -76,6 +77,7 @@ def choose(tracking: MlflowClient, *, name: str | None, run: str | None) -> Chos
     cache_policy=NO_CACHE,
     persist_result=False,
 )
+@secrets_kept()
 def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     """Scores the job's files. Raises FinetuneError if files cannot be read; finished parts stay."""
     began = time.monotonic()

@@ -104,8 +104,10 @@ def test_what_a_run_that_goes_on_has_told_is_left_alone() -> None:
 
 def test_a_record_that_somebody_else_delivers_is_left_to_them() -> None:
     record = kept(a_record(status="FINISHED", ended=1))
-    with Outbox().lock(record.id), Outbox().taken(record.id) as taken:
-        assert taken is None
+    with Outbox().lock(record.id):
+        with Outbox().taken(record.id) as taken:
+            assert taken is None
+        assert why_not() == ["another process works with it"]
     assert why_not() == [""]
 
 
@@ -244,7 +246,10 @@ def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
 def test_a_damaged_record_is_no_reason_to_end_a_run(home: Path) -> None:
     (home / "outbox").mkdir(parents=True)
     (home / "outbox" / "damaged.json").write_text(json.dumps({"sha256": "", "record": "{}"}))
+    (home / "outbox" / "folder.json").mkdir()
     deliver_older(a_record())
+    with pytest.raises(StoreError, match=r"damaged\.json is damaged"):
+        Outbox().references()  # housekeeping must not take what it may name
     recording = Recording(kept(a_record(status="FINISHED", ended=1)), Outbox())
     deliver(recording)
     assert recording.waits == ""
