@@ -183,7 +183,7 @@ def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> No
     victim = home.start(*long)
     try:
         scratch = home.folder / "store" / ".scratch" / "finetune"
-        wait_until(lambda: any(scratch.rglob("*.safetensors")), seconds=120, what="a checkpoint")
+        wait_until(lambda: any(scratch.rglob("checkpoint.json")), seconds=120, what="a checkpoint")
         os.kill(victim.pid, signal.SIGSTOP)  # it must not finish before the other one waits for it
         waiting = home.start(*long)
         said = waiting.stderr
