@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 LOG = logging.getLogger("finetune.serve")
 MOST_LINKS = 10  # of a chain of exceptions
-LOGGERS = ("finetune.serve", "uvicorn.error")
+LOGGERS = ("finetune", "uvicorn.error")
 
 
 class JsonLines(logging.Formatter):

@@ -98,12 +98,13 @@ def _wrong(registered: ModelVersion, root: Path) -> dict[str, str]:
     """Returns what is wrong with a version's files, by file; nothing for one that was registered without checksums."""
     seal = registered.tags.get(SHA256_TAG)
     if seal is None and not (root / LISTING).exists():
-        run_log().warning(
-            "%s version %s was registered before versions had checksums: damage to its files would go unnoticed until"
-            " it is fine-tuned again",
-            registered.name,
-            registered.version,
-        )
+        if root.is_dir():
+            run_log().warning(
+                "%s version %s was registered before versions had checksums: damage to its files would go unnoticed"
+                " until it is fine-tuned again",
+                registered.name,
+                registered.version,
+            )
         return {}
     return problems(root, seal)
 
