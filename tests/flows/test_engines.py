@@ -33,9 +33,7 @@ def folder_of(result: Any, step: str) -> Path:
 
 
 def test_only_the_engine_and_what_is_measured_with_it_are_made_again(chosen: tuple[Home, Any]) -> None:
-    table = json.loads((folder_of(chosen[1], "engine") / "engines.json").read_text())
-    # The first run was served by torch: where the machine is so busy that torch is the faster one, nothing else serves.
-    assert ran(chosen[1]) == (["engine"] if table["chosen"] == "torch float32" else ["engine", "evaluate"])
+    assert ran(chosen[1]) == ["engine", "evaluate"]  # which chooses a threshold and calibrates besides
 
 
 def test_each_candidate_is_measured_and_the_fastest_that_agrees_serves(chosen: tuple[Home, Any]) -> None:
