@@ -210,4 +210,4 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path, file: str, said: str) -
 
 def test_serving_needs_neither_training_nor_recipes() -> None:
     parts = {module.split(".")[1] for module in code_fingerprint("lib.inference.answerer") if module != "lib"}
-    assert parts == {"inference", "files", "errors", "model", "progress", "text"}
+    assert parts == {"inference", "files", "errors", "model", "progress", "text", "visible"}
