@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -133,10 +133,10 @@ class Held:
 
 @contextmanager
 def signals_held(*, seconds: float = HOLD_SECONDS) -> Iterator[Held]:
-    """Lets signals wait in the block, until `Held.obey`, its end, or `seconds`.
+    """Lets what `stoppable` raises wait in the block, until `Held.obey`, its end, or `seconds`.
 
-    Holds whatever has a handler in Python, so also that of Prefect for a run of a worker. Does nothing where this is
-    not the main thread.
+    Leaves other handlers where they are: Prefect's runner cancels a run only if it finds its own in the run's process.
+    Does nothing where this is not the main thread.
     """
     held = Held()
 
@@ -150,7 +150,7 @@ def signals_held(*, seconds: float = HOLD_SECONDS) -> Iterator[Held]:
 
     timers: list[threading.Timer] = []
     try:
-        with _handled(note) as held.before:
+        with _handled(note, {WAKE}) as held.before:
             yield held
     finally:
         for timer in timers:
@@ -161,16 +161,16 @@ def signals_held(*, seconds: float = HOLD_SECONDS) -> Iterator[Held]:
 @contextmanager
 def signals_heard(by: Callable[[], None]) -> Iterator[None]:
     """Calls `by` in the block when a signal asks this process to stop, in place of raising."""
-    with _handled(lambda number, frame: by()):
+    with _handled(lambda number, frame: by(), {*KINDS, WAKE}):
         yield
 
 
 @contextmanager
 def _handled(
-    handler: Callable[[int, FrameType | None], None],
+    handler: Callable[[int, FrameType | None], None], kinds: Collection[signal.Signals]
 ) -> Iterator[dict[int, Callable[[int, FrameType | None], Any]]]:
-    """Sets the handler wherever another one is set in Python; yields those by signal."""
-    found = {kind: signal.getsignal(kind) for kind in (*KINDS, WAKE)}
+    """Sets the handler wherever another one is set in Python for these kinds; yields those by signal."""
+    found = {kind: signal.getsignal(kind) for kind in kinds}
     before = {int(kind): known for kind, known in found.items() if callable(known)}
     if threading.current_thread() is not threading.main_thread():
         before = {}
