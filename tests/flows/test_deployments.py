@@ -188,7 +188,7 @@ def test_cancelling_while_it_trains_leaves_nothing_running_and_nothing_registere
     (tracked,) = running.tracked(run)
     assert tracked["info"]["status"] == "KILLED"
     assert versions() == before
-    worker = next(child for child in running.everything() if "worker" in child.cmdline())
+    *_, worker = (child for child in running.everything() if "worker" in child.cmdline())  # below its keeper
     wait_until(lambda: not worker.children(), seconds=30, what="the end of the cancelled run's process")
 
 
