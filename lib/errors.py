@@ -1,6 +1,6 @@
 """Errors that the user can correct, one class for each kind of cause; the command line prints their one sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from lib.visible import visible
 
@@ -13,6 +13,16 @@ def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error, and those that it came from or came during, each once."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 class FinetuneError(Exception):

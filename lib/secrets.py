@@ -11,10 +11,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-from lib.errors import RecipeError
+from lib.errors import RecipeError, chain_of
 
 HIDDEN = "***"
 SHORTEST_HIDDEN = 6  # characters
@@ -158,15 +159,11 @@ def redacted(text: str) -> str:
 
 def redact_error(error: BaseException) -> None:
     """Replaces known secrets in the words of an exception, and of those that led to it."""
-    link: BaseException | None = error
-    for _ in range(LONGEST_CHAIN):
-        if link is None:
-            return
+    for link in islice(chain_of(error), LONGEST_CHAIN):
         link.args = tuple(redacted(each) if isinstance(each, str) else each for each in link.args)
         for name in ("message", "detail"):  # where MLflow, and others, keep the words again
             if isinstance(words := getattr(link, name, None), str) and redacted(words) != words:
                 setattr(link, name, redacted(words))
-        link = link.__cause__ or link.__context__
 
 
 def _of_environment() -> Iterator[str]:

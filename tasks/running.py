@@ -21,6 +21,19 @@ class Process(BaseModel):
     pid: int
     created: float  # seconds since 1970
 
+    @classmethod
+    def of(cls, process: psutil.Process) -> Process:
+        """Returns what tells this one from others."""
+        return cls(pid=process.pid, created=process.create_time())
+
+    def find(self) -> psutil.Process | None:
+        """Returns the process if it is there."""
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.pid)
+            if abs(process.create_time() - self.created) < SAME_START:
+                return process
+        return None
+
 
 class Note(BaseModel):
     """What is running. No password is in it."""
@@ -42,11 +55,7 @@ def read_note(name: str) -> Note | None:
 
 def still_running(note: Note) -> Iterator[psutil.Process]:
     """The note's processes that have not ended, in its order."""
-    for noted in note.processes:
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(noted.pid)
-            if abs(process.create_time() - noted.created) < SAME_START:
-                yield process
+    return filter(None, (noted.find() for noted in note.processes))
 
 
 def page_here(server: Literal["prefect", "mlflow"]) -> str | None:

@@ -16,6 +16,11 @@ from tasks.environment import home
 LOCK = ".lock"  # held by the owner of a folder for as long as it lives
 
 
+def place() -> Path:
+    """Returns where the folders of processes lie."""
+    return home() / "tmp"
+
+
 @contextmanager
 def temporary_files() -> Iterator[None]:
     """Puts what this process, MLflow included, writes into temporary files during the block into a folder of its own
@@ -23,7 +28,7 @@ def temporary_files() -> Iterator[None]:
 
     Raises StoreError if the disk is full.
     """
-    parent = home() / "tmp"
+    parent = place()
     with disk_full_is_clear(parent):
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / LOCK):

@@ -40,8 +40,8 @@ IDLE_SECONDS = 75
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serves what the options say; returns after a signal. Raises ServiceError if there
-    is no such model or version, or the address is not free."""
+    """Serves what the options say; returns after a signal. Raises ServiceError if there is no such model or version, or
+    the address is not free."""
     log_as_json(sys.stderr, texts=options.log_texts)
     keys = None if options.api_keys is None else read_keys(options.api_keys)
     guard = Guard(own_hosts(options.host, options.allow_host), keys)

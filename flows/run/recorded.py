@@ -21,7 +21,7 @@ from tasks.record.live import with_curves
 from tasks.record.mlflow_run import loss_warned
 from tasks.record.outbox import Made, new_record, now
 from tasks.record.pages import flatten, page_in_mlflow
-from tasks.record.recording import recorded, waits_in_words
+from tasks.record.recording import recorded, tell_what_waits
 from tasks.record.track import show_tables
 from tasks.report.conclusion import show_report
 from tasks.secrets import secrets_kept, tell_of_secrets
@@ -74,9 +74,7 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         told = use_case.afterwards(perform)
         recording.note(made=made_by(perform), told=recording.record.told | told)
         recording.tell = telling.rest
-    waits = waits_in_words(recording)
-    if waits:
-        run_log().info("%s", waits)
+    waits = tell_what_waits(recording)
     result = Result(
         recipe=recipe.name,
         flow_run=str(runtime.flow_run.id),

@@ -14,12 +14,11 @@ from flows.run.delivery import deliver_older
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import PROGRESS
 from lib.recipes.scoring import ScoringJob
-from tasks.engine.log import run_log
 from tasks.engine.pageless import noted
 from tasks.record.mlflow_run import client
 from tasks.record.outbox import new_record, now
 from tasks.record.pages import flatten
-from tasks.record.recording import recorded, waits_in_words
+from tasks.record.recording import recorded, tell_what_waits
 from tasks.report.drift import SCORING
 from tasks.secrets import secrets_kept
 from tasks.use.drift import DriftReport, drift
@@ -79,9 +78,7 @@ def perform(job: ScoringJob) -> dict[str, Any]:
         show_scores(recording, chosen, scored)
         deliver_older(record)
         recording.tell = partial(save_scoring_view, recording)
-    waits = waits_in_words(recording)
-    if waits:
-        run_log().info("%s", waits)
+    waits = tell_what_waits(recording)
     result = scored.result
     summary = Summary(
         flow_run=str(runtime.flow_run.id),

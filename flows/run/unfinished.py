@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from lib.secrets import public
 from tasks.environment import home
-from tasks.running import SAME_START, Process
+from tasks.running import Process
 
 FOLDER = "prefect-runs"  # in the home
 KILLED = "Its process was killed: the same command goes on from what is in the store"
@@ -64,12 +64,7 @@ class Unfinished(BaseModel):
 
 def begun(flow_run: str, api: str) -> Unfinished:
     """Notes a run of this process."""
-    process = psutil.Process()
-    noted = Unfinished(
-        flow_run=UUID(flow_run),
-        api=public(api),
-        process=Process(pid=process.pid, created=process.create_time()),
-    )
+    noted = Unfinished(flow_run=UUID(flow_run), api=public(api), process=Process.of(psutil.Process()))
     noted.save()
     return noted
 
@@ -77,7 +72,7 @@ def begun(flow_run: str, api: str) -> Unfinished:
 def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
     """Tells the server at `api` of the runs that have ended without its knowledge; what it does not take stays."""
     for noted in _noted():
-        if noted.api != public(api) or not (noted.ended or _is_gone(noted.process)):
+        if noted.api != public(api) or not (noted.ended or noted.process.find() is None):
             continue
         with suppress(httpx.HTTPError, PrefectException):
             with suppress(ObjectNotFound):  # somebody has deleted the run, or the database
@@ -94,10 +89,3 @@ def _noted() -> Iterator[Unfinished]:
             yield Unfinished.model_validate_json(file.read_bytes())
         except (OSError, ValidationError):  # taken away by another run, or no note
             continue
-
-
-def _is_gone(noted: Process) -> bool:
-    try:
-        return abs(psutil.Process(noted.pid).create_time() - noted.created) >= SAME_START
-    except psutil.NoSuchProcess:
-        return True

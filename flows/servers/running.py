@@ -36,8 +36,7 @@ def over_files() -> bool:
 
 def write(note: Note, servers: Sequence[Server], name: str = UP) -> None:
     """Keeps what is running until the next note."""
-    started = [psutil.Process(server.process.pid) for server in servers]
-    processes = [Process(pid=process.pid, created=process.create_time()) for process in started]
+    processes = [Process.of(psutil.Process(server.process.pid)) for server in servers]
     noted = note.model_copy(update={"processes": processes}).model_dump_json(indent=2)
     (home() / name).write_text(noted, encoding="utf-8")
 

@@ -82,19 +82,7 @@ def start_worker(api: str, mlflow: str, servers: Sequence[Server]) -> Worker:
     began = datetime.now(UTC)
     log = home() / "worker.log"
     process = start_kept(
-        [
-            sys.executable,
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            POOL,
-            "--type",
-            "process",
-            "--name",
-            worker_name(),
-        ],
+        [*WORKER, "--name", worker_name()],
         "family",
         environment={
             **os.environ,

@@ -6,11 +6,10 @@ Such an error may come from anywhere, also from the libraries around our code, a
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.errors import FinetuneError, RecipeError, StoreError
+from lib.errors import FinetuneError, RecipeError, StoreError, chain_of
 from lib.files.disk import disk_refuses
 from lib.model.machine.memory import exhausted, too_small
 from tasks.environment import home
@@ -26,18 +25,9 @@ def sentence_of_machine(error: BaseException) -> FinetuneError | None:
     What follows from a full disk may hide it: a server that cannot write, for example, answers nonsense. So the errors
     during which this one came are looked at too.
     """
-    chain = [*_chain(error)]
+    chain = [*chain_of(error)]
     said = next((link for link in chain if isinstance(link, StoreError)), None)
     return said or next(filter(None, map(_limit, chain)), None)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error and those that it came from, or came during."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _limit(error: Any) -> FinetuneError | None:

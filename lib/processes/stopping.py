@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -119,16 +119,16 @@ class _Watch:
 
 @dataclass
 class Held:
-    """Signals that wait until the work has come to a good place."""
+    """A wish to stop that waits until the work has come to a good place."""
 
-    before: dict[int, Callable[[int, FrameType | None], Any]] = field(default_factory=dict)
-    heard: int | None = None
+    wake: Callable[[int, FrameType | None], Any] | None = None  # raises Stopped; None: nobody waits for signals here
+    heard: bool = False
 
     def obey(self) -> None:
-        """Does what the signal does that was heard, if any: usually it raises."""
-        if self.heard is not None:
-            number, self.heard = self.heard, None
-            self.before[number](number, None)
+        """Raises Stopped if there was such a wish."""
+        if self.heard and self.wake is not None:
+            self.heard = False
+            self.wake(WAKE, None)
 
 
 @contextmanager
@@ -140,17 +140,16 @@ def signals_held(*, seconds: float = HOLD_SECONDS) -> Iterator[Held]:
     """
     held = Held()
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if held.heard is None:
-            held.heard = number
-            timers.append(_start_timer(seconds, number))
-        else:
-            held.heard = None
-            held.before[number](number, frame)
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal module's signature
+        if held.heard:
+            held.obey()
+        held.heard = True
+        timers.append(_start_timer(seconds, WAKE))
 
     timers: list[threading.Timer] = []
     try:
-        with _handled(note, {WAKE}) as held.before:
+        with _handled(note, {WAKE}) as before:
+            held.wake = before.get(WAKE)
             yield held
     finally:
         for timer in timers:

@@ -29,7 +29,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from lib.errors import ServiceError
+from lib.errors import ServiceError, chain_of
 from lib.evaluation.flat import metric_name
 from lib.extras import require
 from lib.secrets import redacted, revealed
@@ -86,8 +86,9 @@ def client() -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
-        _ask_once(revealed(uri))
-        return _connected(revealed(uri))
+        whole = revealed(uri)
+        _ask_once(whole)
+        return _connected(whole)
     except (*FAILURES, ModuleNotFoundError) as error:
         raise AwayError(
             f"MLflow does not answer at {uri} ({reason_of(error)}): start that server, or correct"
@@ -168,11 +169,9 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, AwayError):
         return error.what
     reason = error.__cause__ or error
-    link: BaseException | None = error
-    while link:
+    for link in chain_of(error):
         if isinstance(link, OSError):
             reason = link
-        link = link.__cause__ or link.__context__
     text = redacted(" ".join(str(reason).split())) or type(reason).__name__
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 

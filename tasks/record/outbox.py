@@ -29,7 +29,7 @@ from lib.files.lock import tried
 from lib.secrets import public
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import home, local_tracking_uri, store_folder, tracking_uri
-from tasks.running import SAME_START
+from tasks.running import Process
 
 KILLED = "the process was killed"
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]  # MLflow's words
@@ -128,8 +128,8 @@ def lives(process: str) -> bool:
     """Whether a process of this machine, as `this_process` names it, is there."""
     number, _, created = process.partition("@")
     try:
-        return abs(psutil.Process(int(number)).create_time() - float(created)) < SAME_START
-    except (psutil.NoSuchProcess, ValueError):
+        return Process(pid=int(number), created=float(created)).find() is not None
+    except ValueError:
         return False
 
 

@@ -149,6 +149,14 @@ def deliver(recording: Recording) -> None:
     recording.delivered()
 
 
+def tell_what_waits(recording: Recording) -> str:
+    """Says in the log if a part of the record waits; returns the sentence, or nothing."""
+    waits = waits_in_words(recording)
+    if waits:
+        run_log().info("%s", waits)
+    return waits
+
+
 def waits_in_words(recording: Recording) -> str:
     """Returns a sentence if a part of the record waits; nothing if all of it is delivered."""
     if not recording.waits:

@@ -22,7 +22,7 @@ from tasks.registry.frozen import FOLDER as FROZEN
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest
 from tasks.registry.leftovers import leftover_models
 from tasks.registry.models import all_registered
-from tasks.temporary import LOCK, abandoned
+from tasks.temporary import LOCK, abandoned, place
 
 MODELS = "models"  # MLflow's folder of logged models, among its files
 
@@ -72,7 +72,7 @@ def _prune_files(found: list[tuple[Path, str]], dry_run: bool) -> list[Leftover]
 
 
 def _dead_files() -> list[tuple[Path, str]]:
-    temporary = home() / "tmp"
+    temporary = place()
     if not temporary.is_dir():
         return []
     with FileLock(temporary / LOCK):

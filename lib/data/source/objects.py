@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.data.source.transfer import AddressError, Partial, too_large
+from lib.errors import chain_of
 from lib.extras import require
 from lib.files.disk import require_space
 from lib.progress import Progress
@@ -206,9 +207,7 @@ def _clear_errors(address: str, done: int = 0) -> Iterator[None]:
 
 
 def _explained(address: str, error: Exception, done: int) -> AddressError:
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)  # type: ignore[arg-type]
+    chain = [*chain_of(error)]
     names = {type(each).__name__ for each in chain}
     codes = {getattr(each, "code", None) for each in chain} | {getattr(each, "status_code", None) for each in chain}
     if names & MISSING or codes & {404, "404"}:
