@@ -37,6 +37,14 @@ import tasks  # noqa: E402, F401 - sets the rest, as for the program; a test tha
 let_children_heed_signals()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def mlflow_forgets() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` also sets the environment, for children: the home of this module's tests is not the
+    next one's."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 def pytest_collection_finish() -> None:
     """Leaves what was imported out of all later garbage collections, which would take half a second each."""
     gc.collect()
