@@ -22,6 +22,7 @@ from flows.http.batching import Manner, Turns
 from flows.http.connections import Connections, Patience
 from flows.http.guard import Guard, own_hosts
 from flows.http.limits import Limits
+from flows.http.logs import LOGGERS
 from flows.http.measuring import Measured
 from flows.http.metrics import Metrics
 from flows.http.server import config_of
@@ -123,7 +124,7 @@ class Server:
         self._config.load()
         self._loop = asyncio.new_event_loop()
         self._failures = Failures()
-        for name in ("finetune.serve", "uvicorn.error"):
+        for name in LOGGERS:
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = [self._failures], False
 
