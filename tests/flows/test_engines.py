@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve
 
+from lib.evaluation.classify.agreement import SAME_SPEED
 from lib.evaluation.classify.findings import Findings
 from lib.inference.engines.engine import ALIKE
 from lib.model.labels import MOST_PROBABLE
@@ -42,7 +43,9 @@ def test_each_candidate_is_measured_and_the_fastest_that_agrees_serves(chosen: t
     assert list(rows) == ["torch float32", "onnxruntime float32"]
     assert [row["refused"] for row in rows.values()] == [None, None]
     assert [row["flips"] for row in rows.values()] == [0, 0]
-    assert table["chosen"] == max(rows, key=lambda name: rows[name]["messages_per_second"])
+    most = max(row["messages_per_second"] for row in rows.values())
+    fastest = [name for name, row in rows.items() if row["messages_per_second"] >= (1 - SAME_SPEED) * most]
+    assert table["chosen"] == min(fastest, key=lambda name: rows[name]["milliseconds"])
 
 
 def test_the_threshold_is_chosen_on_validation_with_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
