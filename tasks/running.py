@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
+from lib.processes.identity import Process
 from tasks.environment import MLFLOW_PORT, home, tracking_is_served, tracking_uri
 
+if TYPE_CHECKING:
+    import psutil
+
 UP, UI = ".up.json", ".ui.json"  # the notes' files, in the home
-SAME_START = 0.1  # seconds between two readings of when one process began
-
-
-class Process(BaseModel):
-    """A process, to be told from a later one that has got its number."""
-
-    pid: int
-    created: float  # seconds since 1970
-
-    @classmethod
-    def of(cls, process: psutil.Process) -> Process:
-        """Returns what tells this one from others."""
-        return cls(pid=process.pid, created=process.create_time())
-
-    def find(self) -> psutil.Process | None:
-        """Returns the process if it is there."""
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) < SAME_START:
-                return process
-        return None
 
 
 class Note(BaseModel):

@@ -13,15 +13,14 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from pydantic import BaseModel, ValidationError
 
+from lib.processes.identity import Process, this_process
 from lib.secrets import public
 from tasks.environment import home
-from tasks.running import Process
 
 FOLDER = "prefect-runs"  # in the home
 KILLED = "Its process was killed: the same command goes on from what is in the store"
@@ -64,15 +63,16 @@ class Unfinished(BaseModel):
 
 def begun(flow_run: str, api: str) -> Unfinished:
     """Notes a run of this process."""
-    noted = Unfinished(flow_run=UUID(flow_run), api=public(api), process=Process.of(psutil.Process()))
+    noted = Unfinished(flow_run=UUID(flow_run), api=public(api), process=this_process())
     noted.save()
     return noted
 
 
 def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
-    """Tells the server at `api` of the runs that have ended without its knowledge; what it does not take stays."""
+    """Tells the server at `api` of the runs that have ended without its knowledge; what it does not take stays, and so
+    does what runs on another machine, in a home that both have or that one is a copy of."""
     for noted in _noted():
-        if noted.api != public(api) or not (noted.ended or noted.process.find() is None):
+        if noted.api != public(api) or not (noted.ended or noted.process.is_gone):
             continue
         with suppress(httpx.HTTPError, PrefectException):
             with suppress(ObjectNotFound):  # somebody has deleted the run, or the database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 from filelock import FileLock
@@ -12,9 +12,10 @@ from filelock import FileLock
 from flows.servers.processes import Server
 from lib.errors import ServiceError
 from lib.files.lock import tried
+from lib.processes.identity import Process
 from lib.processes.kept import STOP_SECONDS
 from tasks.environment import home, make_home
-from tasks.running import UP, Note, Process, read_note, still_running
+from tasks.running import UP, Note, read_note, still_running
 
 # Where one of these is set, servers that are started here do not show what is recorded without it.
 ELSEWHERE = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DATABASE", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
@@ -36,7 +37,10 @@ def over_files() -> bool:
 
 def write(note: Note, servers: Sequence[Server], name: str = UP) -> None:
     """Keeps what is running until the next note."""
-    processes = [Process.of(psutil.Process(server.process.pid)) for server in servers]
+    processes = []
+    for server in servers:
+        with suppress(ProcessLookupError):  # it has ended at once, which whoever watches it will see
+            processes.append(Process.of(server.process.pid))
     noted = note.model_copy(update={"processes": processes}).model_dump_json(indent=2)
     (home() / name).write_text(noted, encoding="utf-8")
 

@@ -19,17 +19,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lib.errors import StoreError
 from lib.files.disk import into_place
 from lib.files.lock import tried
+from lib.processes.identity import lives, this_process
 from lib.secrets import public
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import home, local_tracking_uri, store_folder, tracking_uri
-from tasks.running import Process
 
 KILLED = "the process was killed"
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]  # MLflow's words
@@ -56,7 +55,7 @@ class Record(BaseModel):
     experiment: str
     name: str
     host: str
-    process: str  # its number and when it was created
+    process: str  # its name, which is told from all others, as `lib.processes.identity` has it
     started: int
     params: dict[str, str]
     tags: dict[str, str]
@@ -80,7 +79,7 @@ class Record(BaseModel):
     @property
     def alive(self) -> bool:
         """Whether the run goes on in a process of this machine."""
-        return self.status == "RUNNING" and self.host == socket.gethostname() and lives(self.process)
+        return self.status == "RUNNING" and lives(self.process)
 
 
 def new_record(
@@ -100,7 +99,7 @@ def new_record(
         experiment=experiment,
         name=name,
         host=socket.gethostname(),
-        process=this_process(),
+        process=this_process().name,
         started=now(),
         params={key: str(value) for key, value in params.items()},
         tags=dict(tags),
@@ -117,20 +116,6 @@ def servers() -> tuple[str, str]:
     """Returns where runs are recorded and where models are registered at present, as records note it."""
     server = "" if tracking_uri() == local_tracking_uri() else public(tracking_uri())
     return server, public(os.environ.get("MLFLOW_REGISTRY_URI") or "")
-
-
-def this_process() -> str:
-    """Returns what identifies this process on its machine: numbers are used again, with another time."""
-    return f"{os.getpid()}@{psutil.Process().create_time():.2f}"
-
-
-def lives(process: str) -> bool:
-    """Whether a process of this machine, as `this_process` names it, is there."""
-    number, _, created = process.partition("@")
-    try:
-        return Process(pid=int(number), created=float(created)).find() is not None
-    except ValueError:
-        return False
 
 
 class Outbox:

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run, ViewType
 from prefect.exceptions import TerminationSignal
 
+from lib.processes.identity import lives
 from lib.secrets import redacted
 from tasks.engine.log import run_log
 from tasks.record.mlflow_run import (
@@ -29,7 +30,7 @@ from tasks.record.mlflow_run import (
     require_address,
     set_tags,
 )
-from tasks.record.outbox import KILLED, Outbox, Record, Status, lives, now
+from tasks.record.outbox import KILLED, Outbox, Record, Status, now
 
 HOST_TAG, PROCESS_TAG = "finetune.host", "finetune.process"
 LONGEST_ERROR = 500  # characters of what is told of an error

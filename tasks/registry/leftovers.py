@@ -13,15 +13,10 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.store.entities import PagedList
 
-from tasks.record import outbox
+from lib.processes.identity import lives
 from tasks.record.mlflow_run import all_pages
 
-REGISTERING_TAG = "finetune.registering"  # of a logged model: host and process that register it; empty: it is done
-
-
-def this_process() -> str:
-    """Returns host, number and beginning of this process, as `REGISTERING_TAG` has them."""
-    return f"{socket.gethostname()} {outbox.this_process()}"
+REGISTERING_TAG = "finetune.registering"  # of a logged model: the name of the process that registers it; "": it is done
 
 
 def discard_leftovers(tracking: MlflowClient, experiment: str) -> list[LoggedModel]:
@@ -42,7 +37,7 @@ def leftover_models(tracking: MlflowClient, experiments: list[str]) -> Iterator[
         return tracking.search_logged_models(experiments, filter_string=marked, page_token=token)
 
     for model in list(all_pages(search)):
-        if outbox.lives(model.tags[REGISTERING_TAG].rpartition(" ")[2]):
+        if lives(model.tags[REGISTERING_TAG]):
             continue
         if tracking.search_model_versions(f"source_path = '{model.model_uri}'"):
             tracking.set_logged_model_tags(model.model_id, {REGISTERING_TAG: ""})  # killed when it was all but done

@@ -26,11 +26,12 @@ from lib.errors import ServiceError
 from lib.files.jsonfile import save_json
 from lib.files.listing import SHA256_TAG
 from lib.model.weights.saved import INFERENCE
+from lib.processes.identity import this_process
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
 from tasks.record.mlflow_run import FAILURES, client
-from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers, this_process
+from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
 
@@ -106,7 +107,7 @@ def register(run_id: str, candidate: Candidate) -> Registered:
         run_log().info("the model %s, which a killed process was registering, was removed", left.model_id)
     with tempfile.TemporaryDirectory(prefix="finetune-register-") as folder:
         files = candidate.collect(Path(folder) / candidate.kind.logged_as)
-        marked = {REGISTERING_TAG: this_process()}
+        marked = {REGISTERING_TAG: this_process().name}
         model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri, tags=marked)
     try:
         _ensure_registered_model(tracking, candidate)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tasks.running import UI, UP, Note, Process, page_here, tracking_page
+from lib.processes.identity import this_process
+from tasks.running import UI, UP, Note, page_here, tracking_page
 
 
 @pytest.fixture(autouse=True)
@@ -16,15 +16,15 @@ def no_server_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def leave(file: Path, *, over_files: bool = True, began: float = 0.0) -> None:
-    """A note of a server that is this process, or one that began so many seconds earlier and had its number."""
-    me = psutil.Process()
+def leave(file: Path, *, over_files: bool = True, began: int = 0) -> None:
+    """A note of a server that is this process, or one that began so many ticks earlier and had its number."""
+    me = this_process()
     note = Note(
         prefect="http://127.0.0.1:4321/api",
         mlflow="http://127.0.0.1:5432",
         pages={},
         over_files=over_files,
-        processes=[Process(pid=me.pid, created=me.create_time() - began)],
+        processes=[me.model_copy(update={"began": me.began - began})],
     )
     file.write_text(note.model_dump_json())
 

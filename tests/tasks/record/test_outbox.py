@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,9 @@ from mlflow.entities import Run
 from flows.deliver import main
 from flows.run.delivery import deliver_all, deliver_older
 from lib.errors import StoreError
+from lib.processes.identity import this_process
 from tasks.record.mlflow_run import ERROR_TAG, RECORD_TAG, client, experiment_id
-from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record, this_process
+from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record
 from tasks.record.recording import Recording, close_abandoned_runs, deliver, recorded
 from tests.support.e2e import free_port
 
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def ended() -> str:
     """A process that has ended."""
-    code = "import sys, psutil; print(f'{psutil.Process().pid}@{psutil.Process().create_time():.2f}')"
+    code = "from lib.processes.identity import this_process; print(this_process().name)"
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -234,12 +234,13 @@ def test_no_password_is_kept(monkeypatch: pytest.MonkeyPatch, home: Path) -> Non
     assert "secret" not in recording.waits
 
 
-def test_a_process_is_told_from_a_later_one_with_its_number() -> None:
-    number, _, created = this_process().partition("@")
-    assert int(number) == os.getpid()
+def test_a_record_is_alive_as_long_as_its_process_runs_it() -> None:
+    mine = this_process()
+    assert a_record().process == mine.name
     assert a_record().alive
-    assert not a_record(process=f"{number}@{float(created) - 60}").alive
-    assert not a_record(host="another").alive
+    assert not a_record(process=mine.model_copy(update={"began": mine.began - 1}).name).alive
+    assert not a_record(process=mine.model_copy(update={"host": "another"}).name).alive
+    assert not a_record(process="123@45.67").alive  # as earlier versions named one
     assert not a_record(status="FINISHED").alive
 
 

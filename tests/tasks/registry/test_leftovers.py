@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,10 +14,11 @@ from mlflow.entities import LoggedModel
 
 import tasks.registry.files
 import tasks.registry.pruning
+from lib.processes.identity import this_process
 from lib.serving.classifier import log_classifier
 from tasks.environment import artifact_folder, home
 from tasks.registry.files import model_files
-from tasks.registry.leftovers import REGISTERING_TAG, this_process
+from tasks.registry.leftovers import REGISTERING_TAG
 from tasks.registry.models import CLASSIFIER, Version
 from tasks.registry.pruning import prune_home
 from tests.support.publishing import artifacts, publish, recipe, run_of, variant
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def a_dead_process() -> str:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
-    return f"{socket.gethostname()} {process.pid}@1.00"
+    return this_process().model_copy(update={"pid": process.pid, "began": 1}).name
 
 
 def begun(tracking: MlflowClient, by: str) -> LoggedModel:
@@ -50,8 +50,8 @@ def there(tracking: MlflowClient, model: LoggedModel) -> bool:
 
 
 def test_the_next_registration_removes_what_a_killed_one_left(published: MlflowClient, tmp_path: Path) -> None:
-    left, at_work = begun(published, a_dead_process()), begun(published, this_process())
-    elsewhere = begun(published, "another-machine 1@1.00")
+    left, at_work = begun(published, a_dead_process()), begun(published, this_process().name)
+    elsewhere = begun(published, this_process().model_copy(update={"host": "another-machine"}).name)
     (first,) = published.search_model_versions("name = 'e2e'")
     registered = published.get_logged_model(str(first.source).removeprefix("models:/"))
     published.set_logged_model_tags(
