@@ -110,6 +110,8 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_api(prefect_home: Path) -> Iterator[str]:
     """A real Prefect server for all tests of the session; its API's address."""
+    from flows.run.prefect_database import ready_database
+
     port = free_port()
     environment = {
         "PREFECT_HOME": str(prefect_home),
@@ -117,6 +119,9 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(prefect_home))
+        ready_database()
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     api = f"http://127.0.0.1:{port}/api"
     with serving(command, health=f"{api}/health", folder=prefect_home, environment=environment):

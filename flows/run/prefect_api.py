@@ -25,13 +25,13 @@ from flows.run.temporary_server import temporary_server
 from flows.run.unfinished import Unfinished, begun, tell_ends
 from lib.errors import ServiceError
 from lib.secrets import public
-from tasks.engine.pageless import impatient, outcome_noted
+from tasks.engine.pageless import ANSWER_SECONDS, impatient, outcome_noted
 from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
 T = TypeVar("T")
-GONE = (httpx.HTTPError, PrefectException, ValueError)  # the last where something else answers than Prefect
-ANSWER_SECONDS = 10  # within which a server that is there answers
+# What Prefect's client raises where the server is gone: the last two where something else answers in its place.
+GONE = (httpx.HTTPError, PrefectException, RuntimeError, ValueError)
 DRAIN_SECONDS = 5  # for the logs and events that a run leaves
 
 
@@ -42,16 +42,18 @@ def prefect_server() -> Iterator[None]:
     make_home()
     require_room()
     address = os.environ.get("PREFECT_API_URL")
-    with temporary_server() if address is None else nullcontext(address) as api:
+    with temporary_server() if address is None else nullcontext(address) as api, impatient():
         if address is not None:
             find_prefect(address)
-        with get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect:
-            tell_ends(prefect, address or "")
-        with impatient():
-            # The class itself: Prefect sends nothing by one that is derived from it.
-            EventsWorker.set_client_override(PrefectEventsClient, api_url=api, reconnection_attempts=1)
-            for service in (APILogWorker, EventsWorker):  # which stay impatient
-                service.instance()
+        try:
+            with get_client(sync_client=True) as prefect:
+                tell_ends(prefect, address or "")
+        except GONE as error:
+            raise _lost_at_once(address or "", error) from None
+        # The class itself: Prefect sends nothing by one that is derived from it.
+        EventsWorker.set_client_override(PrefectEventsClient, api_url=api, reconnection_attempts=1)
+        for service in (APILogWorker, EventsWorker):  # whose threads keep the settings with which they began
+            service.instance()
         try:
             yield
         finally:

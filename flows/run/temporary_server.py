@@ -17,9 +17,9 @@ from pathlib import Path
 
 import httpx
 import prefect
-from filelock import FileLock
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, get_current_settings
 
+from flows.run.prefect_database import prefect_lock, ready_database
 from lib.errors import ServiceError
 from lib.processes.kept import start_kept, stop_kept
 from tasks.environment import home
@@ -36,11 +36,12 @@ SETTINGS = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFEC
 def temporary_server() -> Iterator[str]:
     """Yields the address of a temporary server that this process's flow uses; raises ServiceError if none starts.
 
-    Servers start one process at a time: two that create the tables of one new database at once would collide.
+    Servers start one process at a time, after the database is ready.
     """
     from prefect.server.api.server import SubprocessASGIServer  # a second that runs with a named server do not need
 
-    with FileLock(home() / ".prefect.lock"):
+    with prefect_lock():
+        ready_database()
         port, process = _started()
     known = SubprocessASGIServer()  # which Prefect's clients look for where no address is set
     known.port, known.server_process, known.running = port, process, True

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 from mlflow import MlflowClient
 
+from flows.run.prefect_database import prefect_lock, ready_database
 from lib.errors import ServiceError
 from lib.processes.kept import start_kept, stop_kept
 from lib.processes.stopping import signals_heard
@@ -104,6 +105,8 @@ def _check_free(name: str, port: int) -> None:
 def start_prefect(port: int) -> Server:
     """Prefect's server over `$FINETUNE_HOME/prefect`, or the database that the environment names."""
     _check_free("Prefect", port)
+    with prefect_lock():
+        ready_database()
     return launch(
         "Prefect",
         ["prefect", "server", "start", "--host", HOST, "--port", str(port)],

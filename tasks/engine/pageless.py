@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tasks.engine.log import LOG
@@ -30,7 +30,6 @@ class Outcome:
     error: Exception | None = None
     lost: BaseException | None = None  # why the server has not been told all
     next_try: float = 0.0  # time.monotonic
-    settings: ExitStack = field(default_factory=ExitStack)
 
 
 OUTCOME: ContextVar[Outcome | None] = ContextVar("OUTCOME", default=None)
@@ -42,24 +41,19 @@ def outcome_noted(begins: Callable[[str], None]) -> Iterator[Outcome]:
     outcome = Outcome(begins)
     token = OUTCOME.set(outcome)
     try:
-        with outcome.settings:
-            yield outcome
+        yield outcome
     finally:
         OUTCOME.reset(token)
 
 
 def noted(work: Callable[[], T]) -> T:
-    """Does the work of the present flow run and returns what it returns, also to the block of `outcome_noted`.
-
-    From here to that block's end a server that is gone is not waited for as long as before.
-    """
+    """Does the work of the present flow run and returns what it returns, also to the block of `outcome_noted`."""
     from prefect import runtime
 
     outcome = OUTCOME.get()
     if outcome is None:
         return work()
     outcome.begins(str(runtime.flow_run.id))
-    outcome.settings.enter_context(impatient())
     try:
         outcome.result = work()
     except Exception as error:
@@ -72,7 +66,8 @@ def noted(work: Callable[[], T]) -> T:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """Does not wait for a server that is gone for minutes, as Prefect does."""
+    """In this block a server that is gone, or gives no answer, is not waited for as long as Prefect does: seven minutes
+    for each request."""
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_AGAIN, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}):

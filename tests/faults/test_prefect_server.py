@@ -1,21 +1,29 @@
-"""Prefect's server is lost while a run goes on: it ends with its result, and the next run tells the server how."""
+"""Prefect's server is lost, slow or lying while a run goes on: that ends with its result, and the server is told."""
 
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tests.faults.outcomes import FULL, Outcomes
-from tests.support.e2e import Home, of_home, ran
+from flows.run.unfinished import tell_ends
+from tests.faults.outcomes import FULL, Outcomes, scale
+from tests.support.e2e import HTTP, Home, copy_of, free_port, of_home, ran, serving
+from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
 
 pytestmark = [pytest.mark.faults, pytest.mark.e2e]
 
@@ -23,6 +31,15 @@ KILLED, SILENT = signal.SIGKILL, signal.SIGSTOP  # one that is stopped takes con
 EVERYWHERE = ("download", "features", "finetune", "evaluate", "register")
 TRIED = [(kind, step) for kind in (KILLED, SILENT) for step in EVERYWHERE] if FULL else [(KILLED, "finetune")]
 INCOMPLETE = "warning: Prefect's page of this run is incomplete: the temporary server was lost on the way ("
+REQUESTS = 24  # of a run that finds all its artifacts; a few more or less do not matter
+WORDS: dict[Mode, str] = {
+    "away": "no connection",
+    "500": "500 for every request",
+    "html": "a page of HTML with status 200",
+    "silent": "no answer",
+    "lost": "requests are carried out and not answered",
+}
+WAYS: list[Mode] = list(WORDS) if FULL else ["html"]
 
 
 def server_of(home: Home) -> psutil.Process:
@@ -70,3 +87,153 @@ def state(home: Home, flow_run: str) -> str:
             "select state_type from flow_run where replace(id, '-', '') = ?", [flow_run.replace("-", "")]
         )
     return str(found)
+
+
+@pytest.fixture(scope="module")
+def proxy(prefect_api: str) -> Iterator[UnreliableServer]:
+    """A server that PREFECT_API_URL names, and that fails as it is told."""
+    with unreliable(prefect_api.removesuffix("/api")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def named(finished: tuple[Home, Any], proxy: UnreliableServer, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which runs find all their artifacts, and whose runs are shown by that server."""
+    home = copy_of(finished[0], tmp_path_factory.mktemp("named") / "home")
+    return replace(home, environment={"PREFECT_API_URL": f"{proxy.url}/api"})
+
+
+def lost_by(home: Home, done: subprocess.CompletedProcess[str], name: str) -> str:
+    """What is missing of a run whose server failed, in a sentence; empty: nothing. Its server works again."""
+    complaints = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "warning: "))]
+    if done.returncode == 2 and done.stderr.splitlines()[1:] == complaints[:1]:
+        return ""  # one sentence, before there was anything to lose
+    if done.returncode or len(complaints) > 1 or "Traceback" in done.stderr or "--- " in done.stderr:
+        return f"{name}: {done.returncode} {done.stderr[-500:]!r}"
+    result = json.loads(done.stdout.splitlines()[-1])
+    if not (result["registered"]["name"] == name and result["metrics"]):
+        return f"{name}: {result}"
+    api = home.environment["PREFECT_API_URL"]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_settings({PREFECT_API_URL: api}),
+        get_client(sync_client=True) as prefect,
+    ):
+        patch.setenv("FINETUNE_HOME", str(home.folder))
+        tell_ends(prefect, api)  # as the next run does
+    state = HTTP.get(f"{api}/flow_runs/{result['flow_run']}").json()["state_type"]
+    return "" if state == "COMPLETED" else f"{name}: Prefect's server says {state}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_named_server_fails_at_any_request_and_stays_so(
+    way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
+) -> None:
+    choice = random.Random(way)
+    for number in range(scale(ci=1, full=20)):
+        name, after = f"{way}-{number}", choice.randrange(1, REQUESTS)
+        proxy.behave(way, after=after)
+        began = time.monotonic()
+        done = named.call(*named.arguments("--json", f"--registry.name={name}"))
+        seconds = time.monotonic() - began
+        proxy.behave("well")
+        lost = lost_by(named, done, name)
+        fault = f"Prefect's named server fails in the middle of a run and stays so: {WORDS[way]}"
+        outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
+
+
+@pytest.mark.parametrize("way", WORDS if FULL else [])
+def test_a_named_server_that_fails_from_the_beginning_is_one_sentence(
+    way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
+) -> None:
+    proxy.behave(way)
+    began = time.monotonic()
+    done = named.call(*named.arguments("--json"))
+    seconds = time.monotonic() - began
+    good = done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: Prefect does not answer at ")
+    good = good and done.stderr.count("\n") == 2
+    outcomes.note(f"Prefect's named server fails from the start: {WORDS[way]}", good, lost=done.stderr, seconds=seconds)
+
+
+@pytest.mark.parametrize("way", ["lost", "500"] if FULL else [])
+def test_a_named_server_that_fails_for_a_moment(
+    way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
+) -> None:
+    choice = random.Random(f"a moment, {way}")
+    for number in range(scale(ci=0, full=20)):
+        name, after = f"moment-{way}-{number}", choice.randrange(1, REQUESTS)
+        proxy.behave(way, after=after, during=1)
+        began = time.monotonic()
+        done = named.call(*named.arguments("--json", f"--registry.name={name}"))
+        seconds = time.monotonic() - began
+        lost = lost_by(named, done, name)
+        fault = f"one request to Prefect's named server fails: {WORDS[way]}"
+        outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
+
+
+def test_a_slow_named_server_is_waited_for(named: Home, proxy: UnreliableServer, outcomes: Outcomes) -> None:
+    for number in range(scale(ci=0, full=2)):
+        proxy.behave("slow")
+        began = time.monotonic()
+        done = named.call(*named.arguments("--json", f"--registry.name=slow-{number}"))
+        seconds = time.monotonic() - began
+        proxy.behave("well")
+        lost = done.stderr if "warning: " in done.stderr else lost_by(named, done, f"slow-{number}")
+        fault = f"Prefect's named server answers every request {proxy.slow:g} seconds late"
+        outcomes.note(fault, not lost, lost=lost, seconds=seconds)
+
+
+@pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
+@pytest.mark.parametrize("step", EVERYWHERE)
+def test_a_named_server_is_started_again_on_the_way(
+    step: str, copied: Home, tmp_path: Path, outcomes: Outcomes
+) -> None:
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    home = replace(copied, environment={"PREFECT_API_URL": api})
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    places = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port)}
+    server = serving(command, health=f"{api}/health", folder=tmp_path / "prefect", environment=places)
+    with server:
+        run = home.start("--training.learning_rate=0.003", "--registry.name=restarted")
+        assert run.stderr is not None
+        said = ""
+        while not (line := run.stderr.readline()).startswith(f"{step} begins"):
+            assert line, said
+            said += line
+    began = time.monotonic()
+    with serving(command, health=f"{api}/health", folder=tmp_path / "prefect", environment=places):
+        out, err = run.communicate(timeout=240)
+        seconds = time.monotonic() - began
+        lost = lost_by(home, subprocess.CompletedProcess(run.args, run.returncode, out, said + err), "restarted")
+    outcomes.note(f"Prefect's named server started again at {step}", not lost, lost=lost, seconds=seconds)
+
+
+@pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
+def test_a_kill_while_prefects_database_is_made(copied: Home, outcomes: Outcomes) -> None:
+    choice = random.Random("a first migration")
+    home = replace(copied, environment={})
+    log = home.folder / "prefect" / ".prefect.db-new-wal"  # grows with every migration
+    for _ in range(scale(ci=0, full=20)):
+        for file in (home.folder / "prefect").glob("*prefect.db*"):
+            file.unlink()
+        size = choice.randrange(2_000_000)
+        run = home.start()
+        while run.poll() is None and (not log.exists() or size_of(log) < size):
+            os.sched_yield()
+        for process in of_home(home):
+            process.kill()
+        run.communicate()
+        began = time.monotonic()
+        done = home.call(*home.arguments("--json"))
+        lost = "" if done.returncode == 0 and ran(json.loads(done.stdout.splitlines()[-1])) == [] else done.stderr
+        seconds = time.monotonic() - began
+        outcomes.note("a kill while Prefect's database is made", not lost, lost=f"{size}: {lost}", seconds=seconds)
+
+
+def size_of(file: Path) -> int:
+    """Its bytes; none where it has just gone."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 2**62

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"
 
 
 class UnreliableServer:
-    """The server at `url`, in front of the one at `behind`. Requests are counted from 1 since `behave`."""
+    """The server at `url`, in front of the one at `behind`. Requests are counted from 1 since `behave`; a web socket is
+    one, and is cut when a later request is treated."""
 
     def __init__(self, behind: str, slow: float = 5.0) -> None:
         self.behind, self.slow = urlsplit(behind), slow  # seconds that an answer is late
@@ -28,6 +30,7 @@ class UnreliableServer:
         self._from = self._until = 0.0
         self._guard, self._released = threading.Lock(), threading.Event()
         self._server: ThreadingHTTPServer | None = None
+        self._web_sockets: list[socket.socket] = []
         self._port = 0
         self._listen()
 
@@ -48,11 +51,24 @@ class UnreliableServer:
         else:
             self._listen()
 
+    def opened(self, *ends: socket.socket) -> None:
+        """Keeps both ends of a web socket, to be cut."""
+        with self._guard:
+            self._web_sockets += ends
+
+    def _cut(self) -> None:
+        for end in self._web_sockets:
+            with suppress(OSError):  # it is closed already
+                end.shutdown(socket.SHUT_RDWR)
+        self._web_sockets.clear()
+
     def mode_of(self, request: str) -> tuple[Mode, threading.Event]:
         """What becomes of this request."""
         with self._guard:
             self.requests.append(request)
-            treated = self._from < len(self.requests) <= self._until
+            treated = self._mode != "well" and self._from < len(self.requests) <= self._until
+            if treated:
+                self._cut()
             return (self._mode if treated else "well"), self._released
 
     def close(self) -> None:
@@ -69,6 +85,7 @@ class UnreliableServer:
             threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def _close(self) -> None:
+        self._cut()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -99,7 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(500, {"Content-Type": "text/plain"}, b"out of order")
         elif mode == "html":
             self._send(200, {"Content-Type": "text/html"}, PAGE)
-        if mode in ("well", "slow", "lost"):
+        if self.headers.get("Upgrade") == "websocket":
+            if mode in ("well", "slow"):
+                self._pass_on_both_ways()
+        elif mode in ("well", "slow", "lost"):
             status, headers, content = self._passed_on(body)
             if mode != "lost":
                 self._send(status, headers, content)
@@ -126,6 +146,17 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             behind.close()
 
+    def _pass_on_both_ways(self) -> None:
+        """Passes on what client and server of a web socket say to each other, until one of them has gone."""
+        behind = self.proxy.behind
+        with socket.create_connection((behind.hostname or "", behind.port or 80)) as server:
+            self.proxy.opened(self.connection, server)
+            server.sendall(f"{self.requestline}\r\n{self.headers}".encode())  # the headers end with an empty line
+            back = threading.Thread(target=_pump, args=(server, self.connection), daemon=True)
+            back.start()
+            _pump(self.connection, server)
+            back.join()
+
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content)), "Connection": "close"}.items():
@@ -135,6 +166,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Says nothing."""
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):  # one of them has gone
+        while data := source.recv(2**16):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
