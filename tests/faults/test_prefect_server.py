@@ -40,6 +40,7 @@ WORDS: dict[Mode, str] = {
     "lost": "requests are carried out and not answered",
 }
 WAYS: list[Mode] = list(WORDS) if FULL else ["html"]
+HOURS = pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
 
 
 def server_of(home: Home) -> psutil.Process:
@@ -142,7 +143,8 @@ def test_a_named_server_fails_at_any_request_and_stays_so(
         outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
 
 
-@pytest.mark.parametrize("way", WORDS if FULL else [])
+@HOURS
+@pytest.mark.parametrize("way", WORDS)
 def test_a_named_server_that_fails_from_the_beginning_is_one_sentence(
     way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
 ) -> None:
@@ -155,7 +157,8 @@ def test_a_named_server_that_fails_from_the_beginning_is_one_sentence(
     outcomes.note(f"Prefect's named server fails from the start: {WORDS[way]}", good, lost=done.stderr, seconds=seconds)
 
 
-@pytest.mark.parametrize("way", ["lost", "500"] if FULL else [])
+@HOURS
+@pytest.mark.parametrize("way", ["lost", "500"])
 def test_a_named_server_that_fails_for_a_moment(
     way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
 ) -> None:
@@ -171,6 +174,7 @@ def test_a_named_server_that_fails_for_a_moment(
         outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
 
 
+@HOURS
 def test_a_slow_named_server_is_waited_for(named: Home, proxy: UnreliableServer, outcomes: Outcomes) -> None:
     for number in range(scale(ci=0, full=2)):
         proxy.behave("slow")
@@ -183,7 +187,7 @@ def test_a_slow_named_server_is_waited_for(named: Home, proxy: UnreliableServer,
         outcomes.note(fault, not lost, lost=lost, seconds=seconds)
 
 
-@pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
+@HOURS
 @pytest.mark.parametrize("step", EVERYWHERE)
 def test_a_named_server_is_started_again_on_the_way(
     step: str, copied: Home, tmp_path: Path, outcomes: Outcomes
@@ -209,7 +213,7 @@ def test_a_named_server_is_started_again_on_the_way(
     outcomes.note(f"Prefect's named server started again at {step}", not lost, lost=lost, seconds=seconds)
 
 
-@pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
+@HOURS
 def test_a_kill_while_prefects_database_is_made(copied: Home, outcomes: Outcomes) -> None:
     choice = random.Random("a first migration")
     home = replace(copied, environment={})

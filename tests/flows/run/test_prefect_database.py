@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def test_one_that_was_half_brought_up_to_date_is_refused_and_stays(database: Pat
 
 
 @pytest.fixture
-def older(database: Path) -> Iterator[Path]:
+def older(database: Path) -> Path:
     """A database of an older Prefect, with something in it."""
     from prefect.server.database import provide_database_interface
     from prefect.server.database.configurations import AioSqliteConfiguration
