@@ -58,7 +58,12 @@ def whole(home: Path, result: Any) -> Whole:
     )
 
 
-VERSIONS = "select name, version, source from model_versions"
+# Of a run that was asked to stop, what it had registered was taken back, which MLflow notes; the number is not given
+# again, so versions are compared by their place among those of their name.
+VERSIONS = (
+    "select name, row_number() over (partition by name order by version), source from model_versions"
+    " where current_stage <> 'Deleted_Internal'"
+)
 
 
 def _logged(source: str) -> str:
@@ -98,7 +103,10 @@ def _in_mlflow(home: Path) -> Iterator[str]:
     decided = (
         f"select 1 from model_version_tags t where t.key = '{PROMOTION}' and t.name = v.name and t.version = v.version"
     )
-    for name, version in _rows(home, f"select name, version from model_versions v where not exists ({decided})"):
+    there = "v.current_stage <> 'Deleted_Internal'"
+    for name, version in _rows(
+        home, f"select name, version from model_versions v where {there} and not exists ({decided})"
+    ):
         yield f"nobody decided about {name} {version}"
     used = {_logged(source) for _, _, source in _rows(home, VERSIONS)}
     active = _rows(home, "select model_id, status from logged_models where lifecycle_stage = 'active'")
