@@ -7,10 +7,12 @@ one call that connects.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Self
 from urllib.parse import quote, unquote
@@ -32,8 +34,14 @@ HOST = re.compile(r"(\[[^\]/]*\]|[^:@\s]*)(:[0-9]{0,5})?")
 OBJECT_STORES = ("s3", "gs", "az", "hf")  # in whose addresses "?" and "#" are ordinary characters
 WEB = ("http", "https", "file", *OBJECT_STORES)  # whose paths may hold an "@"
 
-# The fields of a query that sign an address (S3, Google, CloudFront, Azure): without them the others are of no use.
-SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
+# The fields of a query that sign an address, by that which has the signature: S3, Google, CloudFront and the older
+# forms of both, Azure. They change with each signature, and choose no file.
+SIGNATURES = {
+    "x-amz-signature": re.compile(r"x-amz-.*"),
+    "x-goog-signature": re.compile(r"x-goog-.*"),
+    "signature": re.compile(r"signature|expires|policy|key-pair-id|(aws|google)access(key)?id"),
+    "sig": re.compile(r"s([eprstv]|ig|ip|pr|rt|es|dd|k[estv]|koid|ktid|cid|aoid|uoid)"),
+}
 # Those that are secrets by themselves, whole or as a word at the end of a name such as `access_token`.
 SECRET_FIELD = re.compile(
     r"((^|.*[-_.])(token|key|secret|password|passwd|pwd|credential|jwt)|(api|access|auth|rl|resource)key|auth)s?"
@@ -98,6 +106,24 @@ def revealed(address: str) -> str:
     full = REFERENCE.sub(value, whole)
     Address(full)  # whose own secrets are known from now on
     return full
+
+
+def hidden_choice(address: str, *, signature: bool) -> str | None:
+    """Returns a digest of what is not shown of an address and may choose the file behind it; None if nothing is. From
+    the digest no secret can be guessed, as each guess takes scrypt's time.
+
+    signature: also of what signs the address, and of the secrets that its references stand for, which may change while
+    the file stays."""
+    address = Address(address)
+    written = address._whole
+    hidden = [field for field, signs in _hidden_fields(written) if signature or not signs]
+    if has_reference(written):
+        with suppress(RecipeError):  # a reference to nothing, which the code that connects reports
+            hidden.append(revealed(written) if signature else public(revealed(written)))
+    if not hidden:
+        return None
+    of, beside = ("\n".join(hidden).encode(errors="surrogatepass"), address.encode(errors="surrogatepass"))
+    return hashlib.scrypt(of, salt=beside, n=2**14, r=8, p=1, dklen=16).hex()
 
 
 def public_values(values: Any) -> Any:
@@ -236,12 +262,42 @@ def _without_fields(rest: str) -> tuple[str, list[str]]:
 
 
 def _without_secret_fields(query: str) -> tuple[str, list[str]]:
-    fields = [(field, unquote(field.partition("=")[0]).lower(), field.partition("=")[2]) for field in query.split("&")]
-    signed = any(name in SIGNATURES and not _refers(value) for _, name, value in fields)
-    secret = [signed or (_is_secret(name) and not _refers(value)) for _, name, value in fields]
-    kept = [field for (field, _, _), hide in zip(fields, secret, strict=True) if not hide]
-    hidden = [value for (_, name, value), hide in zip(fields, secret, strict=True) if hide and _is_secret(name)]
+    kept, hidden = [], []
+    for field, shown, _ in _fields(query):
+        if shown:
+            kept.append(field)
+        elif _is_secret(_name_of(field)):
+            hidden.append(field.partition("=")[2])
     return "&".join(kept), hidden
+
+
+def _hidden_fields(address: str) -> list[tuple[str, bool]]:
+    """Returns the fields of a query that are not shown, each with whether it is only there to sign the address."""
+    found = SCHEME.match(address)
+    if found is None or found[1].lower() in OBJECT_STORES:
+        return []
+    _, rest = _user_and_rest(found[1].lower(), address[found.end() :])
+    query = rest.partition("#")[0].partition("?")[2]
+    return [(field, signs) for field, shown, signs in _fields(query) if not shown]
+
+
+def _fields(query: str) -> Iterator[tuple[str, bool, bool]]:
+    """Yields the fields of a query as they are written, each with whether it is shown, and whether it signs the
+    address."""
+    fields = query.split("&")
+    signed = [
+        SIGNATURES[name]
+        for field in fields
+        if (name := _name_of(field)) in SIGNATURES and not _refers(field.partition("=")[2])
+    ]
+    for field in fields:
+        signs = any(signing.fullmatch(_name_of(field)) for signing in signed)
+        secret = signs or (_is_secret(_name_of(field)) and not _refers(field.partition("=")[2]))
+        yield field, not secret, signs
+
+
+def _name_of(field: str) -> str:
+    return unquote(field.partition("=")[0]).lower()
 
 
 def _is_secret(name: str) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from lib.errors import ArchiveError, ChecksumError, MessagesError, RecipeError, 
 from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear
 from lib.progress import Progress, silent
-from lib.secrets import REFERENCE, Address, has_reference, revealed
+from lib.secrets import REFERENCE, Address, has_reference, hidden_choice, revealed
 
 SIZE_LIMIT = 2 * 2**30  # fetched bytes: a wrong address should not fill the disk
 TIMEOUT_SECONDS = 30.0  # without any byte from the server
@@ -118,13 +118,14 @@ def identity(
     - A local file is identified by its bytes. Its folder is left out, so that a project can be moved or copied without
     computing anything again. - A remote file without a checksum is identified by its addresses and the server's state
     of it (ETag, Last-Modified, version, length), so that a changed file is fetched again. Without an answer only the
-    addresses remain.
+    addresses remain. - What is hidden of an address, and may choose the file, is there as a digest: `key=a.csv`, for
+    example, or what `${NAME}` stands for. A signature is not, unless the server says nothing by which to know the file.
 
     With `ending_counts`, because `data_ending` decides the format, the key also contains the ending in the recipe's
     names, or else these names, because the name of an archive's only file is not known yet.
 
     Addresses are tried in the order of `download`, and the first that has the file counts; `download` reports failures.
-    No secret enters the key, and none is needed for it where there is a checksum.
+    No secret can be got from the key, and none is needed for it where there is a checksum.
     """
     addresses = [Address(address) for address in addresses]
 
@@ -142,10 +143,17 @@ def identity(
         if _is_remote(address):
             state = _remote_state(address, timeout)
             if state is not None:
-                return remote | state | chosen | naming(addresses)
+                return remote | _hidden_choices(addresses, state) | state | chosen | naming(addresses)
         elif (state := _local_state(address)) is not None:
             return state | chosen | naming([address])
-    return remote | chosen | naming(addresses)
+    return remote | _hidden_choices(addresses, {}) | chosen | naming(addresses)
+
+
+def _hidden_choices(addresses: Sequence[str], state: Mapping[str, str]) -> dict[str, str]:
+    """Returns what tells addresses apart that are shown alike, given what the server says of the file."""
+    signature = not state.keys() & {"etag", "last_modified", "version", "commit"}
+    found = [hidden_choice(address, signature=signature) for address in addresses]
+    return {"hidden": " ".join(each or "-" for each in found)} if any(found) else {}
 
 
 def is_local_file(address: str) -> bool:

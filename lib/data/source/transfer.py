@@ -20,7 +20,7 @@ import httpx
 
 from lib.files.disk import require_space
 from lib.progress import Progress
-from lib.secrets import Address
+from lib.secrets import Address, hidden_choice
 
 REDIRECT_LIMIT = 10
 WATCHED_TIMEOUTS = 2  # as many times the timeout has a server to send what `LEAST_SPEED` asks for
@@ -155,7 +155,10 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
 
 
 def _partial_path(address: str, scratch: Path) -> Path:
-    name = hashlib.sha256(address.encode(errors="surrogatepass")).hexdigest()[:32]
+    """Returns the place of a file's first bytes: the same when its address is signed anew, and another one for another
+    file, even where the two addresses are shown alike."""
+    told = hidden_choice(address, signature=False) or address
+    name = hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:32]
     return scratch / f"{name}.part"
 
 

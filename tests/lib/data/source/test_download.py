@@ -920,3 +920,46 @@ def test_a_signed_address_has_the_key_of_its_file(
         assert f"Signature={signature}" in server.requests[-1].path
     assert keys[0] == keys[1]
     assert "Signature" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        (("set=2024&sig=a", "set=2025&sig=a"), ("set=2024&sig=a", "set=2025&sig=a")),
+        (("key=a.csv", "key=b.csv"), ("key=a.csv", "key=b.csv")),
+        (("${CHOICE}", "${CHOICE}"), ("set=2024", "set=2025")),
+    ],
+    ids=["signed", "a field that is called key", "a reference"],
+)
+def test_addresses_of_two_files_are_told_apart_though_they_are_shown_alike(
+    written: tuple[str, str], sent: tuple[str, str], server: HttpServer, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = TEXT.replace(b"hello", b"later")
+    replies = [Reply(TEXT, last_modified=MODIFIED, cut_after=60), Reply(later, last_modified=MODIFIED)]
+    keys = []
+    for written_query, query, reply in zip(written, sent, replies, strict=True):
+        monkeypatch.setenv("CHOICE", query)
+        server.serve(f"/x?{query}", reply)
+        address = server.url(f"/x?{written_query}")
+        keys.append(identity([address], member=None, sha256=None, ending_counts=False))
+        if reply is replies[0]:
+            place.fails(SourceError, address)  # cut off: its beginning is kept
+        else:
+            assert place.get(address).file.read_bytes() == later
+    assert keys[0] != keys[1]
+    assert not any(hidden in f"{keys}" for hidden in ("sig=a", "key=a.csv", "b.csv"))
+
+
+@pytest.mark.parametrize("fields", ["sig=", "sv=2021&se=", "token="])
+def test_without_a_word_of_the_server_a_secret_counts(server: HttpServer, fields: str) -> None:
+    keys = [
+        identity(
+            [server.serve(f"/a.csv?{fields}{last}&sig=x{last}", Reply(TEXT))],
+            member=None,
+            sha256=None,
+            ending_counts=False,
+        )
+        for last in ("1", "2")
+    ]
+    assert keys[0]["addresses"] == keys[1]["addresses"] == server.url("/a.csv")
+    assert keys[0] != keys[1]
