@@ -1,11 +1,19 @@
 """Errors that the user can correct, one class for each kind of cause; the command line prints their one sentence."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lib.visible import visible
 
 MOST_NAMES = 10  # in one sentence
 LONGEST_SENTENCE, LAST_WORDS = 2000, 400  # characters; of those, how many of the end, which says what to do
+
+
+_before_a_cut: list[Callable[[str], str]] = [str]
+
+
+def change_before_a_cut(change: Callable[[str], str]) -> None:
+    """Has the words of an error changed by this function before they are cut."""
+    _before_a_cut[:] = [change]
 
 
 def listed(names: Iterable[str], *, most: int = MOST_NAMES) -> str:
@@ -31,6 +39,8 @@ class FinetuneError(Exception):
 
     def __str__(self) -> str:
         sentence = visible(super().__str__())
+        if len(sentence) > LONGEST_SENTENCE:
+            sentence = visible(_before_a_cut[-1](super().__str__()))
         if len(sentence) <= LONGEST_SENTENCE:
             return sentence
         return f"{sentence[: LONGEST_SENTENCE - LAST_WORDS - 1]}…{sentence[-LAST_WORDS:]}"

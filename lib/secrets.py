@@ -14,10 +14,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
-from lib.errors import RecipeError, chain_of
+from lib.errors import RecipeError, chain_of, change_before_a_cut
 
 HIDDEN = "***"
 SHORTEST_HIDDEN = 6  # characters
@@ -183,6 +184,9 @@ def redacted(text: str) -> str:
     return text
 
 
+change_before_a_cut(redacted)  # after it nobody would know half a secret again
+
+
 def redact_error(error: BaseException) -> None:
     """Replaces known secrets in the words of an exception, and of those that led to it."""
     for link in islice(chain_of(error), LONGEST_CHAIN):
@@ -196,8 +200,18 @@ def _of_environment() -> Iterator[str]:
     for name, value in os.environ.items():
         if "://" in value:
             yield from _worth_hiding(_parted(value)[1])
-        elif SECRET_VARIABLE.fullmatch(name) and not value.startswith(("/", "~")):  # a file with a key
+        elif SECRET_VARIABLE.fullmatch(name) and not _is_place(value):
             yield from _worth_hiding([value])
+
+
+def _is_place(value: str) -> bool:
+    """Whether a value is the path of a file with a key, rather than one that begins as a path does: one in 64 of those
+    in base64."""
+    path = Path(os.path.expanduser(value) if value.startswith("~") else value)  # noqa: PTH111 - raises for no "~"
+    try:
+        return path.is_absolute() and (path.exists() or (len(path.parents) > 1 and path.parent.is_dir()))
+    except (OSError, ValueError):  # too long, or has a NUL
+        return False
 
 
 def _worth_hiding(secrets: Iterable[str]) -> Iterator[str]:

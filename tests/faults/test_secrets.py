@@ -15,9 +15,9 @@ import pytest
 from flows.http.guard import add_key, read_keys
 from flows.run.prefect_api import find_prefect
 from flows.servers.database import create_missing, databases
-from lib.errors import FinetuneError
+from lib.errors import LAST_WORDS, LONGEST_SENTENCE, FinetuneError, ServiceError
 from lib.evaluation.judge.protocol import AskError
-from lib.evaluation.judge.servers import OpenAIServer
+from lib.evaluation.judge.servers import SAID_LIMIT, OpenAIServer
 from lib.secrets import redacted
 from tasks.record.mlflow_run import client
 from tests.faults.outcomes import Outcomes
@@ -168,13 +168,13 @@ def test_a_judges_answer_that_repeats_the_key(
 
     key = PLANTED["the key of a judge's server"]
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    for status in (401, 429, 500):
-        said = json.dumps({"error": {"message": f"no {key}"}}).encode()
+    for status, before in ((401, ""), (429, ""), (500, ""), (500, "." * (SAID_LIMIT - 8 - len("no ")))):
+        said = json.dumps({"error": {"message": f"{before}no {key}"}}).encode()  # the last: across the cut
         server.serve("/chat/completions", Reply(said, status=status))
         with outcomes.trying("a judge's server that repeats the key in its answer"):
             with pytest.raises(AskError) as error:
                 asyncio.run(ask_once())
-            assert key not in str(error.value)
+            assert key[:5] not in str(error.value)
 
 
 def test_the_key_of_a_scoring_server_is_kept_nowhere(tmp_path: Path, outcomes: Outcomes) -> None:
@@ -193,3 +193,22 @@ def test_the_words_of_other_programs(monkeypatch: pytest.MonkeyPatch, outcomes: 
         for form in (secret, quote(secret, safe=""), json.dumps({"token": secret})):
             with outcomes.trying("a secret of the environment in the words of another program"):
                 assert found_in(iter([(name, redacted(f"refused {form}").encode())])) == []
+        head = LONGEST_SENTENCE - LAST_WORDS - 1
+        for at in range(len(secret) + 1):  # where a long sentence is cut, of whose middle nothing is kept
+            for before, after in ((head - at, LONGEST_SENTENCE), (LONGEST_SENTENCE, LAST_WORDS - at)):
+                with outcomes.trying("a secret across a cut of a sentence"):
+                    said = str(ServiceError(f"{'.' * before}{secret}{'.' * after}"))
+                    assert len(said) <= LONGEST_SENTENCE
+                    assert not {*secret} & {*said.replace("***", "")}, said
+
+
+def test_a_secret_that_looks_like_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcomes: Outcomes) -> None:
+    for secret in ("/Zq8+storage0123456789", "/Zq8/storage+0123456789", "~Zq8storage0123456789", "/" + "Zq8" * 2000):
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        with outcomes.trying("a secret of the environment that begins as a path does"):
+            assert redacted(f"refused {secret}!") == "refused ***!"
+    for file in (tmp_path / "key.pem", tmp_path / "missing.pem", Path("~/key.pem")):
+        (tmp_path / "key.pem").touch()
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("TLS_KEY", str(file))
+        assert redacted(f"{file} cannot be read") == f"{file} cannot be read"  # it is no secret where a key lies

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from lib.data.source.transfer import MALFORMED, no_address
 from lib.evaluation.judge.protocol import Ask, AskError, Messages
-from lib.secrets import public, revealed, secret_named
+from lib.secrets import public, redacted, revealed, secret_named
 
 if TYPE_CHECKING:
     import ollama
@@ -97,7 +97,7 @@ class OllamaServer:
         try:
             return await self._read(client, messages)
         except ollama.ResponseError as error:
-            raise self._refusal(error.status_code, str(error.error)[:SAID_LIMIT]) from error
+            raise self._refusal(error.status_code, _quotable(str(error.error))) from error
         except (httpx.HTTPError, *MALFORMED) as error:
             start = f"start Ollama there (`ollama serve`, then `ollama pull {self.model}`)"
             raise _unreached(self._address, error, self.timeout, start) from error
@@ -270,7 +270,13 @@ def _own_words(response: httpx.Response) -> str:
         said = response.json()["error"]["message"]
     except (ValueError, LookupError, TypeError):
         said = response.text
-    return " ".join(str(said).split())[:SAID_LIMIT]
+    return _quotable(str(said))
+
+
+def _quotable(said: str) -> str:
+    """Returns a server's words on one line, cut to SAID_LIMIT characters; without secrets, since after the cut nobody
+    would know half of one."""
+    return " ".join(redacted(said).split())[:SAID_LIMIT]
 
 
 def _timeout(seconds: float) -> httpx.Timeout:
