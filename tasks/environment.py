@@ -15,11 +15,13 @@ from pathlib import Path
 
 from lib.errors import StoreError
 from lib.files.disk import require_space
+from lib.files.open_files import require_open_files
 from lib.secrets import Address
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
 LEAST_FREE = 2**24  # bytes: the databases of Prefect and MLflow take ten million for a first small run
+OPEN_FILES = 64  # of which a run, its database and its server's connections have about forty at once
 PROJECT = Path(__file__).resolve().parents[1]
 IN_A_CHECKOUT = (PROJECT / "pyproject.toml").is_file()  # rather than installed from a wheel
 # No permission, a read-only file system, a file where a folder must be (or a folder where a file must be).
@@ -52,8 +54,9 @@ def make_home() -> None:
 
 def require_room() -> None:
     """Raises StoreError unless the home's disk has room for what a run notes, whatever its artifacts need: a disk that
-    is full already could not even take that the run failed."""
+    is full already could not even take that the run failed. Likewise for the files that it has open."""
     require_space(home(), LEAST_FREE, "a run")
+    require_open_files(OPEN_FILES, "a run")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from flows.http.metrics import Metrics
 from flows.http.observed import Observed
 from flows.http.versions import Answering, Served, Share, champion_of, load, version_of
 from lib.errors import ServiceError
+from lib.files.open_files import may_open
 from lib.processes.stopping import signals_heard
 from tasks.record.mlflow_run import client
 from tasks.registry.models import CLASSIFIER, find_model
@@ -46,7 +46,7 @@ def serve(options: argparse.Namespace) -> None:
     keys = None if options.api_keys is None else read_keys(options.api_keys)
     guard = Guard(own_hosts(options.host, options.allow_host), keys)
     connections = Connections(Patience(at_once=options.connections, of_one_client=options.connections_of_one_client))
-    _may_open_files()
+    may_open(OPEN_FILES)
     with listener(options.host, options.port) as place:
         tracking = client()
         name = find_model(tracking, CLASSIFIER, name=options.name).name
@@ -128,14 +128,6 @@ def _application(
         endpoints = Endpoints(answering, limits, turns, metrics, comparison, options.log_texts)
         access_log = options.access_log or options.log_texts
         yield application(endpoints, behind=behind, guard=guard, access_log=access_log)
-
-
-def _may_open_files() -> None:
-    """Raises this process's own limit of open files, as far as the system lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
-        most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def listener(host: str, port: int) -> socket.socket:

@@ -80,6 +80,12 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def give_way(file: Path) -> None:
+    """Removes a folder that is where a file of ours belongs: a rename cannot replace it."""
+    if file.is_dir():
+        remove(file)
+
+
 def sync(path: Path) -> None:
     """Waits until a file's contents, or a folder's names, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

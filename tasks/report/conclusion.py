@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from lib.files.disk import disk_full_is_clear, into_place
+from lib.files.disk import disk_full_is_clear, give_way, into_place
 from lib.markdown import plain
 from lib.store.artifacts import Artifact
 from lib.store.warnings import warnings_of
@@ -24,6 +25,7 @@ from tasks.record.view import VERDICT_TAG
 from tasks.registry.register import Registered
 from tasks.secrets import secrets_kept
 
+LOG = logging.getLogger("finetune.report")
 NOTE = "mlflow.note.content"  # MLflow's tag for a run's description, in Markdown
 REPORT = "report.html"  # its name in MLflow's run
 WAITS = "Its version waits to be registered: `finetune deliver` does that, and compares it with the champion."
@@ -99,11 +101,16 @@ def show_report(page: str | None, finished: Finished, pages: Pages, conclusion: 
 
 
 def write_report(conclusion: Conclusion, record: Record) -> Path | None:
-    """Writes the report into a file on this machine, and returns it; None: this use case has none."""
+    """Writes the report into a file on this machine, and returns it; None: this use case has none, or it cannot be
+    written, which takes nothing else with it. Raises StoreError if the disk is full."""
     if conclusion.page is None:
         return None
     known = _place(record.id).exists()  # written when MLflow had no run yet
-    return _write(conclusion.page, record.id if known else record.shown_id)
+    try:
+        return _write(conclusion.page, record.id if known else record.shown_id)
+    except OSError as error:
+        LOG.warning("the report is not kept on this machine: %s cannot be used (%s)", error.filename, error.strerror)
+        return None
 
 
 def _beginning(conclusion: Conclusion) -> str:
@@ -120,6 +127,7 @@ def _write(page: str, run: str) -> Path:
     part = file.with_suffix(".part")
     with disk_full_is_clear(file.parent):
         part.write_text(page, encoding="utf-8")
+    give_way(file)
     into_place(part, file)
     return file
 

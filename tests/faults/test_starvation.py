@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +21,7 @@ from tests.support.e2e import PROJECT, Home, digests
 from tests.support.failing import compiled, preloaded
 from tests.support.forked import run_forked
 from tests.support.said import after_the_first_line
+from tests.support.saved import write_weights
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -79,9 +82,11 @@ def test_the_steps_need_few_open_files(tmp_path: Path, outcomes: Outcomes) -> No
         ["tests.faults.starved", "files", str(tmp_path)], folder=PROJECT, environment={**os.environ}, text=""
     )
     assert done.returncode == 0, done.stderr
-    (tried,) = outcomes_of(done.stdout)
-    outcomes.note("64 open files", not tried["lost"], lost=tried["lost"])
-    assert tried["what"] == "it works"
+    enough, too_few = outcomes_of(done.stdout)
+    outcomes.note("64 open files", not enough["lost"], lost=enough["lost"])
+    assert enough["what"] == "it works"
+    with outcomes.trying("a step with 32 open files"):
+        assert too_few["what"].startswith("too many files are open for this process's limit of 32, and a run needs 64:")
 
 
 def test_a_disk_without_room_for_a_run_is_one_sentence_at_once(
@@ -101,16 +106,24 @@ def test_a_disk_without_room_for_a_run_is_one_sentence_at_once(
     outcomes.state("a disk of a megabyte: seconds until the sentence", f"{seconds:.1f}")
 
 
-@pytest.fixture
-def read_only(copied: Home) -> Iterator[Home]:
-    """A home that nobody, not even root, can write to, in which a run has finished."""
-    place = str(copied.folder)
-    steps = (["mount", "--bind", place, place], ["mount", "-o", "remount,bind,ro", place])
-    for mount in steps:
+@contextmanager
+def read_only_folder(folder: Path) -> Iterator[None]:
+    """A folder that nobody, not even root, can write to in the block."""
+    place = str(folder)
+    for mount in (["mount", "--bind", place, place], ["mount", "-o", "remount,bind,ro", place]):
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("mounting a folder for reading only is not permitted here")
-    yield copied
-    subprocess.run(["umount", "--lazy", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def read_only(copied: Home) -> Iterator[Home]:
+    """A home that may only be read, in which a run has finished."""
+    with read_only_folder(copied.folder):
+        yield copied
 
 
 def test_a_home_that_may_only_be_read(read_only: Home, outcomes: Outcomes) -> None:
@@ -162,16 +175,40 @@ def test_a_disk_that_fills_during_a_run(
 
 
 @pytest.mark.skipif(not FULL, reason="whole runs: only at full scale")
-@pytest.mark.parametrize("limit", [64, 40, 28])
-def test_a_run_with_few_open_files(limit: int, tmp_path: Path, small_data: Path, outcomes: Outcomes) -> None:
+@pytest.mark.parametrize("limit", [64, 63, 48, 32, 24, 20, 16])
+def test_a_run_with_few_open_files(
+    limit: int, tmp_path: Path, small_data: Path, finished: tuple[Home, Any], outcomes: Outcomes
+) -> None:
     """Its servers have as few."""
     home = Home(tmp_path / "home", small_data)
     limited = ["bash", "-c", f'ulimit -n {limit} && exec "$@"', "bash", *home.command(*home.arguments())]
+    started = time.monotonic()
     done = subprocess.run(limited, cwd=PROJECT, env=home.env(), capture_output=True, text=True, check=False)
-    with outcomes.trying(f"{limit} open files"):
+    seconds = time.monotonic() - started
+    with outcomes.trying(f"a run with {limit} open files"):
         assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == 0 or done.stderr.splitlines()[-1].startswith("error: too many files are open")
-    outcomes.state(f"a run with {limit} open files", "works" if done.returncode == 0 else "ends with a sentence")
+        assert done.returncode == (0 if limit >= 64 else 2), done.stderr
+        if done.returncode:
+            said = after_the_first_line(done.stderr)
+            assert said.startswith("error: too many files are open"), said
+            assert said.count("\n") == 1, said
+        assert digests(home.run()) == digests(finished[1])
+    ends = f"ends with a sentence after {seconds:.1f} s" if done.returncode else "works"
+    outcomes.state(f"a run with {limit} open files", ends)
+
+
+@pytest.mark.skipif(not FULL, reason="a whole run: at full scale only")
+def test_data_and_weights_that_may_only_be_read(small_data: Path, tmp_path: Path, outcomes: Outcomes) -> None:
+    """A run writes nothing beside what it reads."""
+    folder = tmp_path / "read-only"
+    weights = write_weights("BERT", folder / "weights")
+    data = Path(shutil.copy(small_data, folder))
+    with read_only_folder(folder), outcomes.trying("data and weights that may only be read"):
+        home = Home(tmp_path / "home", data)
+        weighed = ("--model.size=from-weights", f"--model.weights={weights}", "--encoding.max_length=32")
+        done = home.call(*home.arguments(*weighed))
+        assert done.returncode == 0, done.stderr
+        assert home.explain(*weighed)["evaluate"][0] == "be reused"
 
 
 def grow(ballast: IO[bytes]) -> None:

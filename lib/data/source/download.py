@@ -15,14 +15,8 @@ from lib.data.source.archive import Nameable, safe_name, unpacked
 from lib.data.source.endings import known_ending
 from lib.data.source.hub_data import fetch_file, file_state, is_hub_file
 from lib.data.source.objects import fetch_object, is_object, object_state
-from lib.data.source.transfer import (
-    AddressError,
-    claimed,
-    current_validators,
-    fetch,
-    forget,
-    too_large,
-)
+from lib.data.source.partial import claimed, forget
+from lib.data.source.transfer import AddressError, current_validators, fetch, too_large
 from lib.errors import ArchiveError, ChecksumError, MessagesError, RecipeError, SourceError
 from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lib.data.source.transfer import AddressError, Partial, too_large
+from lib.data.source.partial import Partial
+from lib.data.source.transfer import AddressError, too_large
 from lib.errors import chain_of
 from lib.extras import require
 from lib.files.disk import require_space
@@ -109,10 +110,9 @@ def fetch_object(address: str, partial: Partial, *, size_limit: int, timeout: fl
             block = store.cat_file(address, start=done, end=end, timeout=BLOCK_TIMEOUTS * timeout)
         if not block:
             raise AddressError(f"sent nothing more after {done:,} bytes", temporary=True)
-        partial.file.write(block)
+        partial.append(block)
         done += len(block)
         progress(done, size, "bytes")
-    partial.file.flush()
     with _clear_errors(address, done):
         changed = _state(store, address, timeout) != before
     if changed:

@@ -1,26 +1,20 @@
 """Fetches one file over HTTP into a partial file that a later call resumes; never retries or waits by itself."""
 
-import fcntl
-import hashlib
-import json
 import logging
-import os
 import re
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import httpx
 
+from lib.data.source.partial import Partial
 from lib.files.disk import require_space
 from lib.progress import Progress
-from lib.secrets import Address, hidden_choice
+from lib.secrets import Address
 
 REDIRECT_LIMIT = 10
 WATCHED_TIMEOUTS = 2  # as many times the timeout has a server to send what `LEAST_SPEED` asks for
@@ -47,67 +41,6 @@ class AddressError(Exception):
         super().__init__(reason)
         self.temporary = temporary
         self.by_hand = by_hand
-
-
-@dataclass(frozen=True)
-class Partial:
-    """The bytes received from one address, and beside them, as JSON, the validators of that answer. `file` is open for
-    reading and writing. `path` is None for a private file without a name. `folder` is where both lie."""
-
-    file: IO[bytes]
-    path: Path | None
-    folder: Path
-
-    def size(self) -> int:
-        """Returns the bytes so far and moves `file` to its end for writing."""
-        return self.file.seek(0, os.SEEK_END)
-
-    def validators(self) -> dict[str, str]:
-        """Returns the validators of the answer that `file` begins; empty if there is nothing to resume."""
-        if self.path is None or self.size() == 0:
-            return {}
-        try:
-            found = json.loads(_note(self.path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}  # missing or incomplete: the transfer starts over
-        return found if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()) else {}
-
-    def start_over(self, validators: Mapping[str, str]) -> None:
-        """Discards every byte; the next ones belong to an answer with these validators."""
-        self.file.seek(0)
-        self.file.truncate()
-        if self.path is not None:
-            _note(self.path).write_text(json.dumps(dict(validators), sort_keys=True), encoding="utf-8")
-
-    def remove(self) -> None:
-        """Deletes both files; `file` can still be read until it is closed."""
-        if self.path is not None:
-            _note(self.path).unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def claimed(address: str, scratch: Path) -> Iterator[Partial]:
-    """Locks and yields the partial file of `address` in `scratch`.
-
-    While another process or thread has the lock (two recipes with the same source), the caller gets a private file,
-    which vanishes when closed or killed, so that nobody waits and two never write to one file.
-    """
-    scratch.mkdir(parents=True, exist_ok=True)
-    path = _partial_path(address, scratch)
-    with path.open("a+b") as file:
-        if _is_mine(file, path):
-            yield Partial(file, path, scratch)
-            return
-    with tempfile.TemporaryFile(dir=scratch) as private:
-        yield Partial(private, None, scratch)
-
-
-def forget(address: str, scratch: Path) -> None:
-    """Removes what a transfer from `address` left in `scratch`, unless it is locked."""
-    if _partial_path(address, scratch).exists():
-        with claimed(address, scratch) as partial:
-            partial.remove()
 
 
 def fetch(address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress) -> None:
@@ -152,27 +85,6 @@ def current_validators(address: str, *, timeout: float) -> dict[str, str] | None
             if isinstance(error, httpx.ConnectError | httpx.TimeoutException):
                 break
     return None
-
-
-def _partial_path(address: str, scratch: Path) -> Path:
-    """Returns the place of a file's first bytes: the same when its address is signed anew, and another one for another
-    file, even where the two addresses are shown alike."""
-    told = hidden_choice(address, signature=False) or address
-    name = hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:32]
-    return scratch / f"{name}.part"
-
-
-def _note(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _is_mine(file: IO[bytes], path: Path) -> bool:
-    """Takes the lock and checks that the file was not finished and removed between opening and locking it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:  # locked, just removed, or no locks on this file system
-        return False
 
 
 def _client(timeout: float) -> httpx.Client:
@@ -321,9 +233,8 @@ def _receive(response: httpx.Response, partial: Partial, size_limit: int, progre
         done += len(piece)
         watch.came(len(piece))
         _refuse_too_large(done, size_limit, partial)
-        partial.file.write(piece)
+        partial.append(piece)
         progress(done, total, "bytes")
-    partial.file.flush()
 
 
 def _refuse_too_large(size: int, size_limit: int, partial: Partial) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import StoreError
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, give_way
 
 
 class ReplyCache:
-    """A folder with one JSON file per reply: `{"asked": ..., "reply": ...}`, named by the hash of `asked`.
+    """A folder with one JSON file per reply: `{"asked": ..., "reply": ..., "sha256": ...}`, named by the hash of
+    `asked`; the checksum is that of both.
 
     Files are written atomically, so any number of writers and readers may share the folder. A damaged file counts as
     missing, after a `warn`, and the next reply replaces it. A reply that is no score is cached too.
@@ -35,7 +36,8 @@ class ReplyCache:
 
     def keep(self, asked: Mapping[str, Any], reply: str) -> None:
         """Stores a reply, replacing an earlier one; raises StoreError if that fails."""
-        text = json.dumps({"asked": asked, "reply": reply}, indent=2, sort_keys=True) + "\n"
+        kept = {"asked": asked, "reply": reply, "sha256": _sha256([asked, reply])}
+        text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
         try:
             with disk_full_is_clear(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -52,13 +54,14 @@ class ReplyCache:
             try:
                 part.write(text)
                 part.close()
+                give_way(file)
                 written.replace(file)
             except BaseException:
                 written.unlink(missing_ok=True)
                 raise
 
     def _file(self, asked: Mapping[str, Any]) -> Path:
-        return self._folder / f"{hashlib.sha256(_canonical(asked).encode()).hexdigest()}.json"
+        return self._folder / f"{_sha256(asked)}.json"
 
 
 def _reply_to(asked: Mapping[str, Any], found: Any) -> str:
@@ -67,7 +70,13 @@ def _reply_to(asked: Mapping[str, Any], found: Any) -> str:
         raise ValueError("it holds no reply")
     if _canonical(found.get("asked")) != _canonical(asked):
         raise ValueError("it holds the reply to another question")
+    if found.get("sha256") != _sha256([asked, found["reply"]]):
+        raise ValueError("the reply is not the one that was kept")
     return str(found["reply"])
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:

@@ -15,10 +15,11 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import cast
 
-from lib.data.source.transfer import AddressError, Partial, claimed, fetch, forget
+from lib.data.source.partial import Partial, claimed, forget
+from lib.data.source.transfer import AddressError, fetch
 from lib.errors import ChecksumError, SourceError, WeightsError
 from lib.files.checksum import file_sha256
-from lib.files.disk import disk_full_is_clear
+from lib.files.disk import disk_full_is_clear, give_way
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.weights.folder import CONFIG, read_fields, whole_number
 from lib.progress import Progress, silent
@@ -143,10 +144,11 @@ def fetch_release(
 
 
 def _is_there(file: Path, sha256: str | None, warn: Callable[[str], None]) -> bool:
-    if not file.is_file():
+    if not file.exists():
         return False
-    if sha256 is None or file_sha256(file) == sha256:
+    if file.is_file() and (sha256 is None or file_sha256(file) == sha256):
         return True
+    give_way(file)
     warn(f"{file} is not the file that OpenAI published (its sha256 differs); fetching it again")
     return False
 

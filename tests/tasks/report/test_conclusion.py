@@ -98,6 +98,11 @@ def test_the_report_is_on_this_machine_whatever_mlflow_takes(
     assert file.read_text() == "<p>It is good.</p>"
     delivered = record.model_copy(update={"run": "a-run"})
     assert write_report(conclusion, delivered) == file  # it has been told where it is
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.touch()
+    assert write_report(conclusion, delivered) is None  # and the run goes on
+    assert caplog.records[-1].getMessage().startswith(f"the report is not kept on this machine: {file.parent} cannot")
     finished = Finished(None, {}, frozenset(), run="a-run", flow_run="", name="", registered=registered())
     pages: Any = None
     with pytest.raises(AwayError, match="does not answer"):

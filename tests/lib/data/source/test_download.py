@@ -258,13 +258,17 @@ def test_without_a_validator_a_transfer_starts_over(server: HttpServer, place: P
     assert "range" not in server.requests[-1].headers
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"etag": 1}', None])
+@pytest.mark.parametrize(
+    "note",
+    [*("", "{", "[]", '{"etag": 1}', '{"size": 1}', '{"size": "9", "sha256": "", "validators": {}}'), None],
+)
 def test_a_broken_note_beside_the_partial_only_costs_the_resume(
     server: HttpServer, place: Place, note: str | None
 ) -> None:
     address = interrupted(server, place, Reply(TEXT, etag=ETAG))
     (path,) = place.scratch.glob("*.json")
-    assert json.loads(path.read_text()) == {"etag": ETAG}
+    sha256 = hashlib.sha256(TEXT[:1000]).hexdigest()
+    assert json.loads(path.read_text()) == {"size": 1000, "sha256": sha256, "validators": {"etag": ETAG}}
     path.unlink() if note is None else path.write_text(note)
     assert place.get(address, sha256=SHA256).size == len(TEXT)
     assert "range" not in server.requests[-1].headers
