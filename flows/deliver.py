@@ -17,7 +17,9 @@ def parser() -> Parser:
     """The flags."""
     parser = Parser(prog="finetune deliver", description=__doc__, allow_abbrev=False)
     everything = "those too that were meant for another server than the present one"
-    parser.add_argument("--all", action="store_true", help=f"deliver {everything}")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--all", action="store_true", help=f"deliver {everything}")
+    what.add_argument("--forget", metavar="ID", help="remove the record of this id instead: MLflow is not told of it")
     return parser
 
 
@@ -28,14 +30,20 @@ def main(argv: Sequence[str]) -> int:
 
 def _deliver(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
-    announce(f"finetune deliver: from {home() / 'outbox'} to {tracking_uri()}")
     from tasks.record.outbox import Outbox
 
+    if options.forget is not None:
+        Outbox().forget(options.forget)
+        say(f"removed: {options.forget}")
+        return 0
+    announce(f"finetune deliver: from {home() / 'outbox'} to {tracking_uri()}")
     records, damaged = Outbox().records()
     if records:
         from flows.run.delivery import deliver_all
+        from tasks.temporary import temporary_files
 
-        outcomes = list(deliver_all(elsewhere=options.all))
+        with temporary_files():
+            outcomes = list(deliver_all(elsewhere=options.all))
     else:
         outcomes = []
     for outcome in outcomes:

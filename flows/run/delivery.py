@@ -20,7 +20,8 @@ from tasks.report.drift import SCORING
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
 
-BRIEFLY = 30.0  # seconds after which a run begins with no other record
+REQUESTS, REQUESTS_OF_CLIENT = 200, 2  # that a record of a training takes, and a new client
+BRIEFLY = 30.0  # seconds that a run has for other records, before its own and after it
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,36 @@ class Delivered:
 
 
 def deliver_older(own: Record) -> None:
-    """Delivers the records of earlier runs before that of this one: models are registered in their order. Never takes
-    this run with it, and does not go on for long."""
+    """Delivers the records of earlier runs that register under the same name before that of this run: versions are
+    registered in their order. Never takes this run with it, and does not begin with another one for long."""
+    _deliver_for_a_while(own, lambda record: _name(record) == _name(own), seconds_each=lambda: 0)
+
+
+def deliver_others(own: Record) -> None:
+    """Delivers what waits of other runs before this one, whose own record is delivered; what there is no time for, as
+    where the server is slow, waits for the next run."""
+    _deliver_for_a_while(own, lambda record: True, seconds_each=_seconds_of_a_record)
+
+
+def _deliver_for_a_while(own: Record, wanted: Callable[[Record], bool], seconds_each: Callable[[], float]) -> None:
     outbox = Outbox()
-    outbox.sweep()
-    waiting = [record for record in outbox.records()[0] if record.id != own.id and record.started <= own.started]
-    if not waiting:
-        return
-    until = time.monotonic() + BRIEFLY
-    # Nothing of it belongs to this run's page, so it is done as if there was none.
-    Context().run(_deliver_some, [record for record in waiting if _place(record) == _place(own)], until)
+    try:
+        outbox.sweep()
+        older = [record for record in outbox.records()[0] if record.id != own.id and record.started <= own.started]
+        waiting = [record for record in older if _place(record) == _place(own) and wanted(record)]
+        if waiting:
+            until = time.monotonic() + BRIEFLY - seconds_each()
+            # Nothing of it belongs to this run's page, so it is done as if there was none.
+            Context().run(_deliver_some, waiting, until)
+    except Exception as error:  # whatever is wrong with the outbox, the present run goes on
+        run_log().warning("what waits in %s is not delivered (%s)", outbox.folder, reason_of(error))
+
+
+def _seconds_of_a_record() -> float:
+    """Returns how long a record takes, by how long the server takes for the first requests."""
+    began = time.monotonic()
+    client()
+    return (time.monotonic() - began) * REQUESTS / REQUESTS_OF_CLIENT
 
 
 def deliver_all(*, elsewhere: bool = False) -> Iterator[Delivered]:
@@ -98,8 +119,10 @@ def _nothing() -> None:
 
 
 def _prepare(recording: Recording) -> None:
-    """Decides how the run ended, and what has to be told of it."""
-    record = recording.record
+    """Decides where the record goes, how the run ended, and what has to be told of it."""
+    record, (server, registry) = recording.record, servers()
+    if _place(record) != (server, registry):  # where it has a run is not this server
+        recording.note(server=server, registry=registry, run="", half_published=False)
     if record.status == "RUNNING":
         recording.note(status="FAILED", ended=now(), error=KILLED)
     elif record.status == "FINISHED" and record.recipe is not None:
@@ -128,3 +151,8 @@ def _use_case(flow: str) -> UseCase:
 
 def _place(record: Record) -> tuple[str, str]:
     return record.server, record.registry
+
+
+def _name(record: Record) -> str | None:
+    """Returns under which name the record's model is registered; None if it has none."""
+    return record.params.get("registry.name")

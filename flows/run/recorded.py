@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, runtime
 
-from flows.run.delivery import deliver_older
+from flows.run.delivery import deliver_older, deliver_others
 from flows.run.names import named_by_recipe, rename_run, run_tags
 from flows.run.result import LISTENER, PROGRESS, Result
 from flows.run.telling import Telling
@@ -75,6 +75,8 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         recording.note(made=made_by(perform), told=recording.record.told | told)
         recording.tell = telling.rest
     waits = tell_what_waits(recording)
+    if not waits:
+        deliver_others(record)
     result = Result(
         recipe=recipe.name,
         flow_run=str(runtime.flow_run.id),

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow, runtime
 from pydantic import BaseModel
 
-from flows.run.delivery import deliver_older
+from flows.run.delivery import deliver_others
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import PROGRESS
 from lib.recipes.scoring import ScoringJob
@@ -21,6 +21,7 @@ from tasks.record.pages import flatten
 from tasks.record.recording import recorded, tell_what_waits
 from tasks.report.drift import SCORING
 from tasks.secrets import secrets_kept
+from tasks.temporary import temporary_files
 from tasks.use.drift import DriftReport, drift
 from tasks.use.score import choose, metrics_of, save_scoring_view, score, show_scores, tags_of
 
@@ -57,6 +58,7 @@ def score_messages(job: ScoringJob) -> dict[str, Any]:
     return noted(lambda: perform(job))
 
 
+@temporary_files()
 def perform(job: ScoringJob) -> dict[str, Any]:
     """Scores the job's files inside the present flow run."""
     started = time.monotonic()
@@ -76,9 +78,10 @@ def perform(job: ScoringJob) -> dict[str, Any]:
         told = recording.record.told | report.tags
         recording.note(metrics=metrics | report.metrics, told=told, measured=now())
         show_scores(recording, chosen, scored)
-        deliver_older(record)
         recording.tell = partial(save_scoring_view, recording)
     waits = tell_what_waits(recording)
+    if not waits:
+        deliver_others(record)
     result = scored.result
     summary = Summary(
         flow_run=str(runtime.flow_run.id),

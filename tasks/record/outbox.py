@@ -14,7 +14,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +23,13 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lib.errors import StoreError
-from lib.files.disk import into_place
+from lib.files.disk import into_place, remove
 from lib.files.lock import tried
 from lib.processes.identity import lives, this_process
 from lib.secrets import public
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import home, local_tracking_uri, store_folder, tracking_uri
+from tasks.running import UI, UP, read_note, still_running
 
 KILLED = "the process was killed"
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]  # MLflow's words
@@ -113,9 +114,16 @@ def now() -> int:
 
 
 def servers() -> tuple[str, str]:
-    """Returns where runs are recorded and where models are registered at present, as records note it."""
-    server = "" if tracking_uri() == local_tracking_uri() else public(tracking_uri())
+    """Returns where runs are recorded and where models are registered at present, as records note it. A server that
+    `finetune up` or `ui` has started over the home's own file is that file: it may be gone later, or elsewhere."""
+    uri = tracking_uri()
+    server = "" if uri == local_tracking_uri() or _is_over_file(uri) else public(uri)
     return server, public(os.environ.get("MLFLOW_REGISTRY_URI") or "")
+
+
+def _is_over_file(uri: str) -> bool:
+    notes = [note for note in map(read_note, (UP, UI)) if note is not None and note.over_files]
+    return any(note.mlflow == uri.rstrip("/") and any(still_running(note)) for note in notes)
 
 
 class Outbox:
@@ -184,11 +192,25 @@ class Outbox:
         for file in (self._file(record), self._part(record), self._lock_file(record)):
             file.unlink(missing_ok=True)
 
+    def forget(self, record: str) -> None:
+        """Removes a record that nobody wants delivered, whatever is wrong with it. Raises StoreError if there is none,
+        if somebody works with it, or if it may not be removed."""
+        if record not in self.ids():
+            raise StoreError(f"no record {record!r} waits in {self.folder}: `finetune deliver` names those that do")
+        file = self._file(record)
+        with tried(self.lock(record)) as free:
+            if not free:
+                raise StoreError(f"the run of {file} goes on, or another process delivers it: wait until that ends")
+            remove(file)
+            if file.exists():
+                raise StoreError(f"{file} cannot be removed: remove it as the user that it belongs to")
+            self.remove(record)
+
     def sweep(self) -> None:
         """Removes what killed processes left of records that they had just begun, or had delivered."""
         for file in self.folder.glob(".*.lock"):
             record = file.stem.removeprefix(".")
-            with tried(self.lock(record)) as free:
+            with suppress(OSError), tried(self.lock(record)) as free:  # what is no lock, or another user's, stays
                 if free and not self._file(record).exists():
                     self.remove(record)
 

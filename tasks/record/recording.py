@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Param, Run, ViewType
+from mlflow.entities import LifecycleStage, Param, Run, ViewType
+from mlflow.exceptions import MlflowException
 from prefect.exceptions import TerminationSignal
 
 from lib.processes.identity import lives
@@ -33,6 +34,7 @@ from tasks.record.mlflow_run import (
 from tasks.record.outbox import KILLED, Outbox, Record, Status, now
 
 HOST_TAG, PROCESS_TAG = "finetune.host", "finetune.process"
+NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code
 LONGEST_ERROR = 500  # characters of what is told of an error
 LAST_SECONDS = 2.0  # that telling of a run which was ended from outside may take, for each request
 
@@ -179,14 +181,32 @@ def _begin(recording: Recording) -> None:
 
 def _run_of(tracking: MlflowClient, record: Record, *, asked: bool) -> Run:
     """Returns the record's run, which is created where there is none. asked: whether that may have been tried."""
-    if record.run:
-        return tracking.get_run(record.run)
+    known = _known(tracking, record) if record.run else None
+    if known is not None:
+        return known
     experiment = experiment_id(tracking, record.experiment)
     found = _runs_of(tracking, record, experiment) if asked else []
     if found:
         return found[0]
     tags = {**record.tags, HOST_TAG: record.host, PROCESS_TAG: record.process, RECORD_TAG: record.id}
     return tracking.create_run(experiment, start_time=record.started, run_name=record.name, tags=tags)
+
+
+def _known(tracking: MlflowClient, record: Record) -> Run | None:
+    """Returns the run that MLflow had of the record; None if it has no trace of it any more, as after its database was
+    restored. Raises MlflowException if somebody has deleted it: what they do not want is not told again."""
+    try:
+        known = tracking.get_run(record.run)
+    except MlflowException as error:
+        if error.error_code != NO_SUCH_RUN:
+            raise
+        return None
+    if known.info.lifecycle_stage == LifecycleStage.DELETED:
+        raise MlflowException(
+            f"its run {record.run} was deleted there: restore it, or let `finetune deliver --forget {record.id}` remove"
+            " the record"
+        )
+    return known
 
 
 def _runs_of(tracking: MlflowClient, record: Record, experiment: str) -> list[Run]:

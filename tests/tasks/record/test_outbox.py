@@ -12,12 +12,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.deliver import main
-from flows.run.delivery import deliver_all, deliver_older
+from flows.run.delivery import deliver_all, deliver_older, deliver_others
 from lib.errors import StoreError
 from lib.processes.identity import this_process
 from tasks.record.mlflow_run import ERROR_TAG, RECORD_TAG, client, experiment_id
-from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record
+from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record, servers
 from tasks.record.recording import Recording, close_abandoned_runs, deliver, recorded
+from tasks.running import UP, Note
 from tests.support.e2e import free_port
 
 pytestmark = pytest.mark.slow
@@ -164,6 +165,23 @@ def test_older_records_come_first_and_younger_ones_are_left(ended: str) -> None:
     assert run.data.tags[RECORD_TAG] == older.id
 
 
+def test_records_of_other_names_come_after_ones_own_and_only_in_time() -> None:
+    own, same, other = (
+        a_record(started=at, status="FINISHED", ended=at, params={"registry.name": name})
+        for at, name in ((3, "a"), (1, "a"), (2, "b"))
+    )
+    for record in (same, other):
+        kept(record)
+    deliver_older(own)
+    assert Outbox().ids() == [other.id]
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr("flows.run.delivery.REQUESTS", 10**9)  # as if the server was slow
+        deliver_others(own)
+    assert Outbox().ids() == [other.id]
+    deliver_others(own)
+    assert Outbox().ids() == []
+
+
 def test_what_killed_processes_had_only_begun_to_write_goes(home: Path) -> None:
     waiting = kept(a_record())
     held = Outbox().lock("held")
@@ -184,6 +202,37 @@ def test_a_record_that_cannot_be_delivered_does_not_end_the_run_that_tries() -> 
     assert Outbox().ids() == [broken.id]
     (reason,) = why_not()
     assert reason
+
+
+def test_a_record_that_had_a_run_elsewhere_or_before_a_restore_gets_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = {"status": "FINISHED", "ended": 1}
+    elsewhere = kept(a_record(run="0" * 32, server="http://mlflow.test", half_published=True, **ended))
+    restored = kept(a_record(run="1" * 32, **ended))
+    assert [outcome.why_not for outcome in deliver_all(elsewhere=True)] == ["", ""]
+    assert {run.data.tags[RECORD_TAG]: run.info.status for run in runs()} == {
+        elsewhere.id: "FINISHED",
+        restored.id: "FINISHED",
+    }
+
+
+def test_a_record_of_a_deleted_run_waits_until_it_is_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    record = kept(a_record(status="FINISHED", ended=1))
+    run_id = Recording(record, Outbox()).open()[1]
+    client().delete_run(run_id)
+    (reason,) = why_not()
+    way_out = f"restore it, or let `finetune deliver --forget {record.id}` remove the record"
+    assert reason == f"its run {run_id} was deleted there: {way_out}"
+    client().restore_run(run_id)
+    assert why_not() == [""]
+    kept(record)
+    with Outbox().lock(record.id):
+        assert main(["--forget", record.id]) == 2
+    assert f"the run of {Outbox().folder / record.id}.json goes on, or" in capsys.readouterr().err
+    assert main(["--forget", record.id]) == 0
+    assert capsys.readouterr().out == f"removed: {record.id}\n"
+    assert main(["--forget", record.id]) == 2
+    assert "waits in" in capsys.readouterr().err
+    assert list(Outbox().folder.iterdir()) == []
 
 
 def test_the_artifacts_of_a_record_that_are_gone_are_named() -> None:
@@ -226,6 +275,20 @@ def test_without_a_server_the_door_refuses_in_one_sentence_and_all_is_kept(
     assert Outbox().ids() == [recording.record.id]
 
 
+def test_a_server_that_runs_here_over_the_homes_file_is_that_file(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    home.mkdir()
+    address = "http://127.0.0.1:5000"
+    note = Note(prefect="", mlflow=address, pages={}, over_files=True, processes=[this_process()])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert servers() == (address, "")
+    (home / UP).write_text(note.model_dump_json())
+    assert servers() == ("", "")  # where a run from a terminal goes, too
+    ended = this_process().model_copy(update={"began": 1})
+    for other in ({"processes": [ended]}, {"over_files": False}, {"mlflow": "http://127.0.0.1:5001"}):
+        (home / UP).write_text(note.model_copy(update=other).model_dump_json())
+        assert servers() == (address, "")
+
+
 def test_no_password_is_kept(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{free_port()}")
     with recorded(a_record()) as recording:
@@ -248,6 +311,7 @@ def test_a_damaged_record_is_no_reason_to_end_a_run(home: Path) -> None:
     (home / "outbox").mkdir(parents=True)
     (home / "outbox" / "damaged.json").write_text(json.dumps({"sha256": "", "record": "{}"}))
     (home / "outbox" / "folder.json").mkdir()
+    (home / "outbox" / ".folder.lock").mkdir()  # which no lock can be
     deliver_older(a_record())
     with pytest.raises(StoreError, match=r"damaged\.json is damaged"):
         Outbox().references()  # housekeeping must not take what it may name
