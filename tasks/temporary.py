@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,11 @@ def temporary_files() -> Iterator[None]:
     """Puts what this process, MLflow included, writes into temporary files during the block into a folder of its own
     under the home, which goes at the end. The folders of dead processes go at the beginning.
 
-    Raises StoreError if the disk is full.
+    A home that may only be read takes none: they lie where the system puts them. Raises StoreError if the disk is full.
     """
+    if home().is_dir() and not os.access(home(), os.W_OK):
+        yield
+        return
     parent = place()
     with disk_full_is_clear(parent):
         parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
 FETCHED = "models"  # the folder of the home with what was fetched from a server
+FETCHING = ".fetching-"  # what folders in it are called while they are fetched
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def identity_of(version: ModelVersion) -> str:
     return key_of({"source": version.source, "registered": version.creation_timestamp})
 
 
+def lock_of(place: Path) -> FileLock:
+    """Returns the lock that whoever fetches versions of a name into its folder holds; it ends with its process."""
+    return FileLock(place / ".lock")
+
+
 def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
     """Loads a version as MLflow's `PyFuncModel`; raises ServiceError if its files are missing or damaged."""
     import mlflow
@@ -125,7 +131,9 @@ def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version,
     returns what is wrong with them still."""
     place = final.parent
     place.mkdir(parents=True, exist_ok=True)
-    with FileLock(place / ".lock"), disk_full_is_clear(place):
+    with lock_of(place), disk_full_is_clear(place):
+        for left in place.glob(f"{FETCHING}*"):  # by a killed process
+            remove(left)
         if final.exists():
             wrong = _wrong(registered, final)
             if not wrong:
@@ -140,7 +148,7 @@ def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=final.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=FETCHING, dir=final.parent) as temporary:
         fetched = Path(temporary) / "model"
         fetched.mkdir()
         mlflow.artifacts.download_artifacts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +16,18 @@ from pydantic import BaseModel
 
 from lib.errors import StoreError
 from lib.files.disk import remove
+from lib.files.lock import tried
 from tasks.environment import artifact_folder, home, local_tracking_uri, tracking_is_served, tracking_uri
 from tasks.record.mlflow_run import all_pages, client
-from tasks.registry.files import FETCHED, identity_of
+from tasks.registry.files import FETCHED, FETCHING, identity_of, lock_of
 from tasks.registry.frozen import FOLDER as FROZEN
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest
 from tasks.registry.leftovers import leftover_models
 from tasks.registry.models import all_registered
 from tasks.temporary import LOCK, abandoned, place
 
+PARTS = ("prefect-runs/*.part", f"{FROZEN}/*.part", f"{FROZEN}/.*", "reports/*.part")  # written in a moment, renamed
+OLD = 3600.0  # seconds after which nobody writes one any more
 MODELS = "models"  # MLflow's folder of logged models, among its files
 
 
@@ -72,11 +76,24 @@ def _prune_files(found: list[tuple[Path, str]], dry_run: bool) -> list[Leftover]
 
 
 def _dead_files() -> list[tuple[Path, str]]:
+    parts = [file for pattern in PARTS for file in home().glob(pattern) if time.time() - file.stat().st_mtime > OLD]
+    return [(path, "its process has ended") for path in (*_temporary(), *_half_fetched(), *sorted(parts))]
+
+
+def _temporary() -> list[Path]:
     temporary = place()
     if not temporary.is_dir():
         return []
     with FileLock(temporary / LOCK):
-        return [(folder, "its process has ended") for folder in abandoned(temporary)]
+        return abandoned(temporary)
+
+
+def _half_fetched() -> Iterator[Path]:
+    """Yields models that nobody fetches any more and that are not whole."""
+    for folder in sorted((home() / FETCHED).glob(f"*/{FETCHING}*")):
+        with tried(lock_of(folder.parent)) as free:
+            if free:
+                yield folder
 
 
 def _unreferenced(tracking: MlflowClient) -> Iterator[tuple[Path, str]]:

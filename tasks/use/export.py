@@ -13,6 +13,7 @@ from lib.model.usage import calibrated_here_alone, load_usage
 from tasks.record.mlflow_run import client
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, Kind, Version, find_model, find_version
+from tasks.temporary import temporary_files
 
 Format = Literal["hf", "onnx"]
 
@@ -41,7 +42,8 @@ def export(
             raise RecipeError(f"{found.name} is an {kind.noun}, and onnx is a form of classifiers: use --format hf")
         from lib.export.onnx import export_onnx
 
-        export_onnx(files.folder, folder)
+        with temporary_files():  # the graph with its weights, until it is finished
+            export_onnx(files.folder, folder)
     else:
         from lib.export.hugging_face import export_classifier, export_follower
 

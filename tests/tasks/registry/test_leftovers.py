@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,7 +81,10 @@ def test_what_nothing_refers_to_is_pruned_and_all_else_stays(
 ) -> None:
     monkeypatch.setattr(tasks.registry.files, "is_local_uri", lambda place: False)  # as if a server had the models
     monkeypatch.setattr(tasks.registry.pruning, "tracking_is_served", lambda: True)
+    half = home() / "models" / "e2e" / ".fetching-killed" / "model"
+    half.mkdir(parents=True)
     fetched = model_files(published, CLASSIFIER, Version("e2e", "1")).root
+    assert not half.parent.exists()  # whoever fetches next removes it
     (frozen,) = (home() / "frozen").glob("*.parquet")
     kept = [fetched, frozen, home() / "reports", *(artifact_folder() / "models").iterdir(), home() / "store"]
     left = begun(published, a_dead_process())
@@ -87,12 +92,20 @@ def test_what_nothing_refers_to_is_pruned_and_all_else_stays(
     shutil.copy(frozen, frozen.with_name(f"{'0' * 64}.parquet"))
     (artifact_folder() / "models" / "m-deleted").mkdir()
     (home() / "tmp" / "abandoned").mkdir(parents=True)
+    half.mkdir(parents=True)
+    for part, seconds in {"prefect-runs/old.part": 0, "prefect-runs/new.part": time.time(), "frozen/.old": 0}.items():
+        (home() / part).parent.mkdir(exist_ok=True)
+        (home() / part).touch()
+        os.utime(home() / part, (seconds, seconds))
     wanted = {
         f"mlartifacts/models/{left.model_id}",
         "mlartifacts/models/m-deleted",
         f"models/e2e/2-{'0' * 32}",
         f"frozen/{'0' * 64}.parquet",
         "tmp/abandoned",
+        "models/e2e/.fetching-killed",
+        "prefect-runs/old.part",
+        "frozen/.old",
     }
     would = prune_home(unreferenced=True, dry_run=True)
     assert {leftover.path for leftover in would} == wanted
