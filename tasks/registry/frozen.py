@@ -114,6 +114,8 @@ class _Known:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 part = self._file.with_suffix(f".{os.getpid()}.part")
                 part.write_text(frozen.model_dump_json(), encoding="utf-8")
+                if self._file.is_dir():  # damage
+                    remove(self._file)
                 part.replace(self._file)
 
     def texts(self, reason: str) -> list[str]:

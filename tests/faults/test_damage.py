@@ -17,13 +17,15 @@ import torch
 from mlflow import MlflowClient
 
 import tasks.registry.files
+from flows.run.delivery import deliver_others
 from lib.errors import ServiceError
 from lib.files.listing import SHA256_TAG, problems
 from lib.store.artifacts import MANIFEST, Artifact, Store
 from lib.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from tasks.record.mlflow_run import client
+from tasks.record.mlflow_run import AwayError, client
+from tasks.record.outbox import Outbox, new_record
 from tasks.registry.files import model_files
-from tasks.registry.frozen import frozen_test, load_frozen
+from tasks.registry.frozen import frozen_test, frozen_texts, load_frozen
 from tasks.registry.models import CLASSIFIER, Version
 from tests.faults.outcomes import FULL, Outcomes, scale
 from tests.support.e2e import Home, copy_of
@@ -140,6 +142,25 @@ class Damaged:
             assert "cannot be fetched" in refused, refused
             assert file.is_relative_to(self.folder / "mlartifacts"), f"{file} is only a copy"
 
+    def check_note(self, file: Path, before: bytes) -> None:
+        """Where MLflow is away, a damaged note of the frozen test set is nothing known; else it is put right."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tasks.registry.frozen.client", away)
+            assert frozen_texts(VERSION.name) in (self.texts, []), "it was used"
+        assert frozen_texts(VERSION.name) == self.texts
+        assert file.read_bytes() == before, "it was not put right"
+
+    def check_record(self, file: Path, before: bytes) -> None:
+        """A damaged record is named, ends no other run, and can be forgotten."""
+        outbox = Outbox()
+        found, wrong = outbox.records()
+        assert found == [], "it was used"
+        assert not file.exists() or (len(wrong) == 1 and file.name in f"{wrong[0]}"), f"not named, but {wrong}"
+        deliver_others(new_record(experiment="e2e", name="another", params={}, tags={}))
+        if file.exists():
+            outbox.forget(file.stem)
+        assert list(outbox.folder.iterdir()) == []
+
     def check_checkpoint(self, file: Path, before: bytes) -> None:
         """A damaged checkpoint is not gone on from, and the warning says so."""
         warned: list[str] = []
@@ -150,6 +171,11 @@ class Damaged:
             assert read.state == CHECKPOINT.state, "a changed state was used"
             assert torch.equal(read.tensors["weight"], CHECKPOINT.tensors["weight"]), "changed tensors were used"
         write_checkpoint(self.scratch, CHECKPOINT, number=5, fingerprint="same")  # nothing is in its way
+
+
+def away() -> MlflowClient:
+    """MLflow does not answer."""
+    raise AwayError("it is away: start it")
 
 
 def refusal(use: Callable[[], object]) -> str | None:
@@ -250,7 +276,10 @@ def test_copies_of_registered_models(damaged: Damaged, outcomes: Outcomes) -> No
 
 
 def test_frozen_test_sets(damaged: Damaged, outcomes: Outcomes) -> None:
-    (copy,) = files_in(damaged.folder / "frozen")
+    (copy,) = (damaged.folder / "frozen").glob("*.parquet")
+    assert frozen_texts(VERSION.name) == damaged.texts
+    (note,) = (damaged.folder / "frozen").glob("*.json")
+    try_all(outcomes, "note of a frozen test set", chosen([note], ALL), damaged.check_note)
     try_all(outcomes, "copy of a frozen test set", chosen([copy], ALL), damaged.check_frozen)
     (kept,) = (damaged.folder / "mlartifacts").glob("*/artifacts/frozen/test.parquet")
 
@@ -260,6 +289,14 @@ def test_frozen_test_sets(damaged: Damaged, outcomes: Outcomes) -> None:
         restore(copy, before)
 
     try_all(outcomes, "frozen test set", chosen([kept], ALL), check_without_the_copy)
+
+
+def test_records_that_wait(damaged: Damaged, outcomes: Outcomes) -> None:
+    record = new_record(experiment="e2e", name="a run", params={}, tags={}).model_copy(update={"status": "FAILED"})
+    Outbox().save(record)
+    (file,) = (damaged.folder / "outbox").glob("*.json")
+    try_all(outcomes, "record that waits", chosen([file], ALL), damaged.check_record)
+    file.unlink()
 
 
 def test_files_that_may_not_be_read(damaged: Damaged, outcomes: Outcomes) -> None:
