@@ -85,7 +85,12 @@ def store_folder() -> Path:
 
 def local_tracking_uri() -> str:
     """MLflow's SQLite file."""
-    return f"sqlite:///{home() / 'mlflow.db'}"
+    return sqlite_uri(home() / "mlflow.db")
+
+
+def sqlite_uri(file: Path) -> str:
+    """A SQLite file as SQLAlchemy is told of it: `?` and `%` of a path would mean something else in an address."""
+    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"
 
 
 def tracking_uri() -> Address:

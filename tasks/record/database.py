@@ -15,6 +15,7 @@ import mlflow
 
 from lib.errors import ServiceError
 from lib.files.disk import into_place
+from tasks.environment import sqlite_uri
 from tasks.running import page_here
 
 HELD = ("runs", "registered_models", "logged_models", "trace_info", "datasets")  # tables with what nobody may lose
@@ -70,7 +71,11 @@ def _bring_up_to_date(database: Path, revision: str | None, *, holds_something: 
             f"{database} is of an older MLflow, and the server at {page} writes into it: stop that (`finetune up` or"
             " `finetune ui`), run again, and start it anew"
         )
-    _make(database, of=database)
+    with closing(sqlite3.connect(database, timeout=WAIT_SECONDS, isolation_level=None)) as held:
+        # What runs of the older MLflow write meanwhile would be in a file that nobody sees any more. So they wait, and
+        # then SQLite refuses to write into a file that was replaced: their records wait in the outbox.
+        held.execute("BEGIN IMMEDIATE")
+        _make(database, of=database)
 
 
 def _make(database: Path, of: Path | None = None) -> None:
@@ -81,7 +86,7 @@ def _make(database: Path, of: Path | None = None) -> None:
     if of is not None:
         with closing(sqlite3.connect(of, timeout=WAIT_SECONDS)) as old, closing(sqlite3.connect(begun)) as new:
             old.backup(new)
-    engine = create_sqlalchemy_engine(f"sqlite:///{begun}")  # type: ignore[no-untyped-call]
+    engine = create_sqlalchemy_engine(sqlite_uri(begun))  # type: ignore[no-untyped-call]
     try:
         if of is None:
             _initialize_tables(engine)  # type: ignore[no-untyped-call]

@@ -8,8 +8,11 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
+from tasks.environment import sqlite_uri
 from tasks.record.moved import follow_files
 
 
@@ -25,15 +28,27 @@ def read_only_uri(database: Path, folder: Path) -> str:
     try:
         follow_files(database, folder)
     except sqlite3.OperationalError:  # what must be rewritten may not be
-        database = _copied(database)
-        follow_files(database, folder)
-    return f"sqlite:///file:{database}?mode=ro&uri=true"
+        database = _copied(database, folder, database.stat().st_mtime_ns)
+    return f"{sqlite_uri(Path(f'file:{quote(str(database))}'))}?mode=ro&uri=true"
 
 
-def _copied(database: Path) -> Path:
+@lru_cache(maxsize=1)
+def _copied(database: Path, folder: Path, changed: int) -> Path:
+    """Returns a copy of the file, as it has been since it was last `changed`, with the files of runs in `folder`."""
+    copy = _place() / f"{changed}.db"
+    for earlier in copy.parent.iterdir():
+        earlier.unlink()
+    with (
+        closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as old,
+        closing(sqlite3.connect(copy)) as new,
+    ):
+        old.backup(new)
+    follow_files(copy, folder)
+    return copy
+
+
+@lru_cache(maxsize=1)
+def _place() -> Path:
     place = Path(tempfile.mkdtemp(prefix="finetune-read-only-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    copy = place / database.name
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as old, closing(sqlite3.connect(copy)) as new:
-        old.backup(new)
-    return copy
+    return place

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import mlflow.store.db.utils
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import Engine, event
 
 from lib.errors import ServiceError
 from tasks.record.database import ready_database
+from tasks.record.mlflow_run import client
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +102,17 @@ def test_a_kill_while_it_is_made_leaves_nothing_that_the_next_run_minds(database
     assert [file.name for file in database.parent.iterdir()] == [database.name]
 
 
+def test_any_folder_may_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "50%41? #1"
+    monkeypatch.setenv("FINETUNE_HOME", str(home))
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client().create_run("0", run_name="kept")
+    assert [run.info.run_name for run in client().search_runs(["0"])] == ["kept"]
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        assert connection.execute("SELECT name FROM runs").fetchall() == [("kept",)]
+
+
 def test_one_that_mlflow_left_half_made_is_made_anew(database: Path, files: Path) -> None:
     killed(STATEMENTS, lambda: MlflowClient(f"sqlite:///{database}").search_experiments())
     assert database.stat().st_size
@@ -115,6 +128,26 @@ def test_an_older_one_is_brought_up_to_date_on_a_copy_that_takes_its_place(datab
     ready_database(database, files)
     assert runs(database) == ["kept"]
     assert [file.name for file in database.parent.iterdir()] == [database.name]
+
+
+def test_what_a_run_of_the_older_mlflow_writes_meanwhile_is_refused_rather_than_lost(
+    database: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(database)
+    upgrade = mlflow.store.db.utils._upgrade_db
+
+    def upgrade_beside_a_run(engine: Engine) -> None:
+        upgrade(engine)  # type: ignore[no-untyped-call]
+        with pytest.raises(sqlite3.OperationalError, match="locked"):  # so it waits
+            live.execute("UPDATE runs SET name = 'lost'")
+
+    monkeypatch.setattr("mlflow.store.db.utils._upgrade_db", upgrade_beside_a_run)
+    with closing(sqlite3.connect(database, timeout=0)) as live:
+        assert live.execute("SELECT name FROM runs").fetchall() == [("kept",)]
+        ready_database(database, files)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            live.execute("UPDATE runs SET name = 'lost'")
+    assert runs(database) == ["kept"]
 
 
 def test_one_that_is_ready_is_not_touched(made: Path, database: Path, files: Path) -> None:
