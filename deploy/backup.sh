@@ -5,7 +5,7 @@
 #
 # FOLDER gets one folder for each backup, named by date and time (UTC); it appears when it is complete. The servers may
 # go on meanwhile. With --store the artifacts of all steps too, which runs would otherwise make again when they need
-# them. What is backed up is what FINETUNE_HOME (default: .finetune in the project) and DATABASE say.
+# them; without it those alone that records in the outbox name. What is backed up is what FINETUNE_HOME (default: .finetune in the project) and DATABASE say.
 set -euo pipefail
 umask 077 # the databases hold what was logged, and MLflow's users
 
@@ -42,10 +42,17 @@ else
 fi
 [ -f "$home/mlflow-auth.db" ] && copy_sqlite "$home/mlflow-auth.db" "$partial/mlflow-auth.db"
 
-leave_out=(--anchored --no-wildcards-match-slash --exclude=./prefect --exclude='./*.db' --exclude='./*.db-*' --exclude='./*.log' --exclude='./.*')
+leave_out=(--anchored --no-wildcards-match-slash --exclude=./prefect --exclude=./tmp --exclude='./*.db' --exclude='./*.db-*' --exclude='./*.log' --exclude='./.*')
 [ "${2:-}" = --store ] || leave_out+=(--exclude=./store)
 # 1: a file changed while it was read, such as a log; every artifact appears whole.
 tar --create --directory="$home" "${leave_out[@]}" --file="$partial/home.tar" . || [ $? = 1 ]
+if [ "${2:-}" != --store ] && compgen -G "$home/outbox/*.json" >/dev/null; then # MLflow will be told of these from them
+    mapfile -t needed < <(cd "$home" && "$python" -c 'from tasks.record.outbox import Outbox
+for record in Outbox().records()[0]:
+    for made in record.made or ():
+        print(f"./store/{made.step}/{made.key}")' | sort --unique | xargs --no-run-if-empty ls --directory 2>/dev/null)
+    [ "${#needed[@]}" = 0 ] || tar --append --directory="$home" --file="$partial/home.tar" "${needed[@]}" || [ $? = 1 ]
+fi
 
 sync
 mv "$partial" "$target"

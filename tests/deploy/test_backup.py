@@ -14,6 +14,8 @@ from filelock import FileLock
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from lib.store.artifacts import Store
+from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record
 from tests.support.e2e import PROJECT, Home
 from tests.support.postgres import postgres
 
@@ -38,11 +40,25 @@ def backed_up(home: Path, folder: Path, *, database: str = "") -> str:
 # -- local files ----------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_home_answers_again_after_it_was_restored(copied: Home, tmp_path: Path) -> None:
+def one_that_waits(home: Home, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """A record in the outbox, with an artifact."""
+    monkeypatch.setenv("FINETUNE_HOME", str(home.folder))
+    manifest = next(Store(home.folder / "store").manifests("evaluate"))
+    made = [Made(step=manifest.step, key=manifest.key, digest=manifest.digest)]
+    record = new_record(experiment="e2e", name="a run", params={}, tags={}).model_copy(update={"made": made})
+    Outbox().save(record)
+    return record
+
+
+def test_a_lost_home_answers_again_after_it_was_restored(
+    copied: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = Home(copied.folder, copied.data)
     question = ("predict", "--name", "e2e", "Claim your prize now")
     before = alone.call(*question)
     assert before.returncode == 0, before.stderr
+    (copied.folder / "tmp" / "killed").mkdir(parents=True)
+    waits = one_that_waits(copied, monkeypatch)
     backup = backed_up(copied.folder, tmp_path / "backups")
     assert sorted(path.name for path in Path(backup).iterdir()) == ["home.tar", "mlflow.db"]
     assert Path(backup).stat().st_mode & 0o077 == 0
@@ -52,6 +68,8 @@ def test_a_lost_home_answers_again_after_it_was_restored(copied: Home, tmp_path:
     after = alone.call(*question)
     assert (after.returncode, after.stdout) == (0, before.stdout)
     assert not (copied.folder / "store" / "finetune").exists()  # which a run makes again
+    assert not (copied.folder / "tmp").exists()
+    assert artifacts_of(waits).keys() == {"evaluate"}  # MLflow will be told of it
 
 
 def test_what_later_runs_would_make_again_is_there_on_request(copied: Home, tmp_path: Path) -> None:
