@@ -16,10 +16,13 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from lib.files.disk import remove
+from lib.files.sealed import sealed, unsealed
 from lib.processes.identity import Process, this_process
 from lib.secrets import public
+from tasks.engine.log import LOG
 from tasks.environment import home
 
 FOLDER = "prefect-runs"  # in the home
@@ -46,7 +49,7 @@ class Unfinished(BaseModel):
         with suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
             part = self.file.with_suffix(f".{os.getpid()}.part")
-            part.write_text(self.model_dump_json(), encoding="utf-8")
+            part.write_text(sealed(self.model_dump_json()), encoding="utf-8")
             part.replace(self.file)
 
     def end(self, error: Exception | None) -> None:
@@ -71,7 +74,7 @@ def begun(flow_run: str, api: str) -> Unfinished:
 def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
     """Tells the server at `api` of the runs that have ended without its knowledge; what it does not take stays, and so
     does what runs on another machine, in a home that both have or that one is a copy of."""
-    for noted in _noted():
+    for noted in all_noted():
         if noted.api != public(api) or not (noted.ended or noted.process.is_gone):
             continue
         with suppress(httpx.HTTPError, PrefectException):
@@ -83,9 +86,13 @@ def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
             noted.forget()
 
 
-def _noted() -> Iterator[Unfinished]:
+def all_noted() -> Iterator[Unfinished]:
+    """Yields all notes; removes damaged ones, with a warning."""
     for file in sorted((home() / FOLDER).glob("*.json")):
         try:
-            yield Unfinished.model_validate_json(file.read_bytes())
-        except (OSError, ValidationError):  # taken away by another run, or no note
+            yield Unfinished.model_validate_json(unsealed(file.read_bytes()))
+        except (FileNotFoundError, PermissionError):  # taken away by another run, or another user's
             continue
+        except (OSError, ValueError):
+            LOG.warning("%s was damaged: if Prefect's page shows that run as running, cancel it there", file)
+            remove(file)

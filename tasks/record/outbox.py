@@ -7,8 +7,6 @@ whoever delivers its record, works with it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import socket
 import time
@@ -20,11 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lib.errors import StoreError
 from lib.files.disk import into_place, remove
 from lib.files.lock import tried
+from lib.files.sealed import sealed, unsealed
 from lib.processes.identity import lives, this_process
 from lib.secrets import public
 from lib.store.artifacts import Artifact, Store
@@ -136,9 +135,8 @@ class Outbox:
     def save(self, record: Record) -> None:
         """Writes a record durably. Raises StoreError if the disk is full, and OSError if it cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = record.model_dump_json()
         part = self._part(record.id)
-        part.write_text(json.dumps({"sha256": _checksum(text), "record": text}), encoding="utf-8")
+        part.write_text(sealed(record.model_dump_json()), encoding="utf-8")
         into_place(part, self._file(record.id))
 
     def read(self, record: str) -> Record | None:
@@ -146,18 +144,14 @@ class Outbox:
         read."""
         file = self._file(record)
         try:
-            content = json.loads(file.read_bytes())
-            text = content["record"]
-            if _checksum(text) != content["sha256"]:
-                raise ValueError
-            return Record.model_validate_json(text)
+            return Record.model_validate_json(unsealed(file.read_bytes()))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(
                 f"{file} cannot be read ({error.strerror}), so MLflow is not told of that run: let it be read"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        except ValueError:  # also pydantic's
             raise StoreError(
                 f"{file} is damaged: MLflow will not show that run as it ended; remove the file, and run the recipe"
                 " again, which takes its artifacts from the store and records them"
@@ -251,7 +245,3 @@ def artifacts_of(record: Record) -> dict[str, Artifact]:
             )
         found[made.step] = artifact
     return found
-
-
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

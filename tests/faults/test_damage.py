@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 import tasks.registry.files
 from flows.run.delivery import deliver_others
+from flows.run.unfinished import all_noted, begun
 from lib.errors import ServiceError
 from lib.files.listing import SHA256_TAG, problems
 from lib.store.artifacts import MANIFEST, Artifact, Store
@@ -161,6 +162,11 @@ class Damaged:
             outbox.forget(file.stem)
         assert list(outbox.folder.iterdir()) == []
 
+    def check_flow_run(self, file: Path, before: bytes) -> None:
+        """A damaged note of a flow run is believed in nothing, and goes."""
+        assert list(all_noted()) == [], "it was used"
+        assert not file.exists(), "it stays"
+
     def check_checkpoint(self, file: Path, before: bytes) -> None:
         """A damaged checkpoint is not gone on from, and the warning says so."""
         warned: list[str] = []
@@ -297,6 +303,13 @@ def test_records_that_wait(damaged: Damaged, outcomes: Outcomes) -> None:
     (file,) = (damaged.folder / "outbox").glob("*.json")
     try_all(outcomes, "record that waits", chosen([file], ALL), damaged.check_record)
     file.unlink()
+
+
+def test_notes_of_flow_runs(damaged: Damaged, outcomes: Outcomes) -> None:
+    noted = begun("0" * 32, "http://127.0.0.1:4200/api")
+    assert list(all_noted()) == [noted]
+    try_all(outcomes, "note of a flow run", chosen([noted.file], ALL), damaged.check_flow_run)
+    noted.forget()
 
 
 def test_files_that_may_not_be_read(damaged: Damaged, outcomes: Outcomes) -> None:
