@@ -26,7 +26,8 @@ from tasks.registry.leftovers import leftover_models
 from tasks.registry.models import all_registered
 from tasks.temporary import LOCK, abandoned, place
 
-PARTS = ("prefect-runs/*.part", f"{FROZEN}/*.part", f"{FROZEN}/.*", "reports/*.part")  # written in a moment, renamed
+MENDING = "mlartifacts/models/*/artifacts/.mending"
+PARTS = ("prefect-runs/*.part", f"{FROZEN}/*.part", f"{FROZEN}/.*", "reports/*.part", MENDING)  # renamed when whole
 OLD = 3600.0  # seconds after which nobody writes one any more
 MODELS = "models"  # MLflow's folder of logged models, among its files
 
