@@ -21,7 +21,7 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, g
 
 from flows.run.prefect_database import prefect_lock, ready_database
 from lib.errors import ServiceError
-from lib.processes.kept import start_kept, stop_kept
+from lib.processes.kept import Kept
 from tasks.environment import home
 
 HOST = "127.0.0.1"
@@ -42,20 +42,20 @@ def temporary_server() -> Iterator[str]:
 
     with prefect_lock():
         ready_database()
-        port, process = _started()
+        port, server = _started()
     known = SubprocessASGIServer()  # which Prefect's clients look for where no address is set
-    known.port, known.server_process, known.running = port, process, True
+    known.port, known.server_process, known.running = port, server.process, True
     try:
         yield known.api_url
     finally:
-        stop_kept(process)
+        server.stop()
 
 
-def _started() -> tuple[int, subprocess.Popen[bytes]]:
+def _started() -> tuple[int, Kept]:
     for _ in range(TRIES):
         with socket.create_server((HOST, 0)) as probe:
             port = int(probe.getsockname()[1])
-        process = start_kept(
+        server = Kept(
             _command(port),
             "server",
             environment={
@@ -66,11 +66,12 @@ def _started() -> tuple[int, subprocess.Popen[bytes]]:
             log=home() / LOG,
         )
         try:
-            if _answers(process, port):
-                return port, process
+            if _answers(server.process, port):
+                return port, server
         except BaseException:
-            stop_kept(process)
+            server.stop()
             raise
+        server.stop()
     said = (home() / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     raise ServiceError(
         f"Prefect's temporary server did not start ({said[-1] if said else 'it says nothing'}): see that"

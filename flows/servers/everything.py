@@ -49,8 +49,8 @@ def _run(ports: Mapping[str, int], stop: threading.Event) -> None:
     (home() / INBOX).mkdir(exist_ok=True)
     servers: list[Server] = []
     try:
-        _bring_up(ports, servers, stop)
-        watch(servers, stop)
+        note = _bring_up(ports, servers, stop)
+        watch(servers, stop, lambda: running.write(note, servers))
     finally:
         # The worker first, and its runs with it: they have to tell both servers how they ended.
         for server in reversed(servers):
@@ -58,8 +58,9 @@ def _run(ports: Mapping[str, int], stop: threading.Event) -> None:
         running.remove()
 
 
-def _bring_up(ports: Mapping[str, int], servers: list[Server], stop: threading.Event) -> None:
-    """Starts all into `servers`, one after the other, and says when it is ready; returns early once `stop` is set."""
+def _bring_up(ports: Mapping[str, int], servers: list[Server], stop: threading.Event) -> Note:
+    """Starts all into `servers`, one after the other, and says when it is ready; returns early once `stop` is set.
+    Returns the note of what runs."""
     over_files = running.over_files()  # before the environment names what is started here
     _use_database()
     prefect, mlflow = _start_servers(ports, servers)
@@ -69,17 +70,18 @@ def _bring_up(ports: Mapping[str, int], servers: list[Server], stop: threading.E
     running.write(note, servers)
     wait_until_up(servers, stop)
     if stop.is_set():
-        return
+        return note
     deployments = register(prefect)
     settle(prefect)
     if stop.is_set():
-        return
+        return note
     servers.append(start_worker(prefect, mlflow, servers))
     running.write(note, servers)
     wait_until_up(servers, stop)
     if not stop.is_set():
         _say(note)
         print(f"ready: {len(deployments)} deployments, one worker; Ctrl-C stops all of it", flush=True)  # noqa: T201
+    return note
 
 
 def _use_database() -> None:

@@ -23,7 +23,7 @@ def show_pages(ports: Mapping[str, int]) -> None:
     """
     pages = {"Prefect": os.environ.get("PREFECT_API_URL", ""), "MLflow": tracking_uri().rstrip("/")}
     servers: list[Server] = []
-    noted = False
+    note: Note | None = None
     with stop_signals() as stop:
         try:
             make_home()
@@ -38,14 +38,13 @@ def show_pages(ports: Mapping[str, int]) -> None:
                 prefect, mlflow = (f"http://{HOST}:{ports[name]}" for name in ("prefect", "mlflow"))
                 note = Note(prefect=f"{prefect}/api", mlflow=mlflow, pages=shown, over_files=True)
                 running.write(note, servers, UI)
-                noted = True
             for name, page in shown.items():
                 print(f"{name:8} {page}", flush=True)  # noqa: T201 - this is the program's output
             if servers:
                 print("Ctrl-C stops what was started here", flush=True)  # noqa: T201
-            watch(servers, stop)
+            watch(servers, stop, lambda: running.write(note, servers, UI) if note else None)
         finally:
             for server in servers:
                 server.stop()
-            if noted:
+            if note:
                 running.remove(UI)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 from mlflow import MlflowClient
 
 from flows.run.prefect_database import prefect_lock, ready_database
 from lib.errors import ServiceError
-from lib.processes.kept import start_kept, stop_kept
+from lib.processes.kept import Kept
 from lib.processes.stopping import signals_heard
 from lib.secrets import revealed
+from tasks.engine.log import LOG
 from tasks.environment import artifact_folder, home, tracking_uri
 from tasks.record.mlflow_run import client
 from tasks.record.view import IN_MLFLOW, runs_page
@@ -27,6 +28,9 @@ from tasks.record.view import IN_MLFLOW, runs_page
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
 ASK_SECONDS = 0.5  # between two looks at servers that are starting
+LOOK_SECONDS = 1.0  # between two looks at servers that run
+AGAIN_SECONDS = (0.0, 5.0, 30.0)  # until one that has ended is started for the first, the second, the third time
+AGAIN_WITHIN = 600.0  # seconds in which that counts; after the last time it is given up
 # What the user has set wins.
 SETTINGS = {
     # Prefect's newer pages fetch a configuration from Amplitude although analytics are off; the older ones show the
@@ -41,27 +45,39 @@ SETTINGS = {
 
 @dataclass
 class Server:
-    """A kept process with its page, if it has one, and what tells whether it is ready."""
+    """A kept command with its page, if it has one, and what tells whether it is ready."""
 
     name: str
     page: str
-    process: subprocess.Popen[bytes]
-    log: Path
-    ready: Callable[[], bool]
+    kept: Kept
+    ready: Callable[[datetime], bool]  # is told when it was started
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def check_alive(self) -> None:
-        """Raises ServiceError if the process has ended."""
-        if self.process.poll() is not None:
-            raise ServiceError(f"{self.name} ended with status {self.process.returncode}: see {self.log}")
+    @property
+    def end(self) -> str:
+        """How it ended, and where to read why; empty as long as it has not."""
+        status = self.kept.process.poll()
+        return "" if status is None else f"{self.name} ended with status {status}: see {self.kept.log}"
 
     def is_up(self) -> bool:
         """Whether it is ready; raises ServiceError if its process has ended."""
-        self.check_alive()
-        return self.ready()
+        if self.end:
+            raise ServiceError(self.end)
+        return self.ready(self.began)
+
+    def put_right(self) -> None:
+        """Ends and puts right what one that has ended has left."""
+        self.kept.end_rest()
+
+    def start_again(self) -> None:
+        """Starts one that has ended once more."""
+        self.put_right()
+        self.began = datetime.now(UTC)
+        self.kept.start()
 
     def stop(self) -> None:
         """Ends the process and all that it has started."""
-        stop_kept(self.process)
+        self.kept.stop()
 
 
 def answers(address: str) -> bool:
@@ -77,7 +93,7 @@ def launch(
     name: str,
     arguments: Sequence[str],
     environment: Mapping[str, str],
-    ready: Callable[[], bool],
+    ready: Callable[[datetime], bool],
     *,
     log: str,
     page: str,
@@ -85,9 +101,8 @@ def launch(
     """Starts the server `python -m {arguments}`; what `environment` sets wins over this process's own, `log` is in the
     home."""
     command = [sys.executable, "-m", *arguments]
-    file = home() / log
-    process = start_kept(command, "server", environment={**SETTINGS, **os.environ, **environment}, log=file)
-    return Server(name, page, process, file, ready)
+    kept = Kept(command, "server", environment={**SETTINGS, **os.environ, **environment}, log=home() / log)
+    return Server(name, page, kept, ready)
 
 
 def _check_free(name: str, port: int) -> None:
@@ -112,7 +127,7 @@ def start_prefect(port: int) -> Server:
         ["prefect", "server", "start", "--host", HOST, "--port", str(port)],
         # Without the variable the page would call the API on Prefect's default port.
         {"PREFECT_SERVER_API_PORT": str(port)},
-        lambda: answers(f"http://{HOST}:{port}/api/health"),
+        lambda began: answers(f"http://{HOST}:{port}/api/health"),
         log="prefect-server.log",
         page=f"http://{HOST}:{port}",
     )
@@ -132,7 +147,7 @@ def start_mlflow(port: int) -> Server:
             # Job execution would add eight processes that nothing here uses.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },
-        lambda: answers(f"http://{HOST}:{port}/health"),
+        lambda began: answers(f"http://{HOST}:{port}/health"),
         log="mlflow-server.log",
         page=f"http://{HOST}:{port}{page}",
     )
@@ -162,8 +177,30 @@ def wait_until_up(servers: Sequence[Server], stop: threading.Event) -> None:
     raise ServiceError(f"the servers did not answer within {START_SECONDS} s: see the logs in {home()}")
 
 
-def watch(servers: Sequence[Server], stop: threading.Event) -> None:
-    """Returns when `stop` is set; raises ServiceError if a server ends before."""
-    while servers and not stop.wait(1):
-        for server in servers:
-            server.check_alive()
+def watch(servers: Sequence[Server], stop: threading.Event, note: Callable[[], None]) -> None:
+    """Returns when `stop` is set. Starts again what ends before, and calls `note` then; raises ServiceError where that
+    does not help."""
+    starts: dict[str, list[float]] = {server.name: [] for server in servers}
+    while servers and not stop.wait(LOOK_SECONDS):
+        for server in servers:  # a worker last, because it asks the others
+            if server.end:
+                _start_again(server, starts[server.name], stop)
+                note()
+
+
+def _start_again(server: Server, starts: list[float], stop: threading.Event) -> None:
+    """Starts one that has ended, and waits until it is ready, ends again or is late. starts: when that was done."""
+    starts[:] = [start for start in starts if time.monotonic() - start < AGAIN_WITHIN]
+    if len(starts) == len(AGAIN_SECONDS):
+        raise ServiceError(
+            f"{server.end}. It was started again {len(starts)} times in {AGAIN_WITHIN / 60:.0f} minutes, which did not"
+            " help, so all of it was stopped"
+        )
+    LOG.warning("%s. It is started again", server.end)
+    if stop.wait(AGAIN_SECONDS[len(starts)]):
+        return
+    starts.append(time.monotonic())
+    server.start_again()
+    late = starts[-1] + START_SECONDS
+    while not (stop.wait(ASK_SECONDS) or server.end or server.ready(server.began) or time.monotonic() > late):
+        pass

@@ -12,13 +12,14 @@ from filelock import FileLock
 from flows.servers.processes import Server
 from lib.errors import ServiceError
 from lib.files.lock import tried
+from lib.processes import keeper
 from lib.processes.identity import Process
-from lib.processes.kept import STOP_SECONDS
 from tasks.environment import home, make_home
 from tasks.running import UP, Note, read_note, still_running
 
 # Where one of these is set, servers that are started here do not show what is recorded without it.
 ELSEWHERE = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "DATABASE", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
+LAST_SECONDS = 2 * keeper.ASK_SECONDS + 5.0  # in which a worker ends, and then the servers
 LOOK_SECONDS = 1.0  # for which another process may hold the lock only to look
 
 
@@ -40,7 +41,7 @@ def write(note: Note, servers: Sequence[Server], name: str = UP) -> None:
     processes = []
     for server in servers:
         with suppress(ProcessLookupError):  # it has ended at once, which whoever watches it will see
-            processes.append(Process.of(server.process.pid))
+            processes.append(Process.of(server.kept.process.pid))
     noted = note.model_copy(update={"processes": processes}).model_dump_json(indent=2)
     (home() / name).write_text(noted, encoding="utf-8")
 
@@ -53,9 +54,10 @@ def remove(name: str = UP) -> None:
 def wait_for_the_last() -> None:
     """Waits until what a killed `finetune up` had started has ended, which it does by itself."""
     last = read_note(UP)
-    _, left = psutil.wait_procs(still_running(last) if last else [], timeout=STOP_SECONDS)
+    _, left = psutil.wait_procs(still_running(last) if last else [], timeout=LAST_SECONDS)
     for process in left:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            keeper.end([*process.children(recursive=True), process])
 
 
 def running_api() -> str:

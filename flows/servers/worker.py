@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -30,7 +30,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.servers.processes import Server
 from lib.errors import ServiceError
-from lib.processes.kept import start_kept
+from lib.processes.kept import Kept
 from lib.secrets import public
 from tasks.engine.log import LOG
 from tasks.environment import home
@@ -65,6 +65,14 @@ class Worker(Server):
     def stop(self) -> None:
         """Ends its runs, then the worker, and tells Prefect of runs that could not do so themselves."""
         super().stop()
+        self._settle()
+
+    def put_right(self) -> None:
+        """Ends the runs of one that has ended, and tells Prefect of those that could not do so themselves."""
+        super().put_right()
+        self._settle()
+
+    def _settle(self) -> None:
         try:
             settle(self.api)
         except ServiceError as error:
@@ -79,9 +87,7 @@ def worker_name() -> str:
 def start_worker(api: str, mlflow: str, servers: Sequence[Server]) -> Worker:
     """A worker of the pool; its runs are recorded by the two servers at these addresses. Those of them that were
     started here outlive it."""
-    began = datetime.now(UTC)
-    log = home() / "worker.log"
-    process = start_kept(
+    kept = Kept(
         [*WORKER, "--name", worker_name()],
         "family",
         environment={
@@ -91,10 +97,10 @@ def start_worker(api: str, mlflow: str, servers: Sequence[Server]) -> Worker:
             "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", ASK_SECONDS),
             **NOT_FOR_RUNS,
         },
-        log=log,
-        survivors=[server.process for server in servers],
+        log=home() / "worker.log",
+        survivors=[server.kept for server in servers],
     )
-    return Worker("Worker", "", process, log, lambda: _has_asked(api, since=began), api)
+    return Worker("Worker", "", kept, lambda began: _has_asked(api, since=began), api=api)
 
 
 def _has_asked(api: str, since: datetime) -> bool:

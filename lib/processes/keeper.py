@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import psutil
 
 SERVER, FAMILY = "server", "family"
+FAMILY_SIGNAL = signal.SIGTERM
 ASK_SECONDS = 15.0  # from asking to killing
 LOOK_SECONDS = 0.05  # between two looks at processes that are ending
 ALL_AT_ONCE = {signal.SIGTERM, signal.SIGHUP}
@@ -40,11 +41,12 @@ def main(manner: str, *command: str) -> int:
     blocked = ALL_AT_ONCE if manner == SERVER else set()
     # This process has one thread as yet, so `preexec_fn` is safe, and the thread that the kernel watches stays.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=lambda: _prepare(blocked))
-    threading.Thread(target=_end_when_left_alone, args=(manner, child), daemon=True).start()
+    left_alone = threading.Event()
+    threading.Thread(target=_end_when_left_alone, args=(manner, child, left_alone), daemon=True).start()
     status = child.wait()
-    if manner == FAMILY:
-        _ask(_descendants(), signal.SIGTERM)
-    _kill(_descendants())
+    if manner == FAMILY and not left_alone.is_set():  # otherwise they have been asked, and have had their time
+        end(_descendants(), FAMILY_SIGNAL)
+    end(_descendants())
     return 128 - status if status < 0 else status
 
 
@@ -63,15 +65,16 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _end_when_left_alone(manner: str, child: subprocess.Popen[bytes]) -> None:
+def _end_when_left_alone(manner: str, child: subprocess.Popen[bytes], left_alone: threading.Event) -> None:
     """Waits until nobody holds the other end of standard input, and ends the command."""
     while os.read(0, 1):
         pass
+    left_alone.set()
     if manner == SERVER:
-        _ask(_descendants(), signal.SIGINT)
+        end(_descendants(), signal.SIGINT)
     else:
         child.send_signal(signal.SIGSTOP)
-        _ask([process for process in _descendants() if process.pid != child.pid], signal.SIGTERM)
+        end([process for process in _descendants() if process.pid != child.pid], FAMILY_SIGNAL)
     child.kill()
 
 
@@ -81,8 +84,8 @@ def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def _ask(processes: list[psutil.Process], kind: signal.Signals) -> None:
-    """Asks the processes to end; returns once they have, or are late."""
+def end(processes: list[psutil.Process], kind: signal.Signals = signal.SIGKILL) -> None:
+    """Asks the processes to end, or sees to it; returns once they have, or are late."""
     import psutil
 
     for process in processes:
@@ -103,16 +106,6 @@ def is_over(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def _kill(processes: list[psutil.Process]) -> None:
-    import psutil
-
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
 
 
 if __name__ == "__main__":

@@ -3,54 +3,80 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lib.processes import keeper
 
+if TYPE_CHECKING:
+    import psutil
+
 STOP_SECONDS = keeper.ASK_SECONDS + 5.0
+SIGN = "FINETUNE_KEPT"  # the variable by which all that a command has started is found, also in sessions of its own
 
 
-def start_kept(
-    command: Sequence[str],
-    manner: Literal["server", "family"],
-    *,
-    environment: Mapping[str, str],
-    log: Path,
-    survivors: Sequence[subprocess.Popen[bytes]] = (),
-) -> subprocess.Popen[bytes]:
-    """Starts a command under a keeper (see `lib.processes.keeper`); returns the keeper's process.
+@dataclass(eq=False)
+class Kept:
+    """A command under a keeper (see `lib.processes.keeper`), which may be started again when it has ended."""
 
-    Args:
-        manner: how it is ended.
-        environment: all of it.
-        log: the file that gets what it prints, emptied before.
-        survivors: kept processes that are to end after this one.
-    """
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-P", keeper.__file__, manner, *command],
-            env=environment,
-            stdin=subprocess.PIPE,  # which nobody writes to
-            stdout=stream,
-            stderr=stream,
-            # They end when nobody holds the other end of their standard input any more.
-            pass_fds=[survivor.stdin.fileno() for survivor in survivors if survivor.stdin is not None],
-            start_new_session=True,  # Ctrl-C, and other signals to a group, are for this process
-        )
+    command: Sequence[str]
+    manner: Literal["server", "family"]  # how it is ended
+    environment: Mapping[str, str]  # all of it
+    log: Path  # gets what it prints; emptied before the first start
+    survivors: Sequence[Kept] = ()  # which are to end after this one
+    process: subprocess.Popen[bytes] = field(init=False)  # the keeper
 
+    def __post_init__(self) -> None:
+        self._sign = uuid.uuid4().hex
+        self._watched, self._held = os.pipe()  # the keeper ends when nobody holds the second end, which nobody uses
+        self.log.write_bytes(b"")
+        self.start()
 
-def stop_kept(process: subprocess.Popen[bytes]) -> None:
-    """Ends a kept command and all that it has started; returns once nothing of them is left."""
-    assert process.stdin is not None, "a kept process has a pipe"
-    process.stdin.close()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):  # of its group, which has its number as long as somebody is in it
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    def start(self) -> None:
+        """Starts it; an earlier one has ended."""
+        with self.log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", keeper.__file__, self.manner, *self.command],
+                env={**self.environment, SIGN: self._sign},
+                stdin=self._watched,
+                stdout=stream,
+                stderr=stream,
+                pass_fds=[survivor._held for survivor in self.survivors],
+                start_new_session=True,  # Ctrl-C, and other signals to a group, are for this process
+            )
+
+    def stop(self) -> None:
+        """Ends it and all that it has started, for good; returns once nothing of them is left."""
+        os.close(self._held)
+        status = None
+        with suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(STOP_SECONDS)
+        if status is None:
+            keeper.end(self._rest())
+            self.process.wait()
+        elif status < 0:  # it was killed, and could end nobody
+            self.end_rest()
+        os.close(self._watched)
+
+    def end_rest(self) -> None:
+        """Ends what is left of one that has ended: its keeper may have been killed, too."""
+        if self.manner == keeper.FAMILY:
+            keeper.end(self._rest(), keeper.FAMILY_SIGNAL)
+        keeper.end(self._rest())
+
+    def _rest(self) -> list[psutil.Process]:
+        """Returns all that it has started, the keeper included, and that has not ended."""
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it has ended, or is somebody else's
+                if process.environ().get(SIGN) == self._sign:
+                    found.append(process)
+        return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -90,7 +91,15 @@ def test_what_a_killed_one_has_left_is_ended_and_its_runs_are_put_right(
         (dead,) = running.tracked(trained)
         assert dead["info"]["status"] == "KILLED"
         after = running.start(ADHOC, parameters(small_data, epochs=1))
-        wait_until(lambda: running.flow_run(after)["state_type"] == "RUNNING", seconds=60, what="the next run")
+        running.wait_until_it_runs(after)
+        # A worker that dies is started again, and no run of the dead one goes on beside the next ones.
+        children = psutil.Process(running.process.pid).children()
+        (keeper,) = [child for child in children if "worker" in child.cmdline()]
+        begun = keeper.children(recursive=True)
+        keeper.kill()
+        assert running.ended(after)["state_type"] == "CRASHED"
+        wait_until(lambda: all(is_over(process) for process in begun), seconds=30, what="the end of the run")
+        running.wait_until_it_runs(running.start(ADHOC, parameters(small_data, epochs=1)))
         assert running.stop(signal.SIGTERM) == 0
 
 

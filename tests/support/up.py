@@ -77,6 +77,9 @@ class Up:
         wait_until(lambda: self.flow_run(run)["state_type"] in FINAL, seconds=seconds, what=f"the end of run {run}")
         return self.flow_run(run)
 
+    def wait_until_it_runs(self, run: str) -> None:
+        wait_until(lambda: self.flow_run(run)["state_type"] == "RUNNING", seconds=60, what=f"the start of run {run}")
+
     def cancel(self, run: str) -> None:
         kind = "CANCELLED" if self.flow_run(run)["state_type"] == "SCHEDULED" else "CANCELLING"
         self.post(f"flow_runs/{run}/set_state", {"state": {"type": kind}})

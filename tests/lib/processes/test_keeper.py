@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from lib.processes.keeper import is_over
-from lib.processes.kept import start_kept, stop_kept
+from lib.processes.kept import Kept
 from tests.support.e2e import PROJECT, wait_until
 
 # A command with a child in a session of its own; it notes both, and how it was asked to end.
@@ -30,8 +30,8 @@ time.sleep(600)
 STARTER = """
 import os, sys, time
 from pathlib import Path
-from lib.processes.kept import start_kept
-start_kept([sys.executable, "-u", "-c", sys.argv[2]], sys.argv[3], environment=dict(os.environ), log=Path(sys.argv[1]))
+from lib.processes.kept import Kept
+kept = Kept([sys.executable, "-u", "-c", sys.argv[2]], sys.argv[3], environment=dict(os.environ), log=Path(sys.argv[1]))
 time.sleep(600)
 """
 
@@ -65,9 +65,9 @@ def test_all_of_a_command_ends_when_whoever_started_it_is_killed(
 def test_a_command_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-u", "-c", COMMAND]
-    process = start_kept(command, "server", environment=dict(os.environ), log=log)
+    kept = Kept(command, "server", environment=dict(os.environ), log=log)
     family, _ = noted(log)
-    stop_kept(process)
+    kept.stop()
     assert all(map(is_over, family))
     assert log.read_text().splitlines()[1:] == ["SIGINT"]
 
@@ -75,23 +75,67 @@ def test_a_command_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
 def test_what_a_command_leaves_when_it_ends_is_ended_and_its_status_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-u", "-c", COMMAND]
-    process = start_kept(command, "family", environment=dict(os.environ), log=log)
+    kept = Kept(command, "family", environment=dict(os.environ), log=log)
     family, _ = noted(log)
     family[0].kill()
-    assert process.wait(30) == 128 + signal.SIGKILL
+    assert kept.process.wait(30) == 128 + signal.SIGKILL
     assert all(map(is_over, family))
+    kept.stop()
+
+
+def test_what_a_killed_keeper_leaves_is_ended_before_its_command_is_started_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    kept = Kept([sys.executable, "-u", "-c", COMMAND], "family", environment=dict(os.environ), log=log)
+    (command, child), _ = noted(log)
+    kept.process.kill()
+    assert kept.process.wait(30) == -signal.SIGKILL
+    wait_until(lambda: is_over(command), seconds=20, what="the end of the command, which the kernel sees to")
+    assert not is_over(child)  # which has a session of its own
+    kept.end_rest()
+    assert is_over(child)
+    kept.start()
+    wait_until(lambda: log.read_text().count("\n") > 1, seconds=20, what="the second command, in the same log")
+    again = [psutil.Process(int(pid)) for pid in log.read_text().splitlines()[1].split()[:2]]
+    kept.process.kill()
+    kept.stop()
+    assert all(map(is_over, again))
+
+
+def test_who_has_been_asked_to_end_is_not_asked_again_before_it_is_ended(tmp_path: Path) -> None:
+    stubborn = tmp_path / "stubborn.py"
+    stubborn.write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(1)\n"
+    )
+    command = f"import subprocess, sys, time; subprocess.Popen([sys.executable, {str(stubborn)!r}]); time.sleep(600)"
+    keeping = (
+        "import sys; from lib.processes import keeper; keeper.ASK_SECONDS = 0.5;"
+        " sys.exit(keeper.main('family', sys.executable, '-c', sys.argv[1]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", keeping, command],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    said, _ = process.communicate(timeout=30)
+    assert said == "asked\n"
 
 
 def test_a_command_that_outlives_another_ends_after_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     command = [sys.executable, "-u", "-c", COMMAND]
-    server = start_kept(command, "server", environment=dict(os.environ), log=first)
-    asker = start_kept(command, "family", environment=dict(os.environ), log=second, survivors=[server])
+    server = Kept(command, "server", environment=dict(os.environ), log=first)
+    asker = Kept(command, "family", environment=dict(os.environ), log=second, survivors=[server])
     family, _ = noted(first)
     noted(second)
-    assert server.stdin is not None
-    server.stdin.close()  # as when this process ended
+    os.close(server._held)  # as when this process ended
     assert not any(map(is_over, family))
-    stop_kept(asker)
-    server.wait(30)
+    asker.stop()
+    server.process.wait(30)
     assert all(map(is_over, family))
