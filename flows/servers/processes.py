@@ -54,15 +54,14 @@ class Server:
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
-    def end(self) -> str:
-        """How it ended, and where to read why; empty as long as it has not."""
-        status = self.kept.process.poll()
-        return "" if status is None else f"{self.name} ended with status {status}: see {self.kept.log}"
+    def ended(self) -> bool:
+        """Whether its process has ended."""
+        return self.kept.process.poll() is not None
 
     def is_up(self) -> bool:
         """Whether it is ready; raises ServiceError if its process has ended."""
-        if self.end:
-            raise ServiceError(self.end)
+        if self.ended:
+            raise ServiceError(end_of(self))
         return self.ready(self.began)
 
     def put_right(self) -> None:
@@ -78,6 +77,11 @@ class Server:
     def stop(self) -> None:
         """Ends the process and all that it has started."""
         self.kept.stop()
+
+
+def end_of(server: Server) -> str:
+    """Says how a server ended, and where to read why."""
+    return f"{server.name} ended with status {server.kept.process.returncode}: see {server.kept.log}"
 
 
 def answers(address: str) -> bool:
@@ -183,7 +187,7 @@ def watch(servers: Sequence[Server], stop: threading.Event, note: Callable[[], N
     starts: dict[str, list[float]] = {server.name: [] for server in servers}
     while servers and not stop.wait(LOOK_SECONDS):
         for server in servers:  # a worker last, because it asks the others
-            if server.end:
+            if server.ended:
                 _start_again(server, starts[server.name], stop)
                 note()
 
@@ -193,14 +197,14 @@ def _start_again(server: Server, starts: list[float], stop: threading.Event) -> 
     starts[:] = [start for start in starts if time.monotonic() - start < AGAIN_WITHIN]
     if len(starts) == len(AGAIN_SECONDS):
         raise ServiceError(
-            f"{server.end}. It was started again {len(starts)} times in {AGAIN_WITHIN / 60:.0f} minutes, which did not"
-            " help, so all of it was stopped"
+            f"{end_of(server)}. It was started again {len(starts)} times in {AGAIN_WITHIN / 60:.0f} minutes, which did"
+            " not help, so all of it was stopped"
         )
-    LOG.warning("%s. It is started again", server.end)
+    LOG.warning("%s. It is started again", end_of(server))
     if stop.wait(AGAIN_SECONDS[len(starts)]):
         return
     starts.append(time.monotonic())
     server.start_again()
     late = starts[-1] + START_SECONDS
-    while not (stop.wait(ASK_SECONDS) or server.end or server.ready(server.began) or time.monotonic() > late):
+    while not (stop.wait(ASK_SECONDS) or server.ended or server.ready(server.began) or time.monotonic() > late):
         pass
