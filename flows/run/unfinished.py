@@ -77,13 +77,21 @@ def tell_ends(prefect: SyncPrefectClient, api: str) -> None:
     for noted in all_noted():
         if noted.api != public(api) or not (noted.ended or noted.process.is_gone):
             continue
-        with suppress(httpx.HTTPError, PrefectException):
-            with suppress(ObjectNotFound):  # somebody has deleted the run, or the database
-                known = prefect.read_flow_run(noted.flow_run)
-                if known.state is None or not known.state.is_final():
-                    state: State[None] = State(type=noted.state, message=noted.message)
-                    prefect.set_flow_run_state(noted.flow_run, state, force=True)
-            noted.forget()
+        try:
+            _tell(prefect, noted)
+        except httpx.TransportError:  # it would be waited for with each note
+            return
+        except (httpx.HTTPError, PrefectException):
+            continue
+        noted.forget()
+
+
+def _tell(prefect: SyncPrefectClient, noted: Unfinished) -> None:
+    with suppress(ObjectNotFound):  # somebody has deleted the run, or the database
+        known = prefect.read_flow_run(noted.flow_run)
+        if known.state is None or not known.state.is_final():
+            state: State[None] = State(type=noted.state, message=noted.message)
+            prefect.set_flow_run_state(noted.flow_run, state, force=True)
 
 
 def all_noted() -> Iterator[Unfinished]:

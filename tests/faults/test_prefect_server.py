@@ -14,13 +14,15 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.run.unfinished import tell_ends
+from flows.run.unfinished import begun, tell_ends
+from tasks.engine.pageless import TRIES_AGAIN, impatient
 from tests.faults.outcomes import FULL, Outcomes, scale
 from tests.support.e2e import HTTP, Home, copy_of, free_port, of_home, ran, serving
 from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
@@ -28,7 +30,7 @@ from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
 pytestmark = [pytest.mark.faults, pytest.mark.e2e]
 
 KILLED, SILENT = signal.SIGKILL, signal.SIGSTOP  # one that is stopped takes connections, and answers none
-EVERYWHERE = ("download", "features", "finetune", "evaluate", "register")
+EVERYWHERE = ("download", "finetune", "register")
 TRIED = [(kind, step) for kind in (KILLED, SILENT) for step in EVERYWHERE] if FULL else [(KILLED, "finetune")]
 INCOMPLETE = "warning: Prefect's page of this run is incomplete: the temporary server was lost on the way ("
 REQUESTS = 24  # of a run that finds all its artifacts; a few more or less do not matter
@@ -104,6 +106,24 @@ def named(finished: tuple[Home, Any], proxy: UnreliableServer, tmp_path_factory:
     return replace(home, environment={"PREFECT_API_URL": f"{proxy.url}/api"})
 
 
+def test_a_server_that_is_lost_is_not_told_of_one_run_after_another(
+    named: Home, proxy: UnreliableServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETUNE_HOME", str(named.folder))
+    api = named.environment["PREFECT_API_URL"]
+    notes = [begun(str(uuid4()), api) for _ in range(3)]
+    for note in notes:
+        note.end(None)
+    with impatient(), temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as prefect:
+        proxy.behave("lost")
+        tell_ends(prefect, api)
+        assert len(proxy.requests) == 1 + TRIES_AGAIN
+        assert all(note.file.exists() for note in notes)
+        proxy.behave("well")
+        tell_ends(prefect, api)  # it knows none of them
+    assert not any(note.file.exists() for note in notes)
+
+
 def lost_by(home: Home, done: subprocess.CompletedProcess[str], name: str) -> str:
     """What is missing of a run whose server failed, in a sentence; empty: nothing. Its server works again."""
     complaints = [line for line in done.stderr.splitlines() if line.startswith(("error: ", "warning: "))]
@@ -131,7 +151,7 @@ def test_a_named_server_fails_at_any_request_and_stays_so(
     way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
 ) -> None:
     choice = random.Random(way)
-    for number in range(scale(ci=1, full=20)):
+    for number in range(scale(ci=1, full=4)):
         name, after = f"{way}-{number}", choice.randrange(1, REQUESTS)
         proxy.behave(way, after=after)
         began = time.monotonic()
@@ -163,7 +183,7 @@ def test_a_named_server_that_fails_for_a_moment(
     way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
 ) -> None:
     choice = random.Random(f"a moment, {way}")
-    for number in range(scale(ci=0, full=20)):
+    for number in range(scale(ci=0, full=4)):
         name, after = f"moment-{way}-{number}", choice.randrange(1, REQUESTS)
         proxy.behave(way, after=after, during=1)
         began = time.monotonic()
@@ -176,7 +196,7 @@ def test_a_named_server_that_fails_for_a_moment(
 
 @HOURS
 def test_a_slow_named_server_is_waited_for(named: Home, proxy: UnreliableServer, outcomes: Outcomes) -> None:
-    for number in range(scale(ci=0, full=2)):
+    for number in range(scale(ci=0, full=1)):
         proxy.behave("slow")
         began = time.monotonic()
         done = named.call(*named.arguments("--json", f"--registry.name=slow-{number}"))
@@ -218,7 +238,7 @@ def test_a_kill_while_prefects_database_is_made(copied: Home, outcomes: Outcomes
     choice = random.Random("a first migration")
     home = replace(copied, environment={})
     log = home.folder / "prefect" / ".prefect.db-new-wal"  # grows with every migration
-    for _ in range(scale(ci=0, full=20)):
+    for _ in range(scale(ci=0, full=8)):
         for file in (home.folder / "prefect").glob("*prefect.db*"):
             file.unlink()
         size = choice.randrange(2_000_000)
