@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from queue import Empty
 from typing import TypeVar
 
 import httpx
@@ -52,14 +53,23 @@ def prefect_server() -> Iterator[None]:
             raise _lost_at_once(address or "", error) from None
         # The class itself: Prefect sends nothing by one that is derived from it.
         EventsWorker.set_client_override(PrefectEventsClient, api_url=api, reconnection_attempts=1)
-        for service in (APILogWorker, EventsWorker):  # whose threads keep the settings with which they began
-            service.instance()
+        # They keep the settings with which they began.
+        services = (APILogWorker.instance(), EventsWorker.instance())
         try:
             yield
         finally:
-            APILogWorker.drain_all(timeout=DRAIN_SECONDS)
-            EventsWorker.drain_all(timeout=DRAIN_SECONDS)
+            for service in services:
+                type(service).drain_all(timeout=DRAIN_SECONDS)
+                _give_up(service)
             EventsWorker.set_client_override(None)
+
+
+def _give_up(service: APILogWorker | EventsWorker) -> None:
+    """Drops what a service has not sent: the process would not end before it has tried with each piece of it."""
+    with suppress(Empty):
+        while True:
+            service._queue.get_nowait()
+    service._queue.put(None)  # which ends it
 
 
 def find_prefect(address: str) -> None:
