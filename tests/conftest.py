@@ -32,6 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ["FINETUNE_HOME"] = tempfile.mkdtemp(prefix="finetune-tests-")
+os.environ |= {f"MLFLOW_HTTP_REQUEST_BACKOFF_{part}": "0" for part in ("FACTOR", "JITTER")}  # tests need not wait
 import tasks  # noqa: E402, F401 - sets the rest, as for the program; a test that imports Prefect first would be too late
 
 let_children_heed_signals()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lib.errors import ServiceError
 from lib.secrets import redacted
 from tasks.engine.log import run_log
-from tasks.record.mlflow_run import asked_once, client, reason_of
+from tasks.record.mlflow_run import client, reason_of
 from tasks.record.outbox import KILLED, Outbox, Record, artifacts_of, now, servers
 from tasks.record.recording import LONGEST_ERROR, Recording, deliver
+from tasks.registry.register import RefusedNameError
 from tasks.report.drift import SCORING
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _delivered(waiting: Record) -> Delivered:
     """Delivers one record, unless its run goes on or somebody else delivers it."""
     outbox = Outbox()
     try:
-        with outbox.taken(waiting.id) as record, asked_once():
+        with outbox.taken(waiting.id) as record:
             if record is None:
                 left = outbox.read(waiting.id)
                 return Delivered(left or waiting, "" if left is None else "another process works with it")
@@ -105,10 +105,11 @@ def _delivered(waiting: Record) -> Delivered:
 
 
 def _deliver(recording: Recording) -> None:
-    """Delivers a record; a run whose model the registry refuses ends as it would have then."""
+    """Delivers a record; a run whose model the registry refuses for good ends as it would have then. Whatever else is
+    refused can be mended, and the record waits for that."""
     try:
         deliver(recording)
-    except ServiceError as error:
+    except RefusedNameError as error:
         recording.tell = _nothing
         recording.note(status="FAILED", error=redacted(str(error))[:LONGEST_ERROR])
         deliver(recording)

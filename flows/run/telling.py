@@ -16,13 +16,20 @@ from prefect.transactions import transaction
 from flows.run.names import name_of_repetition
 from flows.use_cases.use_case import UseCase
 from lib.store.artifacts import Artifact
-from tasks.engine.page import shown
-from tasks.record.mlflow_run import FAILURES, AwayError
+from tasks.engine.page import has_page, shown
+from tasks.record.mlflow_run import AwayError, may_pass
 from tasks.record.recording import Recording
 from tasks.record.track import Pages, track
 from tasks.record.view import COMPUTED_TAG
 from tasks.registry.promote import promote
-from tasks.registry.register import Registered, discard_unregistered, publishing, register, was_registered_by
+from tasks.registry.register import (
+    Registered,
+    as_registered_by,
+    discard_unregistered,
+    publishing,
+    register,
+    withdraw,
+)
 from tasks.report.conclusion import NOT_SAID, WAITS, Conclusion, Finished, report, write_report
 
 
@@ -103,7 +110,9 @@ class Telling:
             return False
         try:
             tell()
-        except (*FAILURES, OSError) as error:
+        except Exception as error:
+            if not may_pass(error):
+                raise
             self.away = isinstance(error, AwayError)
             self.recording.lost(error)
             return False
@@ -113,18 +122,24 @@ class Telling:
     def _publish(self) -> None:
         _, run_id = self.recording.open()
         lost: Exception | None = None
+        registered: Registered | None = None
         with publishing(self.recipe.registry.name), transaction():
             try:
                 if self.recording.record.half_published:
                     discard_unregistered(run_id)
                 candidate = self.use_case.candidate(self.recipe, self.made)
                 registered = shown(register)(run_id, candidate)
-                if not registered.new and was_registered_by(run_id, registered):
-                    registered = registered.model_copy(update={"new": True})
+                if not registered.new:
+                    registered = as_registered_by(run_id, registered)
                 decided = self.use_case.decide(registered, candidate, self.recipe, self.made, run_id)
                 self.registered = shown(promote)(registered, decided)
-            except FAILURES as error:  # nothing is taken back: the record's next delivery goes on from here
-                lost = error
+            except Exception as error:
+                if may_pass(error):  # nothing is taken back: the record's next delivery goes on from here
+                    lost = error
+                else:
+                    if registered is not None and not has_page():  # Prefect's tasks take back what they did themselves
+                        withdraw(registered)
+                    raise
         self.recording.note(half_published=lost is not None)
         if lost is not None:
             raise lost

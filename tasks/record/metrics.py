@@ -12,14 +12,13 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from lib.data.tables import SPLITS
 from lib.evaluation.flat import metric_name
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
 from tasks.record.curves import send_whole
-from tasks.record.mlflow_run import RECORD_TAG, log_metrics, log_table
+from tasks.record.mlflow_run import RECORD_TAG, log_metrics, log_table, says_missing
 
 ALL_METRICS = "all_metrics.json"  # a table in MLflow
 SOURCE_TAG = "finetune.source_run"  # of a run: the one that trained the model, and has its curves
@@ -39,7 +38,7 @@ def run_called(tracking: MlflowClient, name: str, experiment: str) -> Run | None
     try:
         run = tracking.get_run(name)
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+        if not says_missing(error):
             raise
         return next(iter(tracking.search_runs([experiment], f"tags.`{RECORD_TAG}` = '{name}'")), None)
     return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None

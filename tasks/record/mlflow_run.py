@@ -29,7 +29,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from lib.errors import ServiceError, chain_of
+from lib.errors import FinetuneError, ServiceError, chain_of
 from lib.evaluation.flat import metric_name
 from lib.extras import require
 from lib.secrets import redacted, revealed
@@ -59,8 +59,11 @@ class AwayError(ServiceError):
         return f"{self}".rpartition(": ")[0]
 
 
-# Raised when the server is gone or answers nonsense, or the database is damaged or full.
+# Raised when the server is gone or answers nonsense, or the database is damaged or full. The clients of a cloud's
+# storage, where MLflow lets a run write there itself, raise their own: what is done about a failure goes by `may_pass`.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError, JSONDecodeError, RequestException, AwayError)
+MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
+NO_ANSWER_OF_MLFLOW = "API request to endpoint"  # how MLflow's client begins its error for any page with status 404
 ANSWER_SECONDS = 10  # timeout of a server's first answer
 LONGEST_REASON = 200  # characters of MLflow's message in an error
 ERROR_TAG = "finetune.error"  # of a run: why it failed
@@ -109,8 +112,9 @@ def require_address() -> None:
 
 @contextmanager
 def asked_once(seconds: float | None = None) -> Iterator[None]:
-    """While the block runs, a request to MLflow that fails is not repeated by MLflow itself, which would make what it
-    creates twice where only the answer was lost. seconds: that a request may take, if not as long as usual."""
+    """While the block runs, a request to MLflow that fails is not repeated by MLflow itself: for what creates
+    something, which would be there twice where only the answer was lost, and for what must not take long. seconds: that
+    a request may take, if not as long as usual."""
     wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     if seconds is not None:
         wanted["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{math.ceil(seconds)}"
@@ -163,16 +167,36 @@ def _ask_once(uri: str) -> None:
         create_engine(uri, poolclass=NullPool).connect().close()
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether what failed may succeed later, whether a server failed or this machine: everything but what this project
+    refuses."""
+    return isinstance(error, AwayError) or not isinstance(error, FinetuneError)
+
+
+def says_missing(error: Exception) -> bool:
+    """Whether MLflow says that what it was asked for is not there. A page with status 404, as of a proxy whose server
+    starts, does not say that, though MLflow's client takes it for the same."""
+    return (
+        isinstance(error, MlflowException)
+        and error.error_code == MISSING
+        and not str(error).startswith(NO_ANSWER_OF_MLFLOW)
+    )
+
+
 def reason_of(error: BaseException) -> str:
     """Returns in one line why a server is unreachable. Prefers the system's words, such as `[Errno 111] Connection
-    refused`, then those of the error's cause, then its own."""
+    refused`, then those of the error's cause, then its own, with its name where it is none that is expected."""
     if isinstance(error, AwayError):
         return error.what
+    if isinstance(error, FinetuneError):
+        return str(error)
     reason = error.__cause__ or error
     for link in chain_of(error):
         if isinstance(link, OSError):
             reason = link
-    text = redacted(" ".join(str(reason).split())) or type(reason).__name__
+    text = redacted(" ".join(str(reason).split()))
+    if not text or not isinstance(error, (*FAILURES, OSError, sqlite3.Error, httpx.HTTPError, PrefectException)):
+        text = f"{type(reason).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 

@@ -27,6 +27,7 @@ from tasks.record.mlflow_run import (
     client,
     experiment_id,
     log_metrics,
+    may_pass,
     reason_of,
     require_address,
     set_tags,
@@ -118,7 +119,7 @@ def recorded(record: Record) -> Iterator[Recording]:
     """
     require_address()
     outbox = Outbox()
-    with outbox.lock(record.id), asked_once():
+    with outbox.lock(record.id):
         outbox.save(record)
         recording = Recording(record, outbox, asked=False)
         try:
@@ -141,13 +142,15 @@ def recorded(record: Record) -> Iterator[Recording]:
 
 def deliver(recording: Recording) -> None:
     """Tells MLflow all that it does not know yet of a run that has ended; what it does not take waits, and
-    `recording.waits` says why."""
+    `recording.waits` says why. Raises FinetuneError for what is refused."""
     recording.waits = ""
     try:
         recording.open()
         recording.tell()
         recording.end()
-    except (*FAILURES, OSError) as error:
+    except Exception as error:
+        if not may_pass(error):
+            raise
         recording.lost(error)
     recording.delivered()
 
@@ -174,9 +177,10 @@ def _begin(recording: Recording) -> None:
     try:
         tracking, _ = recording.open()
         close_abandoned_runs(tracking, recording.experiment)
-    except (*FAILURES, OSError) as error:
-        reason = reason_of(error)
-        run_log().warning("%s: the run goes on, and MLflow is told of it later", reason)
+    except Exception as error:
+        if not may_pass(error):
+            raise
+        run_log().warning("%s: the run goes on, and MLflow is told of it later", reason_of(error))
 
 
 def _run_of(tracking: MlflowClient, record: Record, *, asked: bool) -> Run:
@@ -189,7 +193,8 @@ def _run_of(tracking: MlflowClient, record: Record, *, asked: bool) -> Run:
     if found:
         return found[0]
     tags = {**record.tags, HOST_TAG: record.host, PROCESS_TAG: record.process, RECORD_TAG: record.id}
-    return tracking.create_run(experiment, start_time=record.started, run_name=record.name, tags=tags)
+    with asked_once():
+        return tracking.create_run(experiment, start_time=record.started, run_name=record.name, tags=tags)
 
 
 def _known(tracking: MlflowClient, record: Record) -> Run | None:

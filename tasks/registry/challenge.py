@@ -20,8 +20,8 @@ from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import ARTIFACT_TAG, client, reason_of
-from tasks.registry.files import model_files
+from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of, says_missing
+from tasks.registry.files import UNUSABLE, model_files
 from tasks.registry.models import Version
 from tasks.registry.register import Candidate
 from tasks.secrets import secrets_kept
@@ -61,8 +61,14 @@ def labels_of(evaluated: Artifact) -> set[str]:
 
 
 def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
-    """Returns the evaluation of an MLflow run, if the store still has it."""
-    store, digest = Store(store_folder()), tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
+    """Returns the evaluation of an MLflow run, if MLflow still has that and the store this."""
+    store = Store(store_folder())
+    try:
+        digest = tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
+    except MlflowException as error:
+        if not says_missing(error):
+            raise
+        return None
     keys = (manifest.key for manifest in store.manifests("evaluate") if manifest.digest == digest)
     return next((found for key in keys if (found := store.find("evaluate", key))), None)
 
@@ -79,8 +85,8 @@ def challenge(
     candidate: Candidate, texts: list[str], device: str, champion: str | None = None, champion_texts: Sequence[str] = ()
 ) -> Answers:
     """Predicts the labels of each classifier's texts, loading one classifier after the other as it is served.
-    `champion`: the version under the candidate's name; `problem` says why it could not be asked. Raises AwayError if
-    MLflow does not answer."""
+    `champion`: the version under the candidate's name; `problem` says what is wrong with it if it could not be asked.
+    Raises `FAILURES` if MLflow did not do what it was asked."""
     with tempfile.TemporaryDirectory(prefix="finetune-challenge-") as folder:
         answers = Answers(challenger={})
         if texts:
@@ -93,8 +99,9 @@ def challenge(
             if set(labels) != set(load_json(candidate.artifact.file("labels.json"))):
                 return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
             answers.champion = _ask(files, champion_texts, device)
-        except (MlflowException, OSError, ServiceError, WeightsError, LabelError) as error:
-            client()  # raises if MLflow does not answer, which says nothing about the champion
+        except AwayError:  # it says nothing about the champion
+            raise
+        except (*UNUSABLE, ServiceError, WeightsError, LabelError) as error:
             answers.problem = reason_of(error)
     return answers
 

@@ -21,18 +21,20 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from lib.errors import listed
-from lib.files.disk import disk_full_is_clear, remove, sync
+from lib.files.disk import disk_full_is_clear, disk_refuses, remove, sync
 from lib.files.listing import LISTING, MOST_NAMED, SHA256_TAG, problems
 from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home
-from tasks.record.mlflow_run import reason_of
+from tasks.record.mlflow_run import FAILURES, AwayError, reason_of, says_missing
 from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
 FETCHED = "models"  # the folder of the home with what was fetched from a server
 FETCHING = ".fetching-"  # what folders in it are called while they are fetched
+UNUSABLE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)  # of damaged files
+TRIES = 2  # what comes and is not what was registered may be a page of something between here and MLflow
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class ModelFiles:
 
 def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFiles:
     """Returns the folder of a version, fetched if necessary. Damaged files are mended from the store, or fetched again,
-    with a warning; raises ServiceError, which names them, if they cannot be."""
+    with a warning; raises ServiceError, which names them, if they cannot be, and AwayError if MLflow did not do what it
+    was asked, which says nothing of the version."""
     try:
         registered = tracking.get_model_version(version.name, version.version)
         place = str(tracking.get_model_version_download_uri(version.name, version.version))
@@ -67,8 +70,14 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         # MLflow's description of the model has the path of the logged folder.
         described = parse_yaml((root / "MLmodel").read_text(encoding="utf-8"))
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
-    except (MlflowException, OSError) as error:
+    except AwayError:
+        raise
+    except UNUSABLE as error:
         raise unloadable(kind, version, reason_of(error)) from None
+    except FAILURES as error:
+        if says_missing(error):
+            raise unloadable(kind, version, reason_of(error)) from None
+        raise _away(version, error) from error
     except (KeyError, TypeError, UnicodeDecodeError, YamlError):
         raise unloadable(kind, version, f"{root / 'MLmodel'} does not describe one") from None
     if not folder.is_dir():
@@ -127,34 +136,51 @@ def _mended(tracking: MlflowClient, registered: ModelVersion, root: Path) -> dic
 
 
 def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version, final: Path) -> dict[str, str]:
-    """Fetches a version's files into `final`, one process at a time, and once more where what is there is damaged;
-    returns what is wrong with them still."""
+    """Fetches a version's files into `final`, one process at a time, and once more where what is there, or what came,
+    is damaged; returns what is wrong with them still."""
     place = final.parent
     place.mkdir(parents=True, exist_ok=True)
     with lock_of(place), disk_full_is_clear(place):
         for left in place.glob(f"{FETCHING}*"):  # by a killed process
             remove(left)
-        if final.exists():
+        wrong = _wrong(registered, final) if final.exists() else {}
+        if final.exists() and not wrong:
+            return {}
+        for _ in range(TRIES):
+            if wrong:
+                said = listed(wrong.values(), most=MOST_NAMED)
+                run_log().warning("%s is damaged and fetched again (%s)", final, said)
+            remove(final)
+            _fetch(tracking, version, final)
             wrong = _wrong(registered, final)
             if not wrong:
-                return {}
-            run_log().warning("%s is damaged and fetched again (%s)", final, listed(wrong.values(), most=MOST_NAMED))
-            remove(final)
-        _fetch(tracking, version, final)
-        return _wrong(registered, final)
+                break
+        return wrong
 
 
 def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
+    """Fetches a version's files into `final`. Raises AwayError if they are not all sent."""
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri)
     with tempfile.TemporaryDirectory(prefix=FETCHING, dir=final.parent) as temporary:
         fetched = Path(temporary) / "model"
         fetched.mkdir()
-        mlflow.artifacts.download_artifacts(
-            artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
-        )
+        try:
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
+            )
+        except Exception as error:  # a cloud's storage raises its own
+            if says_missing(error) or (isinstance(error, OSError) and disk_refuses(error, final)):
+                raise
+            raise _away(version, error) from error
         for path in [*fetched.rglob("*"), fetched]:
             sync(path)
         fetched.rename(final)
     sync(final.parent)
+
+
+def _away(version: Version, error: Exception) -> AwayError:
+    return AwayError(
+        f"{version.uri} cannot be fetched ({reason_of(error)}): see that MLflow and the storage behind it work"
+    )

@@ -24,12 +24,12 @@ from lib.files.disk import remove
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home, local_tracking_uri, tracking_uri
-from tasks.record.mlflow_run import FAILURES, client, reason_of
+from tasks.record.mlflow_run import FAILURES, AwayError, client, reason_of, says_missing
 from tasks.record.outbox import servers
-from tasks.registry.register import NO_SUCH_MODEL
 
 FROZEN_TAG = "finetune.frozen_test"  # of a registered model: a FrozenTest as JSON
 FOLDER = "frozen"
+TRIES = 2  # one lost request is no outage
 
 
 class FrozenTest(BaseModel):
@@ -46,7 +46,7 @@ def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
     try:
         model = tracking.get_registered_model(name)
     except MlflowException as error:
-        if error.error_code != NO_SUCH_MODEL:
+        if not says_missing(error):
             raise
         return None
     value = model.tags.get(FROZEN_TAG)
@@ -55,36 +55,68 @@ def frozen_test(tracking: MlflowClient, name: str) -> FrozenTest | None:
 
 def frozen_texts(name: str) -> list[str]:
     """Returns the texts of a name's frozen test set; none if it has none yet. Creates no database. If MLflow does not
-    answer, that is the one that it had when it last did. Raises ServiceError if MLflow has lost the file."""
+    answer, also when it is asked again, that is the one that it had when it last did. Raises ServiceError if MLflow has
+    lost the file."""
     local = tracking_uri() == local_tracking_uri() and not os.environ.get("MLFLOW_REGISTRY_URI")
     if local and not (home() / "mlflow.db").exists():
         return []
-    known = _Known(name)
-    try:
-        tracking = client()
-        frozen = frozen_test(tracking, name)
-        texts = [] if frozen is None else load_frozen(tracking, frozen, name)["text"].tolist()
-    except FAILURES as error:
-        return known.texts(reason_of(error))
-    known.keep(frozen)
-    return texts
+    reason = ""
+    for _ in range(TRIES):
+        try:
+            tracking = client()
+            frozen = frozen_test(tracking, name)
+            texts: list[str] = [] if frozen is None else load_frozen(tracking, frozen, name)["text"].tolist()
+        except FAILURES as error:
+            reason = reason_of(error)
+        else:
+            note_frozen(name, frozen)
+            return texts
+    return _Known(name).texts(reason)
+
+
+def note_frozen(name: str, frozen: FrozenTest | None) -> None:
+    """Notes on this machine which frozen test set a name has, for runs while MLflow does not answer."""
+    _Known(name).keep(frozen)
 
 
 def load_frozen(tracking: MlflowClient, frozen: FrozenTest, name: str) -> pd.DataFrame:
     """Loads the messages (id int64, text, label) from the copy on this machine or from MLflow. Raises ServiceError if
-    MLflow has lost them."""
+    MLflow has lost them, and AwayError if it cannot tell."""
     copy = _copy(frozen.sha256)
     if not _is_whole(copy, frozen.sha256):
-        with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:
-            try:
-                file = Path(tracking.download_artifacts(frozen.run, frozen.path, folder))
-            except (*FAILURES, OSError) as error:
-                client()  # which raises if MLflow does not answer
-                raise _lost(name, frozen, reason_of(error)) from error
-            if not _is_whole(file, frozen.sha256):
-                raise _lost(name, frozen, "the file does not have its checksum")
-            _keep_copy(file, copy)
+        _fetch(tracking, frozen, name, copy)
     return load_table(copy, MESSAGES)
+
+
+def _fetch(tracking: MlflowClient, frozen: FrozenTest, name: str, copy: Path) -> None:
+    """Fetches a frozen test set into `copy`; once more where what comes is not what was stored, as a page of something
+    between here and MLflow is not."""
+    with tempfile.TemporaryDirectory(prefix="finetune-frozen-") as folder:
+        for number in range(TRIES):
+            place = Path(folder) / f"{number}"
+            place.mkdir()
+            try:
+                file = Path(tracking.download_artifacts(frozen.run, frozen.path, str(place)))
+            except Exception as error:  # a cloud's storage raises its own
+                if _is_gone(tracking, frozen):
+                    raise _lost(name, frozen, reason_of(error)) from error
+                raise AwayError(
+                    f"the frozen test set of {name!r} cannot be fetched ({reason_of(error)}): see that MLflow and the"
+                    " storage behind it work"
+                ) from error
+            if _is_whole(file, frozen.sha256):
+                _keep_copy(file, copy)
+                return
+    raise _lost(name, frozen, "the file does not have its checksum")
+
+
+def _is_gone(tracking: MlflowClient, frozen: FrozenTest) -> bool:
+    """Whether MLflow says that it does not have the file."""
+    try:
+        there = tracking.list_artifacts(frozen.run, FOLDER)
+    except Exception as error:  # then it says nothing
+        return says_missing(error)
+    return frozen.path not in [file.path for file in there]
 
 
 def store_frozen(tracking: MlflowClient, run_id: str, messages: pd.DataFrame) -> FrozenTest:

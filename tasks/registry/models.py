@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError, listed
 from tasks.record.metrics import SOURCE_TAG, run_called
-from tasks.record.mlflow_run import all_pages
+from tasks.record.mlflow_run import all_pages, says_missing
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
 KIND_TAG = "finetune.kind"  # of a registered model: the kind of its versions
@@ -65,12 +65,17 @@ def find_version(tracking: MlflowClient, kind: Kind, name: str, version: str) ->
         registered = tracking.get_registered_model(name)
         tracking.get_model_version(name, version)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if not _names_nothing(error):
             raise
         raise ServiceError(f"there is no version {version} of {name!r}: look in the pages (`make ui`)") from None
     if kind_of(tracking, registered, version) != kind:
         raise ServiceError(f"{name!r} version {version} is no {kind.noun}: choose another one")
     return Version(name, version)
+
+
+def _names_nothing(error: MlflowException) -> bool:
+    """Whether MLflow has nothing by the given name, or could have nothing by it."""
+    return says_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def unloadable(kind: Kind, version: Version, reason: str) -> ServiceError:
@@ -99,7 +104,7 @@ def _logged_name(tracking: MlflowClient, name: str, version: str) -> str | None:
         copied, _, version = place.rpartition("/")
         return _logged_name(tracking, copied, version) if copied else str(tracking.get_logged_model(place).name)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if not says_missing(error):
             raise
         return None  # deleted
 
@@ -143,7 +148,9 @@ def all_registered(tracking: MlflowClient) -> Iterator[RegisteredModel]:
 def _of_run(tracking: MlflowClient, kind: Kind, run: str) -> Version:
     try:
         found = tracking.get_run(run)
-    except MlflowException:
+    except MlflowException as error:
+        if not _names_nothing(error):
+            raise
         raise ServiceError(f"MLflow has no run {run}: look its id up in the pages (`make ui`)") from None
     # A cached model was registered by the run that trained it; which was perhaps not in MLflow yet when that was told.
     trained_by = run_called(tracking, found.data.tags.get(SOURCE_TAG, run), found.info.experiment_id)

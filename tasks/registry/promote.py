@@ -14,7 +14,7 @@ from tasks.engine.page import has_page
 from tasks.engine.pageless import create_markdown_artifact
 from tasks.record.mlflow_run import FAILURES, client, loss_warned
 from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
-from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test
+from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, note_frozen
 from tasks.registry.models import CHALLENGER, CHAMPION
 from tasks.registry.register import Registered, versions_of
 from tasks.secrets import secrets_kept
@@ -123,6 +123,7 @@ def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> 
         tracking.set_model_version_tag(name, version, tag, value)
     if decided.frozen is not None:
         tracking.set_registered_model_tag(name, FROZEN_TAG, decided.frozen.model_dump_json())
+        note_frozen(name, decided.frozen)
     # An old recipe that is run again does not challenge newer ones.
     if versions_of(tracking, name)[-1].version == tracking.get_model_version(name, version).version:
         tracking.set_registered_model_alias(name, CHALLENGER, version)

@@ -18,7 +18,7 @@ from lib.errors import StoreError
 from lib.files.disk import remove
 from lib.files.lock import tried
 from tasks.environment import artifact_folder, home, local_tracking_uri, tracking_is_served, tracking_uri
-from tasks.record.mlflow_run import all_pages, client
+from tasks.record.mlflow_run import all_pages, client, says_missing
 from tasks.registry.files import FETCHED, FETCHING, identity_of, lock_of
 from tasks.registry.frozen import FOLDER as FROZEN
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest
@@ -131,7 +131,7 @@ def _has_model(tracking: MlflowClient, model_id: str) -> bool:
     try:
         tracking.get_logged_model(model_id)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if not says_missing(error):
             raise
         return any(tracking.search_model_versions(f"source_path = 'models:/{model_id}'"))
     return True

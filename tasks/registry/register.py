@@ -30,14 +30,17 @@ from lib.processes.identity import this_process
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import FAILURES, client
+from tasks.record.mlflow_run import FAILURES, asked_once, client, says_missing
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
 
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
 DIGEST_TAG = "finetune.digest"  # of a version: the artifact with its weights
-NO_SUCH_MODEL = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
+
+
+class RefusedNameError(ServiceError):
+    """The name has another kind of model in the registry, and always will."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def publishing(name: str) -> FileLock:
 )
 @secrets_kept()
 def register(run_id: str, candidate: Candidate) -> Registered:
-    """Registers a new version, or returns the existing version of the same model. Raises ServiceError if the name
+    """Registers a new version, or returns the existing version of the same model. Raises RefusedNameError if the name
     belongs to another kind of model."""
     tracking = client()
     name = candidate.name
@@ -108,20 +111,22 @@ def register(run_id: str, candidate: Candidate) -> Registered:
     with tempfile.TemporaryDirectory(prefix="finetune-register-") as folder:
         files = candidate.collect(Path(folder) / candidate.kind.logged_as)
         marked = {REGISTERING_TAG: this_process().name}
-        model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri, tags=marked)
+        with asked_once():
+            model = candidate.log(files, run_id=run_id, tracking_uri=tracking.tracking_uri, tags=marked)
     try:
         _ensure_registered_model(tracking, candidate)
-        version = tracking.create_model_version(
-            name,
-            source=model.model_uri,
-            run_id=run_id,
-            model_id=model.model_id,
-            tags={
-                IDENTITY_TAG: candidate.identity,
-                DIGEST_TAG: candidate.artifact.digest,
-                SHA256_TAG: model.tags[SHA256_TAG],
-            },
-        )
+        with asked_once():
+            version = tracking.create_model_version(
+                name,
+                source=model.model_uri,
+                run_id=run_id,
+                model_id=model.model_id,
+                tags={
+                    IDENTITY_TAG: candidate.identity,
+                    DIGEST_TAG: candidate.artifact.digest,
+                    SHA256_TAG: model.tags[SHA256_TAG],
+                },
+            )
     except FAILURES:
         raise  # it may be there, and only the answer was lost: the next try finds it
     except BaseException:
@@ -137,9 +142,15 @@ def register(run_id: str, candidate: Candidate) -> Registered:
 
 @register.on_rollback
 def unregister(transaction: Transaction) -> None:
-    """Deletes a new version if what follows fails; an existing one stays."""
+    """Withdraws a version if what follows fails."""
     registered: Registered | None = transaction.get("registered", None)
-    if registered is not None and registered.model_id is not None:
+    if registered is not None:
+        withdraw(registered)
+
+
+def withdraw(registered: Registered) -> None:
+    """Deletes a version that is new; one that was there before stays."""
+    if registered.model_id is not None:
         tracking = client()
         tracking.delete_model_version(registered.name, registered.version)
         _discard(tracking, registered.model_id)
@@ -151,9 +162,13 @@ def _discard(tracking: MlflowClient, model_id: str) -> None:
     discard(tracking, tracking.get_logged_model(model_id))
 
 
-def was_registered_by(run_id: str, registered: Registered) -> bool:
-    """Whether a version is a run's own: it was registered when MLflow failed before all was said."""
-    return bool(client().get_model_version(registered.name, registered.version).run_id == run_id)
+def as_registered_by(run_id: str, registered: Registered) -> Registered:
+    """Returns a version as a new one if it is the run's own: it was registered when MLflow failed before all was
+    said."""
+    version = client().get_model_version(registered.name, registered.version)
+    if version.run_id != run_id:
+        return registered
+    return registered.model_copy(update={"new": True, "model_id": str(version.source).removeprefix("models:/")})
 
 
 def discard_unregistered(run_id: str) -> None:
@@ -181,11 +196,11 @@ def _require_kind(tracking: MlflowClient, name: str, kind: Kind) -> None:
     try:
         known = tracking.get_registered_model(name).tags.get(KIND_TAG, kind.tag)
     except MlflowException as error:
-        if error.error_code != NO_SUCH_MODEL:
+        if not says_missing(error):
             raise
         return
     if known != kind.tag:
-        raise ServiceError(
+        raise RefusedNameError(
             f"{name!r} is no name for the {kind.noun} of this run, because MLflow's registry has {known} under it:"
             " choose another registry.name"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,28 +59,41 @@ class Place:
 
     proxy: UnreliableServer
     tracking: MlflowClient  # past the proxy
-    data: Path
+    home: Home
     tries: int = 0
 
     def run(self) -> tuple[str, dict[str, Any]]:
         """Runs the recipe under a registered name of its own; returns that, and what `--json` prints."""
         self.tries += 1
         name = f"faults-{self.tries}"
-        return name, flow_of(CLASSIFY)(recipe(name, data__url=self.data))
+        return name, flow_of(CLASSIFY)(recipe(name, data__url=self.home.data))
+
+    def challenge(self, name: str) -> dict[str, Any]:
+        """Runs another recipe under the name, whose champion and frozen test set this home has no copies of; returns
+        what `--json` prints."""
+        for folder in ("models", "frozen"):
+            shutil.rmtree(self.home.folder / folder, ignore_errors=True)
+        chosen = recipe(name, data__url=self.home.data, training__learning_rate=LEARNING_RATES["away"])
+        return flow_of(CLASSIFY)(chosen)
 
     def runs(self, name: str) -> list[Run]:
-        """MLflow's runs of that registered name."""
+        """MLflow's runs of that registered name, the oldest first."""
         experiment = experiment_id(self.tracking, EXPERIMENT)
-        return list(self.tracking.search_runs([experiment], f"params.`registry.name` = '{name}'"))
+        mine = f"params.`registry.name` = '{name}'"
+        return list(self.tracking.search_runs([experiment], mine, order_by=["attributes.start_time"]))
 
-    def known(self, name: str, folder: Path) -> dict[str, Any]:
-        """All that MLflow and its registry have of the one run of that name, but for names, times and ids."""
-        (run,) = self.runs(name)
-        (version,) = self.tracking.search_model_versions(f"name = '{name}'")
-        version = self.tracking.get_model_version(name, version.version)
+    def known(self, name: str, folder: Path, number: int = 1) -> dict[str, Any]:
+        """All that MLflow and its registry have of the last of so many runs of that name, each of which registered a
+        version, but for names, times and ids."""
+        runs = self.runs(name)
+        versions = self.tracking.search_model_versions(f"name = '{name}'")
+        assert (len(runs), len(versions)) == (number, number)
+        run = runs[-1]
+        version = self.tracking.get_model_version(name, f"{number}")
         model = self.tracking.get_registered_model(name)
         frozen = json.loads(model.tags["finetune.frozen_test"])
-        assert frozen["run"] == version.run_id == run.info.run_id
+        assert frozen["run"] == runs[0].info.run_id
+        assert version.run_id == run.info.run_id
         assert run.inputs is not None
         return {
             "status": run.info.status,
@@ -161,15 +175,16 @@ def checksums(folder: Path) -> dict[str, str]:
 def place(
     finished: tuple[Home, Any], mlflow_server: str, tmp_path_factory: pytest.TempPathFactory, prefect_api: str
 ) -> Iterator[Place]:
-    """The finished run's home, from which a server that has none of it is told."""
+    """A copy of the finished run's home, from which a server that has none of it is told."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    home = copy_of(finished[0], tmp_path_factory.mktemp("place") / "home")
     with pytest.MonkeyPatch.context() as patch, tracking_restored(), unreliable(mlflow_server, slow=SLOW) as proxy:
-        patch.setenv("FINETUNE_HOME", str(finished[0].folder))
+        patch.setenv("FINETUNE_HOME", str(home.folder))
         patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENCE)
         patch.setenv("MLFLOW_TRACKING_URI", proxy.url)
         with temporary_settings({PREFECT_API_URL: prefect_api}):
-            yield Place(proxy, MlflowClient(mlflow_server, registry_uri=mlflow_server), finished[0].data)
+            yield Place(proxy, MlflowClient(mlflow_server, registry_uri=mlflow_server), home)
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +196,16 @@ def undisturbed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return place.known(name, tmp_path_factory.mktemp("undisturbed"))
 
 
+LEARNING_RATES = {"away": 0.002, "silent": 0.003}  # of other classifiers than the finished run's
 REQUESTS = 200  # of a run that finds all its artifacts; a few more or less do not matter
 WAYS: tuple[Mode, ...] = ("away", "500", "html", "silent", "lost")
 
 
-def delivered(place: Place, name: str, result: dict[str, Any], undisturbed: dict[str, Any], folder: Path) -> None:
-    """Asserts that the run's result is whole, and that once the server is back its record is delivered, and once."""
+def delivered(
+    place: Place, name: str, result: dict[str, Any], undisturbed: dict[str, Any], folder: Path, number: int = 1
+) -> None:
+    """Asserts that the result of a name's so-manieth run is whole, and that once the server is back its record is
+    delivered, and once."""
     assert result["metrics"].keys() >= {"test/accuracy", "baseline/test/accuracy"}
     assert {step["state"] for step in result["steps"]} <= {"cached", "ran", "waits"}
     place.proxy.behave("well")
@@ -196,7 +215,7 @@ def delivered(place: Place, name: str, result: dict[str, Any], undisturbed: dict
         assert [each.why_not for each in deliver_all()] == ["" for _ in waiting]
         waiting = []
     assert Outbox().ids() == []
-    known = place.known(name, folder)
+    known = place.known(name, folder, number)
     for what, expected in undisturbed.items():
         assert known[what] == expected, what
 
@@ -272,10 +291,9 @@ def test_a_slow_server_gets_all_of_it_at_once(
 
 @pytest.mark.parametrize("way", ["away", "silent"][: scale(ci=1, full=2)])
 def test_a_server_that_dies_while_the_classifier_learns_takes_no_training_with_it(
-    place: Place, finished: tuple[Home, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
+    place: Place, way: Mode, outcomes: Outcomes
 ) -> None:
-    name = f"learned-{way}"
-    home = copy_of(finished[0], tmp_path / "home")
+    name, home = f"learned-{way}", place.home
     served = replace(
         home,
         environment={
@@ -284,7 +302,7 @@ def test_a_server_that_dies_while_the_classifier_learns_takes_no_training_with_i
             "MLFLOW_HTTP_REQUEST_TIMEOUT": PATIENCE,
         },
     )
-    learning = ["--training.learning_rate=0.002", f"--registry.name={name}"]
+    learning = [f"--training.learning_rate={LEARNING_RATES[way]}", f"--registry.name={name}"]
     with outcomes.trying(f"the tracking server dies while a classifier learns: {WORDS[way]}"):
         place.proxy.behave(way, after=14)  # the first point of a curve is the last that it takes
         done = served.call(*served.arguments("--json", *learning))
@@ -304,6 +322,42 @@ def test_a_server_that_dies_while_the_classifier_learns_takes_no_training_with_i
         )
         (version,) = place.tracking.search_model_versions(f"name = '{name}'")
         assert "finetune.promotion" in place.tracking.get_model_version(name, version.version).tags
+
+
+@pytest.fixture(scope="module")
+def challenged(place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
+    """What MLflow has of a challenger whose server never failed, and the requests of its run."""
+    name, _ = place.run()
+    place.challenge(f"{name}-first")  # trains, unless a test above did
+    place.proxy.behave("well")
+    result = place.challenge(name)
+    requests = list(place.proxy.requests)
+    assert (result["waits"], result["registered"]["champion"]) == ("", "1")
+    return place.known(name, tmp_path_factory.mktemp("challenged"), 2), requests
+
+
+@pytest.mark.parametrize("way", [*WAYS[1:3], WAYS[0], *WAYS[3:]][: scale(ci=2, full=5)])
+def test_one_lost_request_decides_about_no_challenger(
+    place: Place,
+    challenged: tuple[dict[str, Any], list[str]],
+    way: Mode,
+    tmp_path: Path,
+    outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The champion's files and the frozen test set are fetched: nothing of them is on this machine."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # or MLflow's client would ask again
+    expected, requests = challenged
+    fetching = [number for number, request in enumerate(requests) if "GET /api/2.0/mlflow-artifacts" in request]
+    choice = random.Random(f"a challenger, {way}")
+    for number in range(scale(ci=1, full=40)):
+        after = choice.choice(fetching if number % 2 == 0 else range(len(requests)))
+        with outcomes.trying(f"one request fails while a challenger is compared: {WORDS[way]}"):
+            place.proxy.behave("well")
+            name, _ = place.run()
+            place.proxy.behave(way, after=after, during=1)
+            result = place.challenge(name)
+            delivered(place, name, result, expected, tmp_path / f"{number}", 2)
 
 
 def key_of_step(result: dict[str, Any], step: str) -> str:
