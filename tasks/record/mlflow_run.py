@@ -195,7 +195,8 @@ def reason_of(error: BaseException) -> str:
         if isinstance(link, OSError):
             reason = link
     text = redacted(" ".join(str(reason).split()))
-    if not text or not isinstance(error, (*FAILURES, OSError, sqlite3.Error, httpx.HTTPError, PrefectException)):
+    expected = (*FAILURES, OSError, sqlite3.Error, httpx.HTTPError, PrefectException)
+    if not text or not (isinstance(error, expected) or isinstance(reason, OSError)):
         text = f"{type(reason).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
