@@ -33,9 +33,8 @@ def record_of(chosen: ClassifyRecipe) -> Record:
     """The record of a run of the recipe that made the finished run's artifacts."""
     made = [Made(step=step, key=artifact.key, digest=artifact.digest) for step, artifact in artifacts().items()]
     values = chosen.model_dump(mode="json")
-    record = new_record(
-        experiment=EXPERIMENT, name=chosen.registry.name, params=flatten(values), tags={}, recipe=values
-    )
+    tags = {"prefect.flow_run_url": ""}
+    record = new_record(experiment=EXPERIMENT, name="a run", params=flatten(values), tags=tags, recipe=values)
     return record.model_copy(update={"made": made})
 
 
@@ -124,6 +123,6 @@ def test_a_name_of_another_kind_of_model_ends_the_run_for_good(published: Mlflow
     published.create_registered_model("other", tags={"finetune.kind": "instructions"})
     kept("other")
     assert why_not() == [""]
-    runs = published.search_runs([experiment_id(published, EXPERIMENT)], "attributes.run_name = 'other'")
+    runs = published.search_runs([experiment_id(published, EXPERIMENT)], "params.`registry.name` = 'other'")
     assert [run.info.status for run in runs] == ["FAILED"]
     assert "'other' is no name for the classifier of this run" in runs[0].data.tags["finetune.error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,18 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 import lib.serving.classifier
 import lib.serving.follower
 from lib.errors import MessagesError, ServiceError
 from lib.serving.follower import log_follower
 from tasks.record.mlflow_run import client, experiment_id
+from tasks.registry.frozen import frozen_test
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, KINDS, Kind, Version, find_model
 from tasks.use.predict import answer
 from tests.support.followers import RESPONSES, write_follower
+from tests.support.http_server import HttpServer, Reply
 from tests.support.tracking import tracking_restored
 
 
@@ -171,3 +175,24 @@ def test_asking_for_help_imports_no_torch() -> None:
     modules = "flows.terminal.predict, tasks.use.predict, tasks.registry.models"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("address", ["registered-models/get", "runs/get"])
+def test_a_page_with_status_404_does_not_say_that_something_is_missing(address: str) -> None:
+    """Such as a proxy answers while the server behind it starts; MLflow's client takes it for an answer of MLflow."""
+    ask = {
+        "registered-models/get": lambda tracking: frozen_test(tracking, "mine"),
+        "runs/get": lambda tracking: find_model(tracking, CLASSIFIER, run="0" * 32),
+    }[address]
+    with HttpServer() as server:
+        url = server.serve(f"/api/2.0/mlflow/{address}", Reply(b"<html>no such page</html>", status=404))
+        tracking = MlflowClient(url.partition("/api")[0], registry_uri=url.partition("/api")[0])
+        with pytest.raises(MlflowException, match="no such page"):
+            ask(tracking)
+        gone = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "it is not there"}).encode()
+        server.serve(f"/api/2.0/mlflow/{address}", Reply(gone, status=404))
+        if address == "runs/get":
+            with pytest.raises(ServiceError, match="MLflow has no run"):
+                ask(tracking)
+        else:
+            assert ask(tracking) is None
