@@ -103,6 +103,7 @@ class Store:
             self.warn(f"the artifact {step}/{key} is damaged and will be made again: {'; '.join(problems)}")
             return None
         manifest = self.manifest(step, key)
+        self._remove_scratch(step, key)  # of a process that was killed once the artifact was in its place
         return Artifact(step=step, key=key, digest=manifest.digest, folder=folder)
 
     def manifest(self, step: str, key: str) -> Manifest:
@@ -200,6 +201,9 @@ class Store:
                 self._publish(folder, step, key)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        self._remove_scratch(step, key)
+
+    def _remove_scratch(self, step: str, key: str) -> None:
         shutil.rmtree(self.root / ".scratch" / step / key, ignore_errors=True)
 
     def _publish(self, folder: Path, step: str, key: str) -> None:

@@ -169,6 +169,9 @@ def test_scratch_outlives_an_interruption_and_goes_with_success(store: Store) ->
     assert (store.scratch("split", KEY) / "checkpoint").read_text() == "so far"
     publish(store)
     assert not (store.root / ".scratch" / "split" / KEY).exists()
+    store.scratch("split", KEY)  # as of a process that was killed between the two
+    assert store.find("split", KEY)
+    assert not (store.root / ".scratch" / "split" / KEY).exists()
 
 
 def test_manifests_are_listed_oldest_first_and_damaged_ones_named(store: Store, warnings_heard: list[str]) -> None:
