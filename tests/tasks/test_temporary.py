@@ -54,3 +54,12 @@ def test_those_of_a_killed_process_go_with_the_next_and_those_of_a_living_one_st
     assert folder.is_dir()
     with temporary_files():
         assert not folder.parent.exists()
+
+
+def test_a_home_that_may_only_be_read_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    home().mkdir()
+    monkeypatch.setattr("tasks.temporary.os.access", lambda path, mode: False)
+    before = tempfile.gettempdir()
+    with temporary_files():
+        assert tempfile.gettempdir() == before
+    assert list(home().iterdir()) == []

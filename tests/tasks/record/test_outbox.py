@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.deliver import main
-from flows.run.delivery import deliver_all, deliver_older, deliver_others
+from flows.run.delivery import Delivered, deliver_all, deliver_older, deliver_others
 from lib.errors import StoreError
 from lib.processes.identity import this_process
 from tasks.record.mlflow_run import ERROR_TAG, RECORD_TAG, client, experiment_id
@@ -248,7 +250,15 @@ def test_the_door_says_what_it_delivered_and_what_waits_and_why(
     assert capsys.readouterr().out == "0 delivered, none waiting\n"
     here = kept(a_record(name="one", started=1, status="FINISHED", ended=1))
     there = kept(a_record(name="two", started=2, status="KILLED", ended=2, server="http://mlflow.test"))
+    places = []
+
+    def deliver_and_note_where(**how: bool) -> Iterator[Delivered]:
+        places.append(Path(tempfile.gettempdir()).parent)
+        return deliver_all(**how)
+
+    monkeypatch.setattr("flows.run.delivery.deliver_all", deliver_and_note_where)
     assert main([]) == 2
+    assert places == [home / "tmp"]  # where the models that it registers lie meanwhile, and go after a kill
     run = runs()[0].info.run_id
     assert capsys.readouterr().out.splitlines() == [
         f"delivered: one, FINISHED, as MLflow's run {run}",
