@@ -21,21 +21,30 @@ from flows.use_cases.instruct import INSTRUCT, judged, judges_metrics
 from lib.errors import RecipeError
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
+from tasks.engine.pageless import noted
 from tasks.engine.runner import Explainer, Performer
 from tasks.engine.step import Run
-from tasks.record.instruct import run_to_judge, track_judge
-from tasks.record.outbox import now
+from tasks.record.instruct import measured_at, run_to_judge, track_judge
+from tasks.secrets import secrets_kept
+from tasks.temporary import temporary_files
 
 
 @flow(name="judge-answers", description="Scores the answers of an earlier run", flow_run_name=named_by_recipe("judge"))
 def judge_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]) -> dict[str, Any]:
     """Lets the recipe's judge score the answers that are among the artifacts `made`, and logs that to the MLflow run.
     Raises JudgeError if the judge cannot be asked."""
+    return noted(lambda: score_answers(recipe, run_id, made))
+
+
+@secrets_kept()
+@temporary_files()
+def score_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]) -> dict[str, Any]:
+    """Does what `judge_answers` says, inside the present flow run."""
     perform = Performer(Run(recipe, run_id, listener=LISTENER.get()), PROGRESS.get(), made)
     verdicts = judged(perform)
     metrics = judges_metrics(perform.made)
     if metrics:
-        track_judge(run_id, verdicts, made["respond"], made["evaluate_answers"], now())
+        track_judge(run_id, verdicts, made["respond"], made["evaluate_answers"], measured_at(run_id))
     steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
     return {"mlflow_run": run_id, "steps": steps, "metrics": metrics}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from lib.data.entries.files import load_entries
 from lib.data.tables import ANSWERS, MEASURED_ANSWERS, VERDICTS, load_table
@@ -27,7 +28,8 @@ LONGEST_CELL = 300  # characters of a text on Prefect's page
 
 
 SAMPLE = ("epoch", "prompt", "answer")
-COMPARED = ("test/loss", "test/chrf", "test/exact_match")
+OF_ANSWERS = "test/chrf"  # a figure that every run has, and that no curve has
+COMPARED = ("test/loss", OF_ANSWERS, "test/exact_match")
 JUDGED = ("judge/mean", "judge/mean_low", "judge/mean_high")  # likewise, once there is a judge
 VIEW = View(
     columns={
@@ -77,11 +79,17 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
     )
 
 
-@task(name="track_judge", task_run_name="track_judge", description="Logs the judge's scores to the MLflow run")
+@task(
+    name="track_judge",
+    task_run_name="track_judge",
+    description="Logs the judge's scores to the MLflow run",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
 @secrets_kept()
 def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact, at: int) -> None:
-    """Logs the scores and their figures; done again, it changes nothing. at: when they were measured, in milliseconds
-    since 1970."""
+    """Logs the scores and their figures; done again, it changes nothing. at: when the answers were measured, in
+    milliseconds since 1970."""
     tracking = client()
     summary = load_json(judged.file("summary.json"))
     metrics = flatten_verdicts(summary)
@@ -119,6 +127,12 @@ def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
         f"MLflow has no run with these answers that waits for scores by {judge}: run the recipe once more with that"
         " judge, which reuses the answers"
     )
+
+
+def measured_at(run_id: str) -> int:
+    """Returns when the answers of a run were measured, in milliseconds since 1970: whoever logs their scores, and
+    however often, logs them with that time, and so MLflow has them once."""
+    return min(int(point.timestamp) for point in client().get_metric_history(run_id, OF_ANSWERS))
 
 
 def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:

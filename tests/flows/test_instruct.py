@@ -292,11 +292,16 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     with OllamaServer(lambda chat: "70") as server:
         later = home.call(*other[2:], *judged_by(server), command=["judge"])
     assert later.returncode == 0, later.stderr
+    again = home.call(*other[2:], *judged_by(server), command=["judge"])  # which asks nobody
+    assert states(json.loads(again.stdout.splitlines()[-1])) == {"judge": "cached"}
     judged = json.loads(later.stdout.splitlines()[-1])
     assert judged["mlflow_run"] == result["mlflow_run"]
     assert states(judged) == {"judge": "ran"}
     run = home.mlflow_run(result)
     assert run.data.metrics["judge/mean"] == 70
+    points = home.mlflow().get_metric_history(result["mlflow_run"], "judge/mean")
+    (measured,) = home.mlflow().get_metric_history(result["mlflow_run"], "test/chrf")
+    assert [(point.value, point.timestamp) for point in points] == [(70, measured.timestamp)]
     assert run.data.tags["finetune.judge"] == "llama3"
     refused = home.call("--judge.seed=7", "--judge.model=gemma", *judged_by(server), command=["judge"])
     assert refused.returncode == 2
