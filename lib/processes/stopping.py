@@ -1,7 +1,8 @@
 """Signals that ask this process to stop: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the end of its terminal).
 
 A thread waits for them, so that one is heeded at any moment, whatever the main thread does and whoever sets handlers:
-it makes the main thread raise Stopped. A second signal ends the process at once, and so does time when it is up.
+it makes the main thread raise Stopped. A second signal ends the process at once, and so does time when it is up. The
+same one within a moment is no second: `timeout` and shells send it to a process, and then to the group that it is in.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WAKE = signal.SIGUSR1  # between the thread that waits and the main thread
 STOP_SECONDS = 9.0  # from the first signal to the end
 AGAIN_SECONDS = 0.05
+TWICE_SECONDS = 0.5  # in which the same signal is the same wish
 HOLD_SECONDS = 6.0  # of these, the most that work may go on until it has come to a good place to stop at
 
 
@@ -97,7 +100,15 @@ class _Watch:
             timer.daemon = True
             timer.start()
         signal.pthread_kill(_ident(threading.main_thread()), WAKE)
-        self.leave(signal.Signals(signal.sigwait(self.kinds)))
+        self.leave(self._second(kind))
+
+    def _second(self, first: signal.Signals) -> signal.Signals:
+        """Waits for another wish than the first."""
+        heard = time.monotonic()
+        while True:
+            kind = signal.Signals(signal.sigwait(self.kinds))
+            if kind != first or time.monotonic() - heard > TWICE_SECONDS:
+                return kind
 
     def leave(self, kind: signal.Signals) -> NoReturn:
         """Ends the process."""

@@ -66,17 +66,20 @@ KEPT = "finished steps and the last checkpoint are kept, and the same command go
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    ("server", "kind", "said"),
-    [("named", signal.SIGINT, "interrupted"), ("temporary", signal.SIGTERM, "stopped by SIGTERM")],
+    ("server", "kind", "under", "said"),
+    [
+        ("named", signal.SIGINT, ["nohup"], "interrupted"),
+        ("temporary", signal.SIGTERM, ["timeout", "600"], "stopped by SIGTERM"),
+    ],
 )
 def test_a_signal_to_all_its_group_ends_a_run_in_one_line_with_a_checkpoint(
-    copied: Home, server: str, kind: signal.Signals, said: str, give_database: Callable[[Home], None]
+    copied: Home, server: str, kind: signal.Signals, under: list[str], said: str, give_database: Callable[[Home], None]
 ) -> None:
     give_database(copied)  # which a temporary server uses
     home = copied if server == "named" else replace(copied, environment={})
     long = ["--training.epochs=200", "--training.checkpoint_every=100000"]
     run = subprocess.Popen(
-        home.command(*home.arguments("--json", *long)),
+        [*under, *home.command(*home.arguments("--json", *long))],
         cwd=home.project,
         env=home.env(),
         stdout=subprocess.PIPE,
@@ -88,7 +91,9 @@ def test_a_signal_to_all_its_group_ends_a_run_in_one_line_with_a_checkpoint(
     try:
         err = "".join(iter(run.stderr.readline, "finetune begins\n"))
         err += run.stderr.readline()  # the first evaluation
-        os.killpg(run.pid, kind)
+        if under == ["nohup"]:
+            os.killpg(run.pid, signal.SIGHUP)  # which changes nothing
+        os.killpg(run.pid, kind)  # `timeout` sends it on: to the run, and to all the group
         out, rest = run.communicate(timeout=60)  # to the end of the pipes, which nobody else holds
     finally:
         with suppress(ProcessLookupError):

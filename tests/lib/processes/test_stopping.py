@@ -62,6 +62,12 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
     assert ends(code, signal.SIGTERM, signal.SIGINT) == (130, ["stopped by SIGTERM SIGTERM", "at once SIGINT"])
 
 
+def test_the_same_signal_within_a_moment_is_the_same_wish() -> None:
+    """As `timeout` sends it, to the process and to its group."""
+    code = WAITING.format(seconds=60, after="ready(); time.sleep(0.2); print('in order')")
+    assert ends(code, signal.SIGTERM, signal.SIGTERM) == (0, ["stopped by SIGTERM SIGTERM", "in order"])
+
+
 def test_so_does_time_when_it_is_up() -> None:
     code = WAITING.format(seconds=0.2, after="time.sleep(600)")
     assert ends(code, signal.SIGHUP) == (129, ["stopped by SIGHUP SIGHUP", "at once SIGHUP"])
