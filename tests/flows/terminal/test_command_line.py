@@ -543,10 +543,11 @@ def test_the_reason_of_a_failure() -> None:
     assert reason_of(caught(refused_by_system, ValueError("a"), RuntimeError("b"))) == (
         "[Errno 111] Connection refused"
     )
-    assert reason_of(caught(KeyError("detail"), RuntimeError("said"))) == "said"
-    direct = RuntimeError("failed")
+    assert reason_of(caught(KeyError("detail"), MlflowException("said"))) == "said"
+    direct = MlflowException("failed")
     direct.__cause__ = ValueError("not JSON")
     assert reason_of(direct) == "not JSON"
+    assert reason_of(RuntimeError("unheard of")) == "RuntimeError: unheard of"
     assert reason_of(ValueError()) == "ValueError"
     assert len(reason_of(ValueError("x" * 5000))) < 250
 
