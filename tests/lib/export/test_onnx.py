@@ -18,7 +18,7 @@ from lib.inference.predictor import Predictor
 from lib.model.backbone import Pooling
 from lib.model.gpt2.pooled import PooledGPT
 from tests.support.e2e import PROJECT
-from tests.support.saved import LABELS, save_family_classifier, save_gpt2_classifier, write_weights
+from tests.support.saved import LABELS, save_gpt2_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -53,17 +53,6 @@ def test_gpt2_of_our_own(pooling: Pooling, causal_mask: bool, tmp_path: Path) ->
     assert str(PROJECT).encode() not in (tmp_path / "exported" / "model.onnx").read_bytes()
     config = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert config["id2label"] == {str(index): label for index, label in enumerate(LABELS)}
-
-
-@pytest.mark.parametrize(
-    ("family", "pooling", "causal_mask"),
-    [("BERT", "mean", True), ("ModernBERT", "cls", True), ("Llama", "last_token", True), ("Qwen3", "mean", False)],
-)
-def test_families(family: str, pooling: Pooling, causal_mask: bool, tmp_path: Path) -> None:
-    weights = write_weights(family, tmp_path / "weights")
-    source = save_family_classifier(family, weights, tmp_path / "saved", pooling=pooling, causal_mask=causal_mask)
-    export_onnx(source, tmp_path / "exported")
-    require_equal(source, tmp_path / "exported")
 
 
 def test_answers_that_depend_on_padding_are_refused(tmp_path: Path) -> None:
