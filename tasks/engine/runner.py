@@ -58,19 +58,15 @@ class Performer:
         """Returns the step's artifact, made now or found in the store; raises what the step raised."""
         started = self._begin(step.name)
         inputs = {name: self.made[name] for name in step.inputs}
-        run = replace(self.run, progress=self.progress_of(step.name))
+        computed: list[str] = []
+        run = replace(self.run, progress=self.progress_of(step.name), computed=computed.append)
         # Computed once for Prefect's lock and for the store: an identity may ask a server, whose answers may differ.
         ingredients = step.ingredients(run.recipe, inputs)
         reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
 
-        made_before: list[bool] = []
-
         def performed(*, asks: bool) -> State[Artifact]:
             task = step.task(reused=reused or not asks)
-            state = cast("State[Artifact]", task(run, ingredients, inputs, return_state=True))
-            # Without the server the step finds what it has made itself, if that was lost at its end.
-            made_before.append(state.name == "Cached" and (asks or reused))
-            return state
+            return cast("State[Artifact]", task(run, ingredients, inputs, return_state=True))
 
         state = asked_if_there(lambda: performed(asks=True), lambda: performed(asks=False))
         try:
@@ -78,7 +74,8 @@ class Performer:
         except FinetuneError as error:
             self._note(step.name, "failed", started, reason=f"{error}")
             raise
-        self._note(step.name, "cached" if made_before[-1] else "ran", started, artifact)
+        # Not by the task's state: a step whose server was lost at its end is performed again, and finds what it made.
+        self._note(step.name, "ran" if computed else "cached", started, artifact)
         return artifact
 
     @contextmanager

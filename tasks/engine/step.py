@@ -86,6 +86,7 @@ class Run:
     tracking_run: str = ""
     progress: Progress = silent
     listener: Listener = NOBODY
+    computed: Callable[[str], None] = lambda step: None  # is told of each step that was not found but made
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class Step:
             )
             with secrets_kept(), memory_suffices(f"the step {self.name}"):
                 self.compute(work, **inputs)
+        run.computed(self.name)
         artifact = store.find(self.name, key)
         assert artifact is not None, "an artifact that was just published is there"
         return artifact
