@@ -40,8 +40,12 @@ LEFT_OUT = pa.schema(
 )
 # The line of the source in which a message begins, from 1; null in formats without lines.
 LINES = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("line", pa.int64())])
+# Of a message, by what it is compared with others: see `lib.data.messages.keys`.
+KEYS = _schema(near_high=pa.uint64(), near_low=pa.uint64(), exact=pa.uint64())
+KEYED_MESSAGES = pa.schema([*MESSAGES, *KEYS])
 SPLIT = _schema(id=pa.int64(), text=pa.string(), label=pa.string(), target=pa.int64())
 TOKENS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64())
+KEYED_SPLIT = pa.schema([*SPLIT, *KEYS])
 # A row for each window of a message; window: its number in the message, from 0.
 WINDOWS = _schema(id=pa.int64(), tokens=pa.list_(pa.int32()), target=pa.int64(), window=pa.int64())
 
@@ -91,14 +95,11 @@ def save_table(
     file: Path,
     schema: pa.Schema,
     *,
-    labels: Sequence[str] | None = None,
     optional: pa.Schema = NO_COLUMNS,
 ) -> None:
     """Writes the schema's columns of `frame`, rows in order, without its index, and of the `optional` columns those
-    that it has. labels: the label names in the order of their targets, kept in the schema of split and token tables."""
+    that it has."""
     schema = pa.schema([*schema, *(field for field in optional if field.name in frame)])
-    if labels is not None:
-        schema = schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
     columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
     write_table(pa.table(columns, schema=schema), file)
 
@@ -116,28 +117,35 @@ def load_table(file: Path, schema: pa.Schema, *, optional: pa.Schema = NO_COLUMN
     try:
         with pq.ParquetFile(file) as source:
             there = source.schema_arrow.names
-            missing = [name for name in schema.names if name not in there]
-            if missing:
-                raise StoreError(f"{file} has no column {missing[0]!r}: {AGAIN}")
+            require_columns(file, schema, there)
             schema = pa.schema([*schema, *(field for field in optional if field.name in there)])
             table = source.read(columns=schema.names).select(schema.names)
         frame: pd.DataFrame = table.replace_schema_metadata().cast(schema).to_pandas()
         return frame
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
-def load_labels(file: Path) -> tuple[str, ...]:
-    """Reads the label names that `save_table` put into the schema, in the order of their targets. Raises StoreError if
-    the file is missing or damaged, or has no label names."""
+def with_labels(schema: pa.Schema, labels: Sequence[str]) -> pa.Schema:
+    """Returns the schema with the label names, in the order of their targets."""
+    return schema.with_metadata({"labels": json.dumps(list(labels), ensure_ascii=False)})
+
+
+def labels_of(schema: pa.Schema, file: Path) -> tuple[str, ...]:
+    """Returns the label names that `with_labels` put into a file's schema; raises StoreError if it has none."""
     try:
-        metadata = pq.read_schema(file).metadata or {}
-        return tuple(json.loads(metadata[b"labels"]))
-    except KeyError as error:
+        return tuple(json.loads((schema.metadata or {})[b"labels"]))
+    except (KeyError, ValueError) as error:
         raise StoreError(f"{file} has no label names: {AGAIN}") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
 
 
-def _unreadable(file: Path, error: Exception) -> StoreError:
+def require_columns(file: Path, schema: pa.Schema, there: Sequence[str]) -> None:
+    """Raises StoreError if a file lacks a column of the schema."""
+    missing = [name for name in schema.names if name not in there]
+    if missing:
+        raise StoreError(f"{file} has no column {missing[0]!r}: {AGAIN}")
+
+
+def unreadable(file: Path, error: Exception) -> StoreError:
+    """Returns what is said of a file that cannot be read."""
     return StoreError(f"{file} cannot be read as a table ({error}): {AGAIN}")

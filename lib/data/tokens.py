@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.tables import TOKENS, WINDOWS, load_table
+from lib.data.parts import load_parts
+from lib.data.tables import TOKENS, WINDOWS
 from lib.files.jsonfile import load_json
 from lib.text.long_texts import LongTexts
 from lib.text.windows import Texts, Windows
@@ -33,7 +34,7 @@ def load_tokens(folder: Path, split: str) -> SplitTokens:
     """Reads a split from the artifact's folder; raises StoreError as `load_table` does."""
     long_texts = load_long_texts(folder)
     in_windows = long_texts.method == "windows"
-    table = load_table(folder / f"{split}.parquet", WINDOWS if in_windows else TOKENS)
+    table = load_parts(folder / split, WINDOWS if in_windows else TOKENS)
     rows, targets = list(table["tokens"]), table["target"].tolist()
     if not in_windows:
         return SplitTokens(rows, targets, table["id"].tolist())

@@ -14,7 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
 from lib.data.messages.labels import mapping_flag, same_but_for_spelling
-from lib.data.tables import SPLIT, SPLITS, load_table
+from lib.data.parts import load_parts
+from lib.data.tables import SPLIT, SPLITS
 from lib.errors import listed
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
@@ -74,7 +75,7 @@ def decide(
     before = version.tags.get(PROMOTION_TAG)
     if before is not None and (before, recipe.registry.promote) != ("never", "better"):
         return None
-    splits = {part: load_table(made["holdout"].file(f"{part}.parquet"), SPLIT) for part in SPLITS}
+    splits = {part: load_parts(made["holdout"].file(part), SPLIT) for part in SPLITS}
     labels = tuple(load_json(candidate.artifact.file("labels.json")))
     frozen = frozen_test(tracking, name) or _freeze(tracking, run_id, splits, labels)
     champion = champion_to_beat(tracking.get_registered_model(name), version)

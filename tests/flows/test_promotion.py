@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 
 from flows.terminal.champion import promote_command, rollback_command
 from lib.data.duplicates import normalise
+from lib.data.parts import load_parts
+from lib.data.tables import SPLIT, TOKENS
 from lib.errors import ServiceError
 from tasks.environment import home as home_folder
 from tasks.registry import decide as deciding
@@ -57,7 +59,7 @@ def test_the_first_is_champion_and_its_test_split_is_the_names_frozen_test_set(
     assert frozen is not None
     assert frozen.run == result["mlflow_run"]
     assert told["finetune.promotion.frozen_test"] == frozen.sha256
-    test = pd.read_parquet(artifacts()["split"].file("test.parquet"))
+    test = load_parts(artifacts()["split"].file("test"), SPLIT)
     assert load_frozen(published, frozen, "e2e")["text"].tolist() == test["text"].tolist()
 
 
@@ -233,7 +235,8 @@ def test_a_classifier_that_learned_from_the_frozen_test_set_is_not_compared(
     run, made = run_of(published), artifacts()
     shuffled = tmp_path / "holdout"
     shutil.copytree(made["holdout"].folder, shuffled)
-    shutil.copyfile(shuffled / "test.parquet", shuffled / "validation.parquet")
+    shutil.rmtree(shuffled / "validation")
+    shutil.copytree(shuffled / "test", shuffled / "validation")
     late = variant(made, tmp_path / "late", bias=(0.1, 0.0))
     late["holdout"] = made["holdout"].model_copy(update={"folder": shuffled})
     told = decision(published, publish(run, recipe("e2e"), late))
@@ -255,7 +258,7 @@ def test_another_split_does_not_leak_the_frozen_test_set_and_is_cached_when_run_
     (copy,) = (copied.folder / "frozen").glob("*.parquet")
     frozen = {normalise(text) for text in pd.read_parquet(copy)["text"]}
     plain, left = (
-        {name: pd.read_parquet(folders[step] / f"{name}.parquet") for name in ("train", "validation", "test")}
+        {name: load_parts(folders[step] / name, SPLIT) for name in ("train", "validation", "test")}
         for step in ("split", "holdout")
     )
     for name in ("train", "validation"):
@@ -263,7 +266,7 @@ def test_another_split_does_not_leak_the_frozen_test_set_and_is_cached_when_run_
         assert not all(kept)  # without the step there would be a leak
         pd.testing.assert_frame_equal(left[name], plain[name][kept].reset_index(drop=True))
     pd.testing.assert_frame_equal(left["test"], plain["test"])
-    tokens = pd.read_parquet(folders["tokenize"] / "train.parquet")
+    tokens = load_parts(folders["tokenize"] / "train", TOKENS)
     assert tokens["id"].tolist() == left["train"]["id"].tolist()
     report = json.loads((folders["holdout"] / "split.json").read_text())
     assert report["held_out"] == {name: len(plain[name]) - len(left[name]) for name in ("train", "validation")}

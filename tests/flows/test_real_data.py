@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lib.data.parts import Parts
+from lib.data.tables import MESSAGES
 from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import SIZES
 from lib.model.gpt2.weights import save_gpt
@@ -71,7 +73,7 @@ def test_book_has_the_published_counts_on_a_tiny_backbone_from_a_hub(
     assert split["straddling"]["made"]["near_duplicates"]["test"] == 51
     tokens = read(folders["tokenize"] / "tokens.json")
     assert tokens["max_length"] == tokens["longest_training_message"] == 120
-    assert len(pd.read_parquet(folders["balance"] / "reserve.parquet")) == 5572 - 2 * 747
+    assert len(Parts(folders["balance"] / "reserve", MESSAGES)) == 5572 - 2 * 747
     history = pd.read_parquet(folders["finetune"] / "history.parquet")
     # 1,045 messages are 130 whole batches of 8; evaluations after batches 0, 50, 100 and the epoch.
     assert list(history["step"]) == [0, 50, 100, 129]

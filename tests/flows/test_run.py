@@ -18,6 +18,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from lib.data.parts import load_parts
+from lib.data.tables import SPLITS, TOKENS
 from lib.markdown import plain
 from lib.training.history import read_history
 from tests.support.e2e import STEPS, Home, copy_of, evaluations_told, experiment_id, ran, told_of
@@ -27,14 +29,15 @@ from tests.support.said import after_the_first_line
 pytestmark = pytest.mark.e2e
 
 FIGURES = ["accuracy", "confusion", "loss", "precision_recall", "reliability"]
+SPLITTED = sorted(SPLITS)
 FILES = {
     "download": ["data/source", "source.json"],
-    "messages": ["files.json", "left_out.parquet", "lines.parquet", "messages.parquet", "profile.json"],
-    "balance": ["balanced.parquet", "reserve.parquet"],
-    "split": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
-    "holdout": ["split.json", "test.parquet", "train.parquet", "validation.parquet"],
+    "messages": ["files.json", "left_out.parquet", "lines.parquet", "messages/part-00000.parquet", "profile.json"],
+    "balance": ["balanced/part-00000.parquet", "reserve/part-00000.parquet"],
+    "split": ["split.json", *(f"{name}/part-00000.parquet" for name in SPLITTED)],
+    "holdout": ["split.json", *(f"{name}/part-00000.parquet" for name in SPLITTED)],
     "tokenizer": ["network.json", "tokenizer.json", "tokenizer_config.json"],
-    "tokenize": ["reserve.parquet", "test.parquet", "tokens.json", "train.parquet", "validation.parquet"],
+    "tokenize": sorted(["tokens.json", *(f"{name}/part-00000.arrow" for name in ("reserve", *SPLITTED))]),
     "backbone": ["backbone.json", "config.json", "model.safetensors", "sanity.txt"],
     "features": ["features.json"],  # everything learns, so nothing is frozen
     "finetune": [
@@ -94,12 +97,12 @@ def test_the_store_holds_exactly_these_files(finished: tuple[Home, Any]) -> None
 def test_tables_follow_their_contracts(finished: tuple[Home, Any]) -> None:
     home, _ = finished
     folders = {step: folder for step, (folder,) in home.artifacts().items()}
-    split = {name: pd.read_parquet(folders["split"] / f"{name}.parquet") for name in ("train", "validation", "test")}
+    split = {name: pd.read_parquet(folders["split"] / name) for name in SPLITS}
     assert {name: len(table) for name, table in split.items()} == {"train": 280, "validation": 40, "test": 80}
-    assert list(split["train"].columns) == ["id", "text", "label", "target"]
+    assert list(split["train"].columns) == ["id", "text", "label", "target", "near_high", "near_low", "exact"]
     assert set(split["test"].groupby("label")["target"].first().items()) == {("ham", 0), ("spam", 1)}
-    tokens = pd.read_parquet(folders["tokenize"] / "train.parquet")
-    assert list(tokens.columns) == ["id", "tokens", "target"]
+    tokens = load_parts(folders["tokenize"] / "train", TOKENS)
+    assert len(tokens) == 280
     history = pd.read_parquet(folders["finetune"] / "history.parquet")
     assert " ".join(history.columns) == (
         "step epoch examples_seen tokens_seen seconds learning_rate"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.data.messages.balance import balance_messages
-from lib.data.tables import MESSAGES, load_table, save_table
+from lib.data.parts import load_parts, save_parts
+from lib.data.tables import KEYED_MESSAGES
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 @step("balance", reads=["balance.method", "balance.seed"])
 def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
-    """Undersamples or oversamples as the recipe says: `balanced.parquet`, and the rest in `reserve.parquet`."""
+    """Undersamples or oversamples as the recipe says: `balanced`, and the rest in `reserve`."""
     balanced = balance_messages(
-        load_table(messages.file("messages.parquet"), MESSAGES),
+        load_parts(messages.file("messages"), KEYED_MESSAGES),
         method=work.recipe.balance.method,
         seed=work.recipe.balance.seed,
     )
-    save_table(balanced.balanced, work.folder / "balanced.parquet", MESSAGES)
-    save_table(balanced.reserve, work.folder / "reserve.parquet", MESSAGES)
+    save_parts(balanced.balanced, work.folder / "balanced", KEYED_MESSAGES)
+    save_parts(balanced.reserve, work.folder / "reserve", KEYED_MESSAGES)

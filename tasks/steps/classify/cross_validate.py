@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lib.data.duplicates import normalise
-from lib.data.tables import LINES, SPLIT, SPLITS, load_labels, load_table
+from lib.data.parts import Parts, load_parts
+from lib.data.tables import LINES, SPLIT, SPLITS, TOKENS, load_table
 from lib.data.tokens import REPORT
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
@@ -75,7 +76,7 @@ def cross_validate(
 
     table = _messages(messages, holdout)
     rows, folds = len(table), work.recipe.evaluation.folds
-    labels = load_labels(tokenize.file("train.parquet"))
+    labels = Parts(tokenize.file("train"), TOKENS).labels
     if folds is None:
         table = table.iloc[judged_rows(rows, len(labels))].reset_index(drop=True)
         predictions, by = _second_opinion(work, table, len(labels), tokenize, features)
@@ -104,7 +105,7 @@ def cross_validate(
 def _messages(messages: Artifact, holdout: Artifact) -> pd.DataFrame:
     """Returns the messages of all splits, each once (id, text, label, target, split), with the file, row and line where
     they stand, the number `group` of those that are near-duplicates, and their `place` among the rows of all splits."""
-    parts = [load_table(holdout.file(f"{name}.parquet"), SPLIT).assign(split=name) for name in SPLITS]
+    parts = [load_parts(holdout.file(name), SPLIT).assign(split=name) for name in SPLITS]
     table = pd.concat(parts, ignore_index=True)
     table["place"] = np.arange(len(table))
     table = table.drop_duplicates("id", ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib.data.parts import load_parts
 from lib.data.tables import MESSAGES, SLICES, SPLIT, SPLITS, load_table
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
@@ -72,8 +73,8 @@ def evaluate(
     from lib.training.history import read_history
 
     recipe = work.recipe
-    texts = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
-    texts["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    texts = {name: load_parts(holdout.file(name), SPLIT) for name in SPLITS}
+    texts["reserve"] = load_parts(balance.file("reserve"), MESSAGES)
     served = load_engine(finetune.folder, device=work.identity["device"], engine=engine.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
     divided = load_json(holdout.file("split.json"))

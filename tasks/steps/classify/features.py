@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import SPLITS, load_labels
+from lib.data.parts import Parts
+from lib.data.tables import SPLITS, TOKENS
 from lib.data.tokens import REPORT, load_tokens
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
@@ -101,7 +102,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     save_json({"kept": chosen.keep}, work.folder / "features.json")
     if not chosen.keep:
         return
-    keeps_head(work.recipe, backbone, load_labels(tokenize.file("train.parquet")))  # refuse before the work
+    keeps_head(work.recipe, backbone, Parts(tokenize.file("train"), TOKENS).labels)  # refuse before the work
     network = load_network(work.recipe, tokenizer, backbone, ANY_LABELS, dropout=0.0)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.data.tables import SPLITS, load_labels
+from lib.data.parts import Parts
+from lib.data.tables import SPLITS, TOKENS
 from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
@@ -61,7 +62,7 @@ def finetune(
     from lib.training.classify.finetune import finetune as train_classifier
 
     recipe = work.recipe
-    labels = load_labels(tokenize.file("train.parquet"))
+    labels = Parts(tokenize.file("train"), TOKENS).labels
     evaluation = recipe.evaluation
     positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
     targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}

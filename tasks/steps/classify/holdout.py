@@ -6,7 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from lib.data.messages.holdout import LEARNED_FROM, exclusion_digest, hold_out, ids_to_hold_out
-from lib.data.tables import SPLIT, SPLITS, load_labels, load_table, save_table
+from lib.data.parts import Parts, load_parts, save_parts
+from lib.data.tables import KEYED_SPLIT, SPLIT, SPLITS
 from lib.errors import ServiceError
 from lib.files.jsonfile import load_json, save_json
 from tasks.engine.step import Work, step
@@ -25,7 +26,7 @@ def _held_out(recipe: ClassifyRecipe, split: Artifact) -> list[int]:
     frozen = frozen_texts(recipe.registry.name)
     if not frozen:
         return []
-    tables = {name: load_table(split.file(f"{name}.parquet"), SPLIT) for name in LEARNED_FROM}
+    tables = {name: load_parts(split.file(name), SPLIT) for name in LEARNED_FROM}
     return ids_to_hold_out(tables, frozen)
 
 
@@ -45,14 +46,15 @@ def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
     if exclusion_digest(ids) != work.identity["held_out"]:
         raise ServiceError(f"the frozen test set of {name!r} changed after this run began: run again")
     if not ids:
-        for file in (*(f"{name}.parquet" for name in SPLITS), REPORT):
-            shutil.copyfile(split.file(file), work.folder / file)
+        for part in SPLITS:
+            shutil.copytree(split.file(part), work.folder / part)
+        shutil.copyfile(split.file(REPORT), work.folder / REPORT)
         return
-    tables = {part: load_table(split.file(f"{part}.parquet"), SPLIT) for part in SPLITS}
+    tables = {part: load_parts(split.file(part), KEYED_SPLIT) for part in SPLITS}
     left = hold_out(tables, load_json(split.file(REPORT)), ids, name=name)
-    labels = load_labels(split.file("train.parquet"))
+    labels = Parts(split.file("train"), SPLIT).labels
     for part, table in left.tables.items():
-        save_table(table, work.folder / f"{part}.parquet", SPLIT, labels=labels)
+        save_parts(table, work.folder / part, KEYED_SPLIT, labels=labels)
     save_json(left.report, work.folder / REPORT)
     rows = left.report["held_out"]
     work.warn(

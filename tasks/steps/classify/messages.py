@@ -8,12 +8,14 @@ import pandas as pd
 
 from lib.data.messages.checks import check_messages
 from lib.data.messages.files import read_splits
+from lib.data.messages.keys import keys_of
 from lib.data.messages.labels import LabelRules
 from lib.data.messages.one_hot import one_hot_warnings
 from lib.data.messages.profile import profile_messages
 from lib.data.messages.reading import read_messages
+from lib.data.parts import save_parts
 from lib.data.source.reader import How
-from lib.data.tables import MESSAGES, SLICES, save_table, write_table
+from lib.data.tables import KEYED_MESSAGES, SLICES, save_table, write_table
 from lib.files.jsonfile import save_json
 from lib.recipes.data import names_of_labels
 from tasks.engine.step import Work, step
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 FILES = "files.json"  # of each file its name, its split, how many rows it has and how it is written
 LINES_OF_MESSAGES = "lines.parquet"
 SLICES_FILE = "slices.parquet"
-TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test": "test.parquet"}
+TABLES = {"train": "messages", "validation": "validation", "test": "test"}  # in parts
 
 
 @step(
@@ -55,8 +57,8 @@ TABLES = {"train": "messages.parquet", "validation": "validation.parquet", "test
     noted=["profile.json", FILES, LINES_OF_MESSAGES, SLICES_FILE],
 )
 def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
-    """Parses and checks the source: `messages.parquet`, which is balanced and split; `validation.parquet` and
-    `test.parquet` where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
+    """Parses and checks the source: `messages`, which is balanced and split; `validation` and `test`
+    where they are given; `left_out.parquet`, the rows that are no messages, with the reasons; and
     `profile.json` with counts and lengths of all messages, what was found in them, and how the files are written;
     `files.json`, that for each; `lines.parquet`, the line of each message; and `slices.parquet`, its value in the
     column that the evaluation is to look at."""
@@ -83,7 +85,8 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
         split_names={f"{split}": values for split, values in (by.names or {}).items()} or None,
     )
     for split, table in found.splits.items():
-        save_table(table, work.folder / TABLES[split], MESSAGES, labels=found.labels)
+        keyed = table.join(keys_of(table["text"]).to_pandas())
+        save_parts(keyed, work.folder / TABLES[split], KEYED_MESSAGES, labels=found.labels)
     write_table(found.left_out, work.folder / "left_out.parquet")
     write_table(found.lines, work.folder / LINES_OF_MESSAGES)
     whole = pd.concat(found.splits.values())

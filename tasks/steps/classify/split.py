@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib.data.messages.split import split_messages
-from lib.data.tables import MESSAGES, SPLIT, load_labels, load_table, save_table
+from lib.data.parts import Parts, load_parts, save_parts
+from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, MESSAGES
 from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
 
@@ -22,23 +23,23 @@ if TYPE_CHECKING:
     ],
 )
 def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> None:
-    """Splits the messages, but for given splits: a Parquet file for each split, `split.json` with counts and straddling
+    """Splits the messages, but for given splits: the parts of each split, `split.json` with counts and straddling
     duplicates."""
     fractions = work.recipe.split
     given = {
-        name: load_table(file, MESSAGES)
+        name: load_parts(place, KEYED_MESSAGES)
         for name in ("validation", "test")
-        if (file := messages.file(f"{name}.parquet")).exists()
+        if (place := messages.file(name)).exists()
     }
     splits = split_messages(
-        load_table(balance.file("balanced.parquet"), MESSAGES),
+        load_parts(balance.file("balanced"), KEYED_MESSAGES),
         train=fractions.train,
         validation=fractions.validation,
         test=fractions.test,
         seed=fractions.seed,
         stratify=fractions.stratify,
         group_duplicates=fractions.group_duplicates,
-        labels=load_labels(messages.file("messages.parquet")),
+        labels=Parts(messages.file("messages"), MESSAGES).labels,
         given=given,
         near_duplicates=fractions.near_duplicates,
     )
@@ -54,5 +55,5 @@ def split(work: Work[ClassifyRecipe], messages: Artifact, balance: Artifact) -> 
         they = "they have" if dropped != 1 else "it has"
         work.warn(f"{dropped:,} message{many} left out of train: {they} a near-duplicate in a given split")
     for name, table in splits.tables().items():
-        save_table(table, work.folder / f"{name}.parquet", SPLIT, labels=splits.labels)
+        save_parts(table, work.folder / name, KEYED_SPLIT, labels=splits.labels)
     save_json(splits.report, work.folder / "split.json")

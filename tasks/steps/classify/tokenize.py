@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, WINDOWS, load_labels, load_table, save_table
+from lib.data.parts import Parts, PartsWriter, load_parts
+from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, WINDOWS
 from lib.data.tokens import REPORT
 from lib.files.jsonfile import save_json
 from lib.text.long_texts import CUT_END, FIELDS, LongTexts
@@ -37,11 +38,11 @@ def long_texts(recipe: ClassifyRecipe) -> LongTexts:
 
 @step("tokenize", reads=["encoding.max_length"], unkeyed=LONG_TEXTS, identity=_identity)
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, tokenizer: Artifact) -> None:
-    """Tokenizes, and cuts long texts or makes windows of them: a Parquet file for each split and the reserve,
+    """Tokenizes, and cuts long texts or makes windows of them: the parts of each split and the reserve,
     `tokens.json` with lengths and what is not read."""
-    labels = load_labels(holdout.file("train.parquet"))
-    tables = {name: load_table(holdout.file(f"{name}.parquet"), SPLIT) for name in SPLITS}
-    tables["reserve"] = load_table(balance.file("reserve.parquet"), MESSAGES)
+    labels = Parts(holdout.file("train"), SPLIT).labels
+    tables = {name: load_parts(holdout.file(name), SPLIT) for name in SPLITS}
+    tables["reserve"] = load_parts(balance.file("reserve"), MESSAGES)
     tokenized = tokenize_splits(
         tables,
         labels=labels,
@@ -52,7 +53,8 @@ def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, t
     )
     schema = WINDOWS if tokenized.long_texts.method == "windows" else TOKENS
     for name, table in tokenized.tokens.items():
-        save_table(table, work.folder / f"{name}.parquet", schema, labels=labels)
+        with PartsWriter(work.folder / name, schema, labels=labels, form="arrow") as writer:
+            writer.write_frame(table)
     save_json(tokenized.report, work.folder / REPORT)
     for sentence in tokenized.warnings:
         work.warn(sentence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_labels, load_table, save_table
+from lib.data.tables import MESSAGES, SPLIT, TOKENS, load_table, save_table
 from lib.errors import StoreError
 
 
@@ -23,7 +22,7 @@ def split_table() -> pd.DataFrame:
 
 
 def test_rows_come_back_as_they_went(tmp_path: Path) -> None:
-    save_table(split_table(), tmp_path / "train.parquet", SPLIT, labels=("ham", "spam"))
+    save_table(split_table(), tmp_path / "train.parquet", SPLIT)
     back = load_table(tmp_path / "train.parquet", SPLIT)
     assert back.to_dict("list") == split_table().to_dict("list")
     assert back["id"].dtype == back["target"].dtype == np.dtype("int64")
@@ -32,12 +31,12 @@ def test_rows_come_back_as_they_went(tmp_path: Path) -> None:
 
 def test_tokens_are_int32_lists_on_disk_and_arrays_in_memory(tmp_path: Path) -> None:
     frame = pd.DataFrame({"id": [0, 1], "tokens": [[1, 50256], [7]], "target": [1, 0]})
-    save_table(frame, tmp_path / "train.parquet", TOKENS, labels=("a", "b"))
+    save_table(frame, tmp_path / "train.parquet", TOKENS)
     assert pq.read_schema(tmp_path / "train.parquet").field("tokens").type == pa.list_(pa.int32())
     back = load_table(tmp_path / "train.parquet", TOKENS)["tokens"]
     assert [tokens.tolist() for tokens in back] == [[1, 50256], [7]]
     assert all(tokens.dtype == np.int32 for tokens in back)
-    save_table(load_table(tmp_path / "train.parquet", TOKENS), tmp_path / "again.parquet", TOKENS, labels=("a", "b"))
+    save_table(load_table(tmp_path / "train.parquet", TOKENS), tmp_path / "again.parquet", TOKENS)
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "train.parquet").read_bytes()
 
 
@@ -48,16 +47,11 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
     assert len(back) == 0
 
 
-def test_label_names_are_in_the_schema(tmp_path: Path) -> None:
-    save_table(split_table(), tmp_path / "train.parquet", SPLIT, labels=("ham", "späm, 'quoted'"))
-    assert load_labels(tmp_path / "train.parquet") == ("ham", "späm, 'quoted'")
-
-
 def test_same_table_same_bytes_whatever_its_index_and_attributes(tmp_path: Path) -> None:
-    save_table(split_table(), tmp_path / "one.parquet", SPLIT, labels=("ham", "spam"))
+    save_table(split_table(), tmp_path / "one.parquet", SPLIT)
     other = split_table()[["target", "label", "text", "id"]].set_index(pd.Index([9, 8, 7, 6]))
     other.attrs["note"] = "not part of the table"
-    save_table(other, tmp_path / "other.parquet", SPLIT, labels=("ham", "spam"))
+    save_table(other, tmp_path / "other.parquet", SPLIT)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "other.parquet").read_bytes()
 
 
@@ -67,27 +61,18 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         load_table(tmp_path / "train.parquet", SPLIT)
 
 
-def test_missing_label_names_are_an_error(tmp_path: Path) -> None:
-    save_table(split_table(), tmp_path / "balanced.parquet", MESSAGES)
-    with pytest.raises(StoreError, match=r"balanced\.parquet has no label names"):
-        load_labels(tmp_path / "balanced.parquet")
-
-
 def test_a_wrong_type_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["x"], "text": ["a"], "label": ["b"]}), tmp_path / "messages.parquet")
     with pytest.raises(StoreError, match="cannot be read as a table"):
         load_table(tmp_path / "messages.parquet", MESSAGES)
 
 
-@pytest.mark.parametrize("read", [lambda file: load_table(file, MESSAGES), load_labels], ids=["table", "labels"])
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 but not really PAR1"])
-def test_a_missing_or_damaged_file_is_an_error(
-    tmp_path: Path, read: Callable[[Path], object], content: bytes | None
-) -> None:
+def test_a_missing_or_damaged_file_is_an_error(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "messages.parquet").write_bytes(content)
     with pytest.raises(StoreError, match=r"messages\.parquet cannot be read as a table"):
-        read(tmp_path / "messages.parquet")
+        load_table(tmp_path / "messages.parquet", MESSAGES)
 
 
 def test_a_missing_text_cannot_be_written(tmp_path: Path) -> None:

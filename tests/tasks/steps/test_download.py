@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lib.data.parts import load_parts
+from lib.data.tables import MESSAGES
 from lib.errors import ArchiveError, MessagesError, SourceError
 from lib.progress import silent
 from lib.recipes import reading
@@ -49,7 +51,7 @@ def table(source: Artifact, folder: Path, **data: Any) -> pd.DataFrame:
     """The messages that the messages step makes of a download."""
     folder.mkdir()
     messages.compute(work(messages, build_recipe({"data": data}), folder), download=source)
-    return pd.read_parquet(folder / "messages.parquet")
+    return load_parts(folder / "messages", MESSAGES)
 
 
 def names(source: Artifact) -> list[str]:

@@ -12,9 +12,11 @@ import huggingface_hub.constants
 import pandas as pd
 import pytest
 
+from lib.data.parts import load_parts
 from lib.data.source.download import Download, download, identity
 from lib.data.source.hub import Repository
 from lib.data.source.hub_data import PARQUET_BRANCH, chosen_splits, commit_of, find_splits
+from lib.data.tables import MESSAGES
 from lib.errors import SourceError
 from lib.progress import silent
 from lib.recipes.instruct import InstructRecipe
@@ -297,8 +299,8 @@ def test_a_data_set_is_fetched_by_its_splits_and_known_by_its_commit(commit: str
     fields: Any = DeclaredFields(recipe, [*messages.reads, *messages.unkeyed], messages.name)
     work: Work[Any] = Work(fields, {}, folder, folder, logging.getLogger("test"), silent, tracking_run="")
     messages.compute(work, download=source)
-    assert pd.read_parquet(folder / "messages.parquet")["text"].tolist() == ["a", "b", "c", "d"]
-    assert pd.read_parquet(folder / "validation.parquet")["text"].tolist() == ["e", "f"]
+    assert load_parts(folder / "messages", MESSAGES)["text"].tolist() == ["a", "b", "c", "d"]
+    assert load_parts(folder / "validation", MESSAGES)["text"].tolist() == ["e", "f"]
 
 
 def test_wanted_splits_and_revisions_are_in_the_key(commit: str, hub: HubServer, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from flows.terminal.published import BookLog
-from lib.data.tables import SPLITS, TOKENS, load_labels, load_table
+from lib.data.parts import Parts, load_parts
+from lib.data.tables import SPLITS, TOKENS
 from lib.files.jsonfile import load_json
 from lib.model.classifier import new_classifier
 from lib.model.gpt2.pooled import PooledGPT
@@ -59,12 +60,12 @@ def test_book_prints_what_the_published_script_prints(
         store, recipe, tokenize, balance=made["balance"], holdout=made["split"], tokenizer=made["tokenizer"]
     )
 
-    tables = {name: load_table(tokens.file(f"{name}.parquet"), TOKENS) for name in SPLITS}
+    tables = {name: load_parts(tokens.file(name), TOKENS) for name in SPLITS}
     splits = {name: EncodedMessages(list(table["tokens"]), list(table["target"])) for name, table in tables.items()}
     chosen = recipe.classifier
     classifier = new_classifier(
         PooledGPT(load_gpt(weights), pooling="padded_last"),
-        load_labels(tokens.file("train.parquet")),
+        Parts(tokens.file("train"), TOKENS).labels,
         trainable=chosen.trainable,
         seed=recipe.training.seed,
     )

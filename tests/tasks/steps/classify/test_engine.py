@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.data.parts import load_parts
+from lib.data.tables import TOKENS
 from lib.errors import RecipeError, WeightsError
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.classify.speed import Speed
@@ -210,7 +212,7 @@ def test_every_figure_is_of_what_is_served(store: Store, trained: Made) -> None:
     )
     rows = pd.read_parquet(evaluated.file("predictions.parquet"))
     tested = rows[rows["split"] == "test"]
-    tokens = pd.read_parquet(made["tokenize"].file("test.parquet"))["tokens"]
+    tokens = load_parts(made["tokenize"].file("test"), TOKENS)["tokens"]
     wanted = load_engine(made["finetune"].folder, engine=exact.folder).probabilities(list(tokens))
     temperature = Findings.load(evaluated.folder).decision.temperature
     assert tested.filter(like="probability_").to_numpy() == pytest.approx(with_temperature(wanted, temperature), abs=0)

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib.data.tables import SPLITS, TOKENS, save_table
+from lib.data.parts import save_parts
+from lib.data.tables import SPLITS, TOKENS
 from lib.model.features.file import Features
 from lib.model.features.inputs import split_inputs
 from lib.model.gpt2.gpt import new_gpt
@@ -44,7 +45,7 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
     save_gpt(new_gpt(GPTConfig(context_length=8, emb_dim=8, n_heads=2, n_layers=3), seed=1), folders["backbone"])
     table = pd.DataFrame({"id": IDS, "tokens": SEQUENCES, "target": [0, 1, 0]})
     for name in RUN:
-        save_table(table, folders["tokenize"] / f"{name}.parquet", TOKENS, labels=["ham", "spam"])
+        save_parts(table, folders["tokenize"] / name, TOKENS, labels=["ham", "spam"])
     lengths = {name: {"tokens": 8} for name in RUN}
     (folders["tokenize"] / "tokens.json").write_text(json.dumps({"splits": lengths}))
     facts = {"network": GPT2, "width": 8, "depth": 3, "pooling": "last_token", "uncut": None, "head": None}

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lib.data.tables import TOKENS, save_table
+from lib.data.parts import save_parts
+from lib.data.tables import TOKENS
 from lib.errors import LabelError
 from lib.progress import silent
 from lib.store.artifacts import Artifact
@@ -23,7 +24,7 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
     values = {"data": {"source": "sample"}, "evaluation": {"positive_label": "junk"}}
     fields: Any = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
     tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
-    save_table(tokens, tmp_path / "train.parquet", TOKENS, labels=["ham", "spam"])
+    save_parts(tokens, tmp_path / "train", TOKENS, labels=["ham", "spam"])
     tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
     absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
     work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
@@ -42,7 +43,7 @@ def test_a_threshold_that_cannot_be_chosen_is_refused_before_the_training(
     fields: Any = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
     for name, targets in (("train", [0, 1]), ("validation", [1, 1]), ("test", [0, 1])):
         tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": targets})
-        save_table(tokens, tmp_path / f"{name}.parquet", TOKENS, labels=labels)
+        save_parts(tokens, tmp_path / name, TOKENS, labels=labels)
     (tmp_path / "tokens.json").write_text("{}")
     tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
     absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")

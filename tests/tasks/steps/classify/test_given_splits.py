@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from flows.use_cases.facts import classifier_facts
-from lib.data.tables import MESSAGES, SPLIT, SPLITS, load_table
+from lib.data.parts import load_parts
+from lib.data.tables import MESSAGES, SPLIT, SPLITS
 from lib.errors import LabelError, MessagesError
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.flat import flatten_metrics
@@ -65,7 +66,7 @@ def made_by(
 
 
 def tables(made: dict[str, Artifact]) -> dict[str, pd.DataFrame]:
-    return {name: load_table(made["split"].file(f"{name}.parquet"), SPLIT) for name in SPLITS}
+    return {name: load_parts(made["split"].file(name), SPLIT) for name in SPLITS}
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
@@ -94,9 +95,9 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
     made = made_by(store, steps, files, balance={"method": "undersample"}, **QUICK)
 
     # Only train was balanced; the reserve is train's.
-    drawn = load_table(made["balance"].file("balanced.parquet"), MESSAGES)
+    drawn = load_parts(made["balance"].file("balanced"), MESSAGES)
     assert drawn["label"].value_counts().to_dict() == {"ham": 12, "news": 12, "spam": 12}
-    assert set(load_table(made["balance"].file("reserve.parquet"), MESSAGES)["label"]) == {"ham"}
+    assert set(load_parts(made["balance"].file("reserve"), MESSAGES)["label"]) == {"ham"}
 
     predictions = pd.read_parquet(made["evaluate"].file("predictions.parquet"))
     tested = predictions[predictions["split"] == "test"]

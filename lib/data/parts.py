@@ -1,0 +1,269 @@
+"""Tables in parts: a folder of files with the same columns, written and read in groups of rows.
+
+A part has ROWS_PER_PART rows, the last one what is left, and its groups have ROWS_PER_GROUP: the same rows give the
+same bytes, in whatever pieces they came. Parts are Parquet, or Arrow's own format where a reader maps them into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lib.data.tables import AGAIN, NO_COLUMNS, labels_of, require_columns, unreadable, with_labels
+from lib.errors import StoreError
+
+ROWS_PER_PART = 131_072
+ROWS_PER_GROUP = 16_384
+Form = Literal["parquet", "arrow"]
+
+
+class FileWriter:
+    """Writes a table's file as rows come, in groups of ROWS_PER_GROUP: Parquet, or Arrow's own format if it is called
+    `.arrow`. To be used in a `with` block; after an exception in it the file is not whole."""
+
+    def __init__(self, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
+        """labels: the label names in the order of their targets, kept in the file's schema."""
+        self.schema = schema
+        self.rows = 0
+        self._kept = schema if labels is None else with_labels(schema, labels)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._file: pq.ParquetWriter | pa.RecordBatchFileWriter
+        if file.suffix == ".arrow":
+            self._file = pa.ipc.new_file(file, self._kept)
+        else:
+            self._file = pq.ParquetWriter(file, self._kept, compression="zstd")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write_group()
+        self._file.close()
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Adds rows with the schema's columns, which may stand in another order and among others."""
+        rows = rows.select(self.schema.names).replace_schema_metadata().cast(self.schema)
+        for batch in rows.to_batches() if isinstance(rows, pa.Table) else [rows]:
+            self.rows += len(batch)
+            first = 0
+            while first < len(batch):
+                piece = batch.slice(first, ROWS_PER_GROUP - self._waiting_rows)
+                self._waiting.append(piece)
+                self._waiting_rows += len(piece)
+                first += len(piece)
+                if self._waiting_rows == ROWS_PER_GROUP:
+                    self._write_group()
+
+    def write_frame(self, frame: pd.DataFrame) -> None:
+        """Adds the rows of a frame that has the schema's columns."""
+        columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in self.schema]
+        self.write(pa.table(columns, schema=self.schema))
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            # In one piece: a file has the pieces in which its rows were given.
+            group = pa.Table.from_batches(self._waiting, self.schema).combine_chunks()
+            self._file.write_table(group.replace_schema_metadata(self._kept.metadata), ROWS_PER_GROUP)
+            self._waiting, self._waiting_rows = [], 0
+
+
+class PartsWriter:
+    """Writes a table's parts into a folder, which it makes, as rows come. To be used in a `with` block; after an
+    exception in it the folder does not hold the whole table."""
+
+    def __init__(
+        self, folder: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None, form: Form = "parquet"
+    ) -> None:
+        """labels: the label names in the order of their targets, kept in each part's schema."""
+        self.schema = schema
+        self.rows = 0
+        self._folder, self._labels, self._form = folder, labels, form
+        self._parts = 0
+        folder.mkdir(parents=True)
+        self._part = self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._part.__exit__(kind, error, trace)
+
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Adds rows with the schema's columns, which may stand in another order and among others."""
+        first = 0
+        while first < len(rows):
+            if self._part.rows == ROWS_PER_PART:  # a part begins with its first row: only an empty table's is empty
+                self._part.__exit__(None, None, None)
+                self._part = self._open()
+            piece = rows.slice(first, ROWS_PER_PART - self._part.rows)
+            self._part.write(piece)
+            first += len(piece)
+        self.rows += len(rows)
+
+    def write_frame(self, frame: pd.DataFrame) -> None:
+        """Adds the rows of a frame that has the schema's columns."""
+        columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in self.schema]
+        self.write(pa.table(columns, schema=self.schema))
+
+    def _open(self) -> FileWriter:
+        file = self._folder / f"part-{self._parts:05}.{self._form}"
+        self._parts += 1
+        return FileWriter(file, self.schema, labels=self._labels)
+
+
+class Parts:
+    """A table in parts, as `PartsWriter` wrote it, or the one file of a `FileWriter`.
+
+    Its columns are those of the schema, and of the `optional` ones those that are there. Nothing is read before it is
+    asked for, but the parts' footers.
+
+    Raises StoreError if there is no part, one is damaged, or lacks a column.
+    """
+
+    def __init__(self, place: Path, schema: pa.Schema, *, optional: pa.Schema = NO_COLUMNS) -> None:
+        self.files = [place] if place.is_file() else sorted(place.glob("part-*"))
+        if not self.files:
+            raise StoreError(f"{place} has no part of a table: {AGAIN}")
+        there = self._stored.names
+        require_columns(self.files[0], schema, there)
+        self.schema = pa.schema([*schema, *(field for field in optional if field.name in there)])
+
+    def __len__(self) -> int:
+        """The number of rows of all parts."""
+        return int(self.starts[-1])
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """The position of each part's first row, and the number of all rows."""
+        return np.cumsum([0, *(self._rows(file) for file in self.files)])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label names in the order of their targets; raises StoreError if there are none."""
+        return labels_of(self._stored, self.files[0])
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows in order, in batches of at most ROWS_PER_GROUP that lie within a part."""
+        for number in range(len(self.files)):
+            yield from self.part(number, columns)
+
+    def part(self, number: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a part in order, in batches of at most ROWS_PER_GROUP."""
+        file, wanted = self.files[number], self._wanted(columns)
+        try:
+            if file.suffix == ".arrow":
+                with pa.memory_map(f"{file}") as source, pa.ipc.open_file(source) as reader:
+                    for at in range(reader.num_record_batches):
+                        yield _as(reader.get_batch(at), wanted)
+            else:
+                with pq.ParquetFile(file) as source:
+                    # One group at a time: read ahead, a part's groups would all be in memory.
+                    for at in range(source.num_row_groups):
+                        group = source.read_row_group(at, columns=wanted.names, use_threads=False)
+                        yield from (_as(batch, wanted) for batch in group.combine_chunks().to_batches())
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise unreadable(file, error) from error
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns all rows; those of Arrow's format stay in the mapped files."""
+        return pa.Table.from_batches(self.batches(columns), self._wanted(columns))
+
+    def frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Returns all rows as a frame: numbers as int64, texts as str, lists as arrays."""
+        frame: pd.DataFrame = self.table(columns).to_pandas()
+        return frame
+
+    def numbers(self, column: str) -> npt.NDArray[Any]:
+        """Returns a column of numbers."""
+        values: npt.NDArray[Any] = self.table([column]).column(column).to_numpy()
+        return values
+
+    def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns the rows at these positions, in their order. Reads only the groups that have some of them."""
+        asked = np.asarray(rows, np.int64)
+        order = np.argsort(asked, kind="stable")
+        wanted, found = asked[order], []
+        for number, first in enumerate(self.starts[:-1]):
+            low, high = np.searchsorted(wanted, [first, self.starts[number + 1]])
+            if low < high:
+                found += self._taken(number, wanted[low:high] - first, columns)
+        table = pa.Table.from_batches(found, self._wanted(columns))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return table.take(pa.array(back))
+
+    def _taken(self, number: int, rows: npt.NDArray[np.int64], columns: Sequence[str] | None) -> list[pa.RecordBatch]:
+        """Returns of the rows at these ascending positions in a part the batches in which they lie, of these only."""
+        file, wanted, found = self.files[number], self._wanted(columns), []
+        groups = rows // ROWS_PER_GROUP
+        try:
+            if file.suffix == ".arrow":
+                for at, batch in enumerate(self.part(number, columns)):
+                    inside = rows[groups == at] - at * ROWS_PER_GROUP
+                    if len(inside):
+                        found.append(batch.take(pa.array(inside)))
+                return found
+            with pq.ParquetFile(file) as source:
+                for at in np.unique(groups).tolist():
+                    group = source.read_row_group(at, columns=wanted.names, use_threads=False).combine_chunks()
+                    inside = pa.array(rows[groups == at] - at * ROWS_PER_GROUP)
+                    found += [_as(batch, wanted) for batch in group.take(inside).combine_chunks().to_batches()]
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise unreadable(file, error) from error
+        return found
+
+    def _wanted(self, columns: Sequence[str] | None) -> pa.Schema:
+        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+
+    @cached_property
+    def _stored(self) -> pa.Schema:
+        return self._schema_of(self.files[0])
+
+    def _schema_of(self, file: Path) -> pa.Schema:
+        try:
+            if file.suffix == ".arrow":
+                with pa.memory_map(f"{file}") as source, pa.ipc.open_file(source) as reader:
+                    return reader.schema
+            return pq.read_schema(file)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise unreadable(file, error) from error
+
+    def _rows(self, file: Path) -> int:
+        try:
+            if file.suffix == ".arrow":
+                with pa.memory_map(f"{file}") as source, pa.ipc.open_file(source) as reader:
+                    return sum(reader.get_batch(at).num_rows for at in range(reader.num_record_batches))
+            return int(pq.read_metadata(file).num_rows)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise unreadable(file, error) from error
+
+
+def save_parts(frame: pd.DataFrame, folder: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
+    """Writes the schema's columns of a frame, rows in order, as the parts of a new folder."""
+    with PartsWriter(folder, schema, labels=labels) as writer:
+        writer.write_frame(frame)
+
+
+def load_parts(folder: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Reads all rows of a table in parts, as `Parts.frame` does; raises StoreError as `Parts` does."""
+    return Parts(folder, schema).frame()
+
+
+def _as(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Returns the schema's columns of a batch, as their types."""
+    return batch.select(schema.names).replace_schema_metadata().cast(schema)
