@@ -74,8 +74,8 @@ class FileWriter:
 
     def _write_group(self) -> None:
         if self._waiting:
-            # In one piece: a file has the pieces in which its rows were given.
-            group = pa.Table.from_batches(self._waiting, self.schema).combine_chunks()
+            # Copied into one piece: of a slice its neighbours' bytes may reach the file, and of several their bounds.
+            group = pa.Table.from_batches([*self._waiting, self._waiting[0].slice(0, 0)], self.schema).combine_chunks()
             self._file.write_table(group.replace_schema_metadata(self._kept.metadata), ROWS_PER_GROUP)
             self._waiting, self._waiting_rows = [], 0
 

@@ -39,7 +39,7 @@ class Made:
         return warnings_of(self.artifacts.values())
 
     def table(self, step: str, name: str) -> pd.DataFrame:
-        return pd.read_parquet(self.artifacts[step].file(f"{name}.parquet"))
+        return pd.read_parquet(self.artifacts[step].file(name))
 
 
 Make = Callable[..., Made]
@@ -140,7 +140,7 @@ def test_what_trains_has_its_counts_and_its_warnings(
     assert len(made.warnings) == len(beginnings)
     for sentence, beginning in zip(made.warnings, beginnings, strict=True):
         assert sentence.startswith(beginning)
-    rows = sum(labels.values()) + len(made.table("messages", "left_out"))
+    rows = sum(labels.values()) + len(made.table("messages", "left_out.parquet"))
     assert rows == made.profile["rows"] + sum(made.profile["left_out"].values())
 
 
@@ -228,7 +228,7 @@ def test_rare_labels_are_said_before_the_split_and_left_out_on_request(make: Mak
     ):
         make(file)
     made = make(file, **{"data.rare_labels": "drop"})
-    assert made.table("messages", "left_out")[["row", "line", "reason"]].values.tolist() == [
+    assert made.table("messages", "left_out.parquet")[["row", "line", "reason"]].values.tolist() == [
         [40, 42, "rare label"],
         [41, 43, "rare label"],
     ]

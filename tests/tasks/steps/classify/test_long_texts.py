@@ -20,6 +20,8 @@ from flows.http.limits import Limits
 from flows.http.measuring import Measured
 from flows.http.metrics import Metrics
 from flows.http.versions import Answering, Registered, Served
+from lib.data.parts import load_parts
+from lib.data.tables import SPLIT
 from lib.data.tokens import load_tokens
 from lib.evaluation.classify.findings import Findings
 from lib.export.onnx import export_onnx
@@ -131,7 +133,7 @@ def test_the_end_of_real_documents_decides(
 ) -> None:
     training = {"epochs": 8, "learning_rate": 1e-3, "evaluate_batches": 1}
     _, made = trained(store, reports, {**encoding, "max_length": 256}, weights=minilm, training=training)
-    held_out = pd.concat([pd.read_parquet(made["holdout"].file(f"{name}.parquet")) for name in ("validation", "test")])
+    held_out = pd.concat([load_parts(made["holdout"].file(name), SPLIT) for name in ("validation", "test")])
     given = Predictor.load(made["finetune"].folder, device="cpu").predict(held_out["text"])
     right = np.mean([each.label == label for each, label in zip(given, held_out["label"], strict=True)])
     assert least <= right <= most
