@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "growth": (),
     "inspecting": ("pydantic",),
     "scoring": ("pydantic", "filelock"),
+    "volume": ("pydantic", "duckdb"),
     "serving": ("prefect", "mlflow", "fastapi", "uvicorn", "onnxruntime"),
 }
 QUICK_OUTPUT = PROJECT / "build" / "benchmarks"
