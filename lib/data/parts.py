@@ -6,7 +6,7 @@ same bytes, in whatever pieces they came. Parts are Parquet, or Arrow's own form
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -257,6 +257,29 @@ def save_parts(frame: pd.DataFrame, folder: Path, schema: pa.Schema, *, labels: 
     """Writes the schema's columns of a frame, rows in order, as the parts of a new folder."""
     with PartsWriter(folder, schema, labels=labels) as writer:
         writer.write_frame(frame)
+
+
+def save_rows(
+    table: Parts,
+    rows: npt.NDArray[np.int64],
+    folder: Path,
+    schema: pa.Schema,
+    *,
+    labels: Sequence[str] | None = None,
+    more: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> None:
+    """Writes the rows of a table at these positions, in their order, as the parts of a new folder. The table is read
+    into memory as a whole. more: columns of the schema that it does not have."""
+    more = more or {}
+    columns = [field.name for field in schema if field.name not in more]
+    whole = table.table(columns)
+    with PartsWriter(folder, schema, labels=labels) as writer:
+        for first in range(0, len(rows), ROWS_PER_GROUP):
+            some = slice(first, first + ROWS_PER_GROUP)
+            group = whole.take(pa.array(rows[some]))
+            for name, values in more.items():
+                group = group.append_column(name, pa.array(values[some]))
+            writer.write(group)
 
 
 def load_parts(folder: Path, schema: pa.Schema) -> pd.DataFrame:

@@ -57,11 +57,20 @@ class Split(Section):
     """How messages are divided into train, validation and test. Splits that `data.files` gives are not divided: what is
     missing is split off train, in the proportion of the fractions of both."""
 
+    method: Literal["published", "hashed"] = Field(
+        default="published",
+        description="published: the messages are shuffled in memory and divided by their number; hashed: a hash of what"
+        " a message says decides, so that a row that comes or goes moves no other, and there may be millions of them",
+    )
     train: float = Field(default=0.7, gt=0, lt=1, description="fraction of the messages to train on")
     validation: float = Field(default=0.1, gt=0, lt=1, description="fraction to choose the best epoch by")
     test: float = Field(default=0.2, gt=0, lt=1, description="fraction that only the final figures see")
-    seed: Seed = Field(default=123, description="seed of the shuffle")
-    stratify: bool = Field(default=True, description="give each split the same share of each class")
+    seed: Seed = Field(default=123, description="seed of the shuffle, or of the hash")
+    stratify: bool = Field(
+        default=True,
+        description="give each split the same share of each class; with the method hashed that holds as it does for a"
+        " draw",
+    )
     group_duplicates: bool = Field(
         default=True, description="keep texts that differ only in case, digits, punctuation or space in one split"
     )
@@ -87,6 +96,15 @@ class Split(Section):
         if abs(total - 1) > SUM_TOLERANCE:
             raise ValueError(
                 f"split.train + split.validation + split.test is {total:g}: the three fractions must sum to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_hash_groups_duplicates(self) -> Split:
+        if self.method == "hashed" and not self.group_duplicates:
+            raise ValueError(
+                "split.method hashed keeps near-duplicates in one split, because they have one hash: set"
+                " split.group_duplicates to true, or split.method to published"
             )
         return self
 

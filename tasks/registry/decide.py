@@ -14,8 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from lib.data.messages.holdout import LEARNED_FROM, freezable, ids_to_hold_out
 from lib.data.messages.labels import mapping_flag, same_but_for_spelling
-from lib.data.parts import load_parts
-from lib.data.tables import SPLIT, SPLITS
+from lib.data.parts import Parts
+from lib.data.tables import KEYED_SPLIT, SPLITS
 from lib.errors import listed
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
@@ -38,7 +38,7 @@ class _Case:
     registered: Registered
     candidate: Candidate
     recipe: ClassifyRecipe
-    splits: Mapping[str, pd.DataFrame]
+    splits: Mapping[str, Parts]
     frozen: FrozenTest
     messages: pd.DataFrame  # the frozen test set: id, text, label
     labels: tuple[str, ...]
@@ -75,7 +75,7 @@ def decide(
     before = version.tags.get(PROMOTION_TAG)
     if before is not None and (before, recipe.registry.promote) != ("never", "better"):
         return None
-    splits = {part: load_parts(made["holdout"].file(part), SPLIT) for part in SPLITS}
+    splits = {part: Parts(made["holdout"].file(part), KEYED_SPLIT) for part in SPLITS}
     labels = tuple(load_json(candidate.artifact.file("labels.json")))
     frozen = frozen_test(tracking, name) or _freeze(tracking, run_id, splits, labels)
     champion = champion_to_beat(tracking.get_registered_model(name), version)
@@ -93,7 +93,7 @@ def decide(
 
 
 def _freeze(
-    tracking: MlflowClient, run_id: str, splits: Mapping[str, pd.DataFrame], labels: Sequence[str]
+    tracking: MlflowClient, run_id: str, splits: Mapping[str, Parts], labels: Sequence[str]
 ) -> FrozenTest | None:
     """Stores the run's own test split as frozen test set; returns None if a label is missing."""
     messages = freezable(splits)
@@ -121,9 +121,9 @@ def why_labels_differ(labels: Collection[str], frozen: Collection[str]) -> str:
     return f"{why}, which is only another spelling: run again with {mapping_flag('data.labels', names)}"
 
 
-def _learned_from(splits: Mapping[str, pd.DataFrame], messages: pd.DataFrame) -> int:
+def _learned_from(splits: Mapping[str, Parts], messages: pd.DataFrame) -> int:
     """Counts training and validation messages in the frozen test set, which another run may have made meanwhile."""
-    return len(ids_to_hold_out({part: splits[part] for part in LEARNED_FROM}, messages["text"]))
+    return len(ids_to_hold_out({part: splits[part] for part in LEARNED_FROM}, messages["text"].tolist()))
 
 
 def _decision(tracking: MlflowClient, case: _Case, champion: str | None, seen: int) -> Decision:
@@ -211,7 +211,7 @@ def _baseline(case: _Case) -> list[str] | None:
         return None
     from lib.evaluation.classify.baseline import refit_baseline  # here, because it imports scikit-learn
 
-    train = case.splits["train"]
+    train = case.splits["train"].frame(["text", "target"])
     fitted = refit_baseline(
         (train["text"].tolist(), train["target"].to_numpy()),
         inverse_penalty=tuned.inverse_penalty,

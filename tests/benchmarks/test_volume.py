@@ -1,4 +1,4 @@
-"""Two million messages through the steps that make tables, in less than a gigabyte of memory; by hand, it takes long."""
+"""Two million messages through the steps that make tables, in less than a gigabyte of memory: by hand."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lib.data.parts import Parts
 from lib.data.queries import Queries
+from lib.data.tables import KEYS, SPLITS
 
 PLACE = "part_of * (1::BIGINT << 40) + id"  # rows in the order of their splits, and in that of the source within each
 
@@ -44,3 +45,22 @@ def find_alike(queries: Queries, tables: Mapping[int, Parts], *, examples: int) 
         contradicting=queries.number("SELECT count(*) FROM contradicting"),
         examples=[(one & numbers, other & numbers) for one, other in pairs],
     )
+
+
+def straddling_by_keys(queries: Queries, placed: Mapping[int, Parts] | Parts, split: str) -> dict[str, dict[str, int]]:
+    """Counts the messages of validation and test with a near-duplicate (`near_duplicates`) or copy (`copies`) in train.
+
+    placed: a table with the columns KEYS and, called `split`, the number of each message's split; or the tables of the
+    splits by their numbers, with `split` "part_of".
+    """
+    columns = KEYS.names if split == "part_of" else [split, *KEYS.names]
+    queries.view("placed", placed, columns)
+    found = {}
+    for kind, keys in (("near_duplicates", "near_high, near_low"), ("copies", "exact")):
+        of_splits = ", ".join(f"count(*) FILTER ({split} = {number}) AS {name}" for number, name in enumerate(SPLITS))
+        sums = queries.ask(
+            "SELECT coalesce(sum(validation), 0)::BIGINT AS validation, coalesce(sum(test), 0)::BIGINT AS test"
+            f" FROM (SELECT {of_splits} FROM placed GROUP BY {keys}) WHERE train > 0"
+        )
+        found[kind] = dict(sums.to_pylist()[0])
+    return found

@@ -3,55 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from lib.data.duplicates import normalise
-from lib.data.messages.split import label_counts, straddling
-from lib.data.tables import SPLITS
+from lib.data.messages.alike import straddling_by_keys
+from lib.data.messages.keys import NearKeys
+from lib.data.parts import Parts, PartsWriter
+from lib.data.queries import Queries
+from lib.data.tables import KEYED_SPLIT, MESSAGES, SPLITS
 from lib.errors import LabelError
 
 LEARNED_FROM = ("train", "validation")  # validation may choose which weights are kept
 NOTHING = "none"
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """A split without held-out messages.
-
-    tables: `train`, `validation` and `test` (id int64, text, label, target int64), rows in their order.
-    report: as in `lib.data.messages.split.Splits`, recounted, with `held_out`: rows removed from `train` and
-    `validation`.
-    """
-
-    tables: dict[str, pd.DataFrame]
-    report: dict[str, Any]
-
-
-def freezable(splits: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def freezable(splits: Mapping[str, Parts]) -> pd.DataFrame:
     """Returns the test messages (id, text, label) without a near-duplicate in what the run learned from. With
     `split.group_duplicates` these are all of them; without, the classifier may know some test messages."""
-    known = {normalise(text) for name in LEARNED_FROM for text in splits[name]["text"]}
+    known = NearKeys(splits[name] for name in LEARNED_FROM)
     test = splits["test"]
-    unknown = [normalise(text) not in known for text in test["text"]]
-    return test.loc[unknown, ["id", "text", "label"]].reset_index(drop=True)
+    kept = []
+    for part in range(len(test.files)):
+        rows = pa.Table.from_batches(test.part(part, MESSAGES.names), MESSAGES)
+        kept.append(rows.filter(pa.array(~known.mark(test, part))))
+    frame: pd.DataFrame = pa.concat_tables(kept).to_pandas()
+    return frame
 
 
-def ids_to_hold_out(splits: Mapping[str, pd.DataFrame], frozen: Iterable[str]) -> list[int]:
+def ids_to_hold_out(splits: Mapping[str, Parts], frozen: Collection[str]) -> list[int]:
     """Returns the sorted ids of messages in train and validation that are near-duplicates of a text in `frozen`."""
-    fingerprints = {normalise(text) for text in frozen}
-    return sorted(
-        {
-            int(message)
-            for name in LEARNED_FROM
-            for message, text in zip(splits[name]["id"], splits[name]["text"], strict=True)
-            if normalise(text) in fingerprints
-        }
-    )
+    if not frozen:
+        return []
+    keys = NearKeys.of_texts(frozen)
+    found: set[int] = set()
+    for name in LEARNED_FROM:
+        table = splits[name]
+        for part in range(len(table.files)):
+            ids = np.concatenate([batch.column("id").to_numpy() for batch in table.part(part, ["id"])] or [[]])
+            found.update(ids[keys.mark(table, part)].tolist())
+    return sorted(found)
 
 
 def exclusion_digest(ids: Sequence[int]) -> str:
@@ -60,39 +58,53 @@ def exclusion_digest(ids: Sequence[int]) -> str:
 
 
 def hold_out(
-    splits: Mapping[str, pd.DataFrame], report: Mapping[str, Any], ids: Iterable[int], *, name: str
-) -> HeldOut:
-    """Removes the messages with these ids from train and validation, and recounts the split's `report`.
+    splits: Mapping[str, Parts],
+    folder: Path,
+    queries: Queries,
+    report: Mapping[str, Any],
+    ids: Sequence[int],
+    *,
+    name: str,
+) -> dict[str, Any]:
+    """Writes the splits (schema `KEYED_SPLIT`) without the messages with these ids, which leave train and validation,
+    as parts into `folder/<split>`.
 
-    name: the registered name that owns the frozen test set, for the error.
+    Returns the report, as in `lib.data.messages.split.Splits`, recounted, with `held_out`: rows removed from `train`
+    and `validation`. name: the registered name that owns the frozen test set, for the error.
 
     Raises LabelError if train or validation loses all messages of a label.
     """
-    excluded = set(ids)
-    tables = {
-        split: table[~table["id"].isin(excluded)].reset_index(drop=True) if split in LEARNED_FROM else table
-        for split, table in splits.items()
-    }
-    held_out = {split: len(splits[split]) - len(tables[split]) for split in LEARNED_FROM}
+    shutil.copytree(splits["test"].files[0].parent, folder / "test")
+    held_out: dict[str, int] = {}
+    labels = {split: dict(report["labels"][split]) for split in SPLITS}
     for split in LEARNED_FROM:
-        lost = sorted(set(splits[split]["label"]) - set(tables[split]["label"]))
-        if lost:
-            raise LabelError(
-                f"{split} has no message labelled {lost[0]!r} left without those of {name!r}'s frozen test set"
-                f" ({held_out[split]} of its {len(splits[split])}): use the split.seed and fractions of the first run"
-                " under that name, give more messages, or choose another registry.name"
-            )
-    counts = {
-        "rows": {split: len(tables[split]) for split in SPLITS},
-        "labels": {split: label_counts(tables[split]["label"], report["labels"][split]) for split in SPLITS},
-        "straddling": {**report["straddling"], "made": _straddling(tables)},
+        lost = Counter[str]()
+        with PartsWriter(folder / split, KEYED_SPLIT, labels=splits[split].labels) as writer:
+            for batch, leaves in _leaving(splits[split], ids):
+                gone = batch.filter(leaves)
+                lost.update({each["values"]: each["counts"] for each in pc.value_counts(gone["label"]).to_pylist()})
+                writer.write(batch.filter(pc.invert(leaves)))
+        held_out[split] = lost.total()
+        for label, count in sorted(lost.items()):
+            labels[split][label] -= count
+            if not labels[split][label]:
+                raise LabelError(
+                    f"{split} has no message labelled {label!r} left without those of {name!r}'s frozen test set"
+                    f" ({held_out[split]} of its {len(splits[split])}): use the split.seed and fractions of the first"
+                    " run under that name, give more messages, or choose another registry.name"
+                )
+    tables = {number: Parts(folder / split, KEYED_SPLIT) for number, split in enumerate(SPLITS)}
+    return {
+        **report,
+        "rows": {split: len(tables[number]) for number, split in enumerate(SPLITS)},
+        "labels": labels,
+        "straddling": {**report["straddling"], "made": straddling_by_keys(queries, tables, "part_of")},
         "held_out": held_out,
     }
-    return HeldOut(tables, {**report, **counts})
 
 
-def _straddling(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
-    """Counts messages of validation and test that still have a near-duplicate, or a copy, in train."""
-    texts = pd.concat([tables[split]["text"] for split in SPLITS], ignore_index=True)
-    split_of = np.repeat(np.arange(len(SPLITS)), [len(tables[split]) for split in SPLITS])
-    return {"near_duplicates": straddling(texts.map(normalise), split_of), "copies": straddling(texts, split_of)}
+def _leaving(table: Parts, ids: Sequence[int]) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
+    """Yields the rows, and which of them have one of the ids."""
+    wanted = np.asarray(ids, np.int64)
+    for batch in table.batches():
+        yield batch, pa.array(np.isin(batch.column("id").to_numpy(), wanted))

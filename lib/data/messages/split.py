@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lib.data.duplicates import normalise
+from lib.data.messages.keys import coded
 from lib.data.tables import SPLITS
 from lib.errors import LabelError, RecipeError
 
@@ -55,7 +55,8 @@ def split_messages(
     given: Mapping[str, pd.DataFrame] = MappingProxyType({}),
     near_duplicates: Literal["keep", "drop_from_train"] = "keep",
 ) -> Splits:
-    """Shuffles messages (id, text, label) and divides them by the three fractions, which sum to 1.
+    """Shuffles messages (id, label, and the keys of their texts or the texts themselves) and divides them by the three
+    fractions, which sum to 1. Other columns stay.
 
     With both options off this is the published procedure to the row: `sample(frac=1, random_state=seed)`, the first
     `int(n * train)` rows to train, the next `int(n * validation)` to validation, the rest to test. The options never
@@ -79,22 +80,21 @@ def split_messages(
 
     Raises RecipeError if the fractions do not sum to 1, LabelError if some split has no message of a label.
     """
-    if not math.isclose(train + validation + test, 1, abs_tol=1e-6):
-        raise RecipeError(
-            f"split.train, split.validation and split.test must sum to 1, not {train + validation + test:g}"
-        )
+    wanted = {"train": train, "validation": validation, "test": test}
+    require_fractions(wanted)
     labels = tuple(labels or sorted(set(messages["label"])))
     rows = len(messages)
+    messages, *beside = coded([messages, *given.values()])
+    given = dict(zip(given, beside, strict=True))
     if near_duplicates == "drop_from_train":
         messages = _without_near_duplicates(messages, given)
     dropped = rows - len(messages)
     messages = _with_targets(messages, labels)
     shuffled = messages.drop_duplicates("id").sample(frac=1, random_state=seed).reset_index(drop=True)
     made_here = [name for name in SPLITS if name not in given]
-    fractions = _proportions({"train": train, "validation": validation, "test": test}, made_here)
+    fractions = proportions(wanted, made_here)
 
-    levelled = shuffled["text"].map(normalise)
-    group = pd.factorize(levelled)[0] if group_duplicates else np.arange(len(shuffled))
+    group = pd.factorize(shuffled["near"])[0] if group_duplicates else np.arange(len(shuffled))
     stratum = shuffled["target"] if stratify else 0
     units = pd.DataFrame({"id": shuffled["id"], "group": group, "stratum": stratum})
     made = _divide(units, fractions, at_least_one=stratify)
@@ -114,25 +114,22 @@ def split_messages(
         "rows": {name: len(table) for name, table in tables.items()},
         "labels": {name: label_counts(table["label"], labels) for name, table in tables.items()},
         "straddling": {
-            "made": _straddling(shuffled["text"], levelled, numbers[made], given),
-            "plain": _straddling(shuffled["text"], levelled, numbers[plain], given),
+            "made": _straddling(shuffled, numbers[made], given),
+            "plain": _straddling(shuffled, numbers[plain], given),
         },
         "given": [name for name in SPLITS if name in given],
         "dropped_from_train": dropped,
     }
-    return Splits(**tables, labels=labels, report=report)
+    plain_tables = {name: table.drop(columns=["near", "exact_code"]) for name, table in tables.items()}
+    return Splits(**plain_tables, labels=labels, report=report)
 
 
 def _without_near_duplicates(messages: pd.DataFrame, given: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Returns the messages without a near-duplicate in a given split. Raises LabelError if a label loses them all."""
-    known = {normalise(text) for table in given.values() for text in table["text"]}
-    kept = messages[~messages["text"].map(normalise).isin(known)]
+    kept = messages[~messages["near"].isin(pd.concat([table["near"] for table in given.values()] or [pd.Series()]))]
     lost = sorted(set(messages["label"]) - set(kept["label"]))
     if lost:
-        raise LabelError(
-            f"every message labelled {lost[0]!r} has a near-duplicate in a given split, so none is left to learn from:"
-            " set split.near_duplicates to keep, or give more messages"
-        )
+        raise none_left(lost[0])
     return kept.reset_index(drop=True)
 
 
@@ -141,7 +138,14 @@ def _with_targets(messages: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame
     return messages.assign(target=messages["label"].map(targets).astype("int64"))
 
 
-def _proportions(fractions: Mapping[str, float], made_here: Sequence[str]) -> list[float]:
+def require_fractions(fractions: Mapping[str, float]) -> None:
+    """Raises RecipeError if the fractions of the splits do not sum to 1."""
+    total = sum(fractions.values())
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        raise RecipeError(f"split.train, split.validation and split.test must sum to 1, not {total:g}")
+
+
+def proportions(fractions: Mapping[str, float], made_here: Sequence[str]) -> list[float]:
     """Returns the fractions of the splits that are made here, scaled to sum to 1; all three are returned as they are,
     because the published counts depend on the last bit."""
     if len(made_here) == len(fractions):
@@ -216,26 +220,39 @@ def _check_labels(labels: pd.Series, split: Ints, groups: pd.Series, *, splits: 
         missing = [name for number, name in enumerate(splits) if number not in split[rows.index]]
         if missing:
             different = groups[rows.index].nunique()
-            alike = "" if different == len(rows) else f" ({different} if near-duplicates are counted once)"
-            raise LabelError(
-                f"label {label!r} has {len(rows)} message{'s' * (len(rows) != 1)}{alike}, too few for one in"
-                f" each split ({missing[0]} has none): merge it with another label in data.labels, remove it with"
-                f" --data.rare_labels drop --data.rare_label_rows {len(rows) + 1},"
-                f" {'' if stratify else 'switch split.stratify on, '}or change the fractions in split"
-            )
+            otherwise = "" if stratify else "switch split.stratify on, "
+            raise too_few(str(label), rows=len(rows), different=different, missing=missing[0], otherwise=otherwise)
 
 
-def _straddling(
-    texts: pd.Series, levelled: pd.Series, split: Ints, given: Mapping[str, pd.DataFrame]
-) -> dict[str, dict[str, int]]:
-    """Counts the near-duplicates and copies in train of what was split (`levelled`: its normalised texts) or given."""
-    beside = [table["text"] for table in given.values()]
-    of_given = np.repeat(np.array([SPLITS.index(name) for name in given], np.int64), list(map(len, beside)))
+def none_left(label: str) -> LabelError:
+    """Returns what is said of a label that loses all messages to a given split."""
+    return LabelError(
+        f"every message labelled {label!r} has a near-duplicate in a given split, so none is left to learn from: set"
+        " split.near_duplicates to keep, or give more messages"
+    )
+
+
+def too_few(label: str, *, rows: int, different: int, missing: str, otherwise: str) -> LabelError:
+    """Returns what is said of a label with too few messages for one in each split. different: how many they are if
+    near-duplicates are counted once; missing: a split that has none; otherwise: more to do."""
+    alike = "" if different == rows else f" ({different} if near-duplicates are counted once)"
+    return LabelError(
+        f"label {label!r} has {rows} message{'s' * (rows != 1)}{alike}, too few for one in each split ({missing} has"
+        f" none): merge it with another label in data.labels, remove it with --data.rare_labels drop"
+        f" --data.rare_label_rows {rows + 1}, {otherwise}or change the fractions"
+        " in split"
+    )
+
+
+def _straddling(messages: pd.DataFrame, split: Ints, given: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, int]]:
+    """Counts the near-duplicates and copies in train of what was split or given."""
+    of_given = np.repeat(np.array([SPLITS.index(name) for name in given], np.int64), list(map(len, given.values())))
     numbers = np.append(split, of_given)
-    normalised = [each.map(normalise) for each in beside]
     return {
-        "near_duplicates": straddling(pd.concat([levelled, *normalised], ignore_index=True), numbers),
-        "copies": straddling(pd.concat([texts, *beside], ignore_index=True), numbers),
+        kind: straddling(
+            pd.concat([table[column] for table in (messages, *given.values())], ignore_index=True), numbers
+        )
+        for kind, column in (("near_duplicates", "near"), ("copies", "exact_code"))
     }
 
 
@@ -246,5 +263,5 @@ def label_counts(labels: pd.Series, names: Iterable[str]) -> dict[str, int]:
 
 def straddling(keys: pd.Series, split: Ints) -> dict[str, int]:
     """Counts the messages of validation and test whose key also occurs in train."""
-    train = set(keys[split == SPLITS.index("train")])
-    return {name: sum(key in train for key in keys[split == SPLITS.index(name)]) for name in ("validation", "test")}
+    train = keys[split == SPLITS.index("train")]
+    return {name: int(keys[split == SPLITS.index(name)].isin(train).sum()) for name in ("validation", "test")}

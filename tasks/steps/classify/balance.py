@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lib.data.messages.balance import balance_messages
-from lib.data.parts import load_parts, save_parts
+from lib.data.parts import Parts, PartsWriter, save_rows
 from lib.data.tables import KEYED_MESSAGES
 from tasks.engine.step import Work, step
 
@@ -17,10 +20,14 @@ if TYPE_CHECKING:
 @step("balance", reads=["balance.method", "balance.seed"])
 def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
     """Undersamples or oversamples as the recipe says: `balanced`, and the rest in `reserve`."""
-    balanced = balance_messages(
-        load_parts(messages.file("messages"), KEYED_MESSAGES),
-        method=work.recipe.balance.method,
-        seed=work.recipe.balance.seed,
-    )
-    save_parts(balanced.balanced, work.folder / "balanced", KEYED_MESSAGES)
-    save_parts(balanced.reserve, work.folder / "reserve", KEYED_MESSAGES)
+    place = messages.file("messages")
+    method = work.recipe.balance.method
+    if method in ("class_weights", "none"):
+        shutil.copytree(place, work.folder / "balanced")
+        with PartsWriter(work.folder / "reserve", KEYED_MESSAGES):
+            return
+    table = Parts(place, KEYED_MESSAGES)
+    rows = table.frame(["id", "label"]).assign(row=np.arange(len(table)))
+    balanced = balance_messages(rows, method=method, seed=work.recipe.balance.seed)
+    for name, drawn in (("balanced", balanced.balanced), ("reserve", balanced.reserve)):
+        save_rows(table, drawn["row"].to_numpy(), work.folder / name, KEYED_MESSAGES)

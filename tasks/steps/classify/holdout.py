@@ -6,12 +6,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 from lib.data.messages.holdout import LEARNED_FROM, exclusion_digest, hold_out, ids_to_hold_out
-from lib.data.parts import Parts, load_parts, save_parts
-from lib.data.tables import KEYED_SPLIT, SPLIT, SPLITS
+from lib.data.parts import Parts
+from lib.data.tables import KEYED_SPLIT, SPLITS
 from lib.errors import ServiceError
 from lib.files.jsonfile import load_json, save_json
 from tasks.engine.step import Work, step
 from tasks.registry.frozen import frozen_texts
+from tasks.tables import asking
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -26,8 +27,7 @@ def _held_out(recipe: ClassifyRecipe, split: Artifact) -> list[int]:
     frozen = frozen_texts(recipe.registry.name)
     if not frozen:
         return []
-    tables = {name: load_parts(split.file(name), SPLIT) for name in LEARNED_FROM}
-    return ids_to_hold_out(tables, frozen)
+    return ids_to_hold_out({name: Parts(split.file(name), KEYED_SPLIT) for name in LEARNED_FROM}, frozen)
 
 
 def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
@@ -50,13 +50,11 @@ def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
             shutil.copytree(split.file(part), work.folder / part)
         shutil.copyfile(split.file(REPORT), work.folder / REPORT)
         return
-    tables = {part: load_parts(split.file(part), KEYED_SPLIT) for part in SPLITS}
-    left = hold_out(tables, load_json(split.file(REPORT)), ids, name=name)
-    labels = Parts(split.file("train"), SPLIT).labels
-    for part, table in left.tables.items():
-        save_parts(table, work.folder / part, KEYED_SPLIT, labels=labels)
-    save_json(left.report, work.folder / REPORT)
-    rows = left.report["held_out"]
+    tables = {part: Parts(split.file(part), KEYED_SPLIT) for part in SPLITS}
+    with asking(work) as queries:
+        report = hold_out(tables, work.folder, queries, load_json(split.file(REPORT)), ids, name=name)
+    save_json(report, work.folder / REPORT)
+    rows = report["held_out"]
     work.warn(
         f"left out {rows['train']:,} of train's and {rows['validation']:,} of validation's messages: they are in the"
         f" frozen test set of {name!r}, on which the versions of that name are compared"
