@@ -62,6 +62,7 @@ BOOK = {
     },
     "balance": {"method": "undersample", "seed": 123},
     "split": {
+        "method": "published",
         "train": 0.7,
         "validation": 0.1,
         "test": 0.2,
