@@ -213,7 +213,7 @@ def load_workload(data: Path | None, folder: Path) -> Workload:
         text_column=1,
         label_column=0,
         empty_text="error",
-    ).messages
+    ).frame()
     balanced = balance_messages(messages, method="undersample", seed=SEED).balanced
     splits = split_messages(
         balanced, train=0.7, validation=0.1, test=0.2, seed=SEED, stratify=False, group_duplicates=False

@@ -58,7 +58,7 @@ def as_json(
             "labels_of_all_rows": findings.of_all,
             "empty_texts": findings.empty_texts,
             "empty_labels": findings.empty_labels,
-            **findings.repeated.as_json(),
+            **findings.alike.as_json(),
         }
     if found.instructions is not None:
         facts |= {

@@ -186,13 +186,12 @@ def tables(draw: st.DrawFn) -> pa.Table:
 def trained_on(file: Path, **how: Any) -> None:
     """Does with a file what the steps up to the training do: no row is lost on the way."""
     read = partial(read_messages, how=How(), text_column="text", label_column="label", **how)
-    found = sentence_or(
-        lambda: read_splits({"train": [DataFile(file, file.name)]}, read, rules=lambda made: LabelRules())
-    )
+    files, scratch = {"train": [DataFile(file, file.name)]}, file.parent / "scratch"
+    found = sentence_or(lambda: read_splits(files, read, scratch=scratch, rules=lambda made: LabelRules()))
     if found is None:
         return
-    messages = found.splits["train"]
-    assert len(messages) + found.left_out.num_rows == sum(each["rows"] for each in found.files)
+    messages = pa.Table.from_batches(found.messages("train")).to_pandas()
+    assert len(messages) + sum(map(len, found.left_out())) == sum(each["rows"] for each in found.files)
     divide = partial(
         split_messages,
         train=0.6,

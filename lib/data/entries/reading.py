@@ -144,7 +144,7 @@ def _nothing_to_learn(name: str, empty: Sequence[tuple[Record, EmptyError]]) -> 
     """Returns the error for the entries that have nothing to learn for the first one's reason."""
     first = empty[0][1]
     alike = [record.row + 1 for record, error in empty if error.reason == first.reason]
-    have = counted(alike, "entry", "entries", start=1)
+    have = counted(len(alike), alike, "entry", "entries", start=1)
     return MessagesError(
         f"{name}: {have} {_reason(first.reason)}: fill in, remove, or leave out with --data.empty_text drop{first.hint}"
     )
@@ -215,7 +215,7 @@ def profile_entries(read: Entries) -> dict[str, Any]:
         "with_input": sum(map(bool, texts["input"])),
         "several_turns": several,
         "with_system": roles[SYSTEM],
-        "characters": {field: spread([len(text) for text in texts[field]]) for field in FIELDS},
+        "characters": {field: spread(Counter(map(len, texts[field]))) for field in FIELDS},
         "duplicate_questions": len(asked) - len(set(asked)),
         "near_duplicate_questions": len(asked) - questions(entries).nunique(),
         "duplicate_entries": len(whole) - len(set(whole)),

@@ -9,7 +9,8 @@ from typing import Any
 
 from lib.data.inspection.counting import Counts
 from lib.data.inspection.labelled import Labelled
-from lib.data.messages.checks import Repeated, find_repeated, label_warnings, text_warnings
+from lib.data.messages.alike import Alike
+from lib.data.messages.checks import alike_in_memory, label_warnings, text_warnings
 from lib.data.messages.labels import LabelRules, settle, spelling, trimmed
 from lib.errors import LabelError
 
@@ -30,7 +31,7 @@ class Findings:
     empty_labels: int
     unreadable: int
     of_all: bool
-    repeated: Repeated
+    alike: Alike
     sentences: Sequence[str] = ()
     refusal: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -42,10 +43,10 @@ def find_in(rows: Labelled, counts: Counts | None, *, name: str, is_labelled: bo
     name: what sentences call the source.
     """
     classes, empty_labels, unreadable = _classes(rows, counts) if is_labelled else ({}, 0, len(rows.unreadable))
-    repeated = find_repeated(rows.texts, rows.labels)
+    alike = alike_in_memory(rows.texts, rows.labels, rows.numbers)
     drops = {"bad_rows": unreadable, "empty_text": rows.empty_texts, "empty_label": empty_labels}
     changes: dict[str, Any] = {f"data.{option}": "drop" for option, count in drops.items() if count}
-    sentences = [*rows.warnings, *text_warnings(repeated, rows.numbers)]
+    sentences = [*rows.warnings, *text_warnings(alike, len(rows.numbers))]
     of_all, refusal = counts is not None or rows.is_all, None
     if is_labelled:
         merged = spellings(classes)
@@ -65,7 +66,7 @@ def find_in(rows: Labelled, counts: Counts | None, *, name: str, is_labelled: bo
         empty_labels=empty_labels,
         unreadable=unreadable,
         of_all=of_all,
-        repeated=repeated,
+        alike=alike,
         sentences=sentences,
         refusal=refusal,
         changes=changes,

@@ -68,7 +68,9 @@ def read_labelled(
 
 def refuse(file: DataFile, how: How, *, text: Column, label: Column | None) -> None:
     """Raises MessagesError, in the words of a run, for a file without rows or with one that cannot be read."""
-    read_messages(file, how, text_column=text, label_column=text if label is None else label, empty_text="drop")
+    column = text if label is None else label
+    for _ in read_messages(file, how, text_column=text, label_column=column, empty_text="drop"):
+        pass
 
 
 def _read(found: Labelled, file: DataFile, how: How, text: Column, label: Column | None, most: int, size: int) -> None:

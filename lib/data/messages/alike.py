@@ -24,6 +24,14 @@ class Alike(NamedTuple):
     contradicting: int
     examples: list[tuple[int, int]]
 
+    def as_json(self) -> dict[str, int]:
+        """Returns the counts, for a profile."""
+        return {
+            "duplicate_texts": self.copies,
+            "near_duplicate_texts": self.near,
+            "contradicting_texts": self.contradicting,
+        }
+
 
 def find_alike(queries: Queries, tables: Mapping[int, Parts], *, examples: int) -> Alike:
     """Searches all these tables (schema `KEYED_MESSAGES`), by number in the order of their rows."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from lib.data.duplicates import normalise
+from lib.data.messages.alike import Alike
 from lib.data.messages.labels import shown, with_counts
 from lib.errors import listed
 
@@ -33,35 +33,16 @@ _NUMBER = re.compile(r"[+-]?\d{1,3}(\.0*)?")
 _LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """Texts that stand in several rows.
-
-    copies: rows beyond the first of each text. near: the same, ignoring case, digits, punctuation and space.
-    contradictions: for each text with several labels, the places of two rows whose labels differ, in their order.
-    """
-
-    copies: int
-    near: int
-    contradictions: list[tuple[int, int]]
-
-    def as_json(self) -> dict[str, int]:
-        """Returns the counts, for a profile."""
-        return {
-            "duplicate_texts": self.copies,
-            "near_duplicate_texts": self.near,
-            "contradicting_texts": len(self.contradictions),
-        }
-
-
-def find_repeated(texts: Collection[str], labels: Sequence[str]) -> Repeated:
-    """Finds the repeated texts of rows, and which of them have different labels."""
+def alike_in_memory(texts: Collection[str], labels: Sequence[str], numbers: Sequence[int]) -> Alike:
+    """Finds what `find_alike` finds among rows that are in memory. numbers: those of the rows in the source."""
     exact = np.fromiter(map(hash, texts), np.int64, len(texts))
     near = np.fromiter(map(hash, map(normalise, texts)), np.int64, len(texts))
-    return Repeated(
+    found = _contradictions(exact, pd.factorize(np.asarray(labels, object))[0])
+    return Alike(
         copies=len(exact) - len(np.unique(exact)),
         near=len(near) - len(np.unique(near)),
-        contradictions=_contradictions(exact, pd.factorize(np.asarray(labels, object))[0]),
+        contradicting=len(found),
+        examples=[(numbers[one], numbers[other]) for one, other in found[:EXAMPLES]],
     )
 
 
@@ -81,9 +62,9 @@ def label_warnings(counts: Mapping[str, int]) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def text_warnings(repeated: Repeated, rows: Sequence[int] | Hashes) -> list[str]:
-    """Returns what is to be said of repeated texts. rows: the number of each row in the source."""
-    found = (_on_contradictions(repeated.contradictions, rows), _on_copies(repeated, len(rows)))
+def text_warnings(alike: Alike, rows: int) -> list[str]:
+    """Returns what is to be said of repeated texts among so many rows."""
+    found = (_on_contradictions(alike), _on_copies(alike, rows))
     return [sentence for sentence in found if sentence]
 
 
@@ -99,38 +80,32 @@ def left_out_warnings(reasons: Mapping[str, int], used: int) -> list[str]:
     ]
 
 
-def check_messages(messages: pd.DataFrame, left_out: Mapping[str, int]) -> tuple[Repeated, list[str]]:
-    """Finds the repeated texts of a table of messages (id, text, label), and returns them with all that is to be said
-    of it. left_out: rows of the source that are no messages, by reason."""
-    codes, names = pd.factorize(messages["label"])
-    labels = list(map(list(names).__getitem__, codes))  # one object a label, not one a row
-    repeated = find_repeated(messages["text"], labels)
-    warnings = [
-        *left_out_warnings(left_out, len(messages)),
-        *label_warnings(Counter(labels)),
-        *text_warnings(repeated, messages["id"].to_numpy()),
-    ]
-    return repeated, warnings
+def message_warnings(labels: Mapping[str, int], alike: Alike, left_out: Mapping[str, int]) -> list[str]:
+    """Returns all that is to be said of messages. labels: rows by label. left_out: rows of the source that are no
+    messages, by reason."""
+    rows = sum(labels.values())
+    return [*left_out_warnings(left_out, rows), *label_warnings(labels), *text_warnings(alike, rows)]
 
 
-def _on_contradictions(contradictions: Sequence[tuple[int, int]], rows: Sequence[int] | Hashes) -> str | None:
-    if not contradictions:
+def _on_contradictions(alike: Alike) -> str | None:
+    many = alike.contradicting
+    if not many:
         return None
-    examples = listed((f"{rows[one]} and {rows[other]}" for one, other in contradictions), most=EXAMPLES)
-    many = len(contradictions)
+    pairs = ", ".join(f"{one} and {other}" for one, other in alike.examples)
+    examples = f"{pairs} and {many - EXAMPLES:,} more" if many > EXAMPLES else pairs
     return (
         f"{many:,} text{'s stand' if many != 1 else ' stands'} there with different labels (rows {examples}; counted"
         " from 0): one of each pair is wrong, which bounds the accuracy that any model can reach"
     )
 
 
-def _on_copies(repeated: Repeated, rows: int) -> str | None:
-    if repeated.near < MANY_COPIES * rows:
+def _on_copies(alike: Alike, rows: int) -> str | None:
+    if alike.near < MANY_COPIES * rows:
         return None
-    more = repeated.near - repeated.copies
-    exactly = f", {repeated.copies:,} of them exactly" if more and repeated.copies else ""
+    more = alike.near - alike.copies
+    exactly = f", {alike.copies:,} of them exactly" if more and alike.copies else ""
     but = f" but for case, digits, punctuation and space{exactly}" if more else ""
-    return f"{repeated.near:,} of {rows:,} rows repeat the text of another{but}: they tell less than their number"
+    return f"{alike.near:,} of {rows:,} rows repeat the text of another{but}: they tell less than their number"
 
 
 def _on_few_rows(counts: Mapping[str, int]) -> str | None:

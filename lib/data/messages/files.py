@@ -1,73 +1,128 @@
-"""Reads the files of a run: one data set to be divided, or splits that exist already, as files or by a column."""
+"""Reads the files of a run: one data set to be divided, or splits that exist already, as files or by a column.
+
+Rows are read once, into parts beside the artifact, while labels are counted; once all are counted it is settled what
+becomes of each label, and the rows come in their order from these parts. So memory does not grow with the files.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lib.data.messages.given import UNNAMED_SPLIT, splits_by_value
 from lib.data.messages.labels import LabelRules, Settled, settle, shown
 from lib.data.messages.reading import FileOfMessages
+from lib.data.parts import Parts, PartsWriter
 from lib.data.source.data_file import DataFile
-from lib.data.tables import LEFT_OUT, LINES, SPLITS
+from lib.data.tables import LEFT_OUT, SPLITS
 from lib.errors import LabelError, listed
 
 OF_ONE_FILE = ("name", "split", "rows")
+NOT_OF_TEXTS = ("row", "line", "label", "split", "reason")
+
+SplitOf = Mapping[str, str] | None  # the split by what the column of splits says, if there is one
+Written = tuple[str, str]  # of a message: its value in the column of splits ("" without one), and its label
+
+
+@dataclass(frozen=True)
+class _FileRead:
+    """The rows of a file as they were read.
+
+    split: that of the file, where no column says it. rows: what the `FileOfMessages` gave. first: the number that the
+    file's first row has over all files. written: messages by what is written.
+    """
+
+    file: DataFile
+    split: str
+    rows: Parts
+    first: int
+    written: Counter[Written]
+
+    def by_split(self, split_of: SplitOf) -> dict[str, Counter[str]]:
+        """Returns of each split that the file has messages of their number by label, as written."""
+        found: dict[str, Counter[str]] = {}
+        for (value, label), count in self.written.items():
+            split = self.split if split_of is None else split_of.get(value)
+            if split is not None:
+                found.setdefault(split, Counter())[label] += count
+        return found
 
 
 @dataclass(frozen=True)
 class SplitsRead:
     """What the files of a run have.
 
-    splits: a table of each split: id int64, text str, label str, in the files' order; and `slice` if that was read.
     labels: the label names in the order of their targets.
-    lines: the schema `LINES`: where the messages stand, in the order of the splits.
-    left_out: the schema `LEFT_OUT`: the rows that are no messages, of all files, in their order.
     files: JSON-able, of each file its name, split, rows and what it is.
     warnings: sentences about them.
     """
 
-    splits: dict[str, pd.DataFrame]
     labels: tuple[str, ...]
-    lines: pa.Table
-    left_out: pa.Table
     files: list[dict[str, Any]]
     warnings: list[str]
+    _read: Sequence[_FileRead]
+    _settled: Settled
+    _split_of: SplitOf
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the files have, in the order of SPLITS."""
+        there = {split for read in self._read for split in read.by_split(self._split_of)}
+        return tuple(split for split in SPLITS if split in there)
 
     def forms(self) -> list[dict[str, Any]]:
         """Returns how the files are written, each way once: format, encoding, separator and so on."""
         forms = [{name: fact for name, fact in file.items() if name not in OF_ONE_FILE} for file in self.files]
         return [form for number, form in enumerate(forms) if form not in forms[:number]]
 
-    @property
-    def reasons(self) -> dict[str, int]:
-        """The rows that are left out, by reason."""
-        return dict(Counter(self.left_out.column("reason").to_pylist()))
+    def messages(self, split: str) -> Iterator[pa.RecordBatch]:
+        """Yields the messages of a split in the order of its files, labels settled: id int64, text, label and line, and
+        `value`, that of the column of slices, if it was read."""
+        for read in self._read:
+            if split in read.by_split(self._split_of):
+                yield from (self._settle(batch, read.first, split) for batch in read.rows.batches())
 
+    def left_out(self) -> Iterator[pa.RecordBatch]:
+        """Yields the rows that are no messages, with the schema `LEFT_OUT`, in the order of the files."""
+        for read in self._read:
+            columns = [name for name in NOT_OF_TEXTS if name in read.rows.schema.names]
+            for batch in read.rows.batches(columns):
+                reasons = batch.column("reason")
+                if self._split_of is not None:
+                    values = _filled(batch.column("split"))
+                    unnamed = [value for value in pc.unique(values).to_pylist() if value not in self._split_of]
+                    reasons = pc.coalesce(reasons, _mapped(values, dict.fromkeys(unnamed, UNNAMED_SPLIT)))
+                reasons = pc.coalesce(reasons, _mapped(batch.column("label"), self._settled.leaves))
+                names = pa.repeat(read.file.name, len(batch))
+                rows = [names, batch.column("row"), batch.column("line"), reasons]
+                yield pa.record_batch(rows, LEFT_OUT.names).filter(pc.is_valid(reasons)).cast(LEFT_OUT)
 
-@dataclass(frozen=True)
-class _Piece:
-    """The messages that a file has of one split.
-
-    messages: those of a `FileOfMessages`, and what it has beside them. first: the number that the file's first row has
-    over all files.
-    """
-
-    split: str
-    file: DataFile
-    messages: pd.DataFrame
-    first: int
+    def _settle(self, batch: pa.RecordBatch, first: int, split: str) -> pa.RecordBatch:
+        """Returns the messages that rows of a file have of a split."""
+        labels = _mapped(batch.column("label"), self._settled.becomes)
+        kept = pc.and_(pc.is_null(batch.column("reason")), pc.is_valid(labels))
+        if self._split_of is not None:
+            of_rows = _mapped(_filled(batch.column("split")), self._split_of)
+            kept = pc.and_(kept, pc.fill_null(pc.equal(of_rows, split), False))
+        columns = {"id": pc.add(batch.column("row"), first), "text": batch.column("text"), "label": labels}
+        columns["line"] = batch.column("line")
+        if "slice" in batch.schema.names:
+            columns["value"] = batch.column("slice")
+        return pa.RecordBatch.from_pydict(columns).filter(kept)
 
 
 def read_splits(
     files: Mapping[str, Sequence[DataFile]],
     read: Callable[[DataFile], FileOfMessages],
     *,
+    scratch: Path,
     rules: Callable[[int], LabelRules] = lambda splits: LabelRules(),
     by_column: bool = False,
     split_names: Mapping[str, Sequence[str]] | None = None,
@@ -79,119 +134,92 @@ def read_splits(
 
     Args:
         files: `train`, and where they are given `validation` and `test`; at least one file each.
-        read: reads one file, as `lib.data.messages.reading.read_messages` does.
+        read: opens one file, as `lib.data.messages.reading.read_messages` does.
+        scratch: a folder for the rows as they are read, which take about the room of the files. It must stay as long as
+            what is returned is used.
         rules: what becomes of labels, by the number of splits that train is divided into.
         by_column: whether the column `split` of the messages says to which split a row belongs; `split_names`: what
             they are called there.
 
-    Raises LabelError as `settle` does, or if a given validation or test split has a label that train has not. They may
-    lack labels that train has. Raises MessagesError as `splits_by_value` does.
+    Raises MessagesError as `read` and its batches do. Raises LabelError as `settle` does, or if a given validation or
+    test split has a label that train has not. They may lack labels that train has. Raises MessagesError as
+    `splits_by_value` does.
     """
-    pieces, left_out, facts, warnings = [], [], [], []
-    rows = 0
+    reads: list[_FileRead] = []
+    facts, warnings, first = [], [], 0
     for split in (name for name in SPLITS if name in files):
         for file in files[split]:
             found = read(file)
-            pieces.append(_Piece(split, file, found.messages.join(found.beside), rows))
-            left_out.append(_left_out(file, rows, found.left_out.to_pandas()))
+            rows, counts = _into_parts(found, scratch / f"file-{len(reads):05}")
+            reads.append(_FileRead(file, split, rows, first, counts))
             facts.append({"name": file.name, "split": split, "rows": found.rows, **found.form.as_json()})
             warnings += found.warnings
-            rows += found.rows
+            first += found.rows
     where = listed(file.name for file in files["train"])
-    if by_column:
-        pieces = list(_by_column(pieces, split_names, left_out, where))
-    given = [piece for piece in pieces if piece.split != "train"]
-    made = len(SPLITS) - len({piece.split for piece in given})
+    split_of = splits_by_value(_values(reads), split_names, where=where) if by_column else None
+    pieces = [(each.file, split, counts) for each in reads for split, counts in each.by_split(split_of).items()]
     settled = settle(
-        _label_counts(piece for piece in pieces if piece.split == "train"),
-        rules(made),
-        given=_label_counts(given),
+        _total(counts for _, split, counts in pieces if split == "train"),
+        rules(len(SPLITS) - len({split for _, split, _ in pieces if split != "train"})),
+        given=_total(counts for _, split, counts in pieces if split != "train"),
         where=where,
     )
-    tables: dict[str, list[pd.DataFrame]] = {}
-    lines: list[pa.Table] = []
-    pieces.sort(key=lambda piece: SPLITS.index(piece.split))
-    pieces.reverse()
-    while pieces:  # each is let go once it is settled: both would take the memory twice
-        piece = pieces.pop()
-        kept = _settled(piece, settled, left_out)
-        lines.append(pa.Table.from_pandas(kept[LINES.names], LINES, preserve_index=False))
-        tables.setdefault(piece.split, []).append(kept.drop(columns="line"))
-    return SplitsRead(
-        splits={split: pd.concat(several, ignore_index=True) for split, several in tables.items()},
-        labels=settled.labels,
-        lines=pa.concat_tables(lines),
-        left_out=_in_order(left_out),
-        files=facts,
-        warnings=[*warnings, *settled.warnings],
-    )
+    for file, split, counts in sorted(pieces, key=lambda piece: SPLITS.index(piece[1])):
+        if split != "train":
+            _require_known(counts, settled, file, split)
+    return SplitsRead(settled.labels, facts, [*warnings, *settled.warnings], reads, settled, split_of)
 
 
-def _by_column(
-    pieces: Sequence[_Piece],
-    names: Mapping[str, Sequence[str]] | None,
-    left_out: list[pd.DataFrame],
-    where: str,
-) -> Iterator[_Piece]:
-    """Yields the messages of each file and split by what the column says, and leaves out rows of other values."""
-    counts = Counter(value for piece in pieces for value in piece.messages["split"].fillna(""))
-    split_of = splits_by_value(counts, names, where=where)
-    for piece in pieces:
-        of_rows = piece.messages["split"].fillna("").map(split_of)
-        unknown = piece.messages[of_rows.isna()]
-        left_out.append(_left_out(piece.file, piece.first, _reasoned(unknown, UNNAMED_SPLIT)))
-        for split in SPLITS:
-            messages = piece.messages[of_rows == split]
-            if len(messages):
-                yield replace(piece, split=split, messages=messages)
+def _into_parts(messages: FileOfMessages, folder: Path) -> tuple[Parts, Counter[Written]]:
+    """Reads a file into parts, and counts its messages by what is written."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a step that was interrupted
+    written: Counter[Written] = Counter()
+    with PartsWriter(folder, messages.schema, form="arrow") as parts:
+        for batch in messages:
+            parts.write(batch)
+            used = batch.filter(pc.is_null(batch.column("reason")))
+            values = _filled(used.column("split")) if "split" in used.schema.names else pa.repeat("", len(used))
+            pairs = pa.table({"value": values, "label": used.column("label")}).group_by(
+                ["value", "label"], use_threads=False
+            )
+            for row in pairs.aggregate([([], "count_all")]).to_pylist():
+                written[row["value"], row["label"]] += row["count_all"]
+    return Parts(folder, messages.schema), written
 
 
-def _settled(piece: _Piece, settled: Settled, left_out: list[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the messages of a piece (id, text, label, line, and slice if that was read), labels settled; those that
-    leave go to `left_out`."""
-    messages = piece.messages
-    names = messages["label"].map(settled.becomes)
-    leaving = messages[names.isna()]
-    for reason, rows in leaving.groupby(leaving["label"].map(settled.leaves)):
-        left_out.append(_left_out(piece.file, piece.first, _reasoned(rows, str(reason))))
-    columns = [name for name in ("id", "text", "label", "line", "slice") if name in messages]
-    kept = messages[columns].assign(id=messages["id"] + piece.first, label=names)
-    if len(leaving):
-        kept = kept[names.notna()]
-    if piece.split != "train":
-        _require_known(kept["label"], settled.labels, piece)
-    return kept
-
-
-def _label_counts(pieces: Iterable[_Piece]) -> Counter[str]:
-    """Returns rows by label as written."""
+def _values(reads: Iterable[_FileRead]) -> Counter[str]:
+    """Returns messages by what the column of splits says."""
     total: Counter[str] = Counter()
-    for piece in pieces:
-        total.update({str(label): count for label, count in piece.messages["label"].value_counts().items()})
+    for read in reads:
+        for (value, _), count in read.written.items():
+            total[value] += count
     return total
 
 
-def _require_known(labels: pd.Series, known: Sequence[str], piece: _Piece) -> None:
-    unknown = sorted(set(labels) - set(known))
+def _total(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
+
+
+def _require_known(counts: Iterable[str], settled: Settled, file: DataFile, split: str) -> None:
+    """Raises LabelError if a file of a given split has a label that train has not."""
+    names = {settled.becomes[label] for label in counts if label in settled.becomes}
+    unknown = sorted(names - set(settled.labels))
     if unknown:
         raise LabelError(
-            f"{piece.file.name}: no message of train has the label {listed(map(shown, unknown), most=1)}, so"
-            f" {piece.split} cannot have it: add such messages to data.files.train, or remove them from this file"
+            f"{file.name}: no message of train has the label {listed(map(shown, unknown), most=1)}, so"
+            f" {split} cannot have it: add such messages to data.files.train, or remove them from this file"
         )
 
 
-def _reasoned(messages: pd.DataFrame, reason: str) -> pd.DataFrame:
-    """Returns the rows of messages that leave a file, with the reason."""
-    return messages[["id", "line"]].rename(columns={"id": "row"}).assign(reason=reason)
+def _filled(values: pa.StringArray) -> pa.StringArray:
+    return pc.fill_null(values, "")
 
 
-def _left_out(file: DataFile, first: int, rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns rows (row, line, reason) of a file as those of all files, with their place among these."""
-    return rows.assign(file=file.name, place=rows["row"] + first)
-
-
-def _in_order(left_out: Sequence[pd.DataFrame]) -> pa.Table:
-    """Returns the rows that are left out with the schema `LEFT_OUT`, in the order of the files."""
-    rows = pd.concat([table for table in left_out if len(table)] or left_out[:1]).sort_values("place")
-    columns = [pa.array(rows[each.name], each.type, from_pandas=True) for each in LEFT_OUT]
-    return pa.table(columns, schema=LEFT_OUT)
+def _mapped(values: pa.StringArray, names: Mapping[str, str]) -> pa.StringArray:
+    """Returns the name of each value, null where it has none."""
+    encoded = values.dictionary_encode()
+    named = pa.array([names.get(value) for value in encoded.dictionary.to_pylist()], pa.string())
+    return named.take(encoded.indices)

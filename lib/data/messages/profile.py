@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from lib.data.messages.checks import Repeated
+from lib.data.messages.alike import Alike
 from lib.data.messages.reading import EMPTY_TEXT
 
-Integers = npt.NDArray[np.int64]
+
+@dataclass
+class Counted:
+    """Labels and lengths of messages that come in batches.
+
+    labels: rows by label, in the order in which they came. characters: rows by length of the text.
+    """
+
+    labels: Counter[str] = field(default_factory=Counter)
+    characters: Counter[int] = field(default_factory=Counter)
+
+    def add(self, messages: pa.RecordBatch) -> None:
+        """Counts messages (text, label)."""
+        for counted, column in ((self.labels, messages["label"]), (self.characters, pc.utf8_length(messages["text"]))):
+            for each in column.value_counts().to_pylist():
+                counted[each["values"]] += each["counts"]
+
+    @property
+    def rows(self) -> int:
+        """The number of messages."""
+        return self.labels.total()
 
 
-def profile_messages(messages: pd.DataFrame, repeated: Repeated, left_out: Mapping[str, int]) -> dict[str, Any]:
-    """Describes a table of messages, JSON-able.
+def profile_messages(counted: Counted, alike: Alike, left_out: Mapping[str, int]) -> dict[str, Any]:
+    """Describes messages, JSON-able.
 
-    rows: messages in the table.
+    rows: messages.
     labels: rows of each label, the most frequent first.
     characters: min, median, p95 and max of a text; total of all.
     duplicate_texts: rows beyond the first of each text.
@@ -27,23 +50,35 @@ def profile_messages(messages: pd.DataFrame, repeated: Repeated, left_out: Mappi
     contradicting_texts: texts that stand there with different labels.
     left_out: rows of the source that are no messages, by reason. empty_texts_dropped: those without a text.
     """
-    labels = Counter(messages["label"])
+    labels = counted.labels
     return {
-        "rows": len(messages),
+        "rows": counted.rows,
         "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "characters": spread(np.fromiter(map(len, messages["text"]), np.int64, len(messages))),
-        **repeated.as_json(),
+        "characters": spread(counted.characters),
+        **alike.as_json(),
         "left_out": dict(Counter(left_out).most_common()),
         "empty_texts_dropped": left_out.get(EMPTY_TEXT, 0),
     }
 
 
-def spread(lengths: Sequence[int] | Integers) -> dict[str, int | float]:
-    """Returns minimum, median, 95th percentile, maximum and sum of at least one length."""
+def spread(lengths: Mapping[int, int]) -> dict[str, int | float]:
+    """Returns minimum, median, 95th percentile, maximum and sum of at least one length, given as rows by length; the
+    percentiles as `numpy.percentile` has them."""
+    ordered = sorted(lengths)
     return {
-        "min": int(min(lengths)),
-        "median": float(np.median(lengths)),
-        "p95": float(np.percentile(lengths, 95)),
-        "max": int(max(lengths)),
-        "total": int(sum(lengths)),
+        "min": ordered[0],
+        "median": percentile(lengths, 50),
+        "p95": percentile(lengths, 95),
+        "max": ordered[-1],
+        "total": sum(length * count for length, count in lengths.items()),
     }
+
+
+def percentile(lengths: Mapping[int, int], percent: float) -> float:
+    """Returns a percentile of lengths, given as rows by length, as `numpy.percentile` has it: between two lengths in
+    proportion."""
+    ordered = sorted(lengths)
+    behind = list(accumulate(lengths[length] for length in ordered))  # rows up to each length
+    place = (behind[-1] - 1) * (percent / 100)
+    lower, upper = (ordered[bisect_right(behind, row)] for row in (int(place), min(int(place) + 1, behind[-1] - 1)))
+    return float(np.quantile([lower, upper], place - int(place)))

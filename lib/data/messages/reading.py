@@ -1,10 +1,10 @@
-"""Reads labelled messages from a source file into a table."""
+"""Reads labelled messages from a source file, in batches of rows."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +18,13 @@ from lib.data.source.columns import ABSENT, Column
 from lib.data.source.data_file import DataFile
 from lib.data.source.encoding import UNDECODED
 from lib.data.source.reader import How, open_source, read
-from lib.data.source.rows import NOT_DECODED, Batch, Form, Unreadable, place
+from lib.data.source.rows import NOT_DECODED, Batch, Unreadable, place
+from lib.data.tables import MESSAGES
 from lib.errors import MessagesError
 
 EMPTY_TEXT = "empty text"
 COLUMN_OF = {EMPTY_TEXT: "text", EMPTY_LABEL: "label"}
+NAMED = 3  # rows in a sentence
 NO_TEXT = "neither text, number nor boolean"
 CONTROL = r"[\x00-\x08\x0e-\x1f\x7f]"  # no text is written with these
 
@@ -40,39 +42,13 @@ ROWS = pa.schema(
 # Of a row, as they are written, where these columns are asked for: its split, and what parts of the messages are made
 # by, to measure a classifier on each.
 BESIDE = ("split", "slice")
-KEPT = pa.schema([("id", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("label", pa.string())])
-LEFT = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("reason", pa.string())])
-
-
-@dataclass(frozen=True)
-class FileOfMessages:
-    """What a file has.
-
-    messages: columns id int64, text str, label str, in the order of the file. `id` is the row's number in it, from 0
-    over the rows with data, those that are left out included.
-    beside: of the same rows, the line (null in formats without lines), and those of the columns BESIDE that were asked
-    for.
-    left_out: the schema `LEFT`: of each row that is no message its number, line and the reason.
-    form: what the file is. warnings: sentences.
-    """
-
-    messages: pd.DataFrame
-    beside: pd.DataFrame
-    left_out: pa.Table
-    form: Form
-    warnings: list[str]
-
-    @property
-    def rows(self) -> int:
-        """All rows of the file."""
-        return len(self.messages) + len(self.left_out)
 
 
 class LabelledRows:
-    """The rows of a file with their texts and labels, in batches with the schema `ROWS`, and of the columns BESIDE
-    those that are asked for.
+    """The rows of a file with their texts and labels, in batches.
 
-    form: what the file is. warnings: sentences, complete once all batches were taken.
+    schema: that of the batches: `ROWS`, and of the columns BESIDE those that are asked for. form: what the file is.
+    warnings: sentences, complete once all batches were taken.
     """
 
     def __init__(
@@ -89,11 +65,11 @@ class LabelledRows:
         self._file, self._how, self._bad_rows = file, replace(how, damaged_rows=bad_rows == "drop"), bad_rows
         self._of = {"text": text_column, "label": label_column}
         self._columns = {"--data.text_column": text_column, "--data.label_column": label_column}
-        self._schema = ROWS
+        self.schema = ROWS
         flags = ("--split.column", "--evaluation.slices")
         for name, flag, column in zip(BESIDE, flags, (split_column, slice_column), strict=True):
             if column is not None:
-                self._schema = self._schema.append(pa.field(name, pa.string()))
+                self.schema = self.schema.append(pa.field(name, pa.string()))
                 self._of[name] = self._columns[flag] = column
         self._source = open_source(file, self._how, self._columns)
         self._control, self._types = 0, Counter[str]()
@@ -129,7 +105,7 @@ class LabelledRows:
                 "reason": [unreadable[at].reason if at in unreadable else None for at in range(batch.size)],
             }
             rows = pa.record_batch(
-                [pa.array(columns[each.name], each.type) for each in self._schema], schema=self._schema
+                [pa.array(columns[each.name], each.type) for each in self.schema], schema=self.schema
             )
             self._control += pc.sum(pc.match_substring_regex(rows.column("text"), CONTROL)).as_py() or 0
             yield rows
@@ -175,6 +151,76 @@ def _kind(cell: Any) -> str:
     return "texts" if isinstance(cell, str) else "other values"
 
 
+class FileOfMessages:
+    """The rows of a file, in batches: which are messages, and why others are none. They are read once.
+
+    schema: that of the batches, as in `LabelledRows`; `reason` is null where a row is a message. rows: how many were
+    read so far. form: what the file is. warnings: sentences, complete once all batches were taken.
+    """
+
+    def __init__(self, file: DataFile, labelled: LabelledRows, *, refused: Mapping[str, bool]) -> None:
+        """refused: by reason, whether a row that is no message is an error."""
+        self.schema, self.form = labelled.schema, labelled.form
+        self.rows = 0
+        self._file, self._labelled, self._refused = file, labelled, refused
+        self._left_out = Counter[str]()
+        self._first: dict[str, list[int]] = {reason: [] for reason in refused}  # numbers of the first rows, to be named
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what was read so far."""
+        return self._labelled.warnings
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yields the batches in the order of the file; raises MessagesError, at the latest behind the last one, if the
+        file is damaged or has no messages, or a row is none and that is an error."""
+        for batch in self._labelled:
+            reasons = _reasons(batch)
+            self._count(batch.column("row"), reasons)
+            yield batch.set_column(batch.schema.get_field_index("reason"), "reason", reasons)
+        self._require_messages()
+
+    def frame(self) -> pd.DataFrame:
+        """Returns the messages (id int64, text str, label str): `id` is the row's number in the file, from 0 over the
+        rows with data, those that are no messages included. Raises MessagesError as the batches do."""
+        table = pa.Table.from_batches(self, self.schema)
+        kept = table.filter(pc.is_null(table.column("reason"))).select(["row", "text", "label"])
+        frame: pd.DataFrame = kept.rename_columns(MESSAGES.names).to_pandas()
+        return frame
+
+    def _count(self, rows: pa.Int64Array, reasons: pa.StringArray) -> None:
+        self.rows += len(rows)
+        for each in reasons.drop_null().value_counts().to_pylist():
+            reason = each["values"]
+            self._left_out[reason] += each["counts"]
+            first = self._first.get(reason)
+            if first is not None and len(first) < NAMED:
+                first += rows.filter(pc.equal(reasons, reason)).slice(0, NAMED).to_pylist()
+
+    def _require_messages(self) -> None:
+        """Raises MessagesError unless there are messages, each with a text and a label, and nothing that is refused."""
+        name = self._file.name
+        if not self.rows:
+            what = "has no messages, only a header row or blank lines" if self._file.head(1) else "is empty"
+            raise MessagesError(f"{name} {what}: is it the right file?")
+        problems = []
+        for reason, column in COLUMN_OF.items():
+            count = self._left_out[reason]
+            every = count == self.rows
+            if count and self._refused[reason]:
+                suspect = f"; or is --data.{column}_column another column, as every {column} is empty?" if every else ""
+                problems.append(
+                    f"{counted(count, self._first[reason], 'row', 'rows', start=0)} an empty {column}: fill in, remove,"
+                    f" or leave out with --data.empty_{column} drop{suspect}"
+                )
+            elif every:
+                problems.append(f"every {column} is empty: is --data.{column}_column the right one?")
+        if problems:
+            raise MessagesError(f"{name}: {'; '.join(problems)}")
+        if self._left_out.total() == self.rows:
+            raise MessagesError(f"{name}: no row has a text and a label that can be read: is it the right file?")
+
+
 def read_messages(
     file: DataFile,
     how: How,
@@ -187,7 +233,7 @@ def read_messages(
     empty_label: Literal["error", "drop"] = "error",
     bad_rows: Literal["error", "drop"] = "error",
 ) -> FileOfMessages:
-    """Reads the messages of a file.
+    """Opens a file of messages.
 
     Labels and texts are kept as written: "NA", "007" and "1e5" are text, and spaces at the ends stay. Numbers and
     booleans of JSON, Parquet and workbooks become text: `1` as written, `true`, `false`.
@@ -200,7 +246,7 @@ def read_messages(
         empty_label: the same for labels.
         bad_rows: the same for rows that cannot be read.
 
-    Raises MessagesError if the file is damaged or empty, or lacks a column.
+    Raises MessagesError if nothing tells how the file is written, or it is damaged at its beginning.
     """
     rows = LabelledRows(
         file,
@@ -211,29 +257,16 @@ def read_messages(
         slice_column=slice_column,
         bad_rows=bad_rows,
     )
-    beside = [name for name, column in zip(BESIDE, (split_column, slice_column), strict=True) if column is not None]
-    schema = pa.schema([*KEPT, *((name, pa.string()) for name in beside)])
-    kept: list[pa.RecordBatch] = []
-    left_out: list[pa.RecordBatch] = []
-    for batch in rows:
-        row, line, text, label, reason, *others = batch.columns
-        written = pc.fill_null(text, "")
-        empty = pc.or_(pc.equal(written, ""), pc.utf8_is_space(written))
-        reason = pc.if_else(pc.and_(pc.is_null(reason), empty), EMPTY_TEXT, reason)
-        reason = pc.if_else(pc.and_(pc.is_null(reason), _unlabelled(label)), EMPTY_LABEL, reason)
-        used = pc.is_null(reason)
-        kept.append(pa.record_batch([row, line, text, label, *others], schema=schema).filter(used))
-        left_out.append(pa.record_batch([row, line, reason], schema=LEFT).filter(pc.invert(used)))
+    return FileOfMessages(file, rows, refused={EMPTY_TEXT: empty_text == "error", EMPTY_LABEL: empty_label == "error"})
 
-    messages = pa.Table.from_batches(kept, schema=schema).to_pandas()
-    found = FileOfMessages(
-        messages[["id", "text", "label"]],
-        messages[["line", *beside]],
-        pa.Table.from_batches(left_out, schema=LEFT),
-        rows.form,
-        rows.warnings,
-    )
-    return _checked(file, found, refused={EMPTY_TEXT: empty_text == "error", EMPTY_LABEL: empty_label == "error"})
+
+def _reasons(batch: pa.RecordBatch) -> pa.StringArray:
+    """Returns why rows are no messages, null where they are."""
+    text, label, reason = (batch.column(name) for name in ("text", "label", "reason"))
+    written = pc.fill_null(text, "")
+    empty = pc.or_(pc.equal(written, ""), pc.utf8_is_space(written))
+    reason = pc.if_else(pc.and_(pc.is_null(reason), empty), EMPTY_TEXT, reason)
+    return pc.if_else(pc.and_(pc.is_null(reason), _unlabelled(label)), EMPTY_LABEL, reason)
 
 
 def _unlabelled(labels: pa.StringArray) -> pa.BooleanArray:
@@ -242,34 +275,10 @@ def _unlabelled(labels: pa.StringArray) -> pa.BooleanArray:
     return pc.is_in(labels, value_set=pa.array(nothing, pa.string()))
 
 
-def _checked(file: DataFile, found: FileOfMessages, refused: Mapping[str, bool]) -> FileOfMessages:
-    """Returns what a file has if it has messages, each with a text and a label, and none that is `refused`."""
-    name, left = file.name, found.left_out.to_pandas()
-    if not found.rows:
-        what = "has no messages, only a header row or blank lines" if file.head(1) else "is empty"
-        raise MessagesError(f"{name} {what}: is it the right file?")
-    problems = []
-    for reason, column in COLUMN_OF.items():
-        rows = left["row"][left["reason"] == reason].tolist()
-        every = len(rows) == found.rows
-        if rows and refused[reason]:
-            suspect = f"; or is --data.{column}_column another column, as every {column} is empty?" if every else ""
-            problems.append(
-                f"{counted(rows, 'row', 'rows', start=0)} an empty {column}: fill in, remove, or leave out with"
-                f" --data.empty_{column} drop{suspect}"
-            )
-        elif every:
-            problems.append(f"every {column} is empty: is --data.{column}_column the right one?")
-    if problems:
-        raise MessagesError(f"{name}: {'; '.join(problems)}")
-    if found.messages.empty:
-        raise MessagesError(f"{name}: no row has a text and a label that can be read: is it the right file?")
-    return found
-
-
-def counted(numbers: Sequence[int], one: str, many: str, *, start: int) -> str:
-    """Begins an error: "row 3 (counted from 0) has", "2 rows (3, 4; counted from 0) have"."""
-    if len(numbers) == 1:
-        return f"{one} {numbers[0]} (counted from {start}) has"
-    first = ", ".join(map(str, numbers[:3])) + (", …" if len(numbers) > 3 else "")
-    return f"{len(numbers)} {many} ({first}; counted from {start}) have"
+def counted(count: int, first: Sequence[int], one: str, many: str, *, start: int) -> str:
+    """Begins an error: "row 3 (counted from 0) has", "2 rows (3, 4; counted from 0) have". first: the first numbers, of
+    which NAMED are named."""
+    if count == 1:
+        return f"{one} {first[0]} (counted from {start}) has"
+    named = ", ".join(map(str, first[:NAMED])) + (", …" if count > NAMED else "")
+    return f"{count} {many} ({named}; counted from {start}) have"

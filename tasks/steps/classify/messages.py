@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
+import pyarrow as pa
 
-from lib.data.messages.checks import check_messages
-from lib.data.messages.files import read_splits
+from lib.data.messages.alike import find_alike
+from lib.data.messages.checks import EXAMPLES, message_warnings
+from lib.data.messages.files import SplitsRead, read_splits
 from lib.data.messages.keys import keys_of
 from lib.data.messages.labels import LabelRules
 from lib.data.messages.one_hot import one_hot_warnings
-from lib.data.messages.profile import profile_messages
+from lib.data.messages.profile import Counted, profile_messages
 from lib.data.messages.reading import read_messages
-from lib.data.parts import save_parts
+from lib.data.parts import FileWriter, Parts, PartsWriter
 from lib.data.source.reader import How
-from lib.data.tables import KEYED_MESSAGES, SLICES, save_table, write_table
+from lib.data.tables import KEYED_MESSAGES, LEFT_OUT, LINES, SLICES, SPLITS
 from lib.files.jsonfile import save_json
 from lib.recipes.data import names_of_labels
 from tasks.engine.step import Work, step
 from tasks.steps.sources import fetched_files
+from tasks.tables import asking
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -81,24 +86,48 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
         rules=lambda splits: LabelRules(
             names_of_labels(data.labels), data.rare_labels, data.rare_label_rows or splits, data.rare_label_name
         ),
+        scratch=work.scratch,
         by_column=by.column is not None,
         split_names={f"{split}": values for split, values in (by.names or {}).items()} or None,
     )
-    for split, table in found.splits.items():
-        keyed = table.join(keys_of(table["text"]).to_pandas())
-        save_parts(keyed, work.folder / TABLES[split], KEYED_MESSAGES, labels=found.labels)
-    write_table(found.left_out, work.folder / "left_out.parquet")
-    write_table(found.lines, work.folder / LINES_OF_MESSAGES)
-    whole = pd.concat(found.splits.values())
-    if "slice" in whole:
-        save_table(whole.rename(columns={"slice": "value"}), work.folder / SLICES_FILE, SLICES)
-    repeated, warnings = check_messages(whole, found.reasons)
-    warnings = [*found.warnings, *warnings]
+    reasons = Counter[str]()
+    with FileWriter(work.folder / "left_out.parquet", LEFT_OUT) as left_out:
+        for rows in found.left_out():
+            left_out.write(rows)
+            reasons.update(rows.column("reason").to_pylist())
+    counted = _write_messages(found, work.folder, slices=work.recipe.evaluation.slices is not None)
+    tables = {SPLITS.index(split): Parts(work.folder / TABLES[split], KEYED_MESSAGES) for split in found.splits}
+    with asking(work) as queries:
+        alike = find_alike(queries, tables, examples=EXAMPLES)
+    warnings = [*found.warnings, *message_warnings(counted.labels, alike, reasons)]
     if found.labels == ("0", "1"):
         columns = {"text_column": data.text_column, "label_column": data.label_column}
         warnings += one_hot_warnings(files["train"][0], how, **columns)
     for sentence in warnings:
         work.warn(sentence)
-    profile = profile_messages(whole, repeated, found.reasons)
+    profile = profile_messages(counted, alike, reasons)
     save_json(profile | {"read_as": found.forms(), "warnings": warnings}, work.folder / "profile.json")
     save_json(found.files, work.folder / FILES)
+
+
+def _write_messages(found: SplitsRead, folder: Path, *, slices: bool) -> Counted:
+    """Writes the messages of each split with their keys, their lines and their slices; returns what was counted."""
+    counted = Counted()
+    with ExitStack() as files:
+        beside = [files.enter_context(FileWriter(folder / LINES_OF_MESSAGES, LINES))]
+        if slices:
+            beside.append(files.enter_context(FileWriter(folder / SLICES_FILE, SLICES)))
+        for split in found.splits:
+            with PartsWriter(folder / TABLES[split], KEYED_MESSAGES, labels=found.labels) as table:
+                for rows in found.messages(split):
+                    table.write(_keyed(rows))
+                    for each in beside:
+                        each.write(rows)
+                    counted.add(rows)
+    return counted
+
+
+def _keyed(messages: pa.RecordBatch) -> pa.Table:
+    """Returns messages with their keys."""
+    keys = keys_of(messages.column("text").to_pylist())
+    return pa.table([*messages.columns, *keys.columns], [*messages.schema.names, *keys.schema.names])

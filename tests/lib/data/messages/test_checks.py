@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import random
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
 
-from lib.data.messages.checks import check_messages, find_repeated, label_warnings, left_out_warnings, text_warnings
+from lib.data.messages.alike import find_alike
+from lib.data.messages.checks import (
+    EXAMPLES,
+    alike_in_memory,
+    label_warnings,
+    left_out_warnings,
+    message_warnings,
+    text_warnings,
+)
+from lib.data.messages.keys import keys_of
+from lib.data.parts import Parts, PartsWriter
+from lib.data.queries import Queries
+from lib.data.tables import KEYED_MESSAGES, KEYS
 
 PLAIN = {"ham": 60, "spam": 40}
 
 
 def test_a_good_data_set_gives_no_warning() -> None:
-    messages = pd.DataFrame({"id": [3, 5], "text": ["hello", "win now"], "label": ["ham", "spam"]})
-    repeated, warnings = check_messages(messages, {})
-    assert repeated.as_json() == {"duplicate_texts": 0, "near_duplicate_texts": 0, "contradicting_texts": 0}
+    alike = alike_in_memory(["hello", "win now"], ["ham", "spam"], [3, 5])
+    warnings = message_warnings({"ham": 1, "spam": 1}, alike, {})
+    assert alike.as_json() == {"duplicate_texts": 0, "near_duplicate_texts": 0, "contradicting_texts": 0}
     assert [sentence for sentence in warnings if "fewer than 10 rows" not in sentence] == []
     assert label_warnings(PLAIN) == []
 
 
 def test_repeated_texts_are_counted_exactly_and_nearly() -> None:
-    repeated = find_repeated(["a b", "a b", "A b!", "c", "c", "d"], ["x"] * 6)
-    assert (repeated.copies, repeated.near, repeated.contradictions) == (2, 3, [])
-    assert text_warnings(repeated, range(6)) == [
+    alike = alike_in_memory(["a b", "a b", "A b!", "c", "c", "d"], ["x"] * 6, range(6))
+    assert (alike.copies, alike.near, alike.contradicting, alike.examples) == (2, 3, 0, [])
+    assert text_warnings(alike, 6) == [
         "3 of 6 rows repeat the text of another but for case, digits, punctuation and space, 2 of them exactly: they"
         " tell less than their number"
     ]
 
 
+def test_rows_in_memory_are_searched_as_tables_are(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    texts = ["".join(draw.choices("ab!B", k=draw.randint(1, 4))) for _ in range(300)]
+    labels = draw.choices(["ham", "spam"], [9, 1], k=300)
+    columns = {"id": range(300), "text": texts, "label": labels}
+    with PartsWriter(tmp_path / "table", KEYED_MESSAGES) as writer:
+        writer.write(pa.table(columns | {name: keys_of(texts).column(name) for name in KEYS.names}))
+    with Queries(tmp_path / "queries") as queries:
+        found = find_alike(queries, {0: Parts(tmp_path / "table", KEYED_MESSAGES)}, examples=EXAMPLES)
+    assert found == alike_in_memory(texts, labels, range(300))
+    assert min(found[:3]) > 10
+
+
 def test_a_text_with_two_labels_is_named_by_its_rows() -> None:
     texts = ["a", "b", "c", "a", "a", "b"] + [f"other {'x' * number}" for number in range(100)]
-    repeated = find_repeated(texts, ["ham", "ham", "spam", "ham", "spam", "spam"] + ["ham"] * 100)
-    assert repeated.contradictions == [(0, 4), (1, 5)]
-    assert text_warnings(repeated, range(1000, 1106)) == [
+    labels = ["ham", "ham", "spam", "ham", "spam", "spam"] + ["ham"] * 100
+    alike = alike_in_memory(texts, labels, range(1000, 1106))
+    assert (alike.contradicting, alike.examples) == (2, [(1000, 1004), (1001, 1005)])
+    assert text_warnings(alike, 106) == [
         "2 texts stand there with different labels (rows 1000 and 1004, 1001 and 1005; counted from 0): one of each"
         " pair is wrong, which bounds the accuracy that any model can reach"
     ]

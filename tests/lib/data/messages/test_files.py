@@ -7,19 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from lib.data import parts
 from lib.data.messages.files import SplitsRead, read_splits
 from lib.data.messages.labels import LabelRules
 from lib.data.messages.reading import read_messages
+from lib.data.source import delimited
 from lib.data.source.data_file import DataFile
 from lib.data.source.reader import How
+from lib.data.tables import LEFT_OUT
 from lib.errors import LabelError, MessagesError
 
 
 def read(folder: Path, empty_text: Any = "drop", **splits: str | list[str]) -> dict[str, pd.DataFrame]:
     """Reads the tables of `found`."""
-    return found(folder, empty_text, None, **splits).splits
+    return tables(found(folder, empty_text, None, **splits))
+
+
+def tables(read: SplitsRead) -> dict[str, pd.DataFrame]:
+    return {split: pa.Table.from_batches(read.messages(split)).to_pandas() for split in read.splits}
+
+
+def left_out(read: SplitsRead) -> list[dict[str, Any]]:
+    return pa.Table.from_batches(read.left_out(), LEFT_OUT).to_pylist()
 
 
 def found(
@@ -42,13 +54,14 @@ def found(
             label_column="label",
             empty_text=empty_text,
         ),
+        scratch=folder / "scratch",
         rules=rules or (lambda splits: LabelRules()),
     )
 
 
 def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -> None:
     read = found(tmp_path, test="b,z\n", train=["a,one\na,\n", "b,two\n"], validation=["a,v\n", "b,\nb,w\n"])
-    splits = read.splits
+    splits = tables(read)
     assert list(splits) == ["train", "validation", "test"]
     assert {name: table["id"].tolist() for name, table in splits.items()} == {
         "train": [0, 2],
@@ -56,12 +69,15 @@ def test_ids_count_the_rows_of_all_files_dropped_ones_included(tmp_path: Path) -
         "test": [6],
     }
     assert splits["validation"]["text"].tolist() == ["v", "w"]
-    assert read.lines.to_pydict() == {"id": [0, 2, 3, 5, 6], "line": [2, 2, 2, 3, 2]}
-    assert read.left_out.to_pylist() == [
+    assert {split: table["line"].tolist() for split, table in splits.items()} == {
+        "train": [2, 2],
+        "validation": [2, 3],
+        "test": [2],
+    }
+    assert left_out(read) == [
         {"file": "train-0.csv", "row": 1, "line": 3, "reason": "empty text"},
         {"file": "validation-1.csv", "row": 0, "line": 2, "reason": "empty text"},
     ]
-    assert read.reasons == {"empty text": 2}
 
 
 def test_a_file_of_train_may_have_one_label_if_train_has_two(tmp_path: Path) -> None:
@@ -120,6 +136,7 @@ def by_column(folder: Path, rows: str, **options: Any) -> SplitsRead:
             split_column="fold",
             empty_text="error",
         ),
+        scratch=folder / "scratch",
         by_column=True,
         **options,
     )
@@ -130,22 +147,36 @@ ROWS = "ham,a,train\nspam,b,Train\nham,c,dev\nham,d,TEST\nspam,e, test\nham,f,tr
 
 def test_a_column_says_which_split_a_row_belongs_to(tmp_path: Path) -> None:
     read = by_column(tmp_path, ROWS)
-    assert {name: table["id"].tolist() for name, table in read.splits.items()} == {
+    assert {name: table["id"].tolist() for name, table in tables(read).items()} == {
         "train": [0, 1, 5],
         "validation": [2],
         "test": [3, 4],
     }
-    assert list(read.splits["test"].columns) == ["id", "text", "label"]
-    assert read.reasons == {}
+    assert list(tables(read)["test"].columns) == ["id", "text", "label", "line"]
+    assert left_out(read) == []
 
 
 def test_rows_of_no_split_are_left_out_if_the_recipe_says_what_splits_are_called(tmp_path: Path) -> None:
     read = by_column(tmp_path, f"{ROWS}ham,g,\nham,h,unlabelled\n", split_names={"test": ("TEST", "test")})
-    assert read.left_out.to_pylist() == [
+    assert left_out(read) == [
         {"file": "all.csv", "row": row, "line": row + 2, "reason": "split not in split.names"} for row in (6, 7)
     ]
     with pytest.raises(MessagesError, match=r"^all\.csv: the column of split\.column says .*'unlabelled' \(1\)"):
         by_column(tmp_path, f"{ROWS}ham,g,x\nham,i,x\nham,h,unlabelled\n")
+
+
+def test_rows_in_many_parts_and_batches_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled() -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+        read = by_column(tmp_path, f"{ROWS}ham,g,\n" * 3, split_names={"test": ("TEST", "test")})
+        return {split: table.to_dict("records") for split, table in tables(read).items()}, left_out(read)
+
+    whole = settled()
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 6)
+    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(delimited, "BATCH_ROWS", 5)
+    monkeypatch.setattr(delimited, "FIRST_ROWS", 5)
+    assert settled() == whole
+    assert [row["id"] for row in whole[0]["train"]] == [0, 1, 5, 7, 8, 12, 14, 15, 19]
 
 
 def test_labels_are_settled_over_all_files_and_what_leaves_is_named(tmp_path: Path) -> None:
@@ -157,9 +188,9 @@ def test_labels_are_settled_over_all_files_and_what_leaves_is_named(tmp_path: Pa
         test="ham,f\neggs,g\njunk,h\n",
     )
     assert read.labels == ("spam", "ham")
-    assert read.splits["train"][["id", "label"]].values.tolist() == [[0, "ham"], [1, "spam"], [2, "spam"], [3, "ham"]]
-    assert read.splits["test"][["id", "label"]].values.tolist() == [[5, "ham"], [7, "spam"]]
-    assert read.left_out.to_pylist() == [
+    assert tables(read)["train"][["id", "label"]].values.tolist() == [[0, "ham"], [1, "spam"], [2, "spam"], [3, "ham"]]
+    assert tables(read)["test"][["id", "label"]].values.tolist() == [[5, "ham"], [7, "spam"]]
+    assert left_out(read) == [
         {"file": "train-1.csv", "row": 2, "line": 4, "reason": "rare label"},
         {"file": "test-0.csv", "row": 1, "line": 3, "reason": "rare label"},
     ]

@@ -6,17 +6,19 @@ import csv
 import io
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lib.data.messages.balance import balance_messages
-from lib.data.messages.checks import find_repeated
-from lib.data.messages.profile import profile_messages
+from lib.data.messages.checks import alike_in_memory
+from lib.data.messages.profile import Counted, profile_messages, spread
 from lib.data.messages.reading import LabelledRows, read_messages
 from lib.data.messages.split import split_messages
 from lib.data.source import encoding
@@ -33,7 +35,7 @@ def read(file: Path, **options: Any) -> pd.DataFrame:
     columns |= {each: options.pop(each) for each in [*columns, "bad_rows"] if each in options}
     name = options.pop("name", file.name)
     how = How(**({"quoting": "csv"} | options))
-    return read_messages(DataFile(file, name), how, **columns).messages
+    return read_messages(DataFile(file, name), how, **columns).frame()
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -312,7 +314,23 @@ def test_errors_call_the_file_by_its_owners_name(tmp_path: Path, name: str, cont
 
 
 def profiled(messages: pd.DataFrame, left_out: dict[str, int]) -> dict[str, Any]:
-    return profile_messages(messages, find_repeated(messages["text"], messages["label"].tolist()), left_out)
+    counted = Counted()
+    for batch in pa.Table.from_pandas(messages).to_batches():
+        counted.add(batch)
+    alike = alike_in_memory(messages["text"], messages["label"].tolist(), messages["id"].tolist())
+    return profile_messages(counted, alike, left_out)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 20, 21, 1000])
+def test_lengths_are_summed_up_to_the_last_bit_as_numpy_does(rows: int) -> None:
+    lengths = np.random.default_rng(rows).geometric(0.01, rows)
+    assert spread(Counter(lengths.tolist())) == {
+        "min": lengths.min(),
+        "median": np.median(lengths),
+        "p95": np.percentile(lengths, 95),
+        "max": lengths.max(),
+        "total": lengths.sum(),
+    }
 
 
 def test_profile_by_hand(tmp_path: Path) -> None:

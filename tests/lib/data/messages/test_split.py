@@ -236,7 +236,7 @@ def book_messages(sms_file: Path) -> pd.DataFrame:
     """The 747 + 747 messages of the published procedure."""
     how = How(format="tsv", quoting="csv")
     source = DataFile(sms_file, sms_file.name)
-    parsed = read_messages(source, how, text_column=1, label_column=0, empty_text="error").messages
+    parsed = read_messages(source, how, text_column=1, label_column=0, empty_text="error").frame()
     return balance_messages(parsed, method="undersample", seed=123).balanced
 
 

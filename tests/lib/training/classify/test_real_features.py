@@ -33,7 +33,7 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
         file = Path(archive.extract("SMSSpamCollection", tmp_path))
     how = How(format="tsv", quoting="csv")
     source = DataFile(file, file.name)
-    messages = read_messages(source, how, text_column=1, label_column=0, empty_text="error").messages
+    messages = read_messages(source, how, text_column=1, label_column=0, empty_text="error").frame()
     balanced = balance_messages(messages, method="undersample", seed=123).balanced
     tables = split_messages(
         balanced, train=0.7, validation=0.1, test=0.2, seed=123, stratify=False, group_duplicates=False
