@@ -147,7 +147,9 @@ def _profile(texts: list[str]) -> DriftProfile:
     table["label"] = [LABELS[row // 2 % 2] for row in range(len(table))]
     for label, probabilities in zip(LABELS, (1 - shares, shares), strict=True):
         table[f"probability_{label}"] = probabilities[: len(table)]
-    return drift_profile(table, labels=LABELS, class_counts=dict.fromkeys(LABELS, 1), tokenizer=gpt2_tokenizer())
+    return drift_profile(
+        [pa.Table.from_pandas(table)], labels=LABELS, class_counts=dict.fromkeys(LABELS, 1), tokenizer=gpt2_tokenizer()
+    )
 
 
 # Each makes what a job needs, untimed, and returns the job.

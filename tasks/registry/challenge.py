@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from prefect import task
@@ -16,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
 from lib.errors import LabelError, ServiceError, WeightsError, listed
+from lib.evaluation.classify.predictions import PREDICTIONS, read_predictions
 from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
@@ -47,21 +47,15 @@ def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequenc
     made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
     if made_from["finetune"] != classifier:
         return {}
-    table = pq.read_table(evaluated.file("predictions.parquet"), columns=["text", "predicted"])
-    table = table.filter(
-        pc.is_in(table["text"], value_set=pa.array(sorted(set(texts)), table.schema.field("text").type))
-    )
-    return dict(zip(table["text"].to_pylist(), table["predicted"].to_pylist(), strict=True))
-
-
-def labels_of(evaluated: Artifact) -> set[str]:
-    """Returns the labels of the evaluated classifier."""
-    names = pq.read_schema(evaluated.file("predictions.parquet")).names
-    return {name.removeprefix("probability_") for name in names if name.startswith("probability_")}
+    wanted, found = pa.array(sorted(set(texts)), pa.string()), {}
+    for batch in read_predictions(evaluated.folder).batches(["text", "predicted"]):
+        known = batch.filter(pc.is_in(batch.column("text"), wanted))
+        found.update(zip(known.column("text").to_pylist(), known.column("predicted").to_pylist(), strict=True))
+    return found
 
 
 def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
-    """Returns the evaluation of an MLflow run, if MLflow still has that and the store this."""
+    """Returns the evaluation of an MLflow run, if MLflow still has that and the store this, in its present form."""
     store = Store(store_folder())
     try:
         digest = tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
@@ -70,7 +64,8 @@ def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
             raise
         return None
     keys = (manifest.key for manifest in store.manifests("evaluate") if manifest.digest == digest)
-    return next((found for key in keys if (found := store.find("evaluate", key))), None)
+    found = next((found for key in keys if (found := store.find("evaluate", key))), None)
+    return found if found is not None and (found.folder / PREDICTIONS).is_dir() else None
 
 
 @task(

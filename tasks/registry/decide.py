@@ -18,14 +18,15 @@ from lib.data.parts import Parts
 from lib.data.tables import KEYED_SPLIT, SPLITS
 from lib.errors import listed
 from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.predictions import baseline_answers, predicted_labels
 from lib.evaluation.promotion import BASELINE, MAJORITY, Decision, decide_duel, decide_first, duel, figures
 from lib.files.jsonfile import load_json
-from lib.model.labels import given_labels, positive_class
+from lib.model.labels import positive_class
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
 from tasks.engine.page import shown
 from tasks.record.mlflow_run import client
-from tasks.registry.challenge import Answers, challenge, evaluation_of, labels_of, predicted_before
+from tasks.registry.challenge import Answers, challenge, evaluation_of, predicted_before
 from tasks.registry.frozen import FrozenTest, frozen_test, load_frozen, store_frozen
 from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Decided, champion_to_beat
 from tasks.registry.register import DIGEST_TAG, Candidate, Registered
@@ -189,7 +190,7 @@ def _answers(case: _Case, champion: ModelVersion | None = None, evaluated: Artif
     left = [text for text in case.texts if text not in known.challenger]
     if champion is None:
         return known.plus(shown(challenge)(case.candidate, left, case.recipe.training.device)) if left else known
-    if evaluated is not None and labels_of(evaluated) == set(case.labels):
+    if evaluated is not None and predicted_labels(evaluated.folder) == set(case.labels):
         known.champion = predicted_before(evaluated, champion.tags.get(DIGEST_TAG), case.texts)
     of_champion = [text for text in case.texts if text not in (known.champion or {})]
     if not left and not of_champion:
@@ -204,24 +205,19 @@ def _majority(case: _Case) -> list[str]:
 
 
 def _baseline(case: _Case) -> list[str] | None:
-    """Returns the labels by the baseline that the evaluation fitted, which is not kept: it is fitted again, with the
-    penalty that was chosen there. None if switched off."""
+    """Returns the labels by the baseline that the evaluation fitted; None if switched off. What it did not answer, as
+    where the frozen test set was made of other messages, is answered by fitting it again, without choosing."""
     tuned = Findings.load(case.evaluated.folder).baseline
     if tuned is None or not case.recipe.evaluation.baseline:
         return None
-    from lib.evaluation.classify.baseline import refit_baseline  # here, because it imports scikit-learn
+    known = baseline_answers(case.evaluated.folder, case.splits["test"], case.texts)
+    left = [text for text in dict.fromkeys(case.texts) if text not in known]
+    if left:
+        from lib.evaluation.classify.rivals import answer_again  # here, because it imports scikit-learn
 
-    train = case.splits["train"].frame(["text", "target"])
-    fitted = refit_baseline(
-        (train["text"].tolist(), train["target"].to_numpy()),
-        inverse_penalty=tuned.inverse_penalty,
-        classes=len(case.labels),
-        seed=tuned.seed,
-    )
-    given = given_labels(
-        fitted.probabilities(case.texts), labels=case.labels, positive=case.positive, threshold=tuned.threshold
-    )
-    return [case.labels[index] for index in given]
+        given = answer_again(tuned, case.splits["train"], left, labels=case.labels, positive=case.positive)
+        known.update(zip(left, given, strict=True))
+    return case.in_order(known)
 
 
 def _accuracy(case: _Case, answers: Sequence[str]) -> float:

@@ -52,7 +52,7 @@ def classifier_conclusion(finished: Finished, pages: Pages) -> Conclusion:  # no
         findings=findings,
         metrics=metrics,
         history=_history(made["finetune"]),
-        messages=messages_of(evaluated.file("predictions.parquet"), findings.mistakes),
+        messages=messages_of(evaluated.folder, findings.mistakes),
         challenge=challenge,
         why="" if registered is None else registered.why or "",
         warnings=warnings,

@@ -101,7 +101,7 @@ def test_odd_names_of_labels_are_whole_everywhere(home: Home) -> None:
     labels = set(table["label"])
     assert (len(labels), set(table["label"].value_counts())) == (7, {LABELS})
     evaluated = Path(next(step["artifact"]["folder"] for step in result["steps"] if step["step"] == "evaluate"))
-    predictions = pd.read_parquet(evaluated / "predictions.parquet")
+    predictions = pd.read_parquet(evaluated / "predictions")
     assert set(predictions["label"]) == labels
     assert {f"probability_{label}" for label in labels} < set(predictions.columns)
     report = Path(result["report"]).read_text()

@@ -50,7 +50,7 @@ def test_each_candidate_is_measured_and_the_fastest_that_agrees_serves(chosen: t
 
 def test_the_threshold_is_chosen_on_validation_with_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
     folder = folder_of(chosen[1], "evaluate")
-    rows = pd.read_parquet(folder / "predictions.parquet").set_index("split").loc["validation"]
+    rows = pd.read_parquet(folder / "predictions").set_index("split").loc["validation"]
     right, threshold = rows["label"] == "spam", Findings.load(folder).decision.threshold
     precision, recall, _ = precision_recall_curve(right, rows["probability_spam"])
     best = (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
@@ -60,7 +60,7 @@ def test_the_threshold_is_chosen_on_validation_with_the_engine_that_serves(chose
 
 def test_the_figures_are_of_the_engine_that_serves(chosen: tuple[Home, Any]) -> None:
     home, result = chosen
-    table = pd.read_parquet(folder_of(result, "evaluate") / "predictions.parquet")
+    table = pd.read_parquet(folder_of(result, "evaluate") / "predictions")
     table = table[table["split"] == "test"].head(20)
     watched = replace(home, environment={**home.environment, "PYTHONPROFILEIMPORTTIME": "1"})
     done = watched.call("predict", "--run", result["mlflow_run"], "--json", "-", text="\n".join(table["text"]))

@@ -59,7 +59,7 @@ FILES = {
         *sorted(f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")),
         "findings.json",
         "metrics.json",
-        "predictions.parquet",
+        "predictions/part-00000.parquet",
     ],
 }
 
@@ -108,7 +108,7 @@ def test_tables_follow_their_contracts(finished: tuple[Home, Any]) -> None:
         "step epoch examples_seen tokens_seen seconds learning_rate"
         " train_loss validation_loss train_accuracy validation_accuracy"
     )
-    predictions = pd.read_parquet(folders["evaluate"] / "predictions.parquet")
+    predictions = pd.read_parquet(folders["evaluate"] / "predictions")
     assert list(predictions.columns) == (
         ["split", "id", "text", "label", "predicted", "probability_ham", "probability_spam"]
     )

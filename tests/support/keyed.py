@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,3 +19,9 @@ def keyed(frame: pd.DataFrame, folder: Path, *, labels: tuple[str, ...] = ("ham"
     keys = keys_of(frame["text"]).to_pandas().set_index(frame.index)
     save_parts(frame.join(keys), folder, schema, labels=labels)
     return Parts(folder, schema)
+
+
+def keyed_splits(splits: Mapping[str, pd.DataFrame], folder: Path) -> dict[str, Parts]:
+    """The parts of several tables of messages, in a new folder within this one."""
+    within = Path(tempfile.mkdtemp(dir=folder))
+    return {name: keyed(frame, within / name) for name, frame in splits.items()}

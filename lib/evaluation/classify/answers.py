@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lib.data.duplicates import normalise
-from lib.data.tables import SPLITS
+from lib.data.parts import Parts
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, with_temperature
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
@@ -23,11 +22,12 @@ RESERVE = "reserve"  # what undersampling left out: never trained on
 class Answers:
     """The answers to the messages of `train`, `validation`, `test`, and of `reserve` if that was asked for.
 
-    splits: id, text, label of each. probabilities: (rows, classes) of each. positive, threshold: of two labels, the one
-    that precision and recall are about, and from which probability on it is given. confidence: the intervals' level.
+    splits: the messages of each, with the schema `KEYED_MESSAGES`. probabilities: (rows, classes) of each. positive,
+    threshold: of two labels, the one that precision and recall are about, and from which probability on it is given.
+    confidence: the intervals' level.
     """
 
-    splits: Mapping[str, pd.DataFrame]
+    splits: Mapping[str, Parts]
     probabilities: Mapping[str, Probabilities]
     labels: tuple[str, ...]
     positive: str | None
@@ -42,18 +42,12 @@ class Answers:
     @cached_property
     def targets(self) -> dict[str, Targets]:
         """The right class of each message (rows,), by split."""
-        position = {label: index for index, label in enumerate(self.labels)}
-        return {name: split["label"].map(position).to_numpy(np.int64) for name, split in self.splits.items()}
+        return {name: targets_of(split, self.labels) for name, split in self.splits.items()}
 
     @cached_property
     def given(self) -> dict[str, Targets]:
         """The class that each message got (rows,), by split."""
         return {name: given_labels(rows, **self.rule) for name, rows in self.probabilities.items()}
-
-    @cached_property
-    def texts(self) -> dict[str, list[str]]:
-        """The texts of the three splits."""
-        return {name: self.splits[name]["text"].tolist() for name in SPLITS}
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -64,18 +58,23 @@ class Answers:
         """Counts messages by label, for the source and for each split that has any; there each once, however often
         oversampling repeats it."""
         counts = {"source": {label: source.get(label, 0) for label in self.labels}}
-        for name, split in self.splits.items():
-            if len(split):
-                once = split.loc[~split["id"].duplicated(), "label"]
-                counts[name] = {label: int((once == label).sum()) for label in self.labels}
+        for name in self.splits:
+            if len(self.targets[name]):
+                found = np.bincount(self.targets[name][self.once(name)], minlength=len(self.labels))
+                counts[name] = dict(zip(self.labels, found.tolist(), strict=True))
         return counts
+
+    def once(self, split: str) -> NDArray[np.int64]:
+        """Returns the rows of a split's messages, each once, ascending."""
+        _, first = np.unique(self.splits[split].numbers("id"), return_index=True)
+        return np.sort(first)
 
     def new(self) -> tuple[Targets, Probabilities]:
         """Returns targets and probabilities of the messages of test split and reserve that have no near-duplicate among
         those of the training. Undersampling ignores duplicates, so the reserve contains copies of training messages."""
-        trained_on = set(self.splits["train"]["text"].map(normalise))
+        trained_on = np.unique(self.splits["train"].numbers("near_high"))
         rows: dict[str, NDArray[np.bool_]] = {
-            name: ~self.splits[name]["text"].map(normalise).isin(trained_on).to_numpy(bool)
+            name: ~np.isin(self.splits[name].numbers("near_high"), trained_on)
             for name in ("test", RESERVE)
             if name in self.splits
         }
@@ -84,28 +83,29 @@ class Answers:
             np.concatenate([self.probabilities[name][kept] for name, kept in rows.items()]),
         )
 
-    def table(self) -> pa.Table:
-        """Returns one row per message: split, id, text, label, predicted, and probability_<label> for each label."""
-        names = np.array(self.labels, dtype=object)
-        rows = pd.concat(
-            [
-                pd.DataFrame(
-                    {
-                        "split": name,
-                        "id": split["id"].to_numpy(np.int64),
-                        "text": split["text"].to_numpy(object),
-                        "label": split["label"].to_numpy(object),
-                        "predicted": names[self.given[name]],
-                        **columns_of(self.probabilities[name], self.labels),
-                    }
-                )
-                for name, split in self.splits.items()
-            ],
-            ignore_index=True,
-        )
-        return pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata()
+
+def text_batches(split: Parts) -> Iterator[list[str]]:
+    """Yields the texts of a split, batch by batch."""
+    for batch in split.batches(["text"]):
+        yield batch.column("text").to_pylist()
 
 
-def columns_of(probabilities: Probabilities, labels: tuple[str, ...]) -> dict[str, Probabilities]:
-    """Returns probabilities (rows, classes) as columns probability_<label>."""
-    return {f"probability_{label}": probabilities[:, index] for index, label in enumerate(labels)}
+def texts_of(split: Parts) -> Iterator[str]:
+    """Yields the texts of a split, one by one."""
+    for texts in text_batches(split):
+        yield from texts
+
+
+def texts_at(split: Parts, rows: NDArray[np.int64]) -> list[str]:
+    """Returns the texts at these positions in a split."""
+    texts: list[str] = split.take(rows, ["text"]).column("text").to_pylist()
+    return texts
+
+
+def targets_of(split: Parts, labels: tuple[str, ...]) -> Targets:
+    """Returns the class of each message of a split (rows,), as indices into `labels`."""
+    names = pa.array(labels, pa.string())
+    found = [
+        pc.index_in(batch.column("label"), names).to_numpy(zero_copy_only=False) for batch in split.batches(["label"])
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int64)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data.tables import SPLITS, write_table
-from lib.evaluation.classify.answers import RESERVE, Answers
+from lib.data.parts import Parts
+from lib.data.tables import SPLITS
+from lib.evaluation.classify.answers import RESERVE, Answers, texts_of
 from lib.evaluation.classify.calibration import Calibration
 from lib.evaluation.classify.classes import class_table
 from lib.evaluation.classify.decision import AS_THEY_ARE, Wanted, calibration_warning, decide, shares_warning
@@ -24,7 +25,8 @@ from lib.evaluation.classify.figures import Outcome, write_figures
 from lib.evaluation.classify.findings import BASELINE, Findings
 from lib.evaluation.classify.label_check import LabelCheck
 from lib.evaluation.classify.leakage import leaks
-from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, rival_table
+from lib.evaluation.classify.predictions import BASELINE_FILE, write_predictions
+from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, write_baseline
 from lib.evaluation.classify.slices import slices
 from lib.evaluation.classify.suspects import Spread
 from lib.files.jsonfile import save_json
@@ -75,7 +77,7 @@ class Choices:
 def evaluate(
     engine: Engine,
     *,
-    splits: Mapping[str, pd.DataFrame],
+    splits: Mapping[str, Parts],
     inputs: Mapping[str, Any],
     facts: Facts,
     choices: Choices,
@@ -84,7 +86,7 @@ def evaluate(
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measures a classifier with the engine that it is served with, and writes metrics.json, findings.json,
-    predictions.parquet and figures/ into `folder`, and baseline.parquet where there is a baseline.
+    predictions/ and figures/ into `folder`, and baseline.parquet where there is a baseline.
 
     Returns what metrics.json holds. `train`, `validation`, `test`: see `measure`; test also has bounds of intervals.
     `baseline` and `majority`: {"test": ...} alike, the former where asked for. `natural_prevalence` where asked for,
@@ -94,7 +96,7 @@ def evaluate(
     label and threshold do not fit the labels, if no threshold can be chosen, or if a split has no rows.
 
     Args:
-        splits: id, text, label of `train`, `validation`, `test`, and of `reserve` if there is one.
+        splits: the messages of `train`, `validation`, `test`, and of `reserve` if there is one, as `KEYED_MESSAGES`.
         inputs: the tokens of the same rows; torch's engine takes their features too.
     """
     positive_class(engine.labels, choices.wanted.positive_label, choices.wanted.threshold)  # refused before the work
@@ -122,7 +124,7 @@ def evaluate(
 def write_evaluation(
     folder: Path,
     *,
-    splits: Mapping[str, pd.DataFrame],
+    splits: Mapping[str, Parts],
     probabilities: Mapping[str, Probabilities],
     labels: tuple[str, ...],
     facts: Facts,
@@ -151,7 +153,7 @@ def write_evaluation(
     answers = network.decided(decision.threshold, decision.temperature)
     calibrations = before_and_after(network, answers, decision)
     rivals = fit_rivals(answers, natural, choices.wanted, baseline=choices.baseline)
-    copies = leaks(answers.texts)
+    copies = leaks({name: splits[name] for name in SPLITS})
     metrics: dict[str, Any] = {**split_metrics(answers), **rival_metrics(answers, rivals)}
     curve = None
     if choices.natural_prevalence:
@@ -162,10 +164,9 @@ def write_evaluation(
         metrics["folds"] = {"accuracy_mean": facts.folds.mean, "accuracy_deviation": facts.folds.deviation}
     folder.mkdir(parents=True, exist_ok=True)
     save_json(metrics, folder / "metrics.json")
-    predictions = answers.table()
-    write_table(predictions, folder / "predictions.parquet")
+    write_predictions(folder, splits, answers.given, answers.probabilities, labels)
     if rivals.baseline is not None:
-        write_table(rival_table(answers, rivals), folder / "baseline.parquet")
+        write_baseline(answers, rivals, folder / BASELINE_FILE)
     figures = _draw(folder / "figures", answers, rivals, calibrations.by_name, facts.history)
     findings = Findings(
         labels=labels,
@@ -188,7 +189,7 @@ def write_evaluation(
         classes=class_table(metrics["test"]["confusion"], labels, confidence=choices.confidence),
         slices=tuple(
             slices(
-                answers.texts["test"],
+                texts_of(splits["test"]),
                 answers.given["test"] == answers.targets["test"],
                 columns=facts.columns,
                 confidence=choices.confidence,

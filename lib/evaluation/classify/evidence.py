@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from lib.data.tables import SPLITS
-from lib.evaluation.classify.answers import Answers
+from lib.evaluation.classify.answers import Answers, texts_at
 from lib.evaluation.classify.bootstrap import bootstrap_intervals
 from lib.evaluation.classify.calibration import Calibration, calibration, fit_temperature
 from lib.evaluation.classify.decision import Decision
 from lib.evaluation.classify.findings import Remedy
 from lib.evaluation.classify.leakage import Leak, without_copies
 from lib.evaluation.classify.metrics import measure
-from lib.evaluation.classify.mistakes import Mistake, confident_mistakes
+from lib.evaluation.classify.mistakes import MOST_COMPARED, Mistake, confident_mistakes, most_confident
 from lib.evaluation.classify.prevalence import PrecisionRecall, natural_prevalence, precision_recall
+from lib.evaluation.sampling import sample_by_key
 from lib.model.labels import with_temperature
 
 
@@ -93,17 +92,22 @@ def at_natural_shares(
 
 def mistakes(answers: Answers) -> list[Mistake]:
     """Returns the most confident mistakes on the test split with the training messages that are most like them, each of
-    these once, however often oversampling repeats it."""
-    train = answers.splits["train"]
-    once = np.flatnonzero(~train["id"].duplicated().to_numpy())
+    these once, however often oversampling repeats it; of more than `MOST_COMPARED` a sample is looked through."""
+    train, test = answers.splits["train"], answers.splits["test"]
+    wrong = most_confident(answers.targets["test"], answers.given["test"], answers.probabilities["test"])
+    if not len(wrong):
+        return []
+    once = answers.once("train")
+    looked_at = once[sample_by_key(train.numbers("exact")[once], MOST_COMPARED)]
     found = confident_mistakes(
-        answers.texts["test"],
+        wrong,
+        texts_at(test, wrong),
         answers.targets["test"],
         answers.given["test"],
         answers.probabilities["test"],
-        train["text"].iloc[once].tolist(),
+        texts_at(train, looked_at),
     )
     return [
-        replace(each, neighbours=tuple(replace(other, row=int(once[other.row])) for other in each.neighbours))
+        replace(each, neighbours=tuple(replace(other, row=int(looked_at[other.row])) for other in each.neighbours))
         for each in found
     ]

@@ -61,7 +61,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Findings:
-    """What findings.json holds. A `row` is a message's position in its split, in the order of predictions.parquet; a
+    """What findings.json holds. A `row` is a message's position in its split, in the order of its predictions; a
     class is a position in `labels`.
 
     labels: in the order of their columns. positive: of two labels, the one that precision and recall are about.

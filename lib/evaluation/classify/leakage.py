@@ -8,9 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.data.parts import Parts
+from lib.evaluation.classify.answers import texts_of
 from lib.evaluation.classify.grams import Grams, candidates, cosines, grams_of
 
 NEAR = 0.8  # the least cosine of near copies
+# Messages of all splits whose n-grams are compared: they take a kilobyte each, and a second for 10,000.
+MOST_COMPARED = 200_000
+
+Keys = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,31 @@ class Leak:
         return sum(each.exact for each in self.copies)
 
 
-def leaks(splits: Mapping[str, Sequence[str]]) -> list[Leak]:
-    """Looks for the texts of each split in every split before it: `train`, `validation`, `test`, in this order.
+def leaks(splits: Mapping[str, Parts]) -> list[Leak]:
+    """Looks for the messages of each split in every split before it: `train`, `validation`, `test`, in this order.
+
+    splits: with the schema `KEYED_MESSAGES`. Near copies are those of `copies_by_grams`, of more messages than
+    `MOST_COMPARED` in all those of `copies_by_keys`.
+    """
+    if sum(map(len, splits.values())) > MOST_COMPARED:
+        return copies_by_keys(
+            {name: (each.numbers("exact"), each.numbers("near_high")) for name, each in splits.items()}
+        )
+    return copies_by_grams({name: list(texts_of(each)) for name, each in splits.items()})
+
+
+def copies_by_keys(splits: Mapping[str, tuple[Keys, Keys]]) -> list[Leak]:
+    """Finds copies by 64 bits of each text and of what `normalise` leaves of it (rows,) each: near copies are
+    near-duplicates, whose sets of n-grams are the same."""
+    return [
+        Leak(name, source, tuple(_same_keys(splits[name], splits[source])))
+        for place, name in enumerate(splits)
+        for source in list(splits)[:place]
+    ]
+
+
+def copies_by_grams(splits: Mapping[str, Sequence[str]]) -> list[Leak]:
+    """Finds copies by the texts' sets of n-grams.
 
     Time and memory grow with the texts' length, not with the number of pairs. Near copies are found with a probability
     of at least 99.7 %, exact ones always.
@@ -58,6 +87,23 @@ def without_copies(rows: int, *found: Leak) -> NDArray[np.bool_]:
     for leak in found:
         kept[[each.row for each in leak.copies]] = False
     return kept
+
+
+def _same_keys(keys: tuple[Keys, Keys], others: tuple[Keys, Keys]) -> list[Copy]:
+    exact, near = (_first_rows(*pair) for pair in zip(keys, others, strict=True))
+    rows = np.flatnonzero((exact >= 0) | (near >= 0)).tolist()
+    return [
+        Copy(row, int(exact[row] if exact[row] >= 0 else near[row]), 1.0, exact=bool(exact[row] >= 0)) for row in rows
+    ]
+
+
+def _first_rows(keys: Keys, others: Keys) -> NDArray[np.int64]:
+    """Returns for each key (rows,) the first row with it among the others, -1 if there is none."""
+    if not len(others):
+        return np.full(len(keys), -1)
+    known, first = np.unique(others, return_index=True)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[place] == keys, first[place], -1)
 
 
 def _copies(texts: Sequence[str], grams: Grams, others: Sequence[str], of_others: Grams) -> list[Copy]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lib.evaluation.classify.grams import grams_of, nearest
 from lib.model.labels import Probabilities, Targets
 
 MOST_MISTAKES = 20
 NEIGHBOURS = 3
+MOST_COMPARED = 50_000  # training messages beside the mistakes
 
 
 @dataclass(frozen=True)
@@ -35,28 +37,31 @@ class Mistake:
     neighbours: tuple[Neighbour, ...]
 
 
+def most_confident(
+    targets: Targets, given: Targets, probabilities: Probabilities, *, most: int = MOST_MISTAKES
+) -> NDArray[np.int64]:
+    """Returns the rows of up to `most` mistakes, those first whose wrong label has the highest probability."""
+    wrong = np.flatnonzero(targets != given)
+    sure = probabilities[wrong, given[wrong]]
+    return wrong[np.argsort(-sure, kind="stable")[:most]]
+
+
 def confident_mistakes(
+    rows: NDArray[np.int64],
     texts: Sequence[str],
     targets: Targets,
     given: Targets,
     probabilities: Probabilities,
     training_texts: Sequence[str],
-    *,
-    most: int = MOST_MISTAKES,
 ) -> list[Mistake]:
-    """Returns up to `most` mistakes, those first whose wrong label has the highest probability, each with up to three
-    training messages.
+    """Returns the mistakes at these rows, each with up to three training messages.
 
     Args:
-        texts, targets, given, probabilities: of the messages (rows,), and (rows, classes).
+        texts: of the mistakes, in the order of `rows`.
+        targets, given, probabilities: of all messages (rows,), and (rows, classes).
         training_texts: each is read once, whatever the number of mistakes.
     """
-    wrong = np.flatnonzero(targets != given)
-    sure = probabilities[wrong, given[wrong]]
-    rows = wrong[np.argsort(-sure, kind="stable")[:most]].tolist()
-    if not rows:
-        return []
-    alike = nearest(grams_of([texts[row] for row in rows]), grams_of(training_texts), NEIGHBOURS)
+    alike = nearest(grams_of(texts), grams_of(training_texts), NEIGHBOURS)
     return [
         Mistake(
             row=row,
@@ -65,5 +70,5 @@ def confident_mistakes(
             probability=float(probabilities[row, given[row]]),
             neighbours=tuple(Neighbour(other, cosine) for other, cosine in found),
         )
-        for row, found in zip(rows, alike, strict=True)
+        for row, found in zip(rows.tolist(), alike, strict=True)
     ]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from lib.evaluation.classify.answers import Answers, columns_of
-from lib.evaluation.classify.baseline import fit_baseline, majority
+from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts
+from lib.evaluation.classify.answers import Answers, targets_of, text_batches, texts_at
+from lib.evaluation.classify.baseline import MOST_ROWS, fit_baseline, majority, refit_baseline
 from lib.evaluation.classify.decision import Wanted, decide
 from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, TunedBaseline
 from lib.evaluation.classify.metrics import measure
+from lib.evaluation.classify.predictions import BASELINE_ANSWERED, probability_columns, shares
+from lib.evaluation.sampling import sample_by_key
 from lib.evaluation.significance import PairedTest, paired_tests
-from lib.model.labels import AUTO, MOST_PROBABLE, Probabilities, given_labels
+from lib.model.labels import AUTO, MOST_PROBABLE, Probabilities, Targets, given_labels
 
 SEED = 0  # of the baseline's sample
 
@@ -34,22 +38,49 @@ class Rivals:
 
 
 def fit_rivals(answers: Answers, natural: Mapping[str, int], wanted: Wanted, *, baseline: bool) -> Rivals:
-    """Fits the baseline on what the classifier learned from. A threshold that is chosen is chosen for the baseline too,
-    for the same goal. The majority is that of `natural`, messages by label as they come: after balancing, no label of
-    the training messages is the most frequent one. Raises LabelError if all training messages share one label, and what
-    `decide` raises."""
-    texts, targets, classes = answers.texts, answers.targets, len(answers.labels)
-    simple = {MAJORITY: majority([natural.get(label, 0) for label in answers.labels], len(texts["test"]))}
+    """Fits the baseline on what the classifier learned from, or a sample of it. A threshold that is chosen is chosen
+    for the baseline too, for the same goal. The majority is that of `natural`, messages by label as they come: after
+    balancing, no label of the training messages is the most frequent one. Raises LabelError if all training messages
+    that are learned from share one label, and what `decide` raises."""
+    classes = len(answers.labels)
+    counts = [natural.get(label, 0) for label in answers.labels]
+    simple = {MAJORITY: majority(counts, len(answers.targets["test"]))}
     if not baseline:
         return Rivals(simple, None)
-    train, validation = ((texts[name], targets[name]) for name in ("train", "validation"))
-    fitted = fit_baseline(train, validation, classes=classes, seed=SEED)
+    texts, targets = drawn(answers.splits["validation"], answers.targets["validation"])
+    fitted = fit_baseline(
+        drawn(answers.splits["train"], answers.targets["train"]),
+        (texts, targets),
+        classes=classes,
+        of_rows=len(answers.targets["train"]),
+    )
     threshold = answers.threshold
     if wanted.threshold == AUTO:
-        rows = fitted.probabilities(texts["validation"])
-        threshold = decide(replace(wanted, calibrate=False), answers.labels, targets["validation"], rows).threshold
+        rows = fitted.probabilities(texts)
+        threshold = decide(replace(wanted, calibrate=False), answers.labels, targets, rows).threshold
     tuned = TunedBaseline(fitted.about, fitted.inverse_penalty, fitted.rows, fitted.of_rows, SEED, threshold)
-    return Rivals({BASELINE: fitted.probabilities(texts["test"]), **simple}, tuned)
+    given = [fitted.probabilities(batch) for batch in text_batches(answers.splits["test"])]
+    return Rivals({BASELINE: np.concatenate([np.zeros((0, classes)), *given]), **simple}, tuned)
+
+
+def answer_again(
+    tuned: TunedBaseline, train: Parts, texts: Sequence[str], *, labels: tuple[str, ...], positive: str | None
+) -> list[str]:
+    """Returns the labels that a baseline gives to more texts, as it was chosen on these training messages."""
+    learned = drawn(train, targets_of(train, labels))
+    fitted = refit_baseline(learned, inverse_penalty=tuned.inverse_penalty, classes=len(labels), of_rows=tuned.of_rows)
+    answered: list[str] = []
+    for first in range(0, len(texts), ROWS_PER_GROUP):
+        rows = fitted.probabilities(texts[first : first + ROWS_PER_GROUP])
+        given = given_labels(rows, labels=labels, positive=positive, threshold=tuned.threshold)
+        answered += [labels[index] for index in given.tolist()]
+    return answered
+
+
+def drawn(split: Parts, targets: Targets) -> tuple[list[str], Targets]:
+    """Returns texts and classes of the messages that a baseline learns from, or is chosen on."""
+    rows = sample_by_key(split.numbers("exact"), MOST_ROWS, SEED)
+    return texts_at(split, rows), targets[rows]
 
 
 def rival_metrics(answers: Answers, rivals: Rivals) -> dict[str, dict[str, dict[str, Any]]]:
@@ -70,17 +101,16 @@ def compare(answers: Answers, rivals: Rivals) -> list[PairedTest]:
     return paired_tests(right)
 
 
-def rival_table(answers: Answers, rivals: Rivals) -> pa.Table:
-    """Returns the baseline's answers to the test messages: id, predicted, and probability_<label> for each label."""
-    rows = rivals.probabilities[BASELINE]
-    names = np.array(answers.labels, dtype=object)
-    return pa.table(
-        {
-            "id": answers.splits["test"]["id"].to_numpy(np.int64),
-            "predicted": names[given_labels(rows, **_rule(answers, rivals, BASELINE))],
-            **columns_of(rows, answers.labels),
-        }
-    )
+def write_baseline(answers: Answers, rivals: Rivals, file: Path) -> None:
+    """Writes the baseline's answers to the test messages: id, predicted, and probability_<label> for each label."""
+    rows, columns = rivals.probabilities[BASELINE], probability_columns(answers.labels)
+    given = given_labels(rows, **_rule(answers, rivals, BASELINE))
+    names, ids = pa.array(answers.labels, pa.string()), answers.splits["test"].numbers("id")
+    with FileWriter(file, pa.schema([*BASELINE_ANSWERED, *columns])) as writer:
+        for first in range(0, len(rows), ROWS_PER_GROUP):
+            part = slice(first, first + ROWS_PER_GROUP)
+            values = {"id": pa.array(ids[part]), "predicted": names.take(pa.array(given[part]))}
+            writer.write(pa.record_batch({**values, **shares(rows[part], columns)}))
 
 
 def _rule(answers: Answers, rivals: Rivals, name: str) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from lib.evaluation.classify.predictions import probability_columns, read_predictions
 from lib.files.jsonfile import save_json
 
 if TYPE_CHECKING:
@@ -94,32 +96,38 @@ def score_of(probabilities: Sequence[float]) -> float:
 
 
 def drift_profile(
-    predictions: pd.DataFrame, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
+    predictions: Iterable[pa.Table | pa.RecordBatch],
+    *,
+    labels: Sequence[str],
+    class_counts: Mapping[str, int],
+    tokenizer: Tokenizer,
 ) -> DriftProfile:
     """Makes the profile of a classifier from its predictions.
 
     Args:
-        predictions: split, text, label and probability_<label> for each label, at least of `train`, `validation`,
-            `test`.
+        predictions: pieces with split, text, label and probability_<label> for each label, at least of `train`,
+            `validation`, `test`, `train` before the others.
         class_counts: rows of the source by label, before balancing, or of a given test split: held-out messages are
             weighted to have these shares, because messages arrive with them.
         tokenizer: the classifier's.
     """
     known = np.zeros(tokenizer.vocabulary, dtype=bool)
-    for seen in tokenizer.encode(predictions.loc[predictions["split"] == "train", "text"]):
-        known[seen] = True
-    held_out = predictions[predictions["split"].isin(HELD_OUT)]
-    weights = _weights(held_out["label"], class_counts)
-    probabilities = held_out[[f"probability_{label}" for label in labels]].to_numpy(np.float64)
-    tokens = tokenizer.encode(held_out["text"])
-    lengths = np.array([len(each) for each in tokens], dtype=np.float64)
-    unseen = np.array([len(each) - int(known[each].sum()) for each in tokens], dtype=np.float64)
+    pieces = []
+    for piece in predictions:
+        split = piece.column("split")
+        for seen in tokenizer.encode(piece.filter(pc.equal(split, "train")).column("text").to_pylist()):
+            known[seen] = True
+        held_out = piece.filter(pc.is_in(split, pa.array(HELD_OUT)))
+        if len(held_out):
+            pieces.append(_looked_at(held_out, labels, tokenizer, known))
+    targets, lengths, unseen, probabilities = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    weights = _weights(targets, labels, class_counts)
     share = float(weights @ unseen / (weights @ lengths))
     residuals = weights * (unseen - share * lengths)
     return DriftProfile(
         tokenizer=tokenizer.name,
         labels=tuple(labels),
-        messages=len(held_out),
+        messages=len(targets),
         effective=float(weights.sum() ** 2 / (weights @ weights)),
         score=Distribution.of(scores_of(probabilities), weights),
         length=Distribution.of(lengths, weights),
@@ -134,19 +142,36 @@ def drift_profile(
     )
 
 
-def _weights(labels: pd.Series[str], class_counts: Mapping[str, int]) -> Floats:
+def _looked_at(
+    held_out: pa.Table | pa.RecordBatch, labels: Sequence[str], tokenizer: Tokenizer, known: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """Returns of messages their class, tokens and those of them that are not known (rows,) each, and their
+    probabilities (rows, classes)."""
+    columns = [held_out.column(f"probability_{label}").to_numpy(zero_copy_only=False) for label in labels]
+    tokens = tokenizer.encode(held_out.column("text").to_pylist())
+    return (
+        pc.index_in(held_out.column("label"), pa.array(labels)).to_numpy(zero_copy_only=False).astype(np.int64),
+        np.array([len(each) for each in tokens], dtype=np.float64),
+        np.array([len(each) - int(known[each].sum()) for each in tokens], dtype=np.float64),
+        np.stack(columns, axis=1).astype(np.float64),
+    )
+
+
+def _weights(targets: NDArray[np.int64], labels: Sequence[str], class_counts: Mapping[str, int]) -> Floats:
     """Returns each row's weight, 1 on average, that gives the classes the shares of `class_counts`."""
-    here = labels.value_counts()
-    weights = labels.map(lambda label: class_counts[label] / here[label]).to_numpy(np.float64)
-    return np.asarray(weights * len(labels) / weights.sum(), dtype=np.float64)
+    here = np.bincount(targets, minlength=len(labels))
+    by_class = [class_counts[label] / rows if rows else 0.0 for label, rows in zip(labels, here.tolist(), strict=True)]
+    weights = np.array(by_class, dtype=np.float64)[targets]
+    return np.asarray(weights * len(targets) / weights.sum(), dtype=np.float64)
 
 
 def write_profile(
     folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
 ) -> None:
-    """Adds the profile to the evaluation in `folder`, made from its predictions.parquet."""
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    profile = drift_profile(predictions, labels=labels, class_counts=class_counts, tokenizer=tokenizer)
+    """Adds the profile to the evaluation in `folder`, made from its predictions."""
+    predictions = read_predictions(folder, labels)
+    read = predictions.batches(["split", "text", "label", *probability_columns(labels).names])
+    profile = drift_profile(read, labels=labels, class_counts=class_counts, tokenizer=tokenizer)
     save_json(profile.model_dump(mode="json"), folder / PROFILE)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from lib.data.duplicates import normalise
-from lib.data.parts import Parts, load_parts
-from lib.data.tables import LINES, SPLIT, SPLITS, TOKENS, load_table
+from lib.data.lookup import look_up
+from lib.data.parts import Parts
+from lib.data.tables import KEYED_SPLIT, LINES, SPLITS, TOKENS
 from lib.data.tokens import REPORT
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
@@ -74,11 +74,14 @@ def cross_validate(
     from lib.evaluation.classify.label_check import LabelCheck, doubts_warning, listed_suspects, save_spread
     from lib.evaluation.classify.suspects import judged_rows, spread, suspects
 
-    table = _messages(messages, holdout)
+    splits = [Parts(holdout.file(name), KEYED_SPLIT) for name in SPLITS]
+    table = _messages(splits)
     rows, folds = len(table), work.recipe.evaluation.folds
     labels = Parts(tokenize.file("train"), TOKENS).labels
     if folds is None:
         table = table.iloc[judged_rows(rows, len(labels))].reset_index(drop=True)
+    table = _described(table, splits, messages)
+    if folds is None:
         predictions, by = _second_opinion(work, table, len(labels), tokenize, features)
     else:
         new = partial(untrained_classifier, work.recipe, tokenizer, backbone, labels)
@@ -102,22 +105,37 @@ def cross_validate(
         work.warn(sentence)
 
 
-def _messages(messages: Artifact, holdout: Artifact) -> pd.DataFrame:
-    """Returns the messages of all splits, each once (id, text, label, target, split), with the file, row and line where
-    they stand, the number `group` of those that are near-duplicates, and their `place` among the rows of all splits."""
-    parts = [load_parts(holdout.file(name), SPLIT).assign(split=name) for name in SPLITS]
-    table = pd.concat(parts, ignore_index=True)
-    table["place"] = np.arange(len(table))
-    table = table.drop_duplicates("id", ignore_index=True)
+def _messages(splits: Sequence[Parts]) -> pd.DataFrame:
+    """Returns of the messages of all splits, each once, numbers: id, target, the number `group` of those that are
+    near-duplicates, and their `place` among the rows of all splits."""
+    columns = {name: np.concatenate([each.numbers(name) for each in splits]) for name in ("id", "target", "near_high")}
+    table = pd.DataFrame({"id": columns["id"], "target": columns["target"], "place": np.arange(len(columns["id"]))})
+    table["group"] = pd.factorize(columns["near_high"])[0]
+    return table.drop_duplicates("id", ignore_index=True)
+
+
+def _described(table: pd.DataFrame, splits: Sequence[Parts], messages: Artifact) -> pd.DataFrame:
+    """Adds text, label and split of each message, and file, row and line where it stands."""
     files = load_json(messages.file(FILES))
     starts = np.cumsum([0, *(file["rows"] for file in files)])
     number = np.searchsorted(starts, table["id"], side="right") - 1
-    lines = load_table(messages.file(LINES_OF_MESSAGES), LINES).set_index("id")["line"]
+    begins = np.cumsum([0, *map(len, splits)])
+    part = np.searchsorted(begins, table["place"], side="right") - 1
+    found = pd.concat(
+        [
+            each.take(table["place"].to_numpy()[part == at] - begins[at], ["text", "label"]).to_pandas()
+            for at, each in enumerate(splits)
+        ],
+        ignore_index=True,
+    )  # in the order of the table, whose places ascend
+    lines = look_up(Parts(messages.file(LINES_OF_MESSAGES), LINES), "line", table["id"].to_numpy())
     return table.assign(
+        text=found["text"],
+        label=found["label"],
+        split=np.array(SPLITS, dtype=object)[part],
         file=np.array([file["name"] for file in files], dtype=object)[number],
         row=table["id"] - starts[number],
-        line=lines.reindex(table["id"]).to_numpy(),
-        group=pd.factorize(table["text"].map(normalise))[0],
+        line=lines.to_numpy(zero_copy_only=False),
     )
 
 

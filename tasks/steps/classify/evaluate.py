@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.parts import load_parts
-from lib.data.tables import MESSAGES, SLICES, SPLIT, SPLITS, load_table
+from lib.data.lookup import look_up
+from lib.data.parts import Parts
+from lib.data.tables import KEYED_MESSAGES, SLICES, SPLITS
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
@@ -19,8 +20,6 @@ from tasks.steps.classify.messages import SLICES_FILE
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lib.data.source.columns import Column
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
@@ -62,7 +61,7 @@ def evaluate(
     cross_validate: Artifact,
 ) -> None:
     """Measures every row of every split with the engine that serves: `metrics.json`, `findings.json`,
-    `predictions.parquet`, `baseline.parquet`, `figures/`; and `drift_profile.json`, to compare later messages with."""
+    `predictions/`, `baseline.parquet`, `figures/`; and `drift_profile.json`, to compare later messages with."""
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.classify.label_check import load_label_check, load_spread
@@ -73,18 +72,18 @@ def evaluate(
     from lib.training.history import read_history
 
     recipe = work.recipe
-    texts = {name: load_parts(holdout.file(name), SPLIT) for name in SPLITS}
-    texts["reserve"] = load_parts(balance.file("reserve"), MESSAGES)
+    splits = {name: Parts(holdout.file(name), KEYED_MESSAGES) for name in SPLITS}
+    splits["reserve"] = Parts(balance.file("reserve"), KEYED_MESSAGES)
     served = load_engine(finetune.folder, device=work.identity["device"], engine=engine.folder)
     class_counts = load_json(messages.file("profile.json"))["labels"]
     divided = load_json(holdout.file("split.json"))
     natural = divided["labels"]["test"] if "test" in divided["given"] else None
     write_evaluation(
         served,
-        splits=texts,
+        splits=splits,
         inputs={
             name: split_inputs(tokenize.folder, features.folder if served.name == TORCH else None, name)
-            for name in texts
+            for name in splits
         },
         facts=Facts(
             history=read_history(finetune.file("history.parquet")),
@@ -92,7 +91,7 @@ def evaluate(
             natural=natural,
             undersampled=recipe.balance.method == "undersample" and "validation" not in divided["given"],
             straddling=divided["straddling"],
-            columns=slice_values(recipe.evaluation.slices, messages, texts["test"]),
+            columns=slice_values(recipe.evaluation.slices, messages, splits["test"]),
             about={**_about(work, finetune), "engine": f"{served.name}, {served.precision}"},
             warnings=warnings_of(
                 (messages, balance, split, holdout, tokenize, features, finetune, engine, cross_validate)
@@ -116,13 +115,13 @@ def evaluate(
     )
 
 
-def slice_values(column: Column | None, messages: Artifact, test: pd.DataFrame) -> dict[str, list[str | None]]:
+def slice_values(column: Column | None, messages: Artifact, test: Parts) -> dict[str, list[str | None]]:
     """Returns the values that the test messages have in the column that the recipe names, by what it is called."""
     if column is None:
         return {}
-    values = load_table(messages.file(SLICES_FILE), SLICES).set_index("id")["value"]
+    values = look_up(Parts(messages.file(SLICES_FILE), SLICES), "value", test.numbers("id"))
     name = column if isinstance(column, str) else f"column {column}"
-    return {name: values.loc[test["id"]].tolist()}
+    return {name: values.to_pylist()}
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:

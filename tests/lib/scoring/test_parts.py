@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -50,7 +51,11 @@ def profile() -> DriftProfile:
     predictions["label"] = [LABELS[row // 3 % 2] for row in range(30)]
     for label, share in zip(LABELS, (0.4, 0.6), strict=True):
         predictions[f"probability_{label}"] = share
-    return drift_profile(predictions, labels=LABELS, class_counts=dict.fromkeys(LABELS, 5), tokenizer=gpt2_tokenizer())
+    counts, table = (
+        dict.fromkeys(LABELS, 5),
+        pa.Table.from_pandas(predictions.sort_values("split", key=lambda each: each != "train")),
+    )
+    return drift_profile([table], labels=LABELS, class_counts=counts, tokenizer=gpt2_tokenizer())
 
 
 def run(inputs: Sequence[Path], output: Path, classifier: Path, **changes: Any) -> Result:

@@ -148,7 +148,7 @@ def mistakes(facts: ReportFacts) -> Section:
             Text(
                 f"{len(quotes):,} of the {wrong:,} wrong answers on the test split, the most confident first, each with"
                 " the training messages that are most like it: the fault may be the classifier's, the label's, or that"
-                " of what it learned from. All answers are in predictions.parquet.",
+                " of what it learned from. All answers are in predictions/.",
                 note=True,
             ),
             Quotes(quotes),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.classify.mistakes import Mistake
+from lib.evaluation.classify.predictions import read_predictions
 from lib.evaluation.classify.verdict import Challenge, Verdict
 
 Place = tuple[str, int]  # a split, and a message's position in it
@@ -71,17 +72,16 @@ class ReportFacts:
         return part
 
 
-def messages_of(predictions: Path, mistakes: Sequence[Mistake]) -> dict[Place, Message]:
-    """Returns the messages that are mistakes and those beside them, from predictions.parquet, a batch at a time."""
+def messages_of(evaluation: Path, mistakes: Sequence[Mistake]) -> dict[Place, Message]:
+    """Returns the messages that are mistakes and those beside them, from the predictions in an evaluation's folder."""
     wanted = {("test", each.row) for each in mistakes}
     wanted |= {("train", near.row) for each in mistakes for near in each.neighbours}
-    found: dict[Place, Message] = {}
-    begun: dict[str, int] = {}
-    for batch in pq.ParquetFile(predictions).iter_batches(columns=["split", "id", "text", "label"]):
-        for index, split in enumerate(batch.column("split").to_pylist()):
-            place = (split, begun.get(split, 0))
-            begun[split] = place[1] + 1
-            if place in wanted:
-                number, text, label = (batch.column(name)[index].as_py() for name in ("id", "text", "label"))
-                found[place] = Message(number, text, label)
-    return found
+    predictions = read_predictions(evaluation)
+    rows: Counter[str] = Counter()
+    for batch in predictions.batches(["split"]):
+        for count in batch.column("split").value_counts().to_pylist():
+            rows[count["values"]] += count["counts"]
+    first = dict(zip(rows, accumulate(rows.values(), initial=0), strict=False))
+    places = sorted(wanted)
+    found = predictions.take([first[split] + row for split, row in places], ["id", "text", "label"]).to_pylist()
+    return {place: Message(**message) for place, message in zip(places, found, strict=True)}

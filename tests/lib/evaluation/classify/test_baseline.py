@@ -12,9 +12,8 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline, make_union
 
 from lib.errors import LabelError
-from lib.evaluation.classify import baseline
 from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline
-from lib.evaluation.sampling import sample_rows
+from lib.evaluation.sampling import sample_by_key, sample_rows
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
 TARGETS = np.array([1, 1, 0, 0] * 3)
@@ -70,14 +69,28 @@ def test_one_class_alone_is_refused() -> None:
         fit_baseline((["a", "b"], np.array([1, 1])), VALIDATION, classes=2)
 
 
-def test_of_many_messages_a_sample_is_learned_from_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baseline, "MOST_ROWS", 10)
-    found = fit_baseline((TRAIN, TARGETS), VALIDATION, classes=2)
+def test_of_many_messages_a_sample_is_learned_from_and_that_is_said() -> None:
+    found = fit_baseline((TRAIN[:10], TARGETS[:10]), VALIDATION, classes=2, of_rows=12)
     assert (found.rows, found.of_rows) == (10, 12)
     assert found.about.endswith("on a random sample of 10 of 12 messages")
     rows = sample_rows(12, 10, seed=0)
     assert rows == sorted(set(rows)) == sample_rows(12, 10, seed=0) != sample_rows(12, 10, seed=1)
     assert sample_rows(10, 10, seed=0) == list(range(10))
+
+
+def test_a_sample_by_keys_hardly_depends_on_the_other_messages() -> None:
+    generator = np.random.default_rng(0)
+    keys = generator.integers(1 << 63, size=1000).astype(np.uint64)
+    keys[500:] = keys[0]  # half of the messages are copies of one
+    drawn = sample_by_key(keys, 100)
+    assert len(drawn) == 100
+    assert (np.diff(drawn) > 0).all()
+    assert 30 < (drawn >= 500).sum() < 70
+    left = np.delete(np.arange(1000), [drawn[3], 7])
+    again = left[sample_by_key(keys[left], 100)]
+    assert len(set(drawn.tolist()) - set(again.tolist())) <= 2
+    assert sample_by_key(keys, 100, seed=1).tolist() != drawn.tolist()
+    assert sample_by_key(keys, 1000).tolist() == list(range(1000))
 
 
 def test_the_majority_knows_only_how_frequent_labels_are() -> None:

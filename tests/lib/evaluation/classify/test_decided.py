@@ -21,6 +21,7 @@ from lib.evaluation.classify.threshold import Goal
 from lib.model.labels import Probabilities
 from lib.progress import Progress, silent
 from tests.lib.evaluation.conftest import SPAM, messages
+from tests.support.keyed import keyed_splits
 
 pytestmark = pytest.mark.slow
 
@@ -60,8 +61,9 @@ def decided(folder: Path, overconfident: Any, facts: dict[str, Any], **wanted: A
     """Metrics, findings and predictions of an evaluation of the overconfident classifier."""
     splits, inputs = overconfident
     choices = Choices(wanted=Wanted(**wanted))
-    metrics = evaluate(Planted(), splits=splits, inputs=inputs, facts=Facts(**facts), choices=choices, folder=folder)
-    return metrics, Findings.load(folder), pd.read_parquet(folder / "predictions.parquet").set_index("split")
+    parts = keyed_splits(splits, folder.parent)
+    metrics = evaluate(Planted(), splits=parts, inputs=inputs, facts=Facts(**facts), choices=choices, folder=folder)
+    return metrics, Findings.load(folder), pd.read_parquet(folder / "predictions").set_index("split")
 
 
 def test_an_overconfident_classifier_is_calibrated_on_validation_and_measured_on_test(
@@ -130,7 +132,8 @@ def test_what_cannot_be_calibrated_is_said(overconfident: Any, facts: dict[str, 
     right = {name: np.where((split["label"] == SPAM).to_numpy()[:, None], [0.2, 0.8], [0.8, 0.2])
              for name, split in splits.items()}  # fmt: skip
     heard: list[str] = []
-    evaluate(Planted(), splits=splits, inputs=right, facts=Facts(**facts), folder=tmp_path / "right", warn=heard.append,
+    parts = keyed_splits(splits, tmp_path)
+    evaluate(Planted(), splits=parts, inputs=right, facts=Facts(**facts), folder=tmp_path / "right", warn=heard.append,
              choices=Choices(wanted=Wanted(calibrate=True)))  # fmt: skip
     found = Findings.load(tmp_path / "right")
     assert found.warnings == tuple(heard)

@@ -16,12 +16,13 @@ from lib.evaluation.drift.profile import read_profile, write_profile
 from lib.inference.engines.torch_engine import TorchEngine
 from lib.model.classifier import class_probabilities, load_classifier
 from lib.text.gpt2 import gpt2_tokenizer
+from tests.support.keyed import keyed_splits
 
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[dict[str, Any], Path]]
 
-FILES = {"metrics.json", "findings.json", "predictions.parquet", "baseline.parquet"} | {
+FILES = {"metrics.json", "findings.json", "predictions/part-00000.parquet", "baseline.parquet"} | {
     f"figures/{name}.{kind}"
     for name in ("loss", "accuracy", "confusion", "precision_recall", "reliability")
     for kind in ("png", "pdf")
@@ -48,7 +49,7 @@ def run(
             facts=Facts(**kinds[Facts]),
             choices=Choices(wanted=Wanted(**kinds[Wanted]), **kinds[Choices]),
             folder=folder,
-            **values,
+            **{**values, "splits": keyed_splits(values["splits"], tmp_path)},
         )
         return metrics, folder
 
@@ -72,7 +73,7 @@ def test_predictions_are_the_classifiers_probabilities_of_every_row(
     run: Run, classifier_folder: Path, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
 ) -> None:
     metrics, folder = run()
-    table = pq.read_table(folder / "predictions.parquet")
+    table = pq.read_table(folder / "predictions")
     assert table.schema.names == [
         "split", "id", "text", "label", "predicted", "probability_ham", "probability_spam & <scam>",
     ]  # fmt: skip
@@ -127,7 +128,7 @@ def test_what_is_switched_off_is_not_there(run: Run) -> None:
     metrics, folder = run(baseline=False, natural_prevalence=False)
     assert list(metrics) == ["train", "validation", "test", "majority"]
     assert contents(folder).keys() == FILES - {"baseline.parquet"}
-    assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"train", "validation", "test"}
+    assert set(pd.read_parquet(folder / "predictions")["split"]) == {"train", "validation", "test"}
 
 
 def test_an_empty_reserve_is_as_none(
@@ -160,7 +161,7 @@ def test_inputs_of_other_messages_are_refused(run: Run, inputs: dict[str, list[l
 def test_the_threshold_moves_labels_and_figures_and_no_probability(run: Run) -> None:
     plain, before = run("plain")
     strict, after = run("strict", threshold=0.999)
-    tables = [pq.read_table(folder / "predictions.parquet").to_pandas() for folder in (before, after)]
+    tables = [pq.read_table(folder / "predictions").to_pandas() for folder in (before, after)]
     assert set(tables[1]["predicted"]) == {"ham"}
     assert strict["test"]["recall"] == strict["natural_prevalence"]["recall"] == 0
     assert strict["baseline"]["test"]["recall"] < plain["baseline"]["test"]["recall"]

@@ -19,6 +19,7 @@ from lib.data.duplicates import normalise
 from lib.evaluation.classify.evaluate import Choices, Facts, write_evaluation
 from lib.evaluation.classify.findings import Findings
 from tests.lib.evaluation.conftest import SPAM
+from tests.support.keyed import keyed_splits
 
 LABELS = ("ham", SPAM)
 LEVEL = 0.9
@@ -28,7 +29,7 @@ ROWS = {"train": 240, "validation": 60, "test": 120, "reserve": 80}
 
 
 class Made(NamedTuple):
-    """metrics.json, findings.json, predictions.parquet and baseline.parquet of one evaluation."""
+    """metrics.json, findings.json, predictions and baseline.parquet of one evaluation."""
 
     metrics: dict[str, Any]
     findings: Findings
@@ -76,14 +77,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, channels: list[str | None]) -
     folder = tmp_path_factory.mktemp("evidence")
     metrics = write_evaluation(
         folder,
-        splits=splits,
+        splits=keyed_splits(splits, tmp_path_factory.mktemp("splits")),
         probabilities=probabilities,
         labels=LABELS,
         facts=Facts(history, COUNTS, straddling, {"backbone": "tiny"}, columns={"channel": channels}),
         choices=Choices(confidence=LEVEL),
     )
     assert json.loads((folder / "metrics.json").read_text()) == metrics
-    tables = [pd.read_parquet(folder / f"{name}.parquet") for name in ("predictions", "baseline")]
+    tables = [pd.read_parquet(folder / name) for name in ("predictions", "baseline.parquet")]
     return Made(metrics, Findings.load(folder), *tables)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lib.data.duplicates import normalise
+from lib.data.messages.keys import keys_of
 from lib.evaluation.classify import grams
 from lib.evaluation.classify.grams import candidates, cosines, grams_of, nearest
-from lib.evaluation.classify.leakage import NEAR, Copy, leaks, without_copies
-from lib.evaluation.classify.mistakes import Neighbour, confident_mistakes
+from lib.evaluation.classify.leakage import NEAR, Copy, copies_by_grams, copies_by_keys, without_copies
+from lib.evaluation.classify.mistakes import Neighbour, confident_mistakes, most_confident
 
 WORDS = re.findall(
     "[a-z]+",
@@ -51,7 +52,7 @@ def edited(texts: list[str], seed: int) -> list[str]:
 def test_every_near_copy_is_found_and_no_other() -> None:
     train = sentences(120, seed=0)
     test = edited(train, seed=1) + sentences(30, seed=2)
-    (leak,) = leaks({"train": train, "test": test})
+    (leak,) = copies_by_grams({"train": train, "test": test})
     sets = [n_grams(text) for text in train]
     highest = [max(of_sets(n_grams(text), other) for other in sets) for text in test]
     right = {row for row in range(150) if highest[row] >= NEAR - 1e-9}
@@ -66,18 +67,38 @@ def test_every_near_copy_is_found_and_no_other() -> None:
 
 def test_case_digits_and_punctuation_do_not_hide_a_copy() -> None:
     train = ["Call 0800-123 NOW to claim!", "see you", "ok"]
-    (leak,) = leaks({"train": train, "test": ["call 0900 99 now to claim", "lunch?", "ok", "OK."]})
+    (leak,) = copies_by_grams({"train": train, "test": ["call 0900 99 now to claim", "lunch?", "ok", "OK."]})
     assert leak.copies == (Copy(0, 0, 1.0, exact=False), Copy(2, 2, 1.0, exact=True), Copy(3, 2, 1.0, exact=False))
     assert without_copies(4, leak).tolist() == [False, True, False, False]
 
 
+def test_keys_find_the_same_copies_but_for_those_with_other_words() -> None:
+    texts = {
+        "train": ["Call 0800-123 NOW to claim!", "see you", "ok", "ok", "a b c d"],
+        "validation": ["e f g h", "a b c d", "see you"],
+        "test": ["call 0900 99 now to claim", "lunch?", "ok", "OK.", "e f g h", "see you"],
+    }
+    keys = {name: keys_of(each) for name, each in texts.items()}
+    by_keys = {
+        name: (each.column("exact").to_numpy(), each.column("near_high").to_numpy()) for name, each in keys.items()
+    }
+    assert copies_by_keys(by_keys) == copies_by_grams(texts)
+    assert copies_by_keys(by_keys)[1].exact == 2
+
+
 def test_each_split_is_looked_for_in_those_before_it() -> None:
-    found = leaks({"train": ["a b c d"], "validation": ["a b c d", "e f g h"], "test": ["e f g h", "i j k l", ""]})
+    found = copies_by_grams(
+        {"train": ["a b c d"], "validation": ["a b c d", "e f g h"], "test": ["e f g h", "i j k l", ""]}
+    )
     assert [(each.split, each.source, [copy.row for copy in each.copies]) for each in found] == [
         ("validation", "train", [0]), ("test", "train", []), ("test", "validation", [0]),
     ]  # fmt: skip
     assert without_copies(3, found[1], found[2]).tolist() == [False, True, True]
-    assert leaks({"train": [], "test": []})[0].copies == leaks({"train": [], "test": ["a"]})[0].copies == ()
+    assert (
+        copies_by_grams({"train": [], "test": []})[0].copies
+        == copies_by_grams({"train": [], "test": ["a"]})[0].copies
+        == ()
+    )
 
 
 def test_work_does_not_grow_with_the_pairs() -> None:
@@ -110,16 +131,13 @@ def test_the_nearest_are_those_of_all_pairs() -> None:
 def test_the_surest_mistakes_come_first_beside_what_they_resemble() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]])
     texts = ["free prize", "home at noon", "see you at lunch", "zzzz"]
+    targets, given = np.zeros(4, np.int64), probabilities.argmax(axis=1)
+    rows = most_confident(targets, given, probabilities, most=2)
     found = confident_mistakes(
-        texts,
-        np.array([0, 0, 0, 0]),
-        probabilities.argmax(axis=1),
-        probabilities,
-        ["see you", "at lunch", "prize"],
-        most=2,
+        rows, [texts[row] for row in rows], targets, given, probabilities, ["see you", "at lunch", "prize"]
     )
     assert [(each.row, each.target, each.given, each.probability) for each in found] == [(1, 0, 1, 0.8), (2, 0, 1, 0.7)]
     assert [each.row for each in found[1].neighbours] == [1, 0]
     assert found[1].neighbours[0] == Neighbour(1, found[1].neighbours[0].cosine)
     assert found[1].neighbours[0].cosine == pytest.approx(cosine(texts[2], "at lunch"))
-    assert confident_mistakes(texts[:1], np.array([0]), np.array([0]), probabilities[:1], ["a"]) == []
+    assert most_confident(given, given, probabilities).tolist() == []

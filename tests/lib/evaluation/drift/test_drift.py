@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -32,14 +34,15 @@ LABELS = ("ham", "spam")
 SETTINGS: dict[str, Any] = {"minimum": 200, "significance": 0.001, "psi": 0.25, "ks": 0.2, "unknown": 0.1}
 
 
-def predictions(rows: list[tuple[str, str, str, float]]) -> pd.DataFrame:
+def predictions(rows: list[tuple[str, str, str, float]]) -> pa.Table:
     """A table from (split, text, label, probability of spam)."""
     table = pd.DataFrame(rows, columns=["split", "text", "label", "probability_spam"])
-    return table.assign(probability_ham=1 - table["probability_spam"])
+    table = table.assign(id=range(len(rows)), predicted="ham", probability_ham=1 - table["probability_spam"])
+    return pa.Table.from_pandas(table, preserve_index=False)
 
 
 def profile_of(rows: list[tuple[str, str, str, float]], **class_counts: int) -> DriftProfile:
-    return drift_profile(predictions(rows), labels=LABELS, class_counts=class_counts, tokenizer=gpt2_tokenizer())
+    return drift_profile([predictions(rows)], labels=LABELS, class_counts=class_counts, tokenizer=gpt2_tokenizer())
 
 
 tokens_of = gpt2_tokenizer().encode
@@ -214,7 +217,9 @@ def test_more_than_two_classes_are_compared_by_confidence_and_labels() -> None:
     for at, label in enumerate(labels):
         table[f"probability_{label}"] = shares[:, at]
     table["label"] = ["a", "b", "c", "a"] * 100
-    profile = drift_profile(table, labels=labels, class_counts={"a": 2, "b": 1, "c": 1}, tokenizer=gpt2_tokenizer())
+    profile = drift_profile(
+        [pa.Table.from_pandas(table)], labels=labels, class_counts={"a": 2, "b": 1, "c": 1}, tokenizer=gpt2_tokenizer()
+    )
     assert profile.score.values == (0.6, 0.7, 0.8)
     tally = Tallier(profile).count(tokens_of(["hello"] * 300), np.tile([0.0, 0.2, 0.8], (300, 1)))
     drifted = {measure.name for measure in compare(profile, tally, **SETTINGS).drifted}
@@ -233,7 +238,8 @@ def test_chi_squared_and_kolmogorov_are_those_of_the_tables(degrees: int, probab
 
 def test_a_profile_survives_its_file_and_need_not_be_there(tmp_path: Any) -> None:
     assert read_profile(tmp_path) is None
-    predictions(HELD_OUT).to_parquet(tmp_path / "predictions.parquet")
+    (tmp_path / "predictions").mkdir()
+    pq.write_table(predictions(HELD_OUT), tmp_path / "predictions" / "part-00000.parquet")
     for _ in range(2):
         write_profile(tmp_path, labels=LABELS, class_counts={"ham": 9, "spam": 1}, tokenizer=gpt2_tokenizer())
         first = (tmp_path / "drift_profile.json").read_bytes()

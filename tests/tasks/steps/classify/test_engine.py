@@ -210,7 +210,7 @@ def test_every_figure_is_of_what_is_served(store: Store, trained: Made) -> None:
     evaluated = perform(
         store, with_serving(calibrated(recipe)), evaluate, **inputs, engine=exact, cross_validate=doubted
     )
-    rows = pd.read_parquet(evaluated.file("predictions.parquet"))
+    rows = pd.read_parquet(evaluated.folder / "predictions")
     tested = rows[rows["split"] == "test"]
     tokens = load_parts(made["tokenize"].file("test"), TOKENS)["tokens"]
     wanted = load_engine(made["finetune"].folder, engine=exact.folder).probabilities(list(tokens))

@@ -99,7 +99,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
     assert drawn["label"].value_counts().to_dict() == {"ham": 12, "news": 12, "spam": 12}
     assert set(load_parts(made["balance"].file("reserve"), MESSAGES)["label"]) == {"ham"}
 
-    predictions = pd.read_parquet(made["evaluate"].file("predictions.parquet"))
+    predictions = pd.read_parquet(made["evaluate"].folder / "predictions")
     tested = predictions[predictions["split"] == "test"]
     assert rows_of(tested) == TEST
     assert tested["id"].tolist() == [48, 49, 50, 51]

@@ -155,7 +155,7 @@ def in_windows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Made:
 @pytest.fixture(scope="module")
 def evaluated(in_windows: Made) -> pd.DataFrame:
     """The test split's predictions, as the step `evaluate` wrote them."""
-    table = pd.read_parquet(in_windows[1]["evaluate"].file("predictions.parquet"))
+    table = pd.read_parquet(in_windows[1]["evaluate"].folder / "predictions")
     return table[table["split"] == "test"].reset_index(drop=True)
 
 
@@ -272,7 +272,7 @@ def test_any_network_and_whatever_learns(family: str, trainable: str, data: Path
     made["engine"] = perform(store, recipe, engine, **{name: made[name] for name in engine.inputs})
     made["cross_validate"] = perform(store, recipe, cross_validate, **{n: made[n] for n in cross_validate.inputs})
     made["evaluate"] = perform(store, recipe, evaluate, **{name: made[name] for name in evaluate.inputs})
-    table = pd.read_parquet(made["evaluate"].file("predictions.parquet"))
+    table = pd.read_parquet(made["evaluate"].folder / "predictions")
     expected = table[[f"probability_{label}" for label in LABELS]].to_numpy(np.float64)
     predictor = Predictor.load(made["finetune"].folder, device="cpu")
     assert np.abs(probabilities(predictor, table["text"].tolist()) - expected).max() < WITHIN
