@@ -158,8 +158,17 @@ class Outbox:
             ) from None
 
     def ids(self) -> list[str]:
-        """Returns the ids of all records, without reading them."""
-        return sorted(file.stem for file in self.folder.glob("[!.]*.json"))
+        """Returns the ids of all records, without reading them. Raises StoreError if the folder cannot be read, which
+        does not mean that it is empty."""
+        try:
+            files = list(self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be read ({error.strerror}), and records may wait in it: let it be read"
+            ) from None
+        return sorted(file.stem for file in files if file.suffix == ".json" and file.name[0] != ".")
 
     def records(self) -> tuple[list[Record], list[StoreError]]:
         """Returns all records, the oldest first, those of running processes among them; and what is damaged."""

@@ -21,6 +21,7 @@ from lib.data.tables import MESSAGES, load_table, save_table
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
 from lib.files.disk import remove
+from lib.files.sealed import set_aside
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home, local_tracking_uri, tracking_uri
@@ -146,8 +147,6 @@ class _Known:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 part = self._file.with_suffix(f".{os.getpid()}.part")
                 part.write_text(frozen.model_dump_json(), encoding="utf-8")
-                if self._file.is_dir():  # damage
-                    remove(self._file)
                 part.replace(self._file)
 
     def texts(self, reason: str) -> list[str]:
@@ -164,10 +163,17 @@ class _Known:
         return texts
 
     def _noted(self) -> FrozenTest | None:
-        try:
-            return FrozenTest.model_validate_json(self._file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        """Returns what is noted; None if nothing is, or it cannot be read now. A damaged note is set aside."""
+        with suppress(OSError):
+            try:
+                return FrozenTest.model_validate_json(self._file.read_bytes())
+            except (ValidationError, IsADirectoryError):
+                run_log().warning(
+                    "%s was damaged and is %s now: MLflow says again what was in it",
+                    self._file,
+                    set_aside(self._file).name,
+                )
+        return None
 
 
 def _copy(sha256: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,6 +79,16 @@ def test_a_record_is_read_as_it_was_written_and_damage_is_told(home: Path) -> No
     assert Outbox().records()[0] == []
     file.unlink()
     assert Outbox().read(record.id) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        with pytest.raises(
+            StoreError, match="outbox cannot be read \\(Too many open files\\), and records may wait in it"
+        ):
+            Outbox().ids()
+
+
+def refused(folder: Path) -> Iterator[Path]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(folder))
 
 
 def test_a_run_is_told_once_though_it_is_delivered_twice() -> None:
