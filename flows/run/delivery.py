@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from lib.secrets import redacted
 from tasks.engine.log import run_log
-from tasks.record.mlflow_run import client, reason_of
+from tasks.record.mlflow_run import RefusedNameError, client, reason_of
 from tasks.record.outbox import KILLED, Outbox, Record, artifacts_of, now, servers
 from tasks.record.recording import LONGEST_ERROR, Recording, deliver
-from tasks.registry.register import RefusedNameError
 from tasks.report.drift import SCORING
 
 if TYPE_CHECKING:

@@ -59,6 +59,10 @@ class AwayError(ServiceError):
         return f"{self}".rpartition(": ")[0]
 
 
+class RefusedNameError(ServiceError):
+    """The name has another kind of model in the registry, and always will."""
+
+
 # Raised when the server is gone or answers nonsense, or the database is damaged or full. The clients of a cloud's
 # storage, where MLflow lets a run write there itself, raise their own: what is done about a failure goes by `may_pass`.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError, JSONDecodeError, RequestException, AwayError)

@@ -23,6 +23,7 @@ from tasks.record.mlflow_run import (
     FAILURES,
     PARAMS_A_REQUEST,
     RECORD_TAG,
+    RefusedNameError,
     asked_once,
     client,
     experiment_id,
@@ -142,15 +143,15 @@ def recorded(record: Record) -> Iterator[Recording]:
 
 def deliver(recording: Recording) -> None:
     """Tells MLflow all that it does not know yet of a run that has ended; what it does not take waits, and
-    `recording.waits` says why. Raises FinetuneError for what is refused."""
+    `recording.waits` says why. Raises RefusedNameError for a model that the registry will never take."""
     recording.waits = ""
     try:
         recording.open()
         recording.tell()
         recording.end()
+    except RefusedNameError:
+        raise
     except Exception as error:
-        if not may_pass(error):
-            raise
         recording.lost(error)
     recording.delivered()
 

@@ -26,14 +26,13 @@ from lib.files.listing import LISTING, MOST_NAMED, SHA256_TAG, problems
 from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
-from tasks.environment import home
+from tasks.environment import home, unusable_home_is_clear
 from tasks.record.mlflow_run import FAILURES, AwayError, reason_of, says_missing
 from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
 FETCHED = "models"  # the folder of the home with what was fetched from a server
 FETCHING = ".fetching-"  # what folders in it are called while they are fetched
-UNUSABLE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)  # of damaged files
 TRIES = 2  # what comes and is not what was registered may be a page of something between here and MLflow
 
 
@@ -72,17 +71,24 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
     except AwayError:
         raise
-    except UNUSABLE as error:
-        raise unloadable(kind, version, reason_of(error)) from None
-    except FAILURES as error:
-        if says_missing(error):
+    except (*FAILURES, OSError) as error:
+        if is_damage(error):
             raise unloadable(kind, version, reason_of(error)) from None
-        raise _away(version, error) from error
+        if isinstance(error, FAILURES):
+            raise _away(version, error) from error
+        raise
     except (KeyError, TypeError, UnicodeDecodeError, YamlError):
         raise unloadable(kind, version, f"{root / 'MLmodel'} does not describe one") from None
     if not folder.is_dir():
         raise unloadable(kind, version, f"{folder} is not there")
     return ModelFiles(root, folder, identity, str(registered.run_id))
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a version, or a file of it, is missing, damaged or not to be read. A network's error
+    or a lack of this machine's, such as too many open files, says nothing of them, though it may be an OSError too."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+    return isinstance(error, missing) or says_missing(error)
 
 
 def identity_of(version: ModelVersion) -> str:
@@ -105,7 +111,11 @@ def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
         warnings.simplefilter("ignore")
         try:
             return mlflow.pyfunc.load_model(str(root))
-        except (MlflowException, OSError) as error:
+        except MlflowException as error:
+            raise unloadable(kind, version, reason_of(error)) from None
+        except OSError as error:
+            if not is_damage(error):
+                raise
             raise unloadable(kind, version, reason_of(error)) from None
 
 
@@ -139,7 +149,8 @@ def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version,
     """Fetches a version's files into `final`, one process at a time, and once more where what is there, or what came,
     is damaged; returns what is wrong with them still."""
     place = final.parent
-    place.mkdir(parents=True, exist_ok=True)
+    with unusable_home_is_clear():
+        place.mkdir(parents=True, exist_ok=True)
     with lock_of(place), disk_full_is_clear(place):
         for left in place.glob(f"{FETCHING}*"):  # by a killed process
             remove(left)

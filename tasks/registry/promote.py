@@ -16,10 +16,9 @@ from tasks.record.mlflow_run import FAILURES, client, loss_warned
 from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, note_frozen
 from tasks.registry.models import CHALLENGER, CHAMPION
-from tasks.registry.register import Registered, versions_of
+from tasks.registry.register import PROMOTION_TAG, Registered, versions_of
 from tasks.secrets import secrets_kept
 
-PROMOTION_TAG = "finetune.promotion"  # of a version: the decision, and the prefix of its numbers' tags
 WHY_TAG = f"{PROMOTION_TAG}.why"
 CHAMPION_TAG = f"{PROMOTION_TAG}.champion"
 FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that the version did not learn from
@@ -67,6 +66,16 @@ def promote(registered: Registered, decided: Decided | None = None) -> Registere
         with loss_warned("Prefect does not show what became of the version"):
             _show(registered, decided)
     return _as_it_is(tracking, registered)
+
+
+def as_registered_by(run_id: str, registered: Registered) -> Registered:
+    """Returns a version as a new one if it is the run's own, which was registered when MLflow failed before all was
+    said; as one that may be withdrawn, unless it had been decided about."""
+    version = client().get_model_version(registered.name, registered.version)
+    if version.run_id != run_id:
+        return registered
+    model = None if PROMOTION_TAG in version.tags else str(version.source).removeprefix("models:/")
+    return registered.model_copy(update={"new": True, "model_id": model})
 
 
 def _show(registered: Registered, decided: Decided) -> None:

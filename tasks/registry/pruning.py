@@ -123,8 +123,13 @@ def _frozen(tracking: MlflowClient) -> Iterator[str]:
         if FROZEN_TAG in model.tags:
             yield FrozenTest.model_validate_json(model.tags[FROZEN_TAG]).sha256
     for note in (home() / FROZEN).glob("*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            yield str(json.loads(note.read_bytes())["sha256"])
+        try:
+            with suppress(ValueError, KeyError, TypeError, FileNotFoundError, IsADirectoryError):
+                yield str(json.loads(note.read_bytes())["sha256"])
+        except OSError as error:  # then nobody knows which copy it needs
+            raise StoreError(
+                f"{note} cannot be read ({error.strerror}): prune as the user that it belongs to"
+            ) from None
 
 
 def _has_model(tracking: MlflowClient, model_id: str) -> bool:

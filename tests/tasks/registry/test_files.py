@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from safetensors.torch import load_file, save_file
 
 import tasks.registry.files
@@ -17,7 +20,7 @@ from lib.errors import ServiceError, WeightsError
 from lib.files.jsonfile import load_json, save_json
 from lib.files.listing import LISTING, SHA256_TAG, write_listing
 from tasks.environment import home, store_folder
-from tasks.registry.files import load_model, model_files
+from tasks.registry.files import is_damage, load_model, model_files
 from tasks.registry.models import CLASSIFIER, Version
 from tests.support.tracking import tracking_restored
 
@@ -129,6 +132,24 @@ def test_without_the_store_the_damage_is_named_and_mlflow_itself_refuses_the_mod
         for place in (str(root), VERSION.uri):
             with pytest.raises(WeightsError, match=rf"{LABELS} does not have its checksum"):
                 mlflow.pyfunc.load_model(place)
+
+
+@pytest.mark.parametrize(
+    ("error", "says_so"),
+    [
+        (FileNotFoundError(), True),
+        (IsADirectoryError(), True),
+        (PermissionError(), True),
+        (MlflowException("no such version", error_code=RESOURCE_DOES_NOT_EXIST), True),
+        (MlflowException("API request to endpoint /x failed with error code 404", RESOURCE_DOES_NOT_EXIST), False),
+        (MlflowException("out of order"), False),
+        (ConnectionResetError(), False),
+        (TimeoutError(), False),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+    ],
+)
+def test_only_what_says_so_is_damage(error: Exception, says_so: bool) -> None:
+    assert is_damage(error) is says_so
 
 
 def test_a_version_from_before_there_were_checksums_is_loaded_with_a_warning(
