@@ -302,7 +302,7 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     assert run.data.metrics["judge/mean"] == 70
     points = home.mlflow().get_metric_history(result["mlflow_run"], "judge/mean")
     (step,) = judged["steps"]
-    made = json.loads((home.folder / "store" / "judge" / step["artifact"]["key"] / "manifest.json").read_text())
+    made = json.loads((home.home.folder / "store" / "judge" / step["artifact"]["key"] / "manifest.json").read_text())
     at = datetime.fromisoformat(made["created"]).timestamp()
     assert [(point.value, point.timestamp) for point in points] == [(70, round(1000 * at))]
     assert run.data.tags["finetune.judge"] == "llama3"
