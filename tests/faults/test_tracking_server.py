@@ -44,9 +44,10 @@ NAMED = ("recipe.yaml", "report.html")  # files that name the run or its model
 
 
 @pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, new_database: Path) -> Iterator[str]:
     """A real MLflow server, which serves artifacts itself; its address."""
-    folder = tmp_path_factory.mktemp("mlflow") / "server"
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    shutil.copyfile(new_database, folder / "server.db")
     address = f"http://127.0.0.1:{(port := free_port())}"
     places = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]

@@ -38,7 +38,7 @@ time.sleep(600)
 
 def noted(log: Path) -> tuple[list[psutil.Process], str]:
     """The command and its child, once they run, and which signals are kept from them."""
-    wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, seconds=20, what="the command")
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, seconds=60, what="the command")
     command, child, blocked = log.read_text().splitlines()[0].split(" ", 2)
     return [psutil.Process(int(command)), psutil.Process(int(child))], blocked
 
@@ -57,7 +57,7 @@ def test_all_of_a_command_ends_when_whoever_started_it_is_killed(
     assert kept_out == str([int(kind) for kind in blocked])
     assert os.getpgid(family[0].pid) != os.getpgid(starter.pid)
     starter.kill()
-    assert starter.communicate(timeout=20)[0] == b""  # to its end: nobody else holds the pipe
+    assert starter.communicate(timeout=60)[0] == b""  # to its end: nobody else holds the pipe
     wait_until(lambda: all(map(is_over, family)), seconds=30, what="the end of the command and of its child")
     assert log.read_text().splitlines()[1:] == asked
 
@@ -89,12 +89,12 @@ def test_what_a_killed_keeper_leaves_is_ended_before_its_command_is_started_agai
     (command, child), _ = noted(log)
     kept.process.kill()
     assert kept.process.wait(30) == -signal.SIGKILL
-    wait_until(lambda: is_over(command), seconds=20, what="the end of the command, which the kernel sees to")
+    wait_until(lambda: is_over(command), seconds=60, what="the end of the command, which the kernel sees to")
     assert not is_over(child)  # which has a session of its own
     kept.end_rest()
     assert is_over(child)
     kept.start()
-    wait_until(lambda: log.read_text().count("\n") > 1, seconds=20, what="the second command, in the same log")
+    wait_until(lambda: log.read_text().count("\n") > 1, seconds=60, what="the second command, in the same log")
     again = [psutil.Process(int(pid)) for pid in log.read_text().splitlines()[1].split()[:2]]
     kept.process.kill()
     kept.stop()

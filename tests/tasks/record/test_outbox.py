@@ -31,11 +31,8 @@ EXPERIMENT = "serving"  # whose runs come to nothing besides their params and en
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path / "home"
+def home(new_home: Path) -> Path:
+    return new_home
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +295,6 @@ def test_without_a_server_the_door_refuses_in_one_sentence_and_all_is_kept(
 
 
 def test_a_server_that_runs_here_over_the_homes_file_is_that_file(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    home.mkdir()
     address = "http://127.0.0.1:5000"
     note = Note(prefect="", mlflow=address, pages={}, over_files=True, processes=[this_process()])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

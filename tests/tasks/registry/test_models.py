@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,22 +28,9 @@ from tests.support.http_server import HttpServer, Reply
 from tests.support.tracking import tracking_restored
 
 
-@pytest.fixture(scope="module")
-def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in which nothing has happened yet: MLflow takes seconds to make one."""
-    database = tmp_path_factory.mktemp("new") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
-    return database
-
-
 @pytest.fixture
-def tracking(tmp_path: Path, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def tracking(new_home: Path) -> Iterator[MlflowClient]:
     """A client of the local database of a home of its own."""
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "home").mkdir()
-    shutil.copyfile(new_database, tmp_path / "home" / "mlflow.db")
     with tracking_restored():
         tracking = client()
         mlflow.set_tracking_uri(tracking.tracking_uri)  # where MLflow looks for the logged model of a new version
