@@ -76,8 +76,8 @@ class Worker(Server):
     def _settle(self) -> None:
         try:
             settle(self.api)
-        except ServiceError as error:
-            LOG.warning("Prefect could not be told which runs were stopped: %s", error)
+        except (ServiceError, RuntimeError, ValueError) as error:  # the last two where something else answers
+            LOG.warning("Prefect could not be told which runs were stopped: %s", reason_of(error))
 
 
 def worker_name() -> str:

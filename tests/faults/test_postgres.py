@@ -1,4 +1,4 @@
-"""PostgreSQL, under both servers or under MLflow alone, is killed in the middle of a run and started again."""
+"""PostgreSQL is killed in the middle of a run and started again: under both servers, or where runs write into it."""
 
 from __future__ import annotations
 
