@@ -6,7 +6,6 @@ was killed leaves one, and so does a run whose server was gone; the next run tha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from pydantic import BaseModel
 
+from lib.files.disk import write_whole
 from lib.files.sealed import sealed, set_aside, unsealed
 from lib.processes.identity import Process, this_process
 from lib.secrets import public
@@ -47,9 +47,7 @@ class Unfinished(BaseModel):
         """Keeps it; where that is not possible, the page stays wrong, and the run goes on."""
         with suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
-            part = self.file.with_suffix(f".{os.getpid()}.part")
-            part.write_text(sealed(self.model_dump_json()), encoding="utf-8")
-            part.replace(self.file)
+            write_whole(self.file, sealed(self.model_dump_json()))
 
     def end(self, error: Exception | None) -> None:
         """Notes how it ended."""

@@ -21,7 +21,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from lib.errors import listed
-from lib.files.disk import disk_full_is_clear, disk_refuses, remove, sync
+from lib.files.disk import disk_behind, disk_full_is_clear, remove, sync
 from lib.files.listing import LISTING, MOST_NAMED, SHA256_TAG, problems
 from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
@@ -170,7 +170,8 @@ def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version,
 
 
 def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
-    """Fetches a version's files into `final`. Raises AwayError if they are not all sent."""
+    """Fetches a version's files into `final`. Raises AwayError if they are not all sent, StoreError if the disk is
+    full."""
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri)
@@ -182,9 +183,9 @@ def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
                 artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
             )
         except Exception as error:  # a cloud's storage raises its own
-            if says_missing(error) or (isinstance(error, OSError) and disk_refuses(error, final)):
+            if says_missing(error):
                 raise
-            raise _away(version, error) from error
+            raise disk_behind(error, final.parent) or _away(version, error) from error
         for path in [*fetched.rglob("*"), fetched]:
             sync(path)
         fetched.rename(final)

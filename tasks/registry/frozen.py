@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from lib.data.tables import MESSAGES, load_table, save_table
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
-from lib.files.disk import remove
+from lib.files.disk import disk_behind, disk_full_is_clear, give_way, into_place, write_whole
 from lib.files.sealed import set_aside
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
@@ -99,6 +99,8 @@ def _fetch(tracking: MlflowClient, frozen: FrozenTest, name: str, copy: Path) ->
             try:
                 file = Path(tracking.download_artifacts(frozen.run, frozen.path, str(place)))
             except Exception as error:  # a cloud's storage raises its own
+                if (refused := disk_behind(error, place)) is not None:
+                    raise refused from error
                 if _is_gone(tracking, frozen):
                     raise _lost(name, frozen, reason_of(error)) from error
                 raise AwayError(
@@ -145,9 +147,7 @@ class _Known:
                 self._file.unlink(missing_ok=True)
             elif not self._file.exists() or self._noted() != frozen:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                part = self._file.with_suffix(f".{os.getpid()}.part")
-                part.write_text(frozen.model_dump_json(), encoding="utf-8")
-                part.replace(self._file)
+                write_whole(self._file, frozen.model_dump_json())
 
     def texts(self, reason: str) -> list[str]:
         """Returns the texts as they are known here; says so, with the reason."""
@@ -187,16 +187,16 @@ def _is_whole(file: Path, sha256: str) -> bool:
 
 def _keep_copy(file: Path, copy: Path) -> None:
     """Copies atomically: another run may be reading the copy."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
-        partial = Path(stream.name)
-    try:
-        shutil.copyfile(file, partial)
-        if copy.is_dir():  # damage
-            remove(copy)
-        partial.replace(copy)
-    finally:
-        partial.unlink(missing_ok=True)
+    with disk_full_is_clear(copy.parent):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
+            partial = Path(stream.name)
+        try:
+            shutil.copyfile(file, partial)
+            give_way(copy)  # damage
+            into_place(partial, copy)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _lost(name: str, frozen: FrozenTest, reason: str) -> ServiceError:

@@ -72,6 +72,20 @@ def test_a_command_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert log.read_text().splitlines()[1:] == ["SIGINT"]
 
 
+def test_a_command_whose_keeper_does_not_end_it_is_killed_after_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.processes.kept.STOP_SECONDS", 0.2)
+    kept = Kept([sys.executable, "-u", "-c", COMMAND], "server", environment=dict(os.environ), log=tmp_path / "log")
+    family, _ = noted(tmp_path / "log")
+    kept.process.send_signal(signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Kept, "_rest", lambda self: family)  # where the keeper cannot be looked at
+        kept.stop()
+    assert kept.process.returncode == -signal.SIGKILL
+    assert all(map(is_over, family))
+
+
 def test_what_a_command_leaves_when_it_ends_is_ended_and_its_status_told(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-u", "-c", COMMAND]
