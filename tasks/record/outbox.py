@@ -64,6 +64,7 @@ class Record(BaseModel):
     made: list[Made] | None = None  # by its steps, in their order; None: they are not done
     computed: list[str] = []  # the steps that did not only find their artifact, or will not
     measured: int | None = None  # when the steps were done
+    tried: int = 0  # how often somebody else than its run has begun to deliver it
     half_published: bool = False  # whether MLflow failed while its model was registered
     metrics: dict[str, float] = {}  # that are in no artifact
     told: dict[str, str] = {}  # more tags, which the run came to

@@ -185,12 +185,24 @@ def test_records_of_other_names_come_after_ones_own_and_only_in_time() -> None:
         kept(record)
     deliver_older(own)
     assert Outbox().ids() == [other.id]
-    with pytest.MonkeyPatch.context() as slow:
-        slow.setattr("flows.run.delivery.REQUESTS", 10**9)  # as if the server was slow
-        deliver_others(own)
-    assert Outbox().ids() == [other.id]
     deliver_others(own)
     assert Outbox().ids() == []
+
+
+def test_on_a_slow_server_each_run_delivers_one_record_of_others_and_each_gets_its_turn(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("flows.run.delivery.BRIEFLY", 0.0)  # any server is too slow for that
+    of_a_recipe = {"experiment": "finetune-classifier", "recipe": {"no": "recipe"}}
+    broken = kept(a_record(started=1, status="FINISHED", ended=1, **of_a_recipe))
+    first, second = (kept(a_record(started=at, status="FINISHED", ended=at)) for at in (2, 3))
+    own = a_record(params={"registry.name": "own"})
+    for left in ([broken, first, second], [broken, second], [broken], [broken]):
+        deliver_others(own)
+        assert Outbox().ids() == sorted(record.id for record in left)
+    said = "records of earlier runs that wait for the next run, or `finetune deliver`: "
+    assert [message for message in caplog.messages if said in message] == [f"{said}{left}" for left in (2, 2, 1)]
 
 
 def test_what_killed_processes_had_only_begun_to_write_goes(home: Path) -> None:
