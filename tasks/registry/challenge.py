@@ -20,7 +20,8 @@ from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of, says_missing
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of
 from tasks.registry.files import is_damage, model_files
 from tasks.registry.models import Version
 from tasks.registry.register import Candidate

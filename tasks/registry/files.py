@@ -7,8 +7,10 @@ files' checksums, so that files and list cannot change together unnoticed.
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home, unusable_home_is_clear
-from tasks.record.mlflow_run import FAILURES, AwayError, reason_of, says_missing
+from tasks.record.checked import NOBODY, EmptyAnswerError, says_missing
+from tasks.record.mlflow_run import FAILURES, AwayError, reason_of
 from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
@@ -64,6 +67,8 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         else:
             root = home() / FETCHED / version.name / f"{version.version}-{identity}"
             wrong = _fetched(tracking, registered, version, root)
+            if wrong and not _is_what_is_there(tracking, place, root, wrong):
+                raise _away(version, EmptyAnswerError("with other files"))
         if wrong:
             raise unloadable(kind, version, listed(wrong.values(), most=MOST_NAMED))
         # MLflow's description of the model has the path of the logged folder.
@@ -190,6 +195,24 @@ def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
             sync(path)
         fetched.rename(final)
     sync(final.parent)
+
+
+def _is_what_is_there(tracking: MlflowClient, place: str, root: Path, names: Collection[str]) -> bool:
+    """Whether the files that came, or did not, have the size with which they are in MLflow's folder `place`: what a
+    proxy sends in place of one has another."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(place, tracking_uri=tracking.tracking_uri)
+    if not repository.list_artifacts():
+        tracking.get_experiment_by_name(NOBODY)  # which raises where nothing that is said is MLflow's
+    there = {
+        file.path: file.file_size
+        for folder in {posixpath.dirname(name) for name in names}
+        for file in repository.list_artifacts(folder or None)
+        if not file.is_dir
+    }
+    files = {name: root / name for name in names}
+    return all(there.get(name) == (file.stat().st_size if file.is_file() else None) for name, file in files.items())
 
 
 def _away(version: Version, error: Exception) -> AwayError:

@@ -25,7 +25,8 @@ from lib.files.sealed import set_aside
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home, local_tracking_uri, tracking_uri
-from tasks.record.mlflow_run import FAILURES, AwayError, client, reason_of, says_missing
+from tasks.record.checked import EmptyAnswerError, says_missing
+from tasks.record.mlflow_run import FAILURES, AwayError, client, reason_of
 from tasks.record.outbox import servers
 
 FROZEN_TAG = "finetune.frozen_test"  # of a registered model: a FrozenTest as JSON
@@ -103,14 +104,24 @@ def _fetch(tracking: MlflowClient, frozen: FrozenTest, name: str, copy: Path) ->
                     raise refused from error
                 if _is_gone(tracking, frozen):
                     raise _lost(name, frozen, reason_of(error)) from error
-                raise AwayError(
-                    f"the frozen test set of {name!r} cannot be fetched ({reason_of(error)}): see that MLflow and the"
-                    " storage behind it work"
-                ) from error
+                raise _away(name, error) from error
             if _is_whole(file, frozen.sha256):
                 _keep_copy(file, copy)
                 return
+            came = file.stat().st_size
+    if came != _size_there(tracking, frozen, name):
+        raise _away(name, EmptyAnswerError("with another file"))
     raise _lost(name, frozen, "the file does not have its checksum")
+
+
+def _size_there(tracking: MlflowClient, frozen: FrozenTest, name: str) -> int | None:
+    """Returns how many bytes MLflow says that the file has."""
+    try:
+        return next(
+            (file.file_size for file in tracking.list_artifacts(frozen.run, FOLDER) if file.path == frozen.path), None
+        )
+    except Exception as error:  # a cloud's storage raises its own
+        raise _away(name, error) from error
 
 
 def _is_gone(tracking: MlflowClient, frozen: FrozenTest) -> bool:
@@ -197,6 +208,13 @@ def _keep_copy(file: Path, copy: Path) -> None:
             into_place(partial, copy)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _away(name: str, error: Exception) -> AwayError:
+    return AwayError(
+        f"the frozen test set of {name!r} cannot be fetched ({reason_of(error)}): see that MLflow and the storage"
+        " behind it work"
+    )
 
 
 def _lost(name: str, frozen: FrozenTest, reason: str) -> ServiceError:

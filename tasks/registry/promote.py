@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from lib.evaluation.promotion import Decision, page
 from tasks.engine.page import has_page
 from tasks.engine.pageless import create_markdown_artifact
+from tasks.record.checked import EmptyAnswerError
 from tasks.record.mlflow_run import FAILURES, client, loss_warned
 from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, note_frozen
@@ -138,7 +139,23 @@ def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> 
         tracking.set_registered_model_alias(name, CHALLENGER, version)
     if decision.outcome in ("first", "promoted") and not decided.crowned:
         crown(tracking, name, version, decision.outcome)
+    _require_written(tracking, registered, decided)
     tracking.set_model_version_tag(name, version, PROMOTION_TAG, decision.outcome)
+    if tracking.get_model_version(name, version).tags.get(PROMOTION_TAG) != decision.outcome:
+        raise EmptyAnswerError("and takes what MLflow should have")
+
+
+def _require_written(tracking: MlflowClient, registered: Registered, decided: Decided) -> None:
+    """Raises unless the registry has what was written: once it has the outcome, nobody writes the rest again."""
+    model = tracking.get_registered_model(registered.name)
+    version = tracking.get_model_version(registered.name, registered.version)
+    crowned = decided.decision.outcome in ("first", "promoted") and not decided.crowned
+    if (
+        not _tags(decided).keys() <= version.tags.keys()
+        or (decided.frozen is not None and FROZEN_TAG not in model.tags)
+        or (crowned and (champion_of(model) != registered.version or CHAMPIONS_TAG not in model.tags))
+    ):
+        raise EmptyAnswerError("and takes what MLflow should have")
 
 
 def _tags(decided: Decided) -> dict[str, str]:

@@ -18,7 +18,8 @@ from lib.errors import StoreError
 from lib.files.disk import remove
 from lib.files.lock import tried
 from tasks.environment import artifact_folder, home, local_tracking_uri, tracking_is_served, tracking_uri
-from tasks.record.mlflow_run import all_pages, client, says_missing
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import all_pages, client
 from tasks.registry.files import FETCHED, FETCHING, identity_of, lock_of
 from tasks.registry.frozen import FOLDER as FROZEN
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest

@@ -29,7 +29,8 @@ from lib.processes.identity import this_process
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client, says_missing
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
@@ -117,6 +118,7 @@ def register(run_id: str, candidate: Candidate) -> Registered:
                 source=model.model_uri,
                 run_id=run_id,
                 model_id=model.model_id,
+                await_creation_for=0,  # or what is no answer would be asked for minutes whether it is ready
                 tags={
                     IDENTITY_TAG: candidate.identity,
                     DIGEST_TAG: candidate.artifact.digest,

@@ -160,6 +160,7 @@ WORDS: dict[str, str] = {
     "away": "nothing listens",
     "500": "500 for every request",
     "html": "a page of HTML with status 200",
+    "empty": "nothing with status 200",
     "silent": "no answer",
     "lost": "requests are carried out and not answered",
     "slow": "each answer is late",
@@ -201,7 +202,7 @@ def undisturbed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 LEARNING_RATES = {"away": 0.002, "silent": 0.003}  # of other classifiers than the finished run's
 REQUESTS = 200  # of a run that finds all its artifacts; a few more or less do not matter
-WAYS: tuple[Mode, ...] = ("away", "500", "html", "silent", "lost")
+WAYS: tuple[Mode, ...] = ("away", "500", "html", "empty", "silent", "lost")
 
 
 def delivered(

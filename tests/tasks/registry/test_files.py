@@ -24,6 +24,7 @@ from lib.errors import ServiceError, StoreError, WeightsError
 from lib.files.jsonfile import load_json, save_json
 from lib.files.listing import LISTING, SHA256_TAG, write_listing
 from tasks.environment import home, store_folder
+from tasks.record.mlflow_run import AwayError
 from tasks.registry.files import is_damage, load_model, model_files
 from tasks.registry.models import CLASSIFIER, Version
 from tests.support.http_server import HttpServer, Reply
@@ -176,9 +177,19 @@ def test_a_damaged_copy_of_a_server_is_fetched_again(
     empty(fetched / "MLmodel")
     assert model_files(published, CLASSIFIER, VERSION).root == fetched
     assert "MLmodel has 0 bytes" in caplog.text
+    whole = (root / TENSORS).read_bytes()
     flip(root / TENSORS)
     flip(fetched / TENSORS)
     with pytest.raises(ServiceError, match=r"model\.safetensors does not have its checksum"):
+        model_files(published, CLASSIFIER, VERSION)
+    (root / TENSORS).write_bytes(whole)
+
+    def page_in_place_of_it(folder: Path) -> None:
+        if (folder / TENSORS).is_file():
+            (folder / TENSORS).write_bytes(b"<html>Sign in to this network</html>")
+
+    monkeypatch.setattr(tasks.registry.files, "sync", page_in_place_of_it)  # as the files come
+    with pytest.raises(AwayError, match=r"models:/e2e/1 cannot be fetched \(something that is not MLflow answers"):
         model_files(published, CLASSIFIER, VERSION)
 
 
