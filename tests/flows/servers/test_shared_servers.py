@@ -16,7 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.e2e import Home, answers, free_port, ran, serving, wait_until
+from tests.support.e2e import Home, answers, free_port, of_home, ran, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -79,6 +79,7 @@ def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(copi
         ui.send_signal(signal.SIGINT)
         out, _ = ui.communicate(timeout=60)
     assert ui.returncode == 0
+    assert of_home(home) == []
     assert [line.split()[1].partition("/#")[0] for line in out.splitlines()[:2]] == [
         home.environment["PREFECT_API_URL"],
         f"http://127.0.0.1:{port}",
