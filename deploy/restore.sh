@@ -4,7 +4,7 @@
 # Both databases become what they were then; files of the backup are put back, and files that came later stay. The
 # servers must be stopped. FINETUNE_HOME and DATABASE say where to, and need not be those of the backup's machine: but
 # MLflow notes where files lie, so FINETUNE_HOME should have the same path, unless the server serves them itself.
-set -euo pipefail
+set -Eeuo pipefail
 umask 077
 
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,6 +14,7 @@ if [ "${FINETUNE_IN_ENVIRONMENT:-}" != yes ]; then # what DATABASE says, for Pos
 fi
 
 fail() { echo "error: $*" >&2 && exit 2; }
+trap 'fail "$backup was not restored, for the reason above: mend that and run this again"' ERR
 
 backup=${1:?which: deploy/restore.sh BACKUP}
 home=${FINETUNE_HOME:-$project/.finetune}
@@ -23,7 +24,18 @@ kind=db
 [ -f "$backup/mlflow.$kind" ] || fail "$backup is a backup of the other kind of database: set DATABASE, or unset it"
 mkdir -p "$home"
 flock --nonblock --conflict-exit-code 3 "$home/.up.lock" true || fail "\`make up\` is running over $home: stop it first"
+pages=$("$python" -c 'from tasks.running import UI, read_note, still_running
+note = read_note(UI)
+print(*(process.pid for process in still_running(note)) if note else ())')
+[ -z "$pages" ] || fail "\`make ui\` is running over $home: stop it first"
 
+put_back() { # FILE-OF-THE-BACKUP FILE-OF-THE-HOME: whole, or not at all
+    [ -f "$backup/$1" ] || return 0
+    cp "$backup/$1" "$home/$2.restored"
+    sync "$home/$2.restored"
+    rm -f "$home/$2"-journal "$home/$2"-wal "$home/$2"-shm # of the database that is replaced
+    mv "$home/$2.restored" "$home/$2"
+}
 if [ $kind = dump ]; then
     for name in "$PREFECT_DATABASE" "$MLFLOW_DATABASE"; do
         users=$(psql --no-align --tuples-only --dbname=postgres --set=name="$name" \
@@ -39,12 +51,9 @@ if [ $kind = dump ]; then
     done
 else
     mkdir -p "$home/prefect"
-    for pair in prefect.db:prefect/prefect.db mlflow.db:mlflow.db; do
-        [ -f "$backup/${pair%%:*}" ] || continue
-        rm -f "$home/${pair#*:}"-wal "$home/${pair#*:}"-shm # of the database that is replaced
-        cp "$backup/${pair%%:*}" "$home/${pair#*:}"
-    done
+    put_back prefect.db prefect/prefect.db
+    put_back mlflow.db mlflow.db
 fi
-[ -f "$backup/mlflow-auth.db" ] && cp "$backup/mlflow-auth.db" "$home/mlflow-auth.db"
+put_back mlflow-auth.db mlflow-auth.db
 tar --extract --directory="$home" --file="$backup/home.tar"
 echo "restored $backup into $home"

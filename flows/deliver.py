@@ -38,24 +38,25 @@ def _deliver(argv: Sequence[str]) -> int:
         return 0
     announce(f"finetune deliver: from {home() / 'outbox'} to {tracking_uri()}")
     records, damaged = Outbox().records()
+    delivered, waiting = 0, len(damaged)
     if records:
         from flows.run.delivery import deliver_all
         from tasks.temporary import temporary_files
 
         with temporary_files():
-            outcomes = list(deliver_all(elsewhere=options.all))
-    else:
-        outcomes = []
-    for outcome in outcomes:
-        record = outcome.record
-        if outcome.why_not:
-            say(f"waits: {record.name} ({record.id}): {outcome.why_not}")
-        else:
-            say(f"delivered: {record.name}, {record.status}, as MLflow's run {record.run}")
+            for outcome in deliver_all(
+                elsewhere=options.all
+            ):  # said as they come: a slow server takes minutes for each
+                record = outcome.record
+                if outcome.why_not:
+                    waiting += 1
+                    say(f"waits: {record.name} ({record.id}): {outcome.why_not}")
+                else:
+                    delivered += 1
+                    say(f"delivered: {record.name}, {record.status}, as MLflow's run {record.run}")
     for error in damaged:
         say_error(error)
-    waiting = sum(bool(outcome.why_not) for outcome in outcomes) + len(damaged)
-    say(f"{len(outcomes) + len(damaged) - waiting} delivered, {waiting or 'none'} waiting")
+    say(f"{delivered} delivered, {waiting or 'none'} waiting")
     return EXIT_WAITS if waiting else 0
 
 

@@ -88,9 +88,9 @@ def local_tracking_uri() -> str:
     return sqlite_uri(home() / "mlflow.db")
 
 
-def sqlite_uri(file: Path) -> str:
+def sqlite_uri(file: Path, driver: str = "") -> str:
     """A SQLite file as SQLAlchemy is told of it: `?` and `%` of a path would mean something else in an address."""
-    return f"sqlite:///{str(file).replace('%', '%25').replace('?', '%3F')}"
+    return f"sqlite{f'+{driver}' if driver else ''}:///{str(file).replace('%', '%25').replace('?', '%3F')}"
 
 
 def tracking_uri() -> Address:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from lib.store.artifacts import Store
 from tests.support.e2e import Home, copy_database, copy_of, free_port, let_children_heed_signals, serving
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PROJECT = Path(__file__).resolve().parents[1]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]  # (name, what makes that file) -> the file
 REAL_DATA = Path(os.environ.get("FINETUNE_REAL_DATA") or PROJECT.parent / "shared" / "data")
+
+IDLE_SERVICES = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "SCHEDULER",
+)
 
 # Threads of torch wait for each other without sleeping: those of several test processes would mostly keep each other
 # from working, and networks this small gain nothing from a second one.
@@ -46,10 +57,16 @@ def mlflow_forgets() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+def pytest_collectstart() -> None:
+    """Nearly all that is made until all tests are collected stays; to look for garbage took a quarter of that time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Leaves what was imported out of all later garbage collections, which would take half a second each."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -103,26 +120,71 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Has a file made by the first of the session's processes that needs it; all of them only read it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # whose processes have a folder each, in one of the session
+        shared = shared.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        file = shared / name
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
+                begun = shared / "begun" / name
+                begun.parent.mkdir(exist_ok=True)
+                make(begun)
+                begun.replace(file)
+        return file
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def new_database(made_once: MadeOnce) -> Path:
+    """MLflow's database of a home in which nothing has happened yet: to make one takes seconds."""
+    from tasks.record.database import ready_database
+
+    return made_once("mlflow.db", lambda file: ready_database(file, file.with_name("mlartifacts")))
+
+
+@pytest.fixture
+def new_home(tmp_path: Path, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, in which this process works, with MLflow's database."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copyfile(new_database, folder / "mlflow.db")
+    monkeypatch.setenv("FINETUNE_HOME", str(folder))
+    monkeypatch.setenv("PREFECT_HOME", str(folder / "prefect"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the session's Prefect server."""
     return tmp_path_factory.mktemp("prefect")
 
 
 @pytest.fixture(scope="session")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
+def prefect_api(prefect_home: Path, made_once: MadeOnce) -> Iterator[str]:
     """A real Prefect server for all tests of the session; its API's address."""
     from flows.run.prefect_database import ready_database
 
+    def make(file: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PREFECT_HOME", str(file.parent))
+            ready_database()
+
+    shutil.copyfile(made_once("prefect.db", make), prefect_home / "prefect.db")
     port = free_port()
     environment = {
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        # They look every few seconds after deployments, workers, pauses and subflows, of which this server has none.
+        **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in IDLE_SERVICES},
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(prefect_home))
-        ready_database()
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     api = f"http://127.0.0.1:{port}/api"
     with serving(command, health=f"{api}/health", folder=prefect_home, environment=environment):
@@ -131,20 +193,25 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def give_database(prefect_home: Path, prefect_api: str) -> Callable[[Home], None]:
-    """Gives a home Prefect's database, without runs: a server that has to create it takes four seconds longer."""
+def give_database(prefect_home: Path, prefect_api: str, new_database: Path) -> Callable[[Home], None]:
+    """Gives a home both databases, without runs, where it has none: a server that has to create one takes seconds."""
 
     def give(home: Home) -> None:
         (home.folder / "prefect").mkdir(parents=True, exist_ok=True)
         shutil.copy(prefect_home / "empty.db", home.folder / "prefect" / "prefect.db")
+        if not (home.folder / "mlflow.db").exists():
+            shutil.copyfile(new_database, home.folder / "mlflow.db")
 
     return give
 
 
 @pytest.fixture
-def home(tmp_path: Path, small_data: Path, prefect_api: str) -> Home:
-    """An empty home for quick runs against the session's Prefect server."""
-    return Home(tmp_path / "home", small_data, {"PREFECT_API_URL": prefect_api})
+def home(tmp_path: Path, small_data: Path, prefect_api: str, new_database: Path) -> Home:
+    """A home for quick runs against the session's Prefect server, with nothing but MLflow's database."""
+    home = Home(tmp_path / "home", small_data, {"PREFECT_API_URL": prefect_api})
+    home.folder.mkdir()
+    shutil.copyfile(new_database, home.folder / "mlflow.db")
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from lib.secrets import redacted
 from tasks.engine.log import run_log
-from tasks.record.mlflow_run import client, reason_of
+from tasks.record.mlflow_run import RefusedNameError, client, reason_of
 from tasks.record.outbox import KILLED, Outbox, Record, artifacts_of, now, servers
 from tasks.record.recording import LONGEST_ERROR, Recording, deliver
-from tasks.registry.register import RefusedNameError
 from tasks.report.drift import SCORING
 
 if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
 
-REQUESTS, REQUESTS_OF_CLIENT = 200, 2  # that a record of a training takes, and a new client
 BRIEFLY = 30.0  # seconds that a run has for other records, before its own and after it
 
 
@@ -35,34 +33,36 @@ class Delivered:
 def deliver_older(own: Record) -> None:
     """Delivers the records of earlier runs that register under the same name before that of this run: versions are
     registered in their order. Never takes this run with it, and does not begin with another one for long."""
-    _deliver_for_a_while(own, lambda record: _name(record) == _name(own), seconds_each=lambda: 0)
+    _deliver_for_a_while(own, lambda waiting: [record for record in waiting if _name(record) == _name(own)])
 
 
 def deliver_others(own: Record) -> None:
-    """Delivers what waits of other runs before this one, whose own record is delivered; what there is no time for, as
-    where the server is slow, waits for the next run."""
-    _deliver_for_a_while(own, lambda record: True, seconds_each=_seconds_of_a_record)
+    """Delivers what waits of other runs before this one, whose own record is delivered: one record at least, however
+    slow the server is. What there is no time for waits for the next run."""
+    _deliver_for_a_while(own, _least_tried_first)
 
 
-def _deliver_for_a_while(own: Record, wanted: Callable[[Record], bool], seconds_each: Callable[[], float]) -> None:
+def _least_tried_first(waiting: list[Record]) -> list[Record]:
+    """Returns the records in the order in which names were tried, so that each has its turn whatever becomes of others;
+    those of one name stay in theirs."""
+    tried: dict[str, int] = {}
+    for record in waiting:
+        group = _name(record) or record.id
+        tried[group] = max(tried.get(group, 0), record.tried)
+    return sorted(waiting, key=lambda record: tried[_name(record) or record.id])
+
+
+def _deliver_for_a_while(own: Record, wanted: Callable[[list[Record]], list[Record]]) -> None:
     outbox = Outbox()
     try:
         outbox.sweep()
         older = [record for record in outbox.records()[0] if record.id != own.id and record.started <= own.started]
-        waiting = [record for record in older if _place(record) == _place(own) and wanted(record)]
+        waiting = wanted([record for record in older if _place(record) == _place(own)])
         if waiting:
-            until = time.monotonic() + BRIEFLY - seconds_each()
             # Nothing of it belongs to this run's page, so it is done as if there was none.
-            Context().run(_deliver_some, waiting, until)
+            Context().run(_deliver_some, waiting, time.monotonic() + BRIEFLY)
     except Exception as error:  # whatever is wrong with the outbox, the present run goes on
         run_log().warning("what waits in %s is not delivered (%s)", outbox.folder, reason_of(error))
-
-
-def _seconds_of_a_record() -> float:
-    """Returns how long a record takes, by how long the server takes for the first requests."""
-    began = time.monotonic()
-    client()
-    return (time.monotonic() - began) * REQUESTS / REQUESTS_OF_CLIENT
 
 
 def deliver_all(*, elsewhere: bool = False) -> Iterator[Delivered]:
@@ -80,10 +80,16 @@ def deliver_all(*, elsewhere: bool = False) -> Iterator[Delivered]:
 
 
 def _deliver_some(records: list[Record], until: float) -> None:
-    for record in records:
-        if time.monotonic() > until:
+    """Delivers the first record, and those after it that will probably be done before `until` (time.monotonic)."""
+    longest = 0.0  # seconds that a record took
+    for number, record in enumerate(records):
+        began = time.monotonic()
+        if number and began + longest > until:
+            left = len(records) - number
+            run_log().info("records of earlier runs that wait for the next run, or `finetune deliver`: %d", left)
             return
         outcome = _delivered(record)
+        longest = max(longest, time.monotonic() - began)
         if outcome.why_not:
             run_log().info("the record of run %s still waits: %s", record.name, outcome.why_not)
 
@@ -97,6 +103,7 @@ def _delivered(waiting: Record) -> Delivered:
                 left = outbox.read(waiting.id)
                 return Delivered(left or waiting, "" if left is None else "another process works with it")
             recording = Recording(record, outbox)
+            recording.note(tried=record.tried + 1)
             _prepare(recording)
             _deliver(recording)
             return Delivered(recording.record, recording.waits)

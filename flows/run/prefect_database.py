@@ -1,16 +1,13 @@
 """Makes Prefect's SQLite file, and brings an older one up to date, so that a kill never leaves it half made.
 
 Prefect's server would work in the file itself and commits some migrations in parts: killed between two of them, no
-server starts over that file any more. So both happen on a file beside it, which then takes its place. Prefect's version
-stands in the file (`PRAGMA user_version`): whoever finds its own there asks no more.
+server starts over that file any more. So both happen on a file beside it (`lib.files.sqlite`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import zlib
-from contextlib import closing
 from pathlib import Path
 
 import prefect
@@ -19,14 +16,13 @@ from prefect.settings import Settings
 from sqlalchemy import make_url
 
 from lib.errors import ServiceError
-from lib.files.disk import into_place
-from tasks.environment import home
+from lib.files.sqlite import holds_something, is_in_use, is_of, made_beside, mark, opened, revision, sweep
+from tasks.environment import home, sqlite_uri
 from tasks.record.mlflow_run import reason_of
 
 LOCK = ".prefect.lock"  # in the home
 HELD = ("flow", "deployment", "block_document", "variable", "automation")  # tables with what people have put there
-BESIDE = ("-journal", "-wal", "-shm")  # SQLite's own files of a database
-WAIT_SECONDS = 30.0  # for other processes that write
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 def prefect_lock() -> FileLock:
@@ -46,8 +42,7 @@ def ready_database() -> None:
     database = _file()
     if database is None:
         return
-    for leftover in database.parent.glob(f".{database.name}-*"):  # of a killed process: the caller holds the lock
-        leftover.unlink()
+    sweep(database)
     try:
         if not database.exists():
             _make(database)
@@ -66,31 +61,59 @@ def ready_database() -> None:
         ) from error
 
 
+def server_environment() -> dict[str, str]:
+    """What a Prefect server that is started here needs in its environment to find its database: Prefect's own address
+    of a file in its home means another file where a `?` or `%` is in the path. Empty where the settings name one."""
+    file = _own_file()
+    return {} if file is None else {DATABASE: sqlite_uri(file, driver="aiosqlite")}
+
+
 def _file() -> Path | None:
     """Returns where the database of a server lies that is started now, if that is a file."""
-    url = Settings().server.database.connection_url  # of the environment as it is now
+    own = _own_file()
+    if own is not None:
+        return own
+    url = Settings().server.database.connection_url
     place = make_url(url.get_secret_value()) if url is not None else None
     if place is None or place.get_backend_name() != "sqlite" or not place.database or ":memory:" in place.database:
         return None
     return Path(place.database)
 
 
+def _own_file() -> Path | None:
+    """Returns the file in Prefect's home; None where the settings name another database."""
+    settings = Settings()  # of the environment as it is now
+    database = settings.server.database
+    named = database.model_fields_set & {"connection_url", "driver"}
+    return None if named else Path(settings.home).expanduser() / "prefect.db"
+
+
 def _bring_up_to_date(database: Path) -> None:
-    with closing(sqlite3.connect(database, timeout=WAIT_SECONDS)) as connection:
-        if connection.execute("PRAGMA user_version").fetchone()[0] == _version():
+    with opened(database) as connection:
+        if is_of(connection, prefect.__version__):
             return
-        if _revision(connection) == _newest_revision():
-            _mark(connection)
+        if revision(connection) == _newest_revision():
+            mark(connection, prefect.__version__)
             return
-        holds_something = _holds_something(connection)
-        try:
-            connection.execute("PRAGMA journal_mode = DELETE")  # SQLite refuses that while anybody else has it open
-        except sqlite3.OperationalError:
+        holds = holds_something(connection, HELD)
+        if _is_in_use(connection):
             raise ServiceError(
                 f"Prefect's database {database} is of an older Prefect, and a server or a run works in it: stop that"
                 " (`finetune up` or `finetune ui`), and run again"
-            ) from None
-    _make(database, of=database if holds_something else None)
+            )
+    _make(database, of=database if holds else None)
+
+
+def _is_in_use(connection: sqlite3.Connection) -> bool:
+    """Whether anybody else has the file open: then SQLite does not leave the journal's mode in which Prefect uses it.
+    Raises sqlite3.Error for all that is wrong besides."""
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except sqlite3.OperationalError as error:
+        if not is_in_use(error):
+            raise
+        return True
+    return bool(mode != "delete")
 
 
 def _make(database: Path, of: Path | None = None) -> None:
@@ -99,37 +122,10 @@ def _make(database: Path, of: Path | None = None) -> None:
     from prefect.server.database.configurations import AioSqliteConfiguration
     from prefect.server.database.dependencies import temporary_database_config
 
-    begun = database.with_name(f".{database.name}-new")
-    if of is not None:
-        with closing(sqlite3.connect(of, timeout=WAIT_SECONDS)) as old, closing(sqlite3.connect(begun)) as new:
-            old.backup(new)
-    with temporary_database_config(AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{begun}")):
-        asyncio.run(provide_database_interface().create_db())
-    with closing(sqlite3.connect(begun)) as connection:
-        _mark(connection)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for suffix in BESIDE:  # SQLite would take the old file's journal for one of the new file
-        database.with_name(f"{database.name}{suffix}").unlink(missing_ok=True)
-    into_place(begun, database)
-
-
-def _version() -> int:
-    """Returns Prefect's version as SQLite keeps one: a number of 31 bits, never 0, which every file has at first."""
-    return zlib.crc32(prefect.__version__.encode()) & 0x7FFFFFFF or 1
-
-
-def _mark(connection: sqlite3.Connection) -> None:
-    with connection:
-        connection.execute(f"PRAGMA user_version = {_version()}")
-
-
-def _revision(connection: sqlite3.Connection) -> str | None:
-    """Returns how far the tables were brought; None if no migration has finished."""
-    try:
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.OperationalError:
-        return None
-    return None if row is None else str(row[0])
+    with made_beside(database, prefect.__version__, of) as begun:
+        address = sqlite_uri(begun, driver="aiosqlite")
+        with temporary_database_config(AioSqliteConfiguration(connection_url=address)):
+            asyncio.run(provide_database_interface().create_db())
 
 
 def _newest_revision() -> str | None:
@@ -140,8 +136,3 @@ def _newest_revision() -> str | None:
     script = ScriptDirectory.from_config(alembic_config())
     script.version_locations = [str(provide_database_interface().orm.versions_dir)]
     return script.get_current_head()
-
-
-def _holds_something(connection: sqlite3.Connection) -> bool:
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    return any(connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in HELD if table in there)

@@ -17,19 +17,12 @@ from flows.run.names import name_of_repetition
 from flows.use_cases.use_case import UseCase
 from lib.store.artifacts import Artifact
 from tasks.engine.page import has_page, shown
-from tasks.record.mlflow_run import AwayError, may_pass
+from tasks.record.mlflow_run import AwayError, RefusedNameError, may_pass
 from tasks.record.recording import Recording
 from tasks.record.track import Pages, track
 from tasks.record.view import COMPUTED_TAG
-from tasks.registry.promote import promote
-from tasks.registry.register import (
-    Registered,
-    as_registered_by,
-    discard_unregistered,
-    publishing,
-    register,
-    withdraw,
-)
+from tasks.registry.promote import as_registered_by, promote
+from tasks.registry.register import Registered, discard_unregistered, publishing, register, withdraw
 from tasks.report.conclusion import NOT_SAID, WAITS, Conclusion, Finished, report, write_report
 
 
@@ -105,14 +98,15 @@ class Telling:
         self.recording.note(name=name, told=record.told | {COMPUTED_TAG: ", ".join(computed) or "nothing"})
 
     def _tried(self, part: str, tell: Callable[[], None]) -> bool:
-        """Whether MLflow has a part. A server that does not answer at all is asked for no other one until `rest`."""
+        """Whether MLflow has a part. A server that does not answer at all is asked for no other one until `rest`. The
+        work is done: whatever hinders it is no reason to end the run, but for a name that can never be had."""
         if self.away:
             return False
         try:
             tell()
+        except RefusedNameError:
+            raise
         except Exception as error:
-            if not may_pass(error):
-                raise
             self.away = isinstance(error, AwayError)
             self.recording.lost(error)
             return False

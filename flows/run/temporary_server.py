@@ -19,7 +19,7 @@ import httpx
 import prefect
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, get_current_settings
 
-from flows.run.prefect_database import prefect_lock, ready_database
+from flows.run.prefect_database import prefect_lock, ready_database, server_environment
 from lib.errors import ServiceError
 from lib.processes.kept import Kept
 from tasks.environment import home
@@ -62,6 +62,7 @@ def _started() -> tuple[int, Kept]:
                 **os.environ,
                 **SETTINGS,
                 **get_current_settings().to_environment_variables(exclude_unset=True),
+                **server_environment(),
             },
             log=home() / LOG,
         )

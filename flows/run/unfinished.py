@@ -6,7 +6,6 @@ was killed leaves one, and so does a run whose server was gone; the next run tha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +17,8 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from pydantic import BaseModel
 
-from lib.files.disk import remove
-from lib.files.sealed import sealed, unsealed
+from lib.files.disk import write_whole
+from lib.files.sealed import sealed, set_aside, unsealed
 from lib.processes.identity import Process, this_process
 from lib.secrets import public
 from tasks.engine.log import LOG
@@ -48,9 +47,7 @@ class Unfinished(BaseModel):
         """Keeps it; where that is not possible, the page stays wrong, and the run goes on."""
         with suppress(OSError):
             self.file.parent.mkdir(exist_ok=True)
-            part = self.file.with_suffix(f".{os.getpid()}.part")
-            part.write_text(sealed(self.model_dump_json()), encoding="utf-8")
-            part.replace(self.file)
+            write_whole(self.file, sealed(self.model_dump_json()))
 
     def end(self, error: Exception | None) -> None:
         """Notes how it ended."""
@@ -95,12 +92,25 @@ def _tell(prefect: SyncPrefectClient, noted: Unfinished) -> None:
 
 
 def all_noted() -> Iterator[Unfinished]:
-    """Yields all notes; removes damaged ones, with a warning."""
+    """Yields all notes; damaged ones are set aside, with a warning. What cannot be read now, or is another user's, or
+    was taken away by another run, is left as it is."""
     for file in sorted((home() / FOLDER).glob("*.json")):
-        try:
-            yield Unfinished.model_validate_json(unsealed(file.read_bytes()))
-        except (FileNotFoundError, PermissionError):  # taken away by another run, or another user's
-            continue
-        except (OSError, ValueError):
-            LOG.warning("%s was damaged: if Prefect's page shows that run as running, cancel it there", file)
-            remove(file)
+        with suppress(OSError):
+            try:
+                noted = _note(file.read_bytes())
+            except (ValueError, IsADirectoryError):
+                LOG.warning(
+                    "%s was damaged and is %s now: if Prefect's page shows that run as running, cancel it there",
+                    file,
+                    set_aside(file).name,
+                )
+                continue
+            yield noted
+
+
+def _note(content: bytes) -> Unfinished:
+    try:
+        text: str | bytes = unsealed(content)
+    except ValueError:
+        text = content  # of before notes had a checksum, or damaged
+    return Unfinished.model_validate_json(text)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import httpx
 from mlflow import MlflowClient
 
-from flows.run.prefect_database import prefect_lock, ready_database
+from flows.run.prefect_database import prefect_lock, ready_database, server_environment
 from lib.errors import ServiceError
 from lib.processes.kept import Kept
 from lib.processes.stopping import signals_heard
@@ -130,7 +130,7 @@ def start_prefect(port: int) -> Server:
         "Prefect",
         ["prefect", "server", "start", "--host", HOST, "--port", str(port)],
         # Without the variable the page would call the API on Prefect's default port.
-        {"PREFECT_SERVER_API_PORT": str(port)},
+        {"PREFECT_SERVER_API_PORT": str(port), **server_environment()},
         lambda began: answers(f"http://{HOST}:{port}/api/health"),
         log="prefect-server.log",
         page=f"http://{HOST}:{port}",

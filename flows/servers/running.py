@@ -11,9 +11,11 @@ from filelock import FileLock
 
 from flows.servers.processes import Server
 from lib.errors import ServiceError
+from lib.files.disk import write_whole
 from lib.files.lock import tried
 from lib.processes import keeper
 from lib.processes.identity import Process
+from tasks.engine.log import LOG
 from tasks.environment import home, make_home
 from tasks.running import UP, Note, read_note, still_running
 
@@ -37,18 +39,26 @@ def over_files() -> bool:
 
 
 def write(note: Note, servers: Sequence[Server], name: str = UP) -> None:
-    """Keeps what is running until the next note."""
+    """Keeps what is running until the next note; where that cannot be, warns, since the servers run nonetheless."""
     processes = []
     for server in servers:
         with suppress(ProcessLookupError):  # it has ended at once, which whoever watches it will see
             processes.append(Process.of(server.kept.process.pid))
     noted = note.model_copy(update={"processes": processes}).model_dump_json(indent=2)
-    (home() / name).write_text(noted, encoding="utf-8")
+    try:
+        write_whole(home() / name, noted)
+    except OSError as error:
+        LOG.warning(
+            "%s cannot be written (%s): these servers run, and `finetune deploy` and later runs do not find them",
+            home() / name,
+            error.strerror,
+        )
 
 
 def remove(name: str = UP) -> None:
-    """Takes the note away."""
-    (home() / name).unlink(missing_ok=True)
+    """Takes the note away, as far as permissions go; the processes that it names have ended."""
+    with suppress(OSError):
+        (home() / name).unlink()
 
 
 def wait_for_the_last() -> None:

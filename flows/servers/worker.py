@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,6 +25,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed, Scheduled
 
@@ -50,7 +51,7 @@ def connected(api: str) -> Iterator[SyncPrefectClient]:
     try:
         with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as prefect:
             yield prefect
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, PrefectException) as error:
         raise ServiceError(
             f"Prefect at {public(api)} failed ({reason_of(error)}): see that it works, and try again"
         ) from error
@@ -75,8 +76,8 @@ class Worker(Server):
     def _settle(self) -> None:
         try:
             settle(self.api)
-        except ServiceError as error:
-            LOG.warning("Prefect could not be told which runs were stopped: %s", error)
+        except (ServiceError, RuntimeError, ValueError) as error:  # the last two where something else answers
+            LOG.warning("Prefect could not be told which runs were stopped: %s", reason_of(error))
 
 
 def worker_name() -> str:
@@ -126,7 +127,8 @@ def settle(api: str) -> None:
         )
         for run in found:
             if run.labels.get("prefect.worker.name") == worker_name() and run.state is not None:
-                prefect.set_flow_run_state(run.id, _without_process(run.state.type), force=True)
+                with suppress(ObjectNotFound):  # somebody has deleted it meanwhile
+                    prefect.set_flow_run_state(run.id, _without_process(run.state.type), force=True)
 
 
 def _without_process(state: StateType) -> State[None]:

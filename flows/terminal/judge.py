@@ -24,7 +24,7 @@ from lib.store.artifacts import Artifact
 from tasks.engine.pageless import noted
 from tasks.engine.runner import Explainer, Performer
 from tasks.engine.step import Run
-from tasks.record.instruct import measured_at, run_to_judge, track_judge
+from tasks.record.instruct import run_to_judge, track_judge
 from tasks.secrets import secrets_kept
 from tasks.temporary import temporary_files
 
@@ -44,7 +44,7 @@ def score_answers(recipe: InstructRecipe, run_id: str, made: dict[str, Artifact]
     verdicts = judged(perform)
     metrics = judges_metrics(perform.made)
     if metrics:
-        track_judge(run_id, verdicts, made["respond"], made["evaluate_answers"], measured_at(run_id))
+        track_judge(run_id, verdicts, made["respond"], made["evaluate_answers"])
     steps = [outcome.model_dump(mode="json") for outcome in perform.outcomes]
     return {"mlflow_run": run_id, "steps": steps, "metrics": metrics}
 

@@ -57,8 +57,7 @@ def track_verdicts(recording: Recording, made: Artifacts) -> None:
     """Logs what the judge said to the MLflow run, if somebody judged. Raises `FAILURES`."""
     if judges_metrics(made):
         _, run_id = recording.open()
-        at = recording.record.measured or recording.record.started
-        shown(track_judge)(run_id, made["judge"], made["respond"], made["evaluate_answers"], at)
+        shown(track_judge)(run_id, made["judge"], made["respond"], made["evaluate_answers"])
 
 
 INSTRUCT = UseCase(

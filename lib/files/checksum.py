@@ -1,5 +1,6 @@
 """The checksum of files in manifests, cache keys and checkpoints, and of what JSON can hold."""
 
+import errno
 import hashlib
 import json
 import time
@@ -10,6 +11,7 @@ from typing import Any
 SETTLED_NANOSECONDS = 10**9
 # Files that this process has found whole: path, inode, time of the last change, size, checksum.
 _WHOLE: set[tuple[str, int, int, int, str]] = set()
+OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # errors that say nothing of a file
 SEAL = "sha256"  # the field of a JSON object that has the checksum of its other fields
 
 
@@ -23,7 +25,7 @@ def file_problem(path: Path, name: str, size: int, sha256: str) -> str:
     """Returns in a phrase what is wrong with a file of this size (bytes) and checksum, called `name`; "" for nothing.
 
     What this process has found whole is not read again until it changes: a run checks a file several times, and large
-    weights should be hashed once.
+    weights should be hashed once. Raises OSError if it cannot be told, because too many files are open.
     """
     try:
         stat = path.stat()
@@ -40,6 +42,8 @@ def file_problem(path: Path, name: str, size: int, sha256: str) -> str:
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
         return f"{name} cannot be read ({error.strerror})"
     return ""
 

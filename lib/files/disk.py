@@ -2,14 +2,16 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib.errors import StoreError
+from lib.errors import StoreError, chain_of
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # no space on the device; the user's quota is used up
+QUOTED = re.compile(r"^\[Errno (\d+)\]", re.MULTILINE)  # as Python writes an `OSError`
 
 
 @contextmanager
@@ -34,6 +36,17 @@ def disk_refuses(error: OSError, folder: Path) -> StoreError | None:
             f"The disk of {folder} does not take what is written ({error.strerror}): see what the system's log says of"
             " it, or choose a folder on another disk, and run again"
         )
+    return None
+
+
+def disk_behind(error: BaseException, folder: Path) -> StoreError | None:
+    """Says that a disk is full or broken, where that is behind an error of a library that has written into `folder`,
+    and that may only quote the system's; None: something else is."""
+    for link in chain_of(error):
+        quoted = [OSError(int(number), os.strerror(int(number))) for number in QUOTED.findall(str(link))]
+        for found in [link, *quoted] if isinstance(link, OSError) else quoted:
+            if (refused := disk_refuses(found, folder)) is not None:
+                return refused
     return None
 
 
@@ -69,6 +82,18 @@ def into_place(part: Path, file: Path) -> None:
     part.replace(file)
     with disk_full_is_clear(file.parent):
         sync(file.parent)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a small text in UTF-8 so that the file has the old text or the new one whenever the process is killed. It
+    need not survive a power cut, which may leave it empty. Raises OSError if it cannot be written."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        remove(part)
+        raise
 
 
 def remove(path: Path) -> None:

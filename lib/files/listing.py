@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import WeightsError, listed
-from lib.files.checksum import SEAL, file_problem, file_sha256, seal_holds, sealed
+from lib.files.checksum import OF_THE_MACHINE, SEAL, file_problem, file_sha256, seal_holds, sealed
 from lib.files.jsonfile import read_strange_json, save_json
 
 LISTING = "checksums.json"
@@ -39,11 +39,13 @@ def problems(folder: Path, seal: str | None = None) -> dict[str, str]:
     directly in the folder, where MLflow adds some.
 
     `seal`: the list's own checksum, where that is known from elsewhere. What a process has found whole it reads again
-    only once that has changed.
+    only once that has changed. Raises OSError if it cannot be told, because too many files are open.
     """
     try:
         content = read_listing(folder)
     except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            raise
         return {LISTING: f"{LISTING} cannot be read ({error.strerror})"}
     except ValueError:
         return {LISTING: f"{LISTING} is damaged"}

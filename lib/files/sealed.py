@@ -1,7 +1,12 @@
-"""Puts a checksum around a small text, so that damage to its file is noticed."""
+"""Puts a checksum around a small text, so that damage to its file is noticed, and sets damaged files aside."""
 
 import hashlib
 import json
+from pathlib import Path
+
+from lib.files.disk import remove
+
+ASIDE = ".damaged"  # what is added to the name of a file that is of no use
 
 
 def sealed(text: str) -> str:
@@ -19,6 +24,14 @@ def unsealed(content: bytes) -> str:
     except (KeyError, TypeError, RecursionError):
         pass
     raise ValueError("the file is damaged")
+
+
+def set_aside(file: Path) -> Path:
+    """Renames a damaged file, so that nobody reads it again and somebody may look at it; returns its new place. Raises
+    OSError if it cannot be renamed."""
+    aside = file.with_name(f"{file.name}{ASIDE}")
+    remove(aside)
+    return file.rename(aside)
 
 
 def _checksum(text: str) -> str:

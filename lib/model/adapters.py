@@ -50,8 +50,7 @@ def add_adapters(
     every = list(modules)
     last = every if blocks is None else every[-blocks:]
     targets = [_path(network, layer) for block in last for layer in _chosen(block, layers)]
-    # peft declares alpha an int, but only divides it by the rank.
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)  # type: ignore[arg-type]
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets)
     inject_adapter_in_model(config, network, ADAPTER)
 
 

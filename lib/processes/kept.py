@@ -17,7 +17,8 @@ from lib.processes import keeper
 if TYPE_CHECKING:
     import psutil
 
-STOP_SECONDS = keeper.ASK_SECONDS + 5.0
+STOP_SECONDS = keeper.ASK_SECONDS + 5.0  # from asking to killing, also where the keeper does not do its work
+KILL_SECONDS = 5.0  # from killing the keeper to going on without it
 SIGN = "FINETUNE_KEPT"  # the variable by which all that a command has started is found, also in sessions of its own
 
 
@@ -52,14 +53,17 @@ class Kept:
             )
 
     def stop(self) -> None:
-        """Ends it and all that it has started, for good; returns once nothing of them is left."""
+        """Ends it and all that it has started, for good; kills what has not ended within `STOP_SECONDS`. Returns once
+        nothing of them is left, but for what even the kernel cannot end now."""
         os.close(self._held)
         status = None
         with suppress(subprocess.TimeoutExpired):
             status = self.process.wait(STOP_SECONDS)
         if status is None:
+            self.process.kill()
             keeper.end(self._rest())
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):  # whoever waits for a broken disk is not even killed
+                self.process.wait(KILL_SECONDS)
         elif status < 0:  # it was killed, and could end nobody
             self.end_rest()
         os.close(self._watched)

@@ -14,8 +14,9 @@ from lib.errors import ServiceError
 from lib.evaluation.flat import flatten_answer_metrics, flatten_published, flatten_verdicts, metric_name
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
-from lib.store.artifacts import Artifact
+from lib.store.artifacts import Artifact, Store
 from tasks.engine.pageless import create_table_artifact
+from tasks.environment import store_folder
 from tasks.record.metrics import CURVES
 from tasks.record.mlflow_run import client, log_metrics, log_table, loss_warned, set_tags
 from tasks.record.pages import backbone_files, digest_tags
@@ -28,8 +29,7 @@ LONGEST_CELL = 300  # characters of a text on Prefect's page
 
 
 SAMPLE = ("epoch", "prompt", "answer")
-OF_ANSWERS = "test/chrf"  # a figure that every run has, and that no curve has
-COMPARED = ("test/loss", OF_ANSWERS, "test/exact_match")
+COMPARED = ("test/loss", "test/chrf", "test/exact_match")
 JUDGED = ("judge/mean", "judge/mean_low", "judge/mean_high")  # likewise, once there is a judge
 VIEW = View(
     columns={
@@ -87,13 +87,14 @@ def instruct_pages(recipe: InstructRecipe, made: Mapping[str, Artifact]) -> Page
     persist_result=False,
 )
 @secrets_kept()
-def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact, at: int) -> None:
-    """Logs the scores and their figures; done again, it changes nothing. at: when the answers were measured, in
-    milliseconds since 1970."""
+def track_judge(run_id: str, judged: Artifact, respond: Artifact, evaluated: Artifact) -> None:
+    """Logs the scores and their figures, with the time at which they were given; done again, it changes nothing."""
     tracking = client()
     summary = load_json(judged.file("summary.json"))
     metrics = flatten_verdicts(summary)
-    log_metrics(tracking, run_id, {name: metrics[name] for name in JUDGED if name in metrics}, step=0, at=at)
+    log_metrics(
+        tracking, run_id, {name: metrics[name] for name in JUDGED if name in metrics}, step=0, at=judged_at(judged)
+    )
     tracking.log_artifact(run_id, str(judged.file("summary.json")), "judge")
     verdicts = load_table(judged.file("verdicts.parquet"), VERDICTS)
     of_answers = verdicts[verdicts["kind"] == "answer"][["id", "score", "reply", "outcome"]]
@@ -129,10 +130,10 @@ def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
     )
 
 
-def measured_at(run_id: str) -> int:
-    """Returns when the answers of a run were measured, in milliseconds since 1970: whoever logs their scores, and
-    however often, logs them with that time, and so MLflow has them once."""
-    return min(int(point.timestamp) for point in client().get_metric_history(run_id, OF_ANSWERS))
+def judged_at(judged: Artifact) -> int:
+    """Returns when a judge's scores were given, in milliseconds since 1970, as their artifact has it: whoever logs
+    them, and however often, logs them with that time, and so MLflow has them once."""
+    return round(1000 * Store(store_folder()).manifest(judged.step, judged.key).created.timestamp())
 
 
 def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:

@@ -17,8 +17,9 @@ from lib.data.tables import SPLITS
 from lib.evaluation.flat import metric_name
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
+from tasks.record.checked import says_missing
 from tasks.record.curves import send_whole
-from tasks.record.mlflow_run import RECORD_TAG, log_metrics, log_table, says_missing
+from tasks.record.mlflow_run import RECORD_TAG, log_metrics, log_table
 
 ALL_METRICS = "all_metrics.json"  # a table in MLflow
 SOURCE_TAG = "finetune.source_run"  # of a run: the one that trained the model, and has its curves

@@ -42,6 +42,7 @@ from tasks.environment import (
     tracking_is_served,
     tracking_uri,
 )
+from tasks.record.checked import CheckedClient
 from tasks.record.database import ready_database
 from tasks.record.moved import follow_files
 from tasks.record.read_only import may_only_be_read, read_only_uri
@@ -59,11 +60,13 @@ class AwayError(ServiceError):
         return f"{self}".rpartition(": ")[0]
 
 
+class RefusedNameError(ServiceError):
+    """The name has another kind of model in the registry, and always will."""
+
+
 # Raised when the server is gone or answers nonsense, or the database is damaged or full. The clients of a cloud's
 # storage, where MLflow lets a run write there itself, raise their own: what is done about a failure goes by `may_pass`.
 FAILURES = (MlflowException, SQLAlchemyError, ParseError, JSONDecodeError, RequestException, AwayError)
-MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
-NO_ANSWER_OF_MLFLOW = "API request to endpoint"  # how MLflow's client begins its error for any page with status 404
 ANSWER_SECONDS = 10  # timeout of a server's first answer
 LONGEST_REASON = 200  # characters of MLflow's message in an error
 ERROR_TAG = "finetune.error"  # of a run: why it failed
@@ -75,8 +78,12 @@ TABLES_TAG = "mlflow.loggedArtifacts"  # of a run: which of its files MLflow's p
 POSTGRES = ("postgresql://", "postgresql+psycopg2://")  # addresses that SQLAlchemy opens with psycopg2
 
 
+_clients: dict[tuple[str, str], CheckedClient] = {}  # the last one, by its addresses
+
+
 def client() -> MlflowClient:
-    """Returns a client of the tracking server; the first use of a new local file creates its tables.
+    """Returns a client of the tracking server; the first use of a new local file creates its tables. A server that has
+    answered a moment ago is not asked again whether it does.
 
     Raises AwayError if the named server does not answer as MLflow does, or if the local file cannot be used, and
     ExtraError if the driver for its database is not installed.
@@ -90,6 +97,9 @@ def client() -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     try:
         whole = revealed(uri)
+        known = _clients.get((whole, _registry(whole)))
+        if known is not None and known.answered_lately():
+            return known
         _ask_once(whole)
         return _connected(whole)
     except (*FAILURES, ModuleNotFoundError) as error:
@@ -149,10 +159,16 @@ def _local_client(uri: str) -> MlflowClient:
         ) from None
 
 
-def _connected(uri: str) -> MlflowClient:
+def _registry(uri: str) -> str:
+    return os.environ.get("MLFLOW_REGISTRY_URI") or uri
+
+
+def _connected(uri: str) -> CheckedClient:
     """Returns a client whose server has answered."""
-    tracking = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    tracking = CheckedClient(uri, _registry(uri))
     tracking.search_experiments(max_results=1)
+    _clients.clear()
+    _clients[uri, _registry(uri)] = tracking
     return tracking
 
 
@@ -171,16 +187,6 @@ def may_pass(error: Exception) -> bool:
     """Whether what failed may succeed later, whether a server failed or this machine: everything but what this project
     refuses."""
     return isinstance(error, AwayError) or not isinstance(error, FinetuneError)
-
-
-def says_missing(error: Exception) -> bool:
-    """Whether MLflow says that what it was asked for is not there. A page with status 404, as of a proxy whose server
-    starts, does not say that, though MLflow's client takes it for the same."""
-    return (
-        isinstance(error, MlflowException)
-        and error.error_code == MISSING
-        and not str(error).startswith(NO_ANSWER_OF_MLFLOW)
-    )
 
 
 def reason_of(error: BaseException) -> str:

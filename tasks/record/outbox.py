@@ -64,6 +64,7 @@ class Record(BaseModel):
     made: list[Made] | None = None  # by its steps, in their order; None: they are not done
     computed: list[str] = []  # the steps that did not only find their artifact, or will not
     measured: int | None = None  # when the steps were done
+    tried: int = 0  # how often somebody else than its run has begun to deliver it
     half_published: bool = False  # whether MLflow failed while its model was registered
     metrics: dict[str, float] = {}  # that are in no artifact
     told: dict[str, str] = {}  # more tags, which the run came to
@@ -158,8 +159,17 @@ class Outbox:
             ) from None
 
     def ids(self) -> list[str]:
-        """Returns the ids of all records, without reading them."""
-        return sorted(file.stem for file in self.folder.glob("[!.]*.json"))
+        """Returns the ids of all records, without reading them. Raises StoreError if the folder cannot be read, which
+        does not mean that it is empty."""
+        try:
+            files = list(self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be read ({error.strerror}), and records may wait in it: let it be read"
+            ) from None
+        return sorted(file.stem for file in files if file.suffix == ".json" and file.name[0] != ".")
 
     def records(self) -> tuple[list[Record], list[StoreError]]:
         """Returns all records, the oldest first, those of running processes among them; and what is damaged."""

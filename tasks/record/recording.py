@@ -6,7 +6,7 @@ The record never endangers the result: what MLflow does not take waits in the ou
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,13 @@ from prefect.exceptions import TerminationSignal
 from lib.processes.identity import lives
 from lib.secrets import redacted
 from tasks.engine.log import run_log
+from tasks.record.checked import EmptyAnswerError, says_missing
 from tasks.record.mlflow_run import (
     ERROR_TAG,
     FAILURES,
     PARAMS_A_REQUEST,
     RECORD_TAG,
+    RefusedNameError,
     asked_once,
     client,
     experiment_id,
@@ -35,7 +37,6 @@ from tasks.record.mlflow_run import (
 from tasks.record.outbox import KILLED, Outbox, Record, Status, now
 
 HOST_TAG, PROCESS_TAG = "finetune.host", "finetune.process"
-NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code
 LONGEST_ERROR = 500  # characters of what is told of an error
 LAST_SECONDS = 2.0  # that telling of a run which was ended from outside may take, for each request
 
@@ -70,7 +71,8 @@ class Recording:
             asked, self._asked = self._asked, True
             run = _run_of(tracking, self.record, asked=asked)
             self.note(run=run.info.run_id)
-            _log_params(tracking, run.info.run_id, self.record)
+            if not _had(run, self.record.params, {}):
+                _log_params(tracking, run.info.run_id, self.record)
             self.experiment = run.info.experiment_id
         return tracking, self.record.run
 
@@ -95,6 +97,9 @@ class Recording:
         elif ERROR_TAG in known.data.tags:  # by another home's run, which took this one's process for killed
             tracking.delete_tag(run_id, ERROR_TAG)
         tracking.set_terminated(run_id, record.status, record.ended)
+        told = tracking.get_run(run_id)
+        if told.info.status != record.status or not _had(told, record.params, record.told):
+            raise EmptyAnswerError("and takes what MLflow should have")
         for run in _runs_of(tracking, record, self.experiment):
             if run.info.run_id != run_id:  # of a request that seemed lost
                 tracking.delete_run(run.info.run_id)
@@ -142,15 +147,15 @@ def recorded(record: Record) -> Iterator[Recording]:
 
 def deliver(recording: Recording) -> None:
     """Tells MLflow all that it does not know yet of a run that has ended; what it does not take waits, and
-    `recording.waits` says why. Raises FinetuneError for what is refused."""
+    `recording.waits` says why. Raises RefusedNameError for a model that the registry will never take."""
     recording.waits = ""
     try:
         recording.open()
         recording.tell()
         recording.end()
+    except RefusedNameError:
+        raise
     except Exception as error:
-        if not may_pass(error):
-            raise
         recording.lost(error)
     recording.delivered()
 
@@ -203,7 +208,7 @@ def _known(tracking: MlflowClient, record: Record) -> Run | None:
     try:
         known = tracking.get_run(record.run)
     except MlflowException as error:
-        if error.error_code != NO_SUCH_RUN:
+        if not says_missing(error):
             raise
         return None
     if known.info.lifecycle_stage == LifecycleStage.DELETED:
@@ -218,6 +223,11 @@ def _runs_of(tracking: MlflowClient, record: Record, experiment: str) -> list[Ru
     """Returns the runs that were made of a record; two where a request that seemed lost was not."""
     made = f"tags.`{RECORD_TAG}` = '{record.id}'"
     return list(tracking.search_runs([experiment], made, ViewType.ACTIVE_ONLY, order_by=["attributes.run_id"]))
+
+
+def _had(run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+    """Whether MLflow has these of a run: names alone, because it may cut long values."""
+    return params.keys() <= run.data.params.keys() and tags.keys() <= run.data.tags.keys()
 
 
 def _log_params(tracking: MlflowClient, run_id: str, record: Record) -> None:

@@ -20,8 +20,9 @@ from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.store.artifacts import Artifact, Store
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of, says_missing
-from tasks.registry.files import UNUSABLE, model_files
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of
+from tasks.registry.files import is_damage, model_files
 from tasks.registry.models import Version
 from tasks.registry.register import Candidate
 from tasks.secrets import secrets_kept
@@ -88,15 +89,18 @@ def challenge(
             answers.challenger = _ask(candidate.collect(Path(folder) / "challenger"), texts, device)
         if champion is None:
             return answers
+        tracking = client()
         try:
-            files = model_files(client(), candidate.kind, Version(candidate.name, champion)).folder
+            files = model_files(tracking, candidate.kind, Version(candidate.name, champion)).folder
             labels = load_json(files / "labels.json")
             if set(labels) != set(load_json(candidate.artifact.file("labels.json"))):
                 return answers.model_copy(update={"problem": f"its labels are {listed(sorted(labels))}"})
             answers.champion = _ask(files, champion_texts, device)
         except AwayError:  # it says nothing about the champion
             raise
-        except (*UNUSABLE, ServiceError, WeightsError, LabelError) as error:
+        except (OSError, ServiceError, WeightsError, LabelError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise
             answers.problem = reason_of(error)
     return answers
 

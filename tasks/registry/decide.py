@@ -28,8 +28,8 @@ from tasks.engine.page import shown
 from tasks.record.mlflow_run import client
 from tasks.registry.challenge import Answers, challenge, evaluation_of, predicted_before
 from tasks.registry.frozen import FrozenTest, frozen_test, load_frozen, store_frozen
-from tasks.registry.promote import FROZEN_OF_VERSION, PROMOTION_TAG, Decided, champion_to_beat
-from tasks.registry.register import DIGEST_TAG, Candidate, Registered
+from tasks.registry.promote import FROZEN_OF_VERSION, Decided, champion_to_beat
+from tasks.registry.register import DIGEST_TAG, PROMOTION_TAG, Candidate, Registered
 
 
 @dataclass(frozen=True)

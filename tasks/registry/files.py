@@ -7,8 +7,10 @@ files' checksums, so that files and list cannot change together unnoticed.
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +23,19 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from lib.errors import listed
-from lib.files.disk import disk_full_is_clear, disk_refuses, remove, sync
+from lib.files.disk import disk_behind, disk_full_is_clear, remove, sync
 from lib.files.listing import LISTING, MOST_NAMED, SHA256_TAG, problems
 from lib.files.yaml_text import YamlError, parse_yaml
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
-from tasks.environment import home
-from tasks.record.mlflow_run import FAILURES, AwayError, reason_of, says_missing
+from tasks.environment import home, unusable_home_is_clear
+from tasks.record.checked import NOBODY, EmptyAnswerError, says_missing
+from tasks.record.mlflow_run import FAILURES, AwayError, reason_of
 from tasks.registry.mend import mend
 from tasks.registry.models import Kind, Version, unloadable
 
 FETCHED = "models"  # the folder of the home with what was fetched from a server
 FETCHING = ".fetching-"  # what folders in it are called while they are fetched
-UNUSABLE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)  # of damaged files
 TRIES = 2  # what comes and is not what was registered may be a page of something between here and MLflow
 
 
@@ -65,6 +67,8 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         else:
             root = home() / FETCHED / version.name / f"{version.version}-{identity}"
             wrong = _fetched(tracking, registered, version, root)
+            if wrong and not _is_what_is_there(tracking, place, root, wrong):
+                raise _away(version, EmptyAnswerError("with other files"))
         if wrong:
             raise unloadable(kind, version, listed(wrong.values(), most=MOST_NAMED))
         # MLflow's description of the model has the path of the logged folder.
@@ -72,17 +76,24 @@ def model_files(tracking: MlflowClient, kind: Kind, version: Version) -> ModelFi
         folder = root / described["flavors"]["python_function"]["artifacts"][kind.logged_as]["path"]
     except AwayError:
         raise
-    except UNUSABLE as error:
-        raise unloadable(kind, version, reason_of(error)) from None
-    except FAILURES as error:
-        if says_missing(error):
+    except (*FAILURES, OSError) as error:
+        if is_damage(error):
             raise unloadable(kind, version, reason_of(error)) from None
-        raise _away(version, error) from error
+        if isinstance(error, FAILURES):
+            raise _away(version, error) from error
+        raise
     except (KeyError, TypeError, UnicodeDecodeError, YamlError):
         raise unloadable(kind, version, f"{root / 'MLmodel'} does not describe one") from None
     if not folder.is_dir():
         raise unloadable(kind, version, f"{folder} is not there")
     return ModelFiles(root, folder, identity, str(registered.run_id))
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a version, or a file of it, is missing, damaged or not to be read. A network's error
+    or a lack of this machine's, such as too many open files, says nothing of them, though it may be an OSError too."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+    return isinstance(error, missing) or says_missing(error)
 
 
 def identity_of(version: ModelVersion) -> str:
@@ -105,7 +116,11 @@ def load_model(tracking: MlflowClient, kind: Kind, version: Version) -> Any:
         warnings.simplefilter("ignore")
         try:
             return mlflow.pyfunc.load_model(str(root))
-        except (MlflowException, OSError) as error:
+        except MlflowException as error:
+            raise unloadable(kind, version, reason_of(error)) from None
+        except OSError as error:
+            if not is_damage(error):
+                raise
             raise unloadable(kind, version, reason_of(error)) from None
 
 
@@ -139,7 +154,8 @@ def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version,
     """Fetches a version's files into `final`, one process at a time, and once more where what is there, or what came,
     is damaged; returns what is wrong with them still."""
     place = final.parent
-    place.mkdir(parents=True, exist_ok=True)
+    with unusable_home_is_clear():
+        place.mkdir(parents=True, exist_ok=True)
     with lock_of(place), disk_full_is_clear(place):
         for left in place.glob(f"{FETCHING}*"):  # by a killed process
             remove(left)
@@ -159,7 +175,8 @@ def _fetched(tracking: MlflowClient, registered: ModelVersion, version: Version,
 
 
 def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
-    """Fetches a version's files into `final`. Raises AwayError if they are not all sent."""
+    """Fetches a version's files into `final`. Raises AwayError if they are not all sent, StoreError if the disk is
+    full."""
     import mlflow
 
     mlflow.set_tracking_uri(tracking.tracking_uri)
@@ -171,13 +188,31 @@ def _fetch(tracking: MlflowClient, version: Version, final: Path) -> None:
                 artifact_uri=version.uri, dst_path=str(fetched), tracking_uri=tracking.tracking_uri
             )
         except Exception as error:  # a cloud's storage raises its own
-            if says_missing(error) or (isinstance(error, OSError) and disk_refuses(error, final)):
+            if says_missing(error):
                 raise
-            raise _away(version, error) from error
+            raise disk_behind(error, final.parent) or _away(version, error) from error
         for path in [*fetched.rglob("*"), fetched]:
             sync(path)
         fetched.rename(final)
     sync(final.parent)
+
+
+def _is_what_is_there(tracking: MlflowClient, place: str, root: Path, names: Collection[str]) -> bool:
+    """Whether the files that came, or did not, have the size with which they are in MLflow's folder `place`: what a
+    proxy sends in place of one has another."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(place, tracking_uri=tracking.tracking_uri)
+    if not repository.list_artifacts():
+        tracking.get_experiment_by_name(NOBODY)  # which raises where nothing that is said is MLflow's
+    there = {
+        file.path: file.file_size
+        for folder in {posixpath.dirname(name) for name in names}
+        for file in repository.list_artifacts(folder or None)
+        if not file.is_dir
+    }
+    files = {name: root / name for name in names}
+    return all(there.get(name) == (file.stat().st_size if file.is_file() else None) for name, file in files.items())
 
 
 def _away(version: Version, error: Exception) -> AwayError:

@@ -20,11 +20,13 @@ from pydantic import BaseModel, ValidationError
 from lib.data.tables import MESSAGES, load_table, save_table
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
-from lib.files.disk import remove
+from lib.files.disk import disk_behind, disk_full_is_clear, give_way, into_place, write_whole
+from lib.files.sealed import set_aside
 from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
 from tasks.environment import home, local_tracking_uri, tracking_uri
-from tasks.record.mlflow_run import FAILURES, AwayError, client, reason_of, says_missing
+from tasks.record.checked import EmptyAnswerError, says_missing
+from tasks.record.mlflow_run import FAILURES, AwayError, client, reason_of
 from tasks.record.outbox import servers
 
 FROZEN_TAG = "finetune.frozen_test"  # of a registered model: a FrozenTest as JSON
@@ -98,16 +100,28 @@ def _fetch(tracking: MlflowClient, frozen: FrozenTest, name: str, copy: Path) ->
             try:
                 file = Path(tracking.download_artifacts(frozen.run, frozen.path, str(place)))
             except Exception as error:  # a cloud's storage raises its own
+                if (refused := disk_behind(error, place)) is not None:
+                    raise refused from error
                 if _is_gone(tracking, frozen):
                     raise _lost(name, frozen, reason_of(error)) from error
-                raise AwayError(
-                    f"the frozen test set of {name!r} cannot be fetched ({reason_of(error)}): see that MLflow and the"
-                    " storage behind it work"
-                ) from error
+                raise _away(name, error) from error
             if _is_whole(file, frozen.sha256):
                 _keep_copy(file, copy)
                 return
+            came = file.stat().st_size
+    if came != _size_there(tracking, frozen, name):
+        raise _away(name, EmptyAnswerError("with another file"))
     raise _lost(name, frozen, "the file does not have its checksum")
+
+
+def _size_there(tracking: MlflowClient, frozen: FrozenTest, name: str) -> int | None:
+    """Returns how many bytes MLflow says that the file has."""
+    try:
+        return next(
+            (file.file_size for file in tracking.list_artifacts(frozen.run, FOLDER) if file.path == frozen.path), None
+        )
+    except Exception as error:  # a cloud's storage raises its own
+        raise _away(name, error) from error
 
 
 def _is_gone(tracking: MlflowClient, frozen: FrozenTest) -> bool:
@@ -144,11 +158,7 @@ class _Known:
                 self._file.unlink(missing_ok=True)
             elif not self._file.exists() or self._noted() != frozen:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                part = self._file.with_suffix(f".{os.getpid()}.part")
-                part.write_text(frozen.model_dump_json(), encoding="utf-8")
-                if self._file.is_dir():  # damage
-                    remove(self._file)
-                part.replace(self._file)
+                write_whole(self._file, frozen.model_dump_json())
 
     def texts(self, reason: str) -> list[str]:
         """Returns the texts as they are known here; says so, with the reason."""
@@ -164,10 +174,17 @@ class _Known:
         return texts
 
     def _noted(self) -> FrozenTest | None:
-        try:
-            return FrozenTest.model_validate_json(self._file.read_bytes())
-        except (OSError, ValidationError):
-            return None
+        """Returns what is noted; None if nothing is, or it cannot be read now. A damaged note is set aside."""
+        with suppress(OSError):
+            try:
+                return FrozenTest.model_validate_json(self._file.read_bytes())
+            except (ValidationError, IsADirectoryError):
+                run_log().warning(
+                    "%s was damaged and is %s now: MLflow says again what was in it",
+                    self._file,
+                    set_aside(self._file).name,
+                )
+        return None
 
 
 def _copy(sha256: str) -> Path:
@@ -181,16 +198,23 @@ def _is_whole(file: Path, sha256: str) -> bool:
 
 def _keep_copy(file: Path, copy: Path) -> None:
     """Copies atomically: another run may be reading the copy."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
-        partial = Path(stream.name)
-    try:
-        shutil.copyfile(file, partial)
-        if copy.is_dir():  # damage
-            remove(copy)
-        partial.replace(copy)
-    finally:
-        partial.unlink(missing_ok=True)
+    with disk_full_is_clear(copy.parent):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".", delete=False) as stream:
+            partial = Path(stream.name)
+        try:
+            shutil.copyfile(file, partial)
+            give_way(copy)  # damage
+            into_place(partial, copy)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _away(name: str, error: Exception) -> AwayError:
+    return AwayError(
+        f"the frozen test set of {name!r} cannot be fetched ({reason_of(error)}): see that MLflow and the storage"
+        " behind it work"
+    )
 
 
 def _lost(name: str, frozen: FrozenTest, reason: str) -> ServiceError:

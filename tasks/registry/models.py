@@ -11,8 +11,9 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from lib.errors import ServiceError, listed
+from tasks.record.checked import says_missing
 from tasks.record.metrics import SOURCE_TAG, run_called
-from tasks.record.mlflow_run import all_pages, says_missing
+from tasks.record.mlflow_run import all_pages
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version to use, and the latest candidate
 KIND_TAG = "finetune.kind"  # of a registered model: the kind of its versions

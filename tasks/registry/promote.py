@@ -12,14 +12,14 @@ from pydantic import BaseModel
 from lib.evaluation.promotion import Decision, page
 from tasks.engine.page import has_page
 from tasks.engine.pageless import create_markdown_artifact
+from tasks.record.checked import EmptyAnswerError
 from tasks.record.mlflow_run import FAILURES, client, loss_warned
 from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, note_frozen
 from tasks.registry.models import CHALLENGER, CHAMPION
-from tasks.registry.register import Registered, versions_of
+from tasks.registry.register import PROMOTION_TAG, Registered, versions_of
 from tasks.secrets import secrets_kept
 
-PROMOTION_TAG = "finetune.promotion"  # of a version: the decision, and the prefix of its numbers' tags
 WHY_TAG = f"{PROMOTION_TAG}.why"
 CHAMPION_TAG = f"{PROMOTION_TAG}.champion"
 FROZEN_OF_VERSION = f"{PROMOTION_TAG}.frozen_test"  # the frozen test set that the version did not learn from
@@ -67,6 +67,16 @@ def promote(registered: Registered, decided: Decided | None = None) -> Registere
         with loss_warned("Prefect does not show what became of the version"):
             _show(registered, decided)
     return _as_it_is(tracking, registered)
+
+
+def as_registered_by(run_id: str, registered: Registered) -> Registered:
+    """Returns a version as a new one if it is the run's own, which was registered when MLflow failed before all was
+    said; as one that may be withdrawn, unless it had been decided about."""
+    version = client().get_model_version(registered.name, registered.version)
+    if version.run_id != run_id:
+        return registered
+    model = None if PROMOTION_TAG in version.tags else str(version.source).removeprefix("models:/")
+    return registered.model_copy(update={"new": True, "model_id": model})
 
 
 def _show(registered: Registered, decided: Decided) -> None:
@@ -129,7 +139,23 @@ def _write(tracking: MlflowClient, registered: Registered, decided: Decided) -> 
         tracking.set_registered_model_alias(name, CHALLENGER, version)
     if decision.outcome in ("first", "promoted") and not decided.crowned:
         crown(tracking, name, version, decision.outcome)
+    _require_written(tracking, registered, decided)
     tracking.set_model_version_tag(name, version, PROMOTION_TAG, decision.outcome)
+    if tracking.get_model_version(name, version).tags.get(PROMOTION_TAG) != decision.outcome:
+        raise EmptyAnswerError("and takes what MLflow should have")
+
+
+def _require_written(tracking: MlflowClient, registered: Registered, decided: Decided) -> None:
+    """Raises unless the registry has what was written: once it has the outcome, nobody writes the rest again."""
+    model = tracking.get_registered_model(registered.name)
+    version = tracking.get_model_version(registered.name, registered.version)
+    crowned = decided.decision.outcome in ("first", "promoted") and not decided.crowned
+    if (
+        not _tags(decided).keys() <= version.tags.keys()
+        or (decided.frozen is not None and FROZEN_TAG not in model.tags)
+        or (crowned and (champion_of(model) != registered.version or CHAMPIONS_TAG not in model.tags))
+    ):
+        raise EmptyAnswerError("and takes what MLflow should have")
 
 
 def _tags(decided: Decided) -> dict[str, str]:

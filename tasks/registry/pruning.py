@@ -18,7 +18,8 @@ from lib.errors import StoreError
 from lib.files.disk import remove
 from lib.files.lock import tried
 from tasks.environment import artifact_folder, home, local_tracking_uri, tracking_is_served, tracking_uri
-from tasks.record.mlflow_run import all_pages, client, says_missing
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import all_pages, client
 from tasks.registry.files import FETCHED, FETCHING, identity_of, lock_of
 from tasks.registry.frozen import FOLDER as FROZEN
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest
@@ -123,8 +124,13 @@ def _frozen(tracking: MlflowClient) -> Iterator[str]:
         if FROZEN_TAG in model.tags:
             yield FrozenTest.model_validate_json(model.tags[FROZEN_TAG]).sha256
     for note in (home() / FROZEN).glob("*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            yield str(json.loads(note.read_bytes())["sha256"])
+        try:
+            with suppress(ValueError, KeyError, TypeError, FileNotFoundError, IsADirectoryError):
+                yield str(json.loads(note.read_bytes())["sha256"])
+        except OSError as error:  # then nobody knows which copy it needs
+            raise StoreError(
+                f"{note} cannot be read ({error.strerror}): prune as the user that it belongs to"
+            ) from None
 
 
 def _has_model(tracking: MlflowClient, model_id: str) -> bool:

@@ -22,7 +22,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.transactions import Transaction, get_transaction
 from pydantic import BaseModel
 
-from lib.errors import ServiceError
 from lib.files.jsonfile import save_json
 from lib.files.listing import SHA256_TAG
 from lib.model.weights.saved import INFERENCE
@@ -30,17 +29,15 @@ from lib.processes.identity import this_process
 from lib.store.artifacts import Artifact, Store, key_of
 from tasks.engine.log import run_log
 from tasks.environment import store_folder
-from tasks.record.mlflow_run import FAILURES, asked_once, client, says_missing
+from tasks.record.checked import says_missing
+from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
 
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
+PROMOTION_TAG = "finetune.promotion"  # of a version: the decision about it, and the prefix of its numbers' tags
 DIGEST_TAG = "finetune.digest"  # of a version: the artifact with its weights
-
-
-class RefusedNameError(ServiceError):
-    """The name has another kind of model in the registry, and always will."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +118,7 @@ def register(run_id: str, candidate: Candidate) -> Registered:
                 source=model.model_uri,
                 run_id=run_id,
                 model_id=model.model_id,
+                await_creation_for=0,  # or what is no answer would be asked for minutes whether it is ready
                 tags={
                     IDENTITY_TAG: candidate.identity,
                     DIGEST_TAG: candidate.artifact.digest,
@@ -149,9 +147,12 @@ def unregister(transaction: Transaction) -> None:
 
 
 def withdraw(registered: Registered) -> None:
-    """Deletes a version that is new; one that was there before stays."""
-    if registered.model_id is not None:
-        tracking = client()
+    """Deletes a version that is new; one that was there before stays, and so does one about which was decided: what is
+    served may be it."""
+    if registered.model_id is None:
+        return
+    tracking = client()
+    if PROMOTION_TAG not in tracking.get_model_version(registered.name, registered.version).tags:
         tracking.delete_model_version(registered.name, registered.version)
         _discard(tracking, registered.model_id)
 
@@ -160,15 +161,6 @@ def _discard(tracking: MlflowClient, model_id: str) -> None:
     from lib.serving.logged_model import discard  # here, because a cached run registers nothing
 
     discard(tracking, tracking.get_logged_model(model_id))
-
-
-def as_registered_by(run_id: str, registered: Registered) -> Registered:
-    """Returns a version as a new one if it is the run's own: it was registered when MLflow failed before all was
-    said."""
-    version = client().get_model_version(registered.name, registered.version)
-    if version.run_id != run_id:
-        return registered
-    return registered.model_copy(update={"new": True, "model_id": str(version.source).removeprefix("models:/")})
 
 
 def discard_unregistered(run_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from lib.errors import StoreError
 from lib.files.disk import disk_full_is_clear, give_way, into_place
 from lib.markdown import plain
 from lib.store.artifacts import Artifact
@@ -102,15 +103,17 @@ def show_report(page: str | None, finished: Finished, pages: Pages, conclusion: 
 
 def write_report(conclusion: Conclusion, record: Record) -> Path | None:
     """Writes the report into a file on this machine, and returns it; None: this use case has none, or it cannot be
-    written, which takes nothing else with it. Raises StoreError if the disk is full."""
+    written, which takes nothing else with it."""
     if conclusion.page is None:
         return None
     known = _place(record.id).exists()  # written when MLflow had no run yet
     try:
         return _write(conclusion.page, record.id if known else record.shown_id)
+    except StoreError as error:
+        LOG.warning("the report is not kept on this machine: %s", error)
     except OSError as error:
         LOG.warning("the report is not kept on this machine: %s cannot be used (%s)", error.filename, error.strerror)
-        return None
+    return None
 
 
 def _beginning(conclusion: Conclusion) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,10 @@ from filelock import FileLock
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from lib.processes.identity import this_process
 from lib.store.artifacts import Store
 from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record
+from tasks.running import UI, Note
 from tests.support.e2e import PROJECT, Home
 from tests.support.postgres import postgres
 
@@ -24,8 +29,10 @@ pytestmark = pytest.mark.e2e
 NAMES = ("team_prefect", "team_mlflow")
 
 
-def script(name: str, home: Path, *arguments: str, database: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FINETUNE_HOME": str(home), "DATABASE": database, "PYTHON": sys.executable}
+def script(
+    name: str, home: Path, *arguments: str, database: str = "", python: str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FINETUNE_HOME": str(home), "DATABASE": database, "PYTHON": python}
     command = ["bash", str(PROJECT / "deploy" / name), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -81,6 +88,77 @@ def test_what_later_runs_would_make_again_is_there_on_request(copied: Home, tmp_
     assert {path.relative_to(tmp_path / "elsewhere") for path in (tmp_path / "elsewhere/store").glob("*/[!.]*")} == kept
 
 
+PARTS = {  # the program that fails, with which arguments, and the reason in the sentence
+    "files": ("tar", "*--create*", "tar says why"),
+    "artifacts that records name": ("tar", "*--append*", "tar says why"),
+    "which ones these are": ("python", "*tasks.record.outbox*", "python says why"),
+    "the disk": ("sync", "*", "sync says why"),
+    "a database": ("", "", "file is not a database"),
+}
+
+
+def failing_program(name: str, arguments: str, folder: Path) -> None:
+    """A program that fails with some arguments, and is the real one with others."""
+    real = sys.executable if name == "python" else shutil.which(name)
+    folder.mkdir()
+    text = f'case "$*" in {arguments}) echo "{name} says why" >&2; exit 2;; esac\nexec {real} "$@"'
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("fault", PARTS)
+def test_a_part_that_fails_is_one_sentence_and_no_backup(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, backups, programs = tmp_path / "home", tmp_path / "backups", tmp_path / "programs"
+    name, arguments, reason = PARTS[fault]
+    artifact = home / "store" / "step" / ("k" * 32)
+    artifact.mkdir(parents=True)
+    with closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        connection.execute("create table kept (value text)")
+    monkeypatch.setenv("FINETUNE_HOME", str(home))
+    made = [Made(step="step", key="k" * 32, digest="")]
+    Outbox().save(new_record(experiment="e", name="n", params={}, tags={}).model_copy(update={"made": made}))
+    if name:
+        failing_program(name, arguments, programs)
+    else:
+        (home / "mlflow.db").write_text("damaged " * 100)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    python = str(programs / "python") if name == "python" else sys.executable
+    failed = script("backup.sh", home, str(backups), python=python)
+    assert failed.returncode == 2, failed
+    assert failed.stdout == ""
+    (sentence,) = failed.stderr.splitlines()
+    assert sentence.startswith("error: ")
+    assert reason in sentence
+    assert sentence.endswith("no back-up was made; mend that and run this again")
+    assert [path.name for path in backups.iterdir()] == [".lock"]
+
+
+def test_a_killed_backup_leaves_nothing_for_the_next_and_two_do_not_meet(tmp_path: Path) -> None:
+    home, backups = tmp_path / "home", tmp_path / "backups"
+    home.mkdir()
+    (backups / ".partial.1").mkdir(parents=True)
+    with (backups / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = script("backup.sh", home, str(backups))
+    assert refused.stderr == f"error: another back-up is being made in {backups}: wait for it\n"
+    backup = Path(backed_up(home, backups))
+    assert {path.name for path in backups.iterdir()} == {".lock", backup.name}
+
+
+def test_a_restore_that_fails_says_so(tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    (backup / "home.tar").write_text("half")
+    (backup / "mlflow.db").write_text("whole")
+    done = script("restore.sh", tmp_path / "home", str(backup))
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        f"error: {backup} was not restored, for the reason above: mend that and run this again\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [(), ("folder", "--everything")])
 def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = script("backup.sh", tmp_path, *arguments)
@@ -104,6 +182,11 @@ def test_nothing_is_put_back_under_running_servers(tmp_path: Path) -> None:
         done = script("restore.sh", home, str(backup))
     assert done.returncode == 2
     assert done.stderr == f"error: `make up` is running over {home}: stop it first\n"
+    note = Note(prefect="", mlflow="", pages={}, over_files=True, processes=[this_process()])
+    (home / UI).write_text(note.model_dump_json())
+    done = script("restore.sh", home, str(backup))
+    assert done.returncode == 2
+    assert done.stderr == f"error: `make ui` is running over {home}: stop it first\n"
     assert not (home / "mlflow.db").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,24 @@ def test_a_failing_assertion_is_a_loss_and_ends_the_test_but_at_full_scale(monke
         pass
     assert tried.lost == ["truncated: it was used"] * 2
     assert [outcome.survived for outcome in tried.noted] == [False, False, True]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_try_that_takes_too_long_is_a_loss_and_ends_the_test(full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "FULL", full)
+    tried = Outcomes("postgres", "")
+
+    def hang(error: BaseException) -> None:
+        with tried.trying("killed") as this:
+            this.seconds = 400.0
+            raise error
+
+    late = (subprocess.TimeoutExpired("a run", 400), pytest.fail.Exception("Timeout (>300.0s) from pytest-timeout."))
+    for error in late:
+        with pytest.raises(type(error)):
+            hang(error)
+    assert [outcome.seconds for outcome in tried.noted] == [400.0, 400.0]
+    assert tried.lost == [
+        "killed: TimeoutExpired: Command 'a run' timed out after 400 seconds",
+        "killed: Failed: Timeout (>300.0s) from pytest-timeout.",
+    ]

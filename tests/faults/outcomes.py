@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 ASKED = os.environ.get("FINETUNE_FAULTS", "")  # "full", or a share of it such as 0.1, which keeps nothing
@@ -46,6 +48,13 @@ class Outcome:
 
 
 @dataclass
+class Try:
+    """A try that goes on. seconds: until there was a good run, or an answer, again."""
+
+    seconds: float | None = None
+
+
+@dataclass
 class Outcomes:
     """What became of all faults of a group. about: what they are, in a line."""
 
@@ -64,17 +73,19 @@ class Outcomes:
         self.facts[what] = figure
 
     @contextmanager
-    def trying(self, fault: str) -> Iterator[None]:
-        """Tries a fault in the block: survived unless an assertion fails there. At full scale the next one is tried
-        then; the test module fails at its end."""
+    def trying(self, fault: str) -> Iterator[Try]:
+        """Tries a fault in the block: survived unless something is raised there, also where it takes too long. After an
+        assertion that fails at full scale the next one is tried; the test module fails at its end."""
+        this = Try()
         try:
-            yield
-        except AssertionError as error:
-            self.note(fault, False, lost=" ".join(str(error).split())[:500])
-            if not FULL:
+            yield this
+        except (Exception, pytest.fail.Exception) as error:  # the second one is pytest-timeout's, too
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            self.note(fault, False, lost=kind + " ".join(str(error).split())[:500], seconds=this.seconds)
+            if not (FULL and isinstance(error, AssertionError)):
                 raise
         else:
-            self.note(fault, True)
+            self.note(fault, True, seconds=this.seconds)
 
     @property
     def lost(self) -> list[str]:

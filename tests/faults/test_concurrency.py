@@ -73,9 +73,9 @@ def attempt(home: Home, where: str, outcomes: Outcomes) -> None:
         outcomes.state(f"{where}, requests to Prefect repeated", f"{sum(again)}, at most {max(again)} by one flow")
 
 
-def test_over_local_files_without_a_server(home: Home, outcomes: Outcomes) -> None:
+def test_over_local_files_without_a_server(tmp_path: Path, small_data: Path, outcomes: Outcomes) -> None:
     # Each run starts a temporary server over the same new database.
-    attempt(replace(home, environment={}), "SQLite", outcomes)
+    attempt(Home(tmp_path / "home", small_data), "SQLite", outcomes)
 
 
 @pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")

@@ -1,4 +1,4 @@
-"""PostgreSQL, under both servers or under MLflow alone, is killed in the middle of a run and started again."""
+"""PostgreSQL is killed in the middle of a run and started again: under both servers, or where runs write into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.servers.database import create_missing, databases
-from tests.faults.outcomes import FULL, Outcomes
+from tests.faults.outcomes import FULL, Outcomes, Try
 from tests.support.e2e import HTTP, Home, copy_of, experiment_id, ran
 from tests.support.postgres import Postgres, postgres_server
 from tests.support.publishing import EXPERIMENT
@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 STEPS = ("download", "finetune", "register")
+LONGEST = 400  # seconds of a run
 POINTS = 10  # of a training's curve; the second run of a recipe repeats none
 BACK = {"at once": True, "after the run": False}
 
@@ -39,29 +40,33 @@ class Served:
     prefect: str = ""  # Prefect's API, where its server is over the database, too
     tries: int = 0
 
-    def attempt(self, step: str, *, at_once: bool) -> tuple[float, str]:
-        """Kills PostgreSQL when a step of a run begins; returns the seconds to the run's end, and what was lost."""
+    def attempt(self, step: str, tried: Try, *, at_once: bool) -> None:
+        """Kills PostgreSQL when a step of a run begins: the run ends, within `LONGEST` seconds, and nothing of it is
+        lost."""
         self.tries += 1
         name = f"postgres-{self.tries}"
         changes = [f"--training.learning_rate={0.002 + 0.0001 * self.tries:.4f}", f"--registry.name={name}"]
         run = self.home.start(*changes)
-        assert run.stderr is not None
-        said = ""
-        while not (line := run.stderr.readline()).startswith(f"{step} begins"):
-            assert line, said
-            said += line
-        began = time.monotonic()
-        self.database.kill()
-        if at_once:
-            self.database.start()
-        printed, complained = run.communicate(timeout=400)
-        seconds = time.monotonic() - began
-        if not at_once:
-            self.database.start()
-        if run.returncode or "Traceback" in complained:
-            return seconds, f"{run.returncode} {complained[-500:]!r}"
-        result = json.loads(printed.splitlines()[-1])
-        return seconds, self._missing(name, changes, result, complained)
+        try:
+            assert run.stderr is not None
+            said = ""
+            while not (line := run.stderr.readline()).startswith(f"{step} begins"):
+                assert line, said
+                said += line
+            began = time.monotonic()
+            self.database.kill()
+            if at_once:
+                self.database.start()
+            printed, complained = run.communicate(timeout=LONGEST)
+            tried.seconds = time.monotonic() - began
+        finally:
+            run.kill()
+            if not at_once:
+                self.database.start()
+        assert not run.returncode, f"{run.returncode} {complained[-500:]!r}"
+        assert "Traceback" not in complained, complained[-500:]
+        lost = self._missing(name, changes, json.loads(printed.splitlines()[-1]), complained)
+        assert not lost, lost
 
     def _missing(self, name: str, changes: list[str], result: Any, complained: str) -> str:
         """What of a run is not there once all is delivered, in a sentence; empty: nothing."""
@@ -99,8 +104,8 @@ def both(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.mark.parametrize("back", BACK)
 @pytest.mark.parametrize("step", STEPS)
 def test_under_both_servers(step: str, back: str, both: Served, outcomes: Outcomes) -> None:
-    seconds, lost = both.attempt(step, at_once=BACK[back])
-    outcomes.note(f"PostgreSQL under both servers killed, started {back}", not lost, lost=lost, seconds=seconds)
+    with outcomes.trying(f"PostgreSQL under both servers killed, started {back}") as tried:
+        both.attempt(step, tried, at_once=BACK[back])
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +122,5 @@ def alone(finished: tuple[Home, Any], tmp_path_factory: pytest.TempPathFactory, 
 @pytest.mark.parametrize("back", BACK)
 @pytest.mark.parametrize("step", STEPS)
 def test_under_mlflow_alone(step: str, back: str, alone: Served, outcomes: Outcomes) -> None:
-    seconds, lost = alone.attempt(step, at_once=BACK[back])
-    outcomes.note(
-        f"PostgreSQL that runs write into themselves killed, started {back}", not lost, lost=lost, seconds=seconds
-    )
+    with outcomes.trying(f"PostgreSQL that runs write into themselves killed, started {back}") as tried:
+        alone.attempt(step, tried, at_once=BACK[back])

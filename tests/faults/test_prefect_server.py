@@ -10,8 +10,9 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.run.unfinished import begun, tell_ends
 from tasks.engine.pageless import TRIES_AGAIN, impatient
-from tests.faults.outcomes import FULL, Outcomes, scale
+from tests.faults.outcomes import FULL, Outcomes, Try, scale
 from tests.support.e2e import HTTP, Home, copy_of, free_port, of_home, ran, serving
 from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
 
@@ -42,6 +43,7 @@ WORDS: dict[Mode, str] = {
     "lost": "requests are carried out and not answered",
 }
 WAYS: list[Mode] = list(WORDS) if FULL else ["html"]
+LONGEST = 240  # seconds of a run
 HOURS = pytest.mark.skipif(not FULL, reason="tried by `make faults` alone")
 
 
@@ -68,19 +70,28 @@ def test_a_run_goes_on_without_its_page(
     assert run.stderr is not None
     while not (line := run.stderr.readline()).startswith(f"{step} begins"):
         assert line, run.communicate()
-    server_of(home).send_signal(kind)
-    began = time.monotonic()
-    out, err = run.communicate(timeout=240)
-    seconds = time.monotonic() - began
-    good = run.returncode == 0 and err.count(INCOMPLETE) == 1 and "Traceback" not in err and of_home(home) == []
-    told = False
-    if good:
+    with outcomes.trying(f"Prefect's server {kind.name} at {step}") as tried, ended(run):
+        server_of(home).send_signal(kind)
+        began = time.monotonic()
+        out, err = run.communicate(timeout=LONGEST)
+        tried.seconds = time.monotonic() - began
+        assert run.returncode == 0, err
+        assert (err.count(INCOMPLETE), "Traceback" in err) == (1, False), err
+        assert of_home(home) == []
         result = json.loads(out.splitlines()[-1])
-        good = "finetune" in ran(result) and result["registered"]["new"]
+        assert "finetune" in ran(result)
+        assert result["registered"]["new"]
         assert ran(home.run("--training.learning_rate=0.003")) == []
-        told = state(home, result["flow_run"]) == "COMPLETED"
-    lost = f"{kind.name} at {step}: {run.returncode} {err[-500:]!r} {told=}"
-    outcomes.note(f"Prefect's server {kind.name} at {step}", good and told, lost=lost, seconds=seconds)
+        assert state(home, result["flow_run"]) == "COMPLETED"
+
+
+@contextmanager
+def ended(run: subprocess.Popen[str]) -> Iterator[None]:
+    """Kills a run at the block's end that goes on then."""
+    try:
+        yield
+    finally:
+        run.kill()
 
 
 def state(home: Home, flow_run: str) -> str:
@@ -153,14 +164,25 @@ def test_a_named_server_fails_at_any_request_and_stays_so(
     choice = random.Random(way)
     for number in range(scale(ci=1, full=4)):
         name, after = f"{way}-{number}", choice.randrange(1, REQUESTS)
-        proxy.behave(way, after=after)
-        began = time.monotonic()
-        done = named.call(*named.arguments("--json", f"--registry.name={name}"))
-        seconds = time.monotonic() - began
+        with outcomes.trying(
+            f"Prefect's named server fails in the middle of a run and stays so: {WORDS[way]}"
+        ) as tried:
+            done = called(named, name, proxy, tried, way, after=after)
+            lost = lost_by(named, done, name)
+            assert not lost, f"after {after} requests: {lost}"
+
+
+def called(
+    home: Home, name: str, proxy: UnreliableServer, tried: Try, way: Mode, *, after: int = 0, during: float = inf
+) -> subprocess.CompletedProcess[str]:
+    """A run whose server fails so after some requests, for all that follow or for a number of them."""
+    proxy.behave(way, after=after, during=during)
+    began = time.monotonic()
+    try:
+        return home.call(*home.arguments("--json", f"--registry.name={name}"))
+    finally:
+        tried.seconds = time.monotonic() - began
         proxy.behave("well")
-        lost = lost_by(named, done, name)
-        fault = f"Prefect's named server fails in the middle of a run and stays so: {WORDS[way]}"
-        outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
 
 
 @HOURS
@@ -168,13 +190,11 @@ def test_a_named_server_fails_at_any_request_and_stays_so(
 def test_a_named_server_that_fails_from_the_beginning_is_one_sentence(
     way: Mode, named: Home, proxy: UnreliableServer, outcomes: Outcomes
 ) -> None:
-    proxy.behave(way)
-    began = time.monotonic()
-    done = named.call(*named.arguments("--json"))
-    seconds = time.monotonic() - began
-    good = done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: Prefect does not answer at ")
-    good = good and done.stderr.count("\n") == 2
-    outcomes.note(f"Prefect's named server fails from the start: {WORDS[way]}", good, lost=done.stderr, seconds=seconds)
+    with outcomes.trying(f"Prefect's named server fails from the start: {WORDS[way]}") as tried:
+        done = called(named, way, proxy, tried, way)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: Prefect does not answer at "), done.stderr
+        assert done.stderr.count("\n") == 2, done.stderr
 
 
 @HOURS
@@ -185,26 +205,20 @@ def test_a_named_server_that_fails_for_a_moment(
     choice = random.Random(f"a moment, {way}")
     for number in range(scale(ci=0, full=4)):
         name, after = f"moment-{way}-{number}", choice.randrange(1, REQUESTS)
-        proxy.behave(way, after=after, during=1)
-        began = time.monotonic()
-        done = named.call(*named.arguments("--json", f"--registry.name={name}"))
-        seconds = time.monotonic() - began
-        lost = lost_by(named, done, name)
-        fault = f"one request to Prefect's named server fails: {WORDS[way]}"
-        outcomes.note(fault, not lost, lost=f"after {after} requests: {lost}", seconds=seconds)
+        with outcomes.trying(f"one request to Prefect's named server fails: {WORDS[way]}") as tried:
+            done = called(named, name, proxy, tried, way, after=after, during=1)
+            lost = lost_by(named, done, name)
+            assert not lost, f"after {after} requests: {lost}"
 
 
 @HOURS
 def test_a_slow_named_server_is_waited_for(named: Home, proxy: UnreliableServer, outcomes: Outcomes) -> None:
     for number in range(scale(ci=0, full=1)):
-        proxy.behave("slow")
-        began = time.monotonic()
-        done = named.call(*named.arguments("--json", f"--registry.name=slow-{number}"))
-        seconds = time.monotonic() - began
-        proxy.behave("well")
-        lost = done.stderr if "warning: " in done.stderr else lost_by(named, done, f"slow-{number}")
-        fault = f"Prefect's named server answers every request {proxy.slow:g} seconds late"
-        outcomes.note(fault, not lost, lost=lost, seconds=seconds)
+        with outcomes.trying(f"Prefect's named server answers every request {proxy.slow:g} seconds late") as tried:
+            done = called(named, f"slow-{number}", proxy, tried, "slow")
+            assert "warning: " not in done.stderr, done.stderr
+            lost = lost_by(named, done, f"slow-{number}")
+            assert not lost, lost
 
 
 @HOURS
@@ -225,12 +239,14 @@ def test_a_named_server_is_started_again_on_the_way(
         while not (line := run.stderr.readline()).startswith(f"{step} begins"):
             assert line, said
             said += line
-    began = time.monotonic()
-    with serving(command, health=f"{api}/health", folder=tmp_path / "prefect", environment=places):
-        out, err = run.communicate(timeout=240)
-        seconds = time.monotonic() - began
-        lost = lost_by(home, subprocess.CompletedProcess(run.args, run.returncode, out, said + err), "restarted")
-    outcomes.note(f"Prefect's named server started again at {step}", not lost, lost=lost, seconds=seconds)
+    again = serving(command, health=f"{api}/health", folder=tmp_path / "prefect", environment=places)
+    with outcomes.trying(f"Prefect's named server started again at {step}") as tried, ended(run):
+        began = time.monotonic()
+        with again:
+            out, err = run.communicate(timeout=LONGEST)
+            tried.seconds = time.monotonic() - began
+            lost = lost_by(home, subprocess.CompletedProcess(run.args, run.returncode, out, said + err), "restarted")
+        assert not lost, lost
 
 
 @HOURS
@@ -248,11 +264,12 @@ def test_a_kill_while_prefects_database_is_made(copied: Home, outcomes: Outcomes
         for process in of_home(home):
             process.kill()
         run.communicate()
-        began = time.monotonic()
-        done = home.call(*home.arguments("--json"))
-        lost = "" if done.returncode == 0 and ran(json.loads(done.stdout.splitlines()[-1])) == [] else done.stderr
-        seconds = time.monotonic() - began
-        outcomes.note("a kill while Prefect's database is made", not lost, lost=f"{size}: {lost}", seconds=seconds)
+        with outcomes.trying("a kill while Prefect's database is made") as tried:
+            began = time.monotonic()
+            done = home.call(*home.arguments("--json"))
+            tried.seconds = time.monotonic() - began
+            assert done.returncode == 0, f"{size}: {done.stderr}"
+            assert ran(json.loads(done.stdout.splitlines()[-1])) == [], size
 
 
 def size_of(file: Path) -> int:

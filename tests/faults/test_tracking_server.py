@@ -44,9 +44,10 @@ NAMED = ("recipe.yaml", "report.html")  # files that name the run or its model
 
 
 @pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, new_database: Path) -> Iterator[str]:
     """A real MLflow server, which serves artifacts itself; its address."""
-    folder = tmp_path_factory.mktemp("mlflow") / "server"
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    shutil.copyfile(new_database, folder / "server.db")
     address = f"http://127.0.0.1:{(port := free_port())}"
     places = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
@@ -159,6 +160,7 @@ WORDS: dict[str, str] = {
     "away": "nothing listens",
     "500": "500 for every request",
     "html": "a page of HTML with status 200",
+    "empty": "nothing with status 200",
     "silent": "no answer",
     "lost": "requests are carried out and not answered",
     "slow": "each answer is late",
@@ -200,7 +202,7 @@ def undisturbed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 LEARNING_RATES = {"away": 0.002, "silent": 0.003}  # of other classifiers than the finished run's
 REQUESTS = 200  # of a run that finds all its artifacts; a few more or less do not matter
-WAYS: tuple[Mode, ...] = ("away", "500", "html", "silent", "lost")
+WAYS: tuple[Mode, ...] = ("away", "500", "html", "empty", "silent", "lost")
 
 
 def delivered(

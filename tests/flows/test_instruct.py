@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -300,8 +301,10 @@ def test_without_its_server_only_the_judge_fails_and_it_can_be_asked_later(
     run = home.mlflow_run(result)
     assert run.data.metrics["judge/mean"] == 70
     points = home.mlflow().get_metric_history(result["mlflow_run"], "judge/mean")
-    (measured,) = home.mlflow().get_metric_history(result["mlflow_run"], "test/chrf")
-    assert [(point.value, point.timestamp) for point in points] == [(70, measured.timestamp)]
+    (step,) = judged["steps"]
+    made = json.loads((home.home.folder / "store" / "judge" / step["artifact"]["key"] / "manifest.json").read_text())
+    at = datetime.fromisoformat(made["created"]).timestamp()
+    assert [(point.value, point.timestamp) for point in points] == [(70, round(1000 * at))]
     assert run.data.tags["finetune.judge"] == "llama3"
     refused = home.call("--judge.seed=7", "--judge.model=gemma", *judged_by(server), command=["judge"])
     assert refused.returncode == 2

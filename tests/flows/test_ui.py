@@ -113,7 +113,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def test_both_pages_show_the_homes_runs_to_this_machine_alone(alone: Home) -> None:
+def test_both_pages_show_the_homes_runs_to_this_machine_alone_until_it_hangs_up(alone: Home) -> None:
     with started(alone) as ui:
         prefect, mlflow = f"http://127.0.0.1:{ui.prefect}", f"http://127.0.0.1:{ui.mlflow}"
         for page in (prefect, mlflow):
@@ -134,26 +134,28 @@ def test_both_pages_show_the_homes_runs_to_this_machine_alone(alone: Home) -> No
         listening = ui.listeners()
         assert {ui.prefect, ui.mlflow} <= set(listening)
         assert set().union(*listening.values()) <= LOOPBACK
+        assert ended(ui, alone, signal.SIGHUP) == ""
 
 
-# The last two after a server of its own was killed, which is then started again.
-@pytest.mark.parametrize(
-    ("kind", "killed"), [(signal.SIGINT, ""), (signal.SIGTERM, "mlflow"), (signal.SIGHUP, "prefect")]
-)
-def test_a_signal_ends_both_and_leaves_nothing(alone: Home, kind: signal.Signals, killed: str) -> None:
+def test_servers_that_were_killed_are_started_again_and_a_signal_leaves_nothing(alone: Home) -> None:
     with started(alone) as ui:
-        processes = of_home(alone)
-        assert len(processes) >= 3
-        if killed:
-            ui.kill_and_await(killed)
-        assert ui.end(kind) == 0
-        assert of_home(alone) == []
-        assert is_free(ui.prefect)
-        assert is_free(ui.mlflow)
-        assert ui.process.stderr is not None
-        said = after_the_first_line(ui.process.stderr.read())
-    again = r"(MLflow|Prefect) ended with status (-9|137): see .*-server\.log\. It is started again\n"
-    assert re.fullmatch(again if killed else "", said)
+        ui.kill_and_await("mlflow")
+        ui.kill_and_await("prefect")
+        said = ended(ui, alone, signal.SIGTERM)
+    again = r"(MLflow|Prefect) ended with status (-9|137): see .*-server\.log\. It is started again"
+    found = [re.fullmatch(again, line) for line in said.splitlines()]
+    assert [match and match[1] for match in found] == ["MLflow", "Prefect"]
+
+
+def ended(ui: Ui, home: Home, kind: signal.Signals) -> str:
+    """Ends it by the signal, which leaves no process and no port in use; what it has said after its first line."""
+    assert len(of_home(home)) >= 3
+    assert ui.end(kind) == 0
+    assert of_home(home) == []
+    assert is_free(ui.prefect)
+    assert is_free(ui.mlflow)
+    assert ui.process.stderr is not None
+    return after_the_first_line(ui.process.stderr.read())
 
 
 @pytest.mark.parametrize("taken", ["prefect", "mlflow"])
@@ -182,25 +184,3 @@ def test_servers_that_the_environment_names_are_printed_and_not_started(alone: H
     done = replace(alone, environment=named).call(module="flows.ui")
     assert (done.returncode, after_the_first_line(done.stderr)) == (0, "")
     assert done.stdout.splitlines() == ["Prefect  http://prefect.test/api", "MLflow   http://mlflow.test"]
-
-
-def test_one_named_server_leaves_the_other_to_be_started(alone: Home) -> None:
-    home = replace(alone, environment={"PREFECT_API_URL": "http://prefect.test/api"})
-    port = free_port()
-    process = subprocess.Popen(
-        home.command("--mlflow-port", str(port), module="flows.ui"),
-        cwd=home.project,
-        env=home.env(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "Prefect  http://prefect.test/api\n"
-        assert process.stdout.readline().startswith(f"MLflow   http://127.0.0.1:{port}/")
-        wait_until(lambda: not is_free(port), seconds=5, what="MLflow")
-        assert not any("prefect" in child.cmdline() for child in psutil.Process(process.pid).children())
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 0

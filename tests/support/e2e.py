@@ -114,7 +114,7 @@ def serving(command: Sequence[str], *, health: str, folder: Path, environment: M
             yield
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
+            server.wait(60)
 
 
 @dataclass

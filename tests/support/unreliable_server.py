@@ -13,8 +13,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 # What becomes of a request: passed on; passed on and the answer kept back (`lost`); answered late, with an error, with
-# a page of somebody else's, or never; refused, as by a machine on which nothing listens.
-Mode = Literal["well", "lost", "slow", "500", "html", "silent", "away"]
+# a page of somebody else's, with nothing, or never; refused, as by a machine on which nothing listens.
+Mode = Literal["well", "lost", "slow", "500", "html", "empty", "silent", "away"]
 PAGE = b"<html><body>Sign in to this network</body></html>"
 HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server"}  # of one connection
 
@@ -116,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(500, {"Content-Type": "text/plain"}, b"out of order")
         elif mode == "html":
             self._send(200, {"Content-Type": "text/html"}, PAGE)
+        elif mode == "empty":
+            self._send(200, {"Content-Type": "application/json"}, b"{}" if len(self.path) % 2 else b"")
         if self.headers.get("Upgrade") == "websocket":
             if mode in ("well", "slow"):
                 self._pass_on_both_ways()

@@ -16,9 +16,10 @@ from filelock import FileLock
 from lib.files.checksum import file_sha256
 from lib.files.listing import COMPILED, LISTING
 from lib.files.lock import tried
+from lib.inference.engines.saved import TABLE
 
-# Of a registered model: what says when, by which run and where it was made, and the list with checksums of that.
-NOTED = ("MLmodel", "history.parquet", LISTING)
+# Of a registered model: what says when, by which run, where and how fast it was made; and the list with its checksums.
+NOTED = ("MLmodel", "history.parquet", TABLE, LISTING)
 PENDING = 1  # MLflow's number for the status of a logged model
 PROMOTION = "finetune.promotion"  # tag of a version that was decided about
 OUTPUT = "scored"  # in the home: where these tests have files scored into

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lib.data.source.transfer import SERVER_ERRORS, TEMPORARY_REFUSALS, too_large
 from lib.errors import ChecksumError, SourceError, StoreError
 from lib.files.checksum import file_sha256
-from lib.files.disk import FULL, disk_full_is_clear, require_space
+from lib.files.disk import FULL, disk_full_is_clear, require_space, write_whole
 from lib.progress import Progress
 from lib.secrets import Address
 
@@ -134,7 +134,7 @@ def remember_commit(repository: Repository, commit: str) -> None:
     reference = reference_file(repository)
     with disk_full_is_clear(reference.parent), clear_errors(repository):
         reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text(commit, encoding="utf-8")
+        write_whole(reference, commit)
 
 
 def hub_library() -> Any:

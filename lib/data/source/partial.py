@@ -8,29 +8,33 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from lib.files.disk import give_way
+from lib.files.disk import give_way, write_whole
 from lib.secrets import hidden_choice
 
 BLOCK = 2**20  # bytes that are read at once
+NOTE_SECONDS = 1.0  # between two notes: a kill loses what came since the last one
 
 
 @dataclass
 class Partial:
     """The bytes received from one address, and beside them, as JSON, their number and sha256, and the validators of
-    that answer. `file` is open for reading and writing. `path` is None for a private file without a name. `folder` is
-    where both lie."""
+    that answer. `file` is open for reading and writing. `path` is None for a private file, and once it was removed.
+    `folder` is where both lie."""
 
     file: IO[bytes]
     path: Path | None
     folder: Path
     _validators: dict[str, str] = field(default_factory=dict)
     _hash: Any = field(default_factory=hashlib.sha256)
+    _hashed: int = 0  # bytes that are in `_hash`
+    _noted: float = 0.0  # when that was last written down, by the monotonic clock
 
     def size(self) -> int:
         """Returns the bytes so far and moves `file` to its end for writing."""
@@ -50,34 +54,45 @@ class Partial:
             fits = isinstance(size, int) and all(isinstance(value, str) for value in validators.values())
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             fits = False  # missing or incomplete: the transfer starts over
-        if fits and self._hashed(size) == sha256:
+        if fits and self._sha256_of(size) == sha256:
             self.file.truncate(size)
             self._validators = validators
         else:
-            self.file.truncate(0)
-            self._validators, self._hash = {}, hashlib.sha256()
+            self._empty({})
 
     def start_over(self, validators: Mapping[str, str]) -> None:
         """Discards every byte; the next ones belong to an answer with these validators."""
-        self.file.seek(0)
-        self.file.truncate()
-        self._validators, self._hash = dict(validators), hashlib.sha256()
-        self._write_note()
+        self._empty(validators)
+        self.note()
 
     def append(self, piece: bytes) -> None:
-        """Adds the next bytes; a kill after that loses none of them."""
+        """Adds the next bytes, and notes them if the last note is more than a second old."""
         self.file.write(piece)
         self.file.flush()
         self._hash.update(piece)
-        self._write_note()
+        self._hashed += len(piece)
+        if time.monotonic() - self._noted > NOTE_SECONDS:
+            self.note()
+
+    def note(self) -> None:
+        """Writes down how much of the file came, for a later process; that is done when `claimed` ends, too."""
+        if self.path is not None:
+            noted = {"size": self._hashed, "sha256": self._hash.hexdigest(), "validators": self._validators}
+            write_whole(_note(self.path), json.dumps(noted, sort_keys=True))
+        self._noted = time.monotonic()
 
     def remove(self) -> None:
         """Deletes both files; `file` can still be read until it is closed."""
         if self.path is not None:
             _note(self.path).unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+        self.path = None
 
-    def _hashed(self, size: int) -> str | None:
+    def _empty(self, validators: Mapping[str, str]) -> None:
+        self.file.truncate(0)
+        self._validators, self._hash, self._hashed = dict(validators), hashlib.sha256(), 0
+
+    def _sha256_of(self, size: int) -> str | None:
         """Returns the sha256 of the first `size` bytes; None if there are fewer."""
         self.file.seek(0)
         for begin in range(0, size, BLOCK):
@@ -86,12 +101,8 @@ class Partial:
             if len(block) < wanted:
                 return None
             self._hash.update(block)
+        self._hashed = size
         return str(self._hash.hexdigest())
-
-    def _write_note(self) -> None:
-        if self.path is not None:
-            noted = {"size": self.size(), "sha256": self._hash.hexdigest(), "validators": self._validators}
-            _note(self.path).write_text(json.dumps(noted, sort_keys=True), encoding="utf-8")
 
 
 @contextmanager
@@ -108,7 +119,12 @@ def claimed(address: str, scratch: Path) -> Iterator[Partial]:
             if _is_mine(file, path):
                 partial = Partial(file, path, scratch)
                 partial.recall()
-                yield partial
+                try:
+                    yield partial
+                finally:
+                    with suppress(OSError):  # an older note vouches for the beginning of what came
+                        if partial.size():
+                            partial.note()
                 return
     with tempfile.TemporaryFile(dir=scratch) as private:
         yield Partial(private, None, scratch)
@@ -116,9 +132,11 @@ def claimed(address: str, scratch: Path) -> Iterator[Partial]:
 
 def forget(address: str, scratch: Path) -> None:
     """Removes what a transfer from `address` left in `scratch`, unless it is locked."""
-    if _partial_path(address, scratch).exists():
-        with claimed(address, scratch) as partial:
-            partial.remove()
+    path = _partial_path(address, scratch)
+    if path.exists() and (file := _opened(path)) is not None:
+        with file:
+            if _is_mine(file, path):
+                Partial(file, path, scratch).remove()
 
 
 def _partial_path(address: str, scratch: Path) -> Path:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from lib.data.source.partial import Partial, claimed, forget
 from lib.data.source.transfer import AddressError, fetch
 from lib.errors import ChecksumError, SourceError, WeightsError
 from lib.files.checksum import file_sha256
-from lib.files.disk import disk_full_is_clear, give_way
+from lib.files.disk import disk_full_is_clear, give_way, into_place
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.weights.folder import CONFIG, read_fields, whole_number
 from lib.progress import Progress, silent
@@ -203,15 +204,18 @@ def _check(partial: Partial, address: str, sha256: str | None) -> None:
 def _keep(partial: Partial, file: Path) -> None:
     """Gives the finished file its name; a private partial file, which has no path, is copied."""
     partial.file.flush()
-    if partial.path is None:
-        unfinished = file.with_name(f".{file.name}.unfinished")
-        partial.file.seek(0)
+    if partial.path is not None:
+        into_place(partial.path, file)
+        partial.remove()
+        return
+    unfinished = partial.folder / f"{file.name}.{os.getpid()}"
+    partial.file.seek(0)
+    try:
         with unfinished.open("wb") as copy:
             shutil.copyfileobj(partial.file, copy)
-        unfinished.replace(file)
-    else:
-        partial.path.replace(file)
-        partial.remove()
+        into_place(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _scratch(folder: Path) -> Path:

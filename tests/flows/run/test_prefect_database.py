@@ -9,10 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
-from flows.run.prefect_database import ready_database
+from flows.run.prefect_database import ready_database, server_environment
 from lib.errors import ServiceError
 from lib.files.checksum import file_sha256
+from tasks.environment import sqlite_uri
 
 # Prefect commits the next migration in two parts, and only then notes that it is done.
 BEFORE_IT = "e757138e954a"
@@ -21,8 +23,11 @@ BEFORE_IT = "e757138e954a"
 @pytest.fixture
 def database(tmp_path: Path, prefect_home: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The database of a home's first server, whole."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    return Path(shutil.copy(prefect_home / "empty.db", tmp_path / "prefect.db"))
+    home = tmp_path / "50%41? #1"  # characters that mean something else in an address
+    home.mkdir()
+    monkeypatch.setenv("PREFECT_HOME", str(home))
+    monkeypatch.delenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", raising=False)
+    return Path(shutil.copy(prefect_home / "empty.db", home / "prefect.db"))
 
 
 def ask(database: Path, statement: str) -> str:
@@ -58,6 +63,8 @@ def test_a_half_made_one_is_made_again(database: Path) -> None:
     made = file_sha256(database)
     ready_database()
     assert file_sha256(database) == made
+    address = server_environment()["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert make_url(address).database == str(database)
 
 
 def test_one_that_was_half_brought_up_to_date_is_refused_and_stays(database: Path) -> None:
@@ -78,7 +85,7 @@ def older(database: Path) -> Path:
     from prefect.server.database.configurations import AioSqliteConfiguration
     from prefect.server.database.dependencies import temporary_database_config
 
-    with temporary_database_config(AioSqliteConfiguration(connection_url=f"sqlite+aiosqlite:///{database}")):
+    with temporary_database_config(AioSqliteConfiguration(connection_url=sqlite_uri(database, driver="aiosqlite"))):
         asyncio.run(provide_database_interface().run_migrations_downgrade("-1"))
     ask(database, "pragma user_version = 0")
     begin_a_flow(database)
@@ -113,3 +120,4 @@ def test_one_of_postgresql_is_left_to_its_server(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql+asyncpg://nobody@127.0.0.1:1/prefect")
     ready_database()
     assert list(tmp_path.glob("*.db")) == []
+    assert server_environment() == {}

@@ -14,12 +14,13 @@ from moto.server import ThreadedMotoServer
 from flows.run.delivery import deliver_all
 from flows.run.telling import Telling
 from flows.use_cases.classify import CLASSIFY
+from lib.errors import ServiceError, StoreError
 from lib.recipes.classify import ClassifyRecipe
 from tasks.environment import home
-from tasks.record.mlflow_run import AwayError
+from tasks.record.mlflow_run import AwayError, RefusedNameError, reason_of
 from tasks.record.outbox import Made, Outbox, Record, new_record, now
 from tasks.record.pages import flatten
-from tasks.record.recording import recorded
+from tasks.record.recording import Recording, recorded
 from tasks.registry.files import model_files
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, load_frozen
 from tasks.registry.models import CLASSIFIER, Version
@@ -117,6 +118,29 @@ def test_what_cannot_be_decided_about_is_no_version_and_waits(published: MlflowC
     assert why_not() == [""]
     (version,) = published.search_model_versions("name = 'lost'")
     assert published.get_model_version("lost", version.version).tags["finetune.promotion"] == "first"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("no space left"),
+        ServiceError("restore that run"),
+        OSError("no"),
+        AwayError("gone: start it"),
+        KeyError(),
+    ],
+)
+def test_whatever_hinders_telling_of_a_finished_run_makes_its_record_wait(error: Exception) -> None:
+    def refuse() -> None:
+        raise error
+
+    record = new_record(experiment=EXPERIMENT, name="a run", params={}, tags={})
+    telling = Telling(CLASSIFY, None, recording := Recording(record, Outbox()), {})
+    assert not telling._tried("track", refuse)
+    assert recording.waits == reason_of(error)
+    telling.away, error = False, RefusedNameError("another kind")
+    with pytest.raises(RefusedNameError):
+        telling._tried("track", refuse)
 
 
 def test_a_name_of_another_kind_of_model_ends_the_run_for_good(published: MlflowClient) -> None:

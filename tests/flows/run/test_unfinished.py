@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -10,7 +13,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from flows.run.unfinished import Unfinished, begun, tell_ends
+from flows.run.unfinished import Unfinished, all_noted, begun, tell_ends
+from lib.files.sealed import sealed
 from lib.processes.identity import this_process
 
 API = "http://prefect.test/api"
@@ -63,6 +67,36 @@ def test_a_run_of_another_machine_in_a_shared_or_copied_home_goes_on(noted: Unfi
     elsewhere = changed(noted, host="another")
     assert told() == {}
     assert noted.model_copy(update={"flow_run": elsewhere}).file.exists()
+
+
+def test_a_damaged_note_is_set_aside_and_named_and_what_cannot_be_read_now_or_is_older_is_not(
+    noted: Unfinished, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", logger="finetune")
+    noted.file.write_text(noted.model_dump_json())  # as before notes had a checksum
+    assert list(all_noted()) == [noted]
+    with monkeypatch.context() as patch:
+        for number in (errno.EMFILE, errno.EIO, errno.EACCES):
+            patch.setattr(Path, "read_bytes", refusing(number))
+            assert list(all_noted()) == []
+    assert caplog.text == ""
+    assert list(all_noted()) == [noted]
+    content = sealed(noted.model_dump_json()).replace("CRASHED", "COMPLETED")
+    noted.file.write_text(content)
+    assert list(all_noted()) == []
+    assert f"{noted.file} was damaged and is {noted.file.name}.damaged now" in caplog.text
+    assert noted.file.with_name(f"{noted.file.name}.damaged").read_text() == content
+    assert list(all_noted()) == []
+    assert caplog.text.count("was damaged") == 1
+
+
+def refusing(number: int) -> Callable[[Path], bytes]:
+    """Reads as a system does that refuses with this error."""
+
+    def read(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return read
 
 
 def test_a_run_that_has_ended_is_told_as_what_by_any_machine(noted: Unfinished) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,18 +12,21 @@ from pathlib import Path
 
 import httpx
 import mlflow
+import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.support.e2e import Home, answers, free_port, ran, serving, wait_until
+from tests.support.e2e import Home, answers, free_port, of_home, ran, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[str]:
+def mlflow_server(tmp_path: Path, new_database: Path) -> Iterator[str]:
     """A real MLflow server with its own database, which serves artifacts itself; its address."""
     address, folder = f"http://127.0.0.1:{(port := free_port())}", tmp_path / "mlflow-server"
+    folder.mkdir()
+    shutil.copyfile(new_database, folder / "server.db")
     places = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "files")]
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *places]
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -68,10 +73,13 @@ def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(copi
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), seconds=90, what="MLflow")
         found = httpx.post(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search", json={"max_results": 9}).json()
         assert "of the other database" in {experiment["name"] for experiment in found["experiments"]}
+        # Prefect's server is named, and so it is not started.
+        assert not any("prefect" in child.cmdline() for child in psutil.Process(ui.pid).children(recursive=True))
     finally:
-        ui.terminate()
+        ui.send_signal(signal.SIGINT)
         out, _ = ui.communicate(timeout=60)
     assert ui.returncode == 0
+    assert of_home(home) == []
     assert [line.split()[1].partition("/#")[0] for line in out.splitlines()[:2]] == [
         home.environment["PREFECT_API_URL"],
         f"http://127.0.0.1:{port}",

@@ -125,7 +125,7 @@ def test_a_killed_run_leaves_no_process(copied: Home, give_database: Callable[[H
     run.kill()
     assert "Traceback" not in run.stderr.read()  # which comes to its end: nobody else holds the pipe
     run.wait()
-    wait_until(lambda: of_home(home) == [], seconds=20, what="the end of the temporary server")
+    wait_until(lambda: of_home(home) == [], seconds=60, what="the end of the temporary server")
 
 
 def test_a_failed_step_stands_in_the_table_and_its_reason_comes_last(

@@ -1,12 +1,14 @@
 """The checksum of a file."""
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from lib.files.checksum import file_sha256, json_sha256, seal_holds, sealed
+from lib.files.checksum import file_problem, file_sha256, json_sha256, seal_holds, sealed
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5000])
@@ -18,6 +20,25 @@ def test_it_is_the_sha256_of_all_bytes(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         file_sha256(tmp_path / "none")
+
+
+def test_a_file_is_not_called_damaged_where_this_process_cannot_open_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+
+    def failing_with(number: int) -> None:
+        def refused(path: Path) -> str:
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr("lib.files.checksum.file_sha256", refused)
+
+    failing_with(errno.EACCES)
+    assert file_problem(file, "file", 3, "") == "file cannot be read (Permission denied)"
+    failing_with(errno.EMFILE)
+    with pytest.raises(OSError, match="Too many open files"):
+        file_problem(file, "file", 3, "")
 
 
 def test_equal_values_have_the_same_checksum_however_they_are_written() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import StoreError
-from lib.files.disk import disk_full_is_clear, free_bytes, require_space
+from lib.files.disk import disk_full_is_clear, free_bytes, require_space, write_whole
 
 
 def test_no_space_left_names_the_folder_and_what_is_free(tmp_path: Path) -> None:
@@ -51,3 +51,22 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
         (tmp_path / "none").read_bytes()
     with pytest.raises(ValueError, match="mine"), disk_full_is_clear(tmp_path):
         raise ValueError("mine")
+
+
+def test_a_small_file_is_the_old_one_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "note.json"
+    write_whole(file, "old")
+    written: list[str] = []
+
+    def stopped(part: Path, target: Path) -> None:
+        written.extend((part.read_text(), target.read_text()))
+        raise OSError(errno.EIO, "the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(OSError, match="the disk"):
+            write_whole(file, "new")
+    assert written == ["new", "old"]
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    write_whole(file, "new")
+    assert (file.read_text(), [path.name for path in tmp_path.iterdir()]) == ("new", [file.name])

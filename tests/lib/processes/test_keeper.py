@@ -38,7 +38,7 @@ time.sleep(600)
 
 def noted(log: Path) -> tuple[list[psutil.Process], str]:
     """The command and its child, once they run, and which signals are kept from them."""
-    wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, seconds=20, what="the command")
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 0, seconds=60, what="the command")
     command, child, blocked = log.read_text().splitlines()[0].split(" ", 2)
     return [psutil.Process(int(command)), psutil.Process(int(child))], blocked
 
@@ -57,7 +57,7 @@ def test_all_of_a_command_ends_when_whoever_started_it_is_killed(
     assert kept_out == str([int(kind) for kind in blocked])
     assert os.getpgid(family[0].pid) != os.getpgid(starter.pid)
     starter.kill()
-    assert starter.communicate(timeout=20)[0] == b""  # to its end: nobody else holds the pipe
+    assert starter.communicate(timeout=60)[0] == b""  # to its end: nobody else holds the pipe
     wait_until(lambda: all(map(is_over, family)), seconds=30, what="the end of the command and of its child")
     assert log.read_text().splitlines()[1:] == asked
 
@@ -70,6 +70,20 @@ def test_a_command_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     kept.stop()
     assert all(map(is_over, family))
     assert log.read_text().splitlines()[1:] == ["SIGINT"]
+
+
+def test_a_command_whose_keeper_does_not_end_it_is_killed_after_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.processes.kept.STOP_SECONDS", 0.2)
+    kept = Kept([sys.executable, "-u", "-c", COMMAND], "server", environment=dict(os.environ), log=tmp_path / "log")
+    family, _ = noted(tmp_path / "log")
+    kept.process.send_signal(signal.SIGSTOP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Kept, "_rest", lambda self: family)  # where the keeper cannot be looked at
+        kept.stop()
+    assert kept.process.returncode == -signal.SIGKILL
+    assert all(map(is_over, family))
 
 
 def test_what_a_command_leaves_when_it_ends_is_ended_and_its_status_told(tmp_path: Path) -> None:
@@ -89,12 +103,12 @@ def test_what_a_killed_keeper_leaves_is_ended_before_its_command_is_started_agai
     (command, child), _ = noted(log)
     kept.process.kill()
     assert kept.process.wait(30) == -signal.SIGKILL
-    wait_until(lambda: is_over(command), seconds=20, what="the end of the command, which the kernel sees to")
+    wait_until(lambda: is_over(command), seconds=60, what="the end of the command, which the kernel sees to")
     assert not is_over(child)  # which has a session of its own
     kept.end_rest()
     assert is_over(child)
     kept.start()
-    wait_until(lambda: log.read_text().count("\n") > 1, seconds=20, what="the second command, in the same log")
+    wait_until(lambda: log.read_text().count("\n") > 1, seconds=60, what="the second command, in the same log")
     again = [psutil.Process(int(pid)) for pid in log.read_text().splitlines()[1].split()[:2]]
     kept.process.kill()
     kept.stop()

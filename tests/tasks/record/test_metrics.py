@@ -37,9 +37,7 @@ METRICS = {"train/accuracy": 0.75, "test/accuracy": 0.5, "test/mcc": 0.25}
 
 
 @pytest.fixture
-def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def tracking(new_home: Path) -> MlflowClient:
     return client()
 
 

@@ -32,12 +32,9 @@ EXPERIMENT = "finetune-classifier"
 
 
 @pytest.fixture
-def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(new_home: Path) -> Path:
     """The local database of a home of its own."""
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path / "home" / "mlflow.db"
+    return new_home / "mlflow.db"
 
 
 @pytest.fixture
@@ -186,7 +183,6 @@ def test_files_of_runs_in_another_database_lie_in_the_home(
 
 
 def test_a_damaged_database_is_one_sentence(database: Path) -> None:
-    database.parent.mkdir()
     database.write_bytes(b"no database" * 1000)
     with pytest.raises(ServiceError) as refused:
         client()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,11 +31,8 @@ EXPERIMENT = "serving"  # whose runs come to nothing besides their params and en
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tmp_path / "home"
+def home(new_home: Path) -> Path:
+    return new_home
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +76,16 @@ def test_a_record_is_read_as_it_was_written_and_damage_is_told(home: Path) -> No
     assert Outbox().records()[0] == []
     file.unlink()
     assert Outbox().read(record.id) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        with pytest.raises(
+            StoreError, match="outbox cannot be read \\(Too many open files\\), and records may wait in it"
+        ):
+            Outbox().ids()
+
+
+def refused(folder: Path) -> Iterator[Path]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(folder))
 
 
 def test_a_run_is_told_once_though_it_is_delivered_twice() -> None:
@@ -176,12 +185,24 @@ def test_records_of_other_names_come_after_ones_own_and_only_in_time() -> None:
         kept(record)
     deliver_older(own)
     assert Outbox().ids() == [other.id]
-    with pytest.MonkeyPatch.context() as slow:
-        slow.setattr("flows.run.delivery.REQUESTS", 10**9)  # as if the server was slow
-        deliver_others(own)
-    assert Outbox().ids() == [other.id]
     deliver_others(own)
     assert Outbox().ids() == []
+
+
+def test_on_a_slow_server_each_run_delivers_one_record_of_others_and_each_gets_its_turn(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("flows.run.delivery.BRIEFLY", 0.0)  # any server is too slow for that
+    of_a_recipe = {"experiment": "finetune-classifier", "recipe": {"no": "recipe"}}
+    broken = kept(a_record(started=1, status="FINISHED", ended=1, **of_a_recipe))
+    first, second = (kept(a_record(started=at, status="FINISHED", ended=at)) for at in (2, 3))
+    own = a_record(params={"registry.name": "own"})
+    for left in ([broken, first, second], [broken, second], [broken], [broken]):
+        deliver_others(own)
+        assert Outbox().ids() == sorted(record.id for record in left)
+    said = "records of earlier runs that wait for the next run, or `finetune deliver`: "
+    assert [message for message in caplog.messages if said in message] == [f"{said}{left}" for left in (2, 2, 1)]
 
 
 def test_what_killed_processes_had_only_begun_to_write_goes(home: Path) -> None:
@@ -286,7 +307,6 @@ def test_without_a_server_the_door_refuses_in_one_sentence_and_all_is_kept(
 
 
 def test_a_server_that_runs_here_over_the_homes_file_is_that_file(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    home.mkdir()
     address = "http://127.0.0.1:5000"
     note = Note(prefect="", mlflow=address, pages={}, over_files=True, processes=[this_process()])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from safetensors.torch import load_file, save_file
 
 import tasks.registry.files
-from lib.errors import ServiceError, WeightsError
+from lib.errors import ServiceError, StoreError, WeightsError
 from lib.files.jsonfile import load_json, save_json
 from lib.files.listing import LISTING, SHA256_TAG, write_listing
 from tasks.environment import home, store_folder
-from tasks.registry.files import load_model, model_files
+from tasks.record.mlflow_run import AwayError
+from tasks.registry.files import is_damage, load_model, model_files
 from tasks.registry.models import CLASSIFIER, Version
+from tests.support.http_server import HttpServer, Reply
 from tests.support.tracking import tracking_restored
 
 pytestmark = pytest.mark.slow
@@ -131,6 +140,24 @@ def test_without_the_store_the_damage_is_named_and_mlflow_itself_refuses_the_mod
                 mlflow.pyfunc.load_model(place)
 
 
+@pytest.mark.parametrize(
+    ("error", "says_so"),
+    [
+        (FileNotFoundError(), True),
+        (IsADirectoryError(), True),
+        (PermissionError(), True),
+        (MlflowException("no such version", error_code=RESOURCE_DOES_NOT_EXIST), True),
+        (MlflowException("API request to endpoint /x failed with error code 404", RESOURCE_DOES_NOT_EXIST), False),
+        (MlflowException("out of order"), False),
+        (ConnectionResetError(), False),
+        (TimeoutError(), False),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+    ],
+)
+def test_only_what_says_so_is_damage(error: Exception, says_so: bool) -> None:
+    assert is_damage(error) is says_so
+
+
 def test_a_version_from_before_there_were_checksums_is_loaded_with_a_warning(
     published: MlflowClient, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,7 +177,60 @@ def test_a_damaged_copy_of_a_server_is_fetched_again(
     empty(fetched / "MLmodel")
     assert model_files(published, CLASSIFIER, VERSION).root == fetched
     assert "MLmodel has 0 bytes" in caplog.text
+    whole = (root / TENSORS).read_bytes()
     flip(root / TENSORS)
     flip(fetched / TENSORS)
     with pytest.raises(ServiceError, match=r"model\.safetensors does not have its checksum"):
         model_files(published, CLASSIFIER, VERSION)
+    (root / TENSORS).write_bytes(whole)
+
+    def page_in_place_of_it(folder: Path) -> None:
+        if (folder / TENSORS).is_file():
+            (folder / TENSORS).write_bytes(b"<html>Sign in to this network</html>")
+
+    monkeypatch.setattr(tasks.registry.files, "sync", page_in_place_of_it)  # as the files come
+    with pytest.raises(AwayError, match=r"models:/e2e/1 cannot be fetched \(something that is not MLflow answers"):
+        model_files(published, CLASSIFIER, VERSION)
+
+
+class Sent:
+    """Has a server send a version's files, as MLflow's does for artifacts that it serves."""
+
+    ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+    def __init__(self, server: HttpServer, root: Path) -> None:
+        self._server, self._root = server, root
+        for place in [root, *root.rglob("*")]:
+            name = f"e2e/{place.relative_to(root)}".removesuffix("/.")
+            if place.is_file():
+                server.serve(f"{self.ARTIFACTS}/{name}", Reply(place.read_bytes()))
+            else:
+                files = [{"path": each.name, "is_dir": each.is_dir()} for each in place.iterdir()]
+                answer = Reply(json.dumps({"files": files}).encode())
+                server.serve(f"{self.ARTIFACTS}?path={quote_plus(name)}", answer)
+
+    def name_in(self, database: Path) -> None:
+        """Has the registry say that the version's files are there."""
+        with closing(sqlite3.connect(database)) as connection, connection:
+            place = self._server.url(f"{self.ARTIFACTS}/e2e")
+            connection.execute("UPDATE model_versions SET source = ?, storage_location = ?", [place, place])
+
+
+def test_a_disk_that_is_full_while_a_server_sends_a_model_is_one_sentence_and_the_next_try_is_clean(
+    published: MlflowClient, root: Path, small_disk: Path
+) -> None:
+    with HttpServer() as server:
+        Sent(server, root).name_in(home() / "mlflow.db")
+        (home() / "models").symlink_to(small_disk)
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(2**20 - 2**16))
+        with pytest.raises(StoreError, match=rf"^No space left to write into {home() / 'models' / 'e2e'} \("):
+            model_files(published, CLASSIFIER, VERSION)
+        assert [path.name for path in (small_disk / "e2e").iterdir()] == [".lock"]
+        ballast.unlink()
+        (home() / "models").unlink()
+        fetched = model_files(published, CLASSIFIER, VERSION).root
+        assert fetched.is_relative_to(home() / "models")
+        sent = {name.removeprefix(str(root)): content for name, content in contents(root).items()}
+        kept = {name.removeprefix(str(fetched)): content for name, content in contents(fetched).items()}
+        assert sent.items() <= kept.items()  # MLflow adds a file

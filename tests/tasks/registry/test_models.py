@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,28 +20,17 @@ from lib.serving.follower import log_follower
 from tasks.record.mlflow_run import client, experiment_id
 from tasks.registry.frozen import frozen_test
 from tasks.registry.models import CLASSIFIER, INSTRUCTIONS, KIND_TAG, KINDS, Kind, Version, find_model
+from tasks.registry.promote import as_registered_by
+from tasks.registry.register import PROMOTION_TAG, Registered, withdraw
 from tasks.use.predict import answer
 from tests.support.followers import RESPONSES, write_follower
 from tests.support.http_server import HttpServer, Reply
 from tests.support.tracking import tracking_restored
 
 
-@pytest.fixture(scope="module")
-def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in which nothing has happened yet: MLflow takes seconds to make one."""
-    database = tmp_path_factory.mktemp("new") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments(max_results=1)
-    return database
-
-
 @pytest.fixture
-def tracking(tmp_path: Path, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def tracking(new_home: Path) -> Iterator[MlflowClient]:
     """A client of the local database of a home of its own."""
-    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home" / "prefect"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "home").mkdir()
-    shutil.copyfile(new_database, tmp_path / "home" / "mlflow.db")
     with tracking_restored():
         tracking = client()
         mlflow.set_tracking_uri(tracking.tracking_uri)  # where MLflow looks for the logged model of a new version
@@ -169,6 +157,19 @@ def test_a_registered_model_answers_by_name_and_by_run(tracking: MlflowClient, t
     assert answer([]) == []
     with pytest.raises(MessagesError, match="the instruction of question 2 is empty"):
         answer([("Is it?", ""), ("", "")])
+
+
+def test_a_version_about_which_was_decided_is_never_withdrawn(tracking: MlflowClient) -> None:
+    runs = {name: register(tracking, name, tag="classifier", logged_as="classifier") for name in ("new", "decided")}
+    tracking.set_model_version_tag("decided", "1", PROMOTION_TAG, "first")
+    for name, run in runs.items():
+        known = Registered(name=name, version="1", new=False)
+        assert as_registered_by("another run", known) == known
+        own = as_registered_by(run, known)
+        assert (own.new, own.model_id is None) == (True, name == "decided")
+        withdraw(own)
+        withdraw(own.model_copy(update={"model_id": "m-1"}) if name == "decided" else known)  # as the task's roll-back
+    assert [version.name for version in tracking.search_model_versions()] == ["decided"]
 
 
 def test_asking_for_help_imports_no_torch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,10 @@ def test_drift_is_what_the_last_scoring_run_of_this_version_measured(
     assert drift_since(registered()) == ""
 
 
+def disk_full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_the_report_is_on_this_machine_whatever_mlflow_takes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +109,11 @@ def test_the_report_is_on_this_machine_whatever_mlflow_takes(
     file.parent.touch()
     assert write_report(conclusion, delivered) is None  # and the run goes on
     assert caplog.records[-1].getMessage().startswith(f"the report is not kept on this machine: {file.parent} cannot")
+    file.parent.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.files.disk.os.fsync", disk_full)
+        assert write_report(conclusion, delivered) is None
+    assert caplog.records[-1].getMessage().startswith("the report is not kept on this machine: No space left to write")
     finished = Finished(None, {}, frozenset(), run="a-run", flow_run="", name="", registered=registered())
     pages: Any = None
     with pytest.raises(AwayError, match="does not answer"):

@@ -19,10 +19,12 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from lib.data.source import partial
 from lib.data.source.download import SIZE_LIMIT, Download, data_ending, download, identity
 from lib.errors import ArchiveError, ChecksumError, MessagesError, SourceError, StoreError
 from tests.support.http_server import HttpServer, Reply
@@ -212,7 +214,9 @@ def test_a_transfer_is_gone_on_with_as_often_as_it_is_cut(server: HttpServer, pl
 IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
+from lib.data.source import partial
 from lib.data.source.download import download
+partial.NOTE_SECONDS = 0
 download([sys.argv[1]], Path(sys.argv[2]), scratch=Path(sys.argv[3]), progress=lambda *done: print(done[0], flush=True))
 """
 
@@ -229,6 +233,19 @@ def test_another_process_goes_on_after_a_kill(server: HttpServer, place: Place) 
     assert kept == TEXT[: len(kept)]
     assert place.get(address, sha256=SHA256).size == len(TEXT)
     assert server.requests[-1].headers["range"] == f"bytes={len(kept)}-"
+
+
+def test_what_came_is_noted_about_once_a_second_and_at_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(partial, "write_whole", lambda file, text: notes.append(text))
+    clock = iter(range(1000))
+    monkeypatch.setattr(partial, "time", SimpleNamespace(monotonic=lambda: next(clock) / 10))
+    with partial.claimed("https://example.org/sms.tsv", place.scratch) as begun:
+        begun.start_over({"etag": ETAG})
+        for _ in range(100):
+            begun.append(b"12345")
+    assert 8 <= len(notes) <= 12
+    assert json.loads(notes[-1])["size"] == 500
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_folders_and_patterns_of_a_store_are_sorted(s3: Any) -> None:
     for name in ("in/b.csv", "in/a.csv", "in/deep/c.csv", "in/d.txt", "other/a.csv"):
         s3.put_object(Bucket="data", Key=name, Body=b"")
     found = {
-        address: [name.removeprefix("s3://data/") for name in find_objects(f"s3://data/{address}", timeout=5)]
+        address: [name.removeprefix("s3://data/") for name in find_objects(f"s3://data/{address}", timeout=60)]
         for address in ("in/a.csv", "in/", "in", "in/*.csv", "*/a.csv", "in/**/*.csv", "in/none*")
     }
     assert found == {
@@ -246,7 +246,7 @@ def test_an_object_of_google_arrives_whole(google: GoogleServer, place: Place, m
         "content_length": str(len(TEXT)),
         "ending": ".csv",
     }
-    assert find_objects("gs://data/in/*.csv", timeout=5) == ["gs://data/in/a.csv"]
+    assert find_objects("gs://data/in/*.csv", timeout=60) == ["gs://data/in/a.csv"]
     assert "gs://data/in/none.csv does not exist" in str(place.fails("gs://data/in/none.csv"))
 
 

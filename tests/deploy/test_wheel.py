@@ -18,7 +18,7 @@ from lib.recipes.reading import RECIPES
 
 pytestmark = pytest.mark.e2e
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 SOURCES = ("flows", "tasks", "lib", "recipes", "deploy")
 FILES = ("pyproject.toml", "prefect.yaml", "README.md", "LICENSE")
 
