@@ -14,14 +14,15 @@ from pathlib import Path
 from lib.data.messages.balance import balance_messages
 from lib.data.messages.reading import read_messages
 from lib.data.messages.split import split_messages
+from lib.data.parts import Parts, load_parts, save_parts
 from lib.data.samples import messages as sample
 from lib.data.source.data_file import DataFile
 from lib.data.source.download import download
 from lib.data.source.reader import How
-from lib.data.tables import SPLITS
+from lib.data.tables import MESSAGES, SPLITS, TOKENS
+from lib.data.tokens import write_tokens
 from lib.model.gpt2.sizes import SIZES, GPTConfig
 from lib.text.gpt2 import gpt2_tokenizer
-from lib.text.tokens import tokenize_splits
 
 PROJECT = Path(__file__).resolve().parents[1]
 ARCHIVE = "sms+spam+collection.zip"
@@ -219,14 +220,23 @@ def load_workload(data: Path | None, folder: Path) -> Workload:
         balanced, train=0.7, validation=0.1, test=0.2, seed=SEED, stratify=False, group_duplicates=False
     )
     context_length = SIZES["tiny"].context_length
-    tokenized = tokenize_splits(
-        splits.tables(), labels=LABELS, tokenizer=gpt2_tokenizer(), max_length=None, context_length=context_length
+    for name, table in splits.tables().items():
+        save_parts(table, folder / "messages" / name, MESSAGES)
+    tokenized = write_tokens(
+        {name: Parts(folder / "messages" / name, MESSAGES) for name in SPLITS},
+        folder,
+        labels=LABELS,
+        tokenizer=gpt2_tokenizer(),
+        max_length=None,
+        context_length=context_length,
+        scratch=folder / "scratch",
     )
+    tokens = {name: load_parts(folder / name, TOKENS) for name in SPLITS}
     tables = {
         name: Split(
             splits.tables()[name]["text"].tolist(),
-            tokenized.tokens[name]["tokens"].tolist(),
-            tokenized.tokens[name]["target"].tolist(),
+            [row.tolist() for row in tokens[name]["tokens"]],
+            tokens[name]["target"].tolist(),
         )
         for name in SPLITS
     }

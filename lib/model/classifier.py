@@ -27,7 +27,7 @@ from lib.model.usage import LABELS, Usage, load_labels
 from lib.model.weights.saved import INFERENCE, SavedFields
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, Padding, batches_by_tokens, padding_width
-from lib.text.windows import Windows, rows_of
+from lib.text.windows import Tokens, Windows, lengths_of, rows_of
 
 # From a saved classifier's folder, pooling and labels to its backbone and head, by the network that computes it.
 LOADERS: dict[str, Callable[[Path, Pooling, Sequence[str]], tuple[Backbone, nn.Linear]]] = {
@@ -123,7 +123,7 @@ def load_classifier(folder: Path) -> Classifier:
 
 def class_probabilities(
     classifier: Classifier,
-    texts: Sequence[Sequence[int] | Tensor] | Windows[Any],
+    texts: Sequence[Tokens | Tensor] | Windows[Any],
     *,
     padding: Padding,
     max_length: int,
@@ -155,7 +155,7 @@ def class_probabilities(
 
 def begin_probabilities(
     classifier: Classifier,
-    texts: Sequence[Sequence[int] | Tensor] | Windows[Any],
+    texts: Sequence[Tokens | Tensor] | Windows[Any],
     *,
     padding: Padding,
     max_length: int,
@@ -177,16 +177,16 @@ def begin_probabilities(
     place = torch.device(device_name(device))
     classifier.to(place)
     count = len(sequences)
-    lengths = [min(len(sequence), max_length) for sequence in sequences]
+    lengths = np.minimum(lengths_of(sequences), max_length)
     order = batches_by_tokens(lengths, batch_tokens or RUN_TOKENS[place.type], width=width)
     room, logits, done = Room(), [], 0
     autocast = torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
     with fast(classifier, backbone.width), autocast, evaluating(classifier):
         for batch in order:
             if isinstance(sequences, Features) and sequences.resident:
-                inputs = sequences.padded(batch, lengths[batch[-1]])
+                inputs = sequences.padded(batch, int(lengths[batch[-1]]))
             else:
-                inputs = pad_batch([sequences[index][:max_length] for index in batch], width, pad=backbone.pad)
+                inputs = pad_batch([sequences[index][:max_length] for index in batch.tolist()], width, pad=backbone.pad)
             logits.append(_logits(classifier, *inputs, place, room))
             done += len(batch)
             progress(done * len(texts) // count, len(texts), "messages")

@@ -1,9 +1,11 @@
 """Sorts sequences by length into batches of up to a number of tokens, and pads tokens; without torch."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from lib.errors import MessagesError, RecipeError
@@ -43,15 +45,20 @@ def padding_width(padding: Padding, *, max_length: int, context_length: int) -> 
     return padding
 
 
-def batches_by_tokens(lengths: Sequence[int], budget: int, *, width: int | None = None) -> list[list[int]]:
+def batches_by_tokens(lengths: npt.ArrayLike, budget: int, *, width: int | None = None) -> list[NDArray[np.int64]]:
     """Groups the positions of all sequences into batches of similar length, shortest first, of up to `budget` tokens.
     Padding counts (`width` as in `pad_batch`). A sequence longer than the budget is a batch of its own."""
-    batches: list[list[int]] = []
-    for position in np.argsort(np.asarray(lengths), kind="stable").tolist():
-        wide = lengths[position] if width is None else width
-        if not batches or (len(batches[-1]) + 1) * wide > budget:
-            batches.append([])
-        batches[-1].append(position)
+    order = np.argsort(np.asarray(lengths), kind="stable")
+    wide = np.asarray(lengths)[order] if width is None else np.full(len(order), width)
+    batches, first = [], 0
+
+    def exceeds(last: int) -> bool:
+        return (last + 1 - first) * int(wide[last]) > budget
+
+    while first < len(order):
+        behind = max(bisect_left(range(len(order)), True, lo=first, key=exceeds), first + 1)
+        batches.append(order[first:behind])
+        first = behind
     return batches
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ class Windows(Sequence[Sequence[Row]]):
     """
 
     rows: Sequence[Row]
-    counts: Sequence[int]
+    counts: Sequence[int] | NDArray[np.int64]
     pooling: WindowPooling
 
     def __len__(self) -> int:
@@ -47,15 +46,15 @@ class Windows(Sequence[Sequence[Row]]):
         return self.rows[self.starts[text] : self.starts[text + 1]]
 
     @cached_property
-    def starts(self) -> list[int]:
+    def starts(self) -> NDArray[np.int64]:
         """Each text's first window, and how many windows there are."""
-        return list(accumulate(self.counts, initial=0))
+        return np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
 
     @property
-    def lengths(self) -> list[int]:
+    def lengths(self) -> NDArray[np.int64]:
         """The tokens of each text, over all of its windows."""
-        rows = [_length(row) for row in self.rows]
-        return [sum(rows[begin:end]) for begin, end in pairwise(self.starts)]
+        before = np.concatenate([[0], np.cumsum(lengths_of(self.rows), dtype=np.int64)])
+        return np.diff(before[self.starts])
 
     def take(self, texts: Sequence[int]) -> Windows[Row]:
         """Returns the windows of the texts at these positions."""
@@ -73,22 +72,25 @@ class Windows(Sequence[Sequence[Row]]):
         return means
 
 
-Rows = Sequence[Sequence[int]]  # the tokens of one row each
-Texts = Rows | Windows[Sequence[int]]  # what is read of texts: a row each, or windows
+Tokens = Sequence[int] | NDArray[np.int32]  # of one row
+Rows = Sequence[Tokens]
+Texts = Rows | Windows[Tokens]  # what is read of texts: a row each, or windows
 
 
 def read_texts(texts: Rows, how: LongTexts, tokenizer: Tokenizer, max_length: int) -> Texts:
     """Returns what is read of texts, given as all of their tokens, in rows of at most `max_length`."""
-    if how.method != "windows":
-        return [text if len(text) <= max_length else how.rows(text, tokenizer, max_length)[0] for text in texts]
-    rows = [how.rows(tokens, tokenizer, max_length) for tokens in texts]
-    every: list[Sequence[int]] = [row for of_text in rows for row in of_text]
+    rows = [
+        [text] if len(text) <= max_length else how.rows(cast(Sequence[int], text), tokenizer, max_length)
+        for text in texts
+    ]
+    every: list[Tokens] = [row for of_text in rows for row in of_text]
     return Windows(every, [len(of_text) for of_text in rows], how.window_pooling) if how.method == "windows" else every
 
 
-def lengths_of(texts: Sequence[Any]) -> list[int]:
-    """Returns how many tokens are read of each text."""
-    return texts.lengths if isinstance(texts, Windows) else [len(row) for row in texts]
+def lengths_of(texts: Sequence[Any]) -> NDArray[np.integer[Any]]:
+    """Returns how many tokens are read of each text: (texts,). Those that lie in files, and windows, know theirs."""
+    known: NDArray[np.integer[Any]] | None = getattr(texts, "lengths", None)
+    return np.fromiter(map(len, texts), np.int64, len(texts)) if known is None else known
 
 
 def rows_of(texts: Sequence[Any]) -> Sequence[Any]:
@@ -99,7 +101,3 @@ def rows_of(texts: Sequence[Any]) -> Sequence[Any]:
 def take(texts: Texts, positions: Sequence[int]) -> Texts:
     """Returns the texts at these positions."""
     return texts.take(positions) if isinstance(texts, Windows) else [texts[position] for position in positions]
-
-
-def _length(row: Any) -> int:
-    return len(row)

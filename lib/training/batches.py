@@ -4,13 +4,40 @@ Orders draw from torch's global generator, which the training loop seeds and its
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 
 SORTED = 50  # batches whose messages are sorted by length together
 
-Batches = list[list[int]]  # positions of messages in their split
+
+class Batches(Sequence[list[int]]):
+    """Batches, in order: each the positions of its messages in their split.
+
+    messages: the positions (messages,) int64. size: the messages of a batch; the last of `messages` may make a smaller
+    one. begins: where in `messages` each batch begins, (batches,) int64 (None: one after another).
+    """
+
+    def __init__(self, messages: NDArray[np.int64], size: int, begins: NDArray[np.int64] | None = None) -> None:
+        self.messages, self.size = messages, size
+        self.begins = np.arange(0, len(messages), size) if begins is None else begins
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Batches": ...
+    def __getitem__(self, index: int | slice) -> "list[int] | Batches":
+        if isinstance(index, slice):
+            return Batches(self.messages, self.size, self.begins[index])
+        begin = int(self.begins[index])
+        batch: list[int] = self.messages[begin : begin + self.size].tolist()
+        return batch
 
 
 class EncodedMessages(NamedTuple):
@@ -18,7 +45,7 @@ class EncodedMessages(NamedTuple):
     (for example classes, from 0)."""
 
     inputs: Sequence[Any]
-    targets: Sequence[Any]
+    targets: Sequence[Any] | NDArray[np.integer[Any]]
 
 
 class Order(Protocol):
@@ -60,8 +87,8 @@ class PublishedOrder:
         """A new shuffle."""
         _draw_seed()
         shuffle = torch.Generator().manual_seed(_draw_seed())
-        order = torch.randperm(self.train_count, generator=shuffle).tolist()
-        return _cut(order, self.batch_size)[: self.batches_per_epoch]
+        order = torch.randperm(self.train_count, generator=shuffle).numpy()
+        return Batches(order, self.batch_size)[: self.batches_per_epoch]
 
     def train_sample(self, batches: int | None) -> Batches:
         """The first batches of a new shuffle."""
@@ -74,7 +101,7 @@ class PublishedOrder:
     def plain_sample(self, count: int, batches: int | None) -> Batches:
         """The first batches of an unshuffled loader over `count` messages."""
         _draw_seed()
-        return _cut(list(range(count)), self.batch_size)[:batches]
+        return Batches(np.arange(count), self.batch_size)[:batches]
 
 
 class SortedOrder:
@@ -82,13 +109,13 @@ class SortedOrder:
     drawn messages, so that a few batches represent the split."""
 
     def __init__(
-        self, train_lengths: Sequence[int], validation_lengths: Sequence[int], batch_size: int, *, seed: int
+        self, train_lengths: npt.ArrayLike, validation_lengths: npt.ArrayLike, batch_size: int, *, seed: int
     ) -> None:
-        self.train_lengths = train_lengths
+        self.train_lengths = np.asarray(train_lengths)
         self.batch_size = batch_size
-        self.validation_lengths = validation_lengths
+        self.validation_lengths = np.asarray(validation_lengths)
         generator = torch.Generator().manual_seed(seed)
-        self.validation_order: list[int] = torch.randperm(len(validation_lengths), generator=generator).tolist()
+        self.validation_order = torch.randperm(len(self.validation_lengths), generator=generator).numpy()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -97,34 +124,30 @@ class SortedOrder:
 
     def epoch(self) -> Batches:
         """Shuffles, sorts by length within groups of batches, and shuffles the batches."""
-        order = torch.randperm(len(self.train_lengths)).tolist()
-        batches = [
-            batch
-            for group in _cut(order, SORTED * self.batch_size)
-            for batch in _cut(_by_length(group, self.train_lengths), self.batch_size)
-        ]
-        return [batches[index] for index in torch.randperm(len(batches)).tolist()]
+        order = torch.randperm(len(self.train_lengths)).numpy()
+        together = SORTED * self.batch_size
+        for first in range(0, len(order), together):
+            order[first : first + together] = _by_length(order[first : first + together], self.train_lengths)
+        shuffled = torch.randperm(self.batches_per_epoch).numpy()
+        return Batches(order, self.batch_size, self.batch_size * shuffled)
 
     def train_sample(self, batches: int | None) -> Batches:
         """Random messages, sorted by length."""
-        return self._sample(torch.randperm(len(self.train_lengths)).tolist(), self.train_lengths, batches)
+        return self._sample(torch.randperm(len(self.train_lengths)).numpy(), self.train_lengths, batches)
 
     def validation_sample(self, batches: int | None) -> Batches:
         """The same random messages each time, sorted by length."""
         return self._sample(self.validation_order, self.validation_lengths, batches)
 
-    def _sample(self, order: list[int], lengths: Sequence[int], batches: int | None) -> Batches:
+    def _sample(self, order: NDArray[np.int64], lengths: NDArray[np.integer[Any]], batches: int | None) -> Batches:
         drawn = order if batches is None else order[: batches * self.batch_size]
-        return _cut(_by_length(drawn, lengths), self.batch_size)
+        return Batches(_by_length(drawn, lengths), self.batch_size)
 
 
 def _draw_seed() -> int:
     return int(torch.empty((), dtype=torch.int64).random_().item())
 
 
-def _by_length(order: list[int], lengths: Sequence[int]) -> list[int]:
-    return sorted(order, key=lengths.__getitem__)
-
-
-def _cut(order: list[int], size: int) -> Batches:
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def _by_length(order: NDArray[np.int64], lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Returns the same positions, sorted by length; those of equal length keep their order."""
+    return order[np.argsort(lengths[order], kind="stable")]

@@ -1,7 +1,7 @@
 """Trains and measures on a split, batch by batch, for any objective."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from lib.model.classifier import evaluating
 from lib.model.machine.cuda import on_device
 from lib.model.machine.memory import Room, parts, within_memory
-from lib.training.batches import Batches
 from lib.training.objective import Objective
 
 
@@ -74,7 +73,7 @@ class Examples:
 
         return within_memory(work, len(rows), self.room)
 
-    def measure(self, model: nn.Module, batches: Batches) -> dict[str, float]:
+    def measure(self, model: nn.Module, batches: Sequence[list[int]]) -> dict[str, float]:
         """Returns `loss` (mean of the batch means) and the objective's measures, without dropout or gradients."""
         measured: list[tuple[Tensor, Tensor]] = []
         losses: list[Tensor] = []  # read together at the end: reading makes a GPU wait

@@ -131,8 +131,9 @@ class Loop:
         state.at_once = self.room.most
         assert state.batches is not None
         tensors = {
-            "order.messages": torch.tensor([message for batch in state.batches for message in batch]),
-            "order.sizes": torch.tensor([len(batch) for batch in state.batches]),
+            "order.messages": torch.from_numpy(state.batches.messages),
+            "order.begins": torch.from_numpy(state.batches.begins),
+            "order.size": torch.tensor(state.batches.size),
         }
         tensors |= {f"weights.{name}": parameter.detach() for name, parameter in self.learning.items()}
         tensors |= {f"best.{name}": weight for name, weight in state.best.items()}
@@ -144,9 +145,9 @@ class Loop:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resumes from `checkpoint`; replays its rows and samples, which may never have been stored."""
         tensors = checkpoint.tensors
-        messages, sizes = tensors["order.messages"], tensors["order.sizes"].tolist()
+        order = _under("order.", tensors)
         self.state = State(**checkpoint.state)
-        self.state.batches = [batch.tolist() for batch in torch.split(messages, sizes)]
+        self.state.batches = Batches(order["messages"].numpy(), int(order["size"]), order["begins"].numpy())
         self.state.best = _under("best.", tensors)
         self.room.most = self.state.at_once
         self.saved_at = self.state.steps

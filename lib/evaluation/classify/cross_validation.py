@@ -40,7 +40,7 @@ class Messages:
 
     def split(self, rows: NDArray[np.int64]) -> EncodedMessages:
         """Returns some of them, ready for a model."""
-        return EncodedMessages(self.inputs.take(rows.tolist()), self.targets[rows].tolist())
+        return EncodedMessages(self.inputs.take(rows), self.targets[rows])
 
 
 @dataclass(frozen=True)

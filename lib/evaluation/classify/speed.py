@@ -4,6 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lib.model.labels import Probabilities
 from lib.text.windows import Texts, lengths_of, take
@@ -52,7 +56,7 @@ def evenly(sequences: Sequence[Sequence[int]], most: int) -> list[Sequence[int]]
     return [sequences[place] for place in even_places([len(sequence) for sequence in sequences], most)]
 
 
-def even_places(lengths: Sequence[int], most: int) -> list[int]:
+def even_places(lengths: Sequence[int] | NDArray[np.integer[Any]], most: int) -> list[int]:
     """Returns the positions of those that `evenly` takes of texts of these lengths."""
     ordered = sorted(range(len(lengths)), key=lengths.__getitem__)
     count = min(most, len(ordered))

@@ -71,7 +71,8 @@ def split_losses(
     done = 0
     with fast(predicting, model.width), autocast:
         for name, split in splits.items():
-            loss, targets = mean_loss(predicting, split, batches_by_tokens(split.lengths(), TOKENS))
+            batches = (batch.tolist() for batch in batches_by_tokens(split.lengths(), TOKENS))
+            loss, targets = mean_loss(predicting, split, batches)
             figures[name] = {"loss": loss, "perplexity": perplexity(loss), "targets": targets}
             done += len(split.tokens)
             progress(done, total, "entries")

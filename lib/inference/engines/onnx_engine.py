@@ -19,7 +19,7 @@ from lib.model.machine.processor import processors, sensible_processors
 from lib.model.usage import load_labels, load_usage
 from lib.progress import Progress, silent
 from lib.text.batching import batches_by_tokens, pad_tokens
-from lib.text.windows import Texts, Windows, rows_of
+from lib.text.windows import Texts, Windows, lengths_of, rows_of
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -88,12 +88,12 @@ class OnnxEngine:
     def probabilities(self, texts: Texts, *, progress: Progress = silent) -> Probabilities:
         """As `Engine.probabilities`."""
         sequences = rows_of(texts)
-        lengths = [min(len(sequence), self.max_length) for sequence in sequences]
+        lengths = np.minimum(lengths_of(sequences), self.max_length)
         logits = np.empty((len(sequences), len(self.labels)))
         batches = batches_by_tokens(lengths, BATCH_TOKENS)
 
-        def compute(batch: list[int]) -> int:
-            logits[batch] = self._logits([sequences[row][: self.max_length] for row in batch])
+        def compute(batch: NDArray[np.int64]) -> int:
+            logits[batch] = self._logits([sequences[row][: self.max_length] for row in batch.tolist()])
             return len(batch)
 
         for done in accumulate(self._each(compute, batches)):
@@ -105,7 +105,7 @@ class OnnxEngine:
         probabilities = self.probabilities(texts)
         return lambda: probabilities
 
-    def _each(self, compute: Callable[[list[int]], int], batches: Sequence[list[int]]) -> Iterator[int]:
+    def _each(self, compute: Callable[[NDArray[np.int64]], int], batches: Sequence[NDArray[np.int64]]) -> Iterator[int]:
         """Computes batches, several at once where there are several; each writes rows of its own."""
         if self.workers == 1 or len(batches) <= 1:
             yield from map(compute, batches)

@@ -14,7 +14,7 @@ from lib.model.labels import Probabilities
 from lib.model.machine.device import device_name
 from lib.model.usage import Usage, load_usage
 from lib.progress import Progress, silent
-from lib.text.windows import Windows
+from lib.text.windows import Tokens, Windows
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class TorchEngine:
         return device_name(self.device) == "cuda"
 
     def probabilities(
-        self, texts: Sequence[Sequence[int] | Tensor] | Windows[Any], *, progress: Progress = silent
+        self, texts: Sequence[Tokens | Tensor] | Windows[Any], *, progress: Progress = silent
     ) -> Probabilities:
         """As `Engine.probabilities`, also of features that enter the classifier's block `cut`; raises what
         `class_probabilities` raises."""
         return self.begin(texts, progress=progress)()
 
     def begin(
-        self, texts: Sequence[Sequence[int] | Tensor] | Windows[Any], *, progress: Progress = silent
+        self, texts: Sequence[Tokens | Tensor] | Windows[Any], *, progress: Progress = silent
     ) -> Callable[[], Probabilities]:
         """As `probabilities`, but returns what waits for them."""
         return begin_probabilities(

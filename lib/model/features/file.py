@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ from lib.model.machine.memory import Room, parts, within_memory
 from lib.model.padding import pad_batch
 from lib.progress import Progress, silent
 from lib.text.batching import RUN_TOKENS, batches_by_tokens
+from lib.text.windows import Rows, lengths_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 IN_SAFETENSORS = {"float32": "F32", "bfloat16": "BF16"}
@@ -40,12 +43,12 @@ class Features(Sequence[Tensor]):
     `ids`.
     """
 
-    def __init__(self, file: Path, ids: Sequence[int]) -> None:
+    def __init__(self, file: Path, ids: npt.ArrayLike) -> None:
         with safe_open(file, framework="pt") as stored:  # memory-mapped: pages are read when they are used
             self.blocks = int(stored.metadata()["blocks"])
             self.flat: Tensor = stored.get_tensor("features")
-            self.offsets: list[int] = stored.get_tensor("offsets").tolist()
-            if stored.get_tensor("ids").tolist() != list(ids):
+            self.offsets: NDArray[np.int64] = stored.get_tensor("offsets").numpy()
+            if not np.array_equal(stored.get_tensor("ids").numpy(), np.asarray(ids)):
                 raise WeightsError(f"{file} has the features of other messages: remove it, and it is computed again")
 
     def __len__(self) -> int:
@@ -59,7 +62,12 @@ class Features(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         position = range(len(self))[index]
-        return self.flat[self.offsets[position] : self.offsets[position + 1]]
+        return self.flat[int(self.offsets[position]) : int(self.offsets[position + 1])]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The tokens of each message, (messages,)."""
+        return np.diff(self.offsets)
 
     def require_blocks(self, blocks: int) -> None:
         """Raises `ValueError` unless these are the output of the first `blocks` blocks."""
@@ -71,11 +79,11 @@ class Features(Sequence[Tensor]):
         """Whether the features lie in a GPU's memory."""
         return self.flat.is_cuda
 
-    def padded(self, positions: Sequence[int], width: int) -> tuple[Tensor, Tensor]:
+    def padded(self, positions: Sequence[int] | NDArray[np.int64], width: int) -> tuple[Tensor, Tensor]:
         """Returns those of some messages, cut to `width`, in one copy: (batch, width, emb_dim) with any numbers at the
         padding; and their lengths (batch,) int64, on the host."""
-        starts = np.array([self.offsets[position] for position in positions])
-        lengths = np.minimum([self.offsets[position + 1] for position in positions] - starts, width)
+        starts = self.offsets[np.asarray(positions)]
+        lengths = np.minimum(self.offsets[np.asarray(positions) + 1] - starts, width)
         places = np.arange(width) < lengths[:, None]
         rows = torch.from_numpy(np.where(places, starts[:, None] + np.arange(width), starts[:, None]))
         batch = self.flat.index_select(0, on_device(rows.flatten(), self.flat.device))
@@ -89,10 +97,13 @@ class Features(Sequence[Tensor]):
 
 
 class ChosenFeatures(Sequence[Tensor]):
-    """Some rows of several files, in any order: item i is row `rows[i][1]` of `files[rows[i][0]]`."""
+    """Some rows of several files, in any order: item i is row `rows[i]` of `files[numbers[i]]`.
 
-    def __init__(self, files: Sequence[Features], rows: Sequence[tuple[int, int]]) -> None:
-        self.files, self.rows = files, rows
+    numbers, rows: (rows,) int64.
+    """
+
+    def __init__(self, files: Sequence[Features], numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        self.files, self.numbers, self.rows = files, numbers, rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,9 +114,17 @@ class ChosenFeatures(Sequence[Tensor]):
     def __getitem__(self, index: slice) -> list[Tensor]: ...
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
-            return [self.files[file][row] for file, row in self.rows[index]]
-        file, row = self.rows[index]
-        return self.files[file][row]
+            return [self[position] for position in range(*index.indices(len(self)))]
+        return self.files[int(self.numbers[index])][int(self.rows[index])]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The tokens of each row, (rows,)."""
+        found = np.empty(len(self), np.int64)
+        for number, file in enumerate(self.files):
+            of_file = self.numbers == number
+            found[of_file] = file.lengths[self.rows[of_file]]
+        return found
 
     def require_blocks(self, blocks: int) -> None:
         """Raises `ValueError` unless all of these are the output of the first `blocks` blocks."""
@@ -124,8 +143,8 @@ KeptFeatures = Features | ChosenFeatures  # for isinstance, too
 def write_features(
     file: Path,
     backbone: Backbone,
-    sequences: Sequence[Sequence[int]],
-    ids: Sequence[int],
+    sequences: Rows,
+    ids: npt.ArrayLike,
     *,
     blocks: int,
     dtype: str,
@@ -148,7 +167,7 @@ def write_features(
     for module in backbone.frozen_modules(blocks):
         if isinstance(module, nn.Linear):
             module.to(DTYPES[dtype])  # once: autocast would do it again for every batch
-    lengths = [len(sequence) for sequence in sequences]
+    lengths = lengths_of(sequences)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     header = _header(offsets, ids, blocks=blocks, emb_dim=backbone.width, dtype=dtype)
     begins = len(header) + backbone.width * DTYPES[dtype].itemsize * offsets
@@ -159,7 +178,7 @@ def write_features(
     scratch.mkdir(parents=True, exist_ok=True)
     plan = {"header": hashlib.sha256(header).hexdigest(), "batch_tokens": budget}
     finished = _finished_batches(note, plan) if part.exists() else 0
-    done, total = sum(lengths[row] for batch in batches[:finished] for row in batch), sum(lengths)
+    done, total = sum(int(lengths[batch].sum()) for batch in batches[:finished]), int(lengths.sum())
     with (
         disk_full_is_clear(scratch),
         part.open("r+b" if finished else "w+b") as writing,
@@ -171,16 +190,16 @@ def write_features(
         _write_at(writing.fileno(), header, 0)
         room = room or Room()
 
-        def write(batch: Sequence[int], at_once: int) -> None:
+        def write(batch: NDArray[np.int64], at_once: int) -> None:
             for part in parts(len(batch), at_once):
-                rows = [sequences[row] for row in batch[part]]
+                rows = [sequences[row] for row in batch[part].tolist()]
                 computed = _frozen_part(backbone, rows, blocks=blocks, dtype=dtype, device=torch.device(device))
-                for position, row in enumerate(batch[part]):
+                for position, row in enumerate(batch[part].tolist()):
                     _write_at(writing.fileno(), _bytes(computed[position, : lengths[row]]), int(begins[row]))
 
         for number, batch in enumerate(batches[finished:], start=finished + 1):
-            within_memory(partial(write, batch), len(batch), room, each=lengths[batch[-1]])
-            done += sum(lengths[row] for row in batch)
+            within_memory(partial(write, batch), len(batch), room, each=int(lengths[batch[-1]]))
+            done += int(lengths[batch].sum())
             progress(done, total, "tokens")
             if number % NOTE_EVERY == 0:
                 os.fsync(writing.fileno())
@@ -221,9 +240,7 @@ def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:
         rest, at = rest[written:], at + written
 
 
-def _frozen_part(
-    backbone: Backbone, sequences: Sequence[Sequence[int]], *, blocks: int, dtype: str, device: torch.device
-) -> Tensor:
+def _frozen_part(backbone: Backbone, sequences: Rows, *, blocks: int, dtype: str, device: torch.device) -> Tensor:
     """Returns (batch, longest, width) of `dtype` on the CPU."""
     tokens, lengths = pad_batch(sequences, pad=backbone.pad)
     bfloat16 = torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
@@ -232,9 +249,7 @@ def _frozen_part(
     return features.to(DTYPES[dtype]).cpu()
 
 
-def _header(
-    offsets: np.ndarray[Any, np.dtype[np.int64]], ids: Sequence[int], *, blocks: int, emb_dim: int, dtype: str
-) -> bytes:
+def _header(offsets: NDArray[np.int64], ids: npt.ArrayLike, *, blocks: int, emb_dim: int, dtype: str) -> bytes:
     """Returns everything in the file before the features: safetensors' header, offsets and ids."""
     small = {"offsets": offsets.astype("<i8"), "ids": np.asarray(ids).astype("<i8")}
     fields: dict[str, Any] = {"__metadata__": {"format": "pt", "blocks": str(blocks)}}

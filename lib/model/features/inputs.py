@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from lib.text.windows import Windows, rows_of
 
 def split_inputs(tokens: Path, features: Path | None, split: str) -> Sequence[Any]:
     """Returns the features of each message or of its windows, or its tokens where no features are kept or wanted
-    (`features` None). tokens, features: artifact folders with `<split>.parquet` and, where kept,
+    (`features` None). tokens, features: artifact folders with the parts of each split and, where kept,
     `<split>.safetensors`."""
     read = load_tokens(tokens, split)
     file = None if features is None else features / f"{split}.safetensors"
@@ -33,34 +34,36 @@ class AllInputs:
     splits: as `split_inputs` reads them. rows: the wanted ones, counted through all splits; the first is input 0.
     """
 
-    def __init__(self, splits: Sequence[Sequence[Any]], rows: Sequence[int]) -> None:
+    def __init__(self, splits: Sequence[Sequence[Any]], rows: npt.ArrayLike) -> None:
         self._splits = splits
-        places = [(number, text) for number, split in enumerate(splits) for text in range(len(split))]
-        self._places = [places[row] for row in rows]
+        self._starts = np.cumsum([0, *map(len, splits)])
+        self._wanted = np.asarray(rows, np.int64)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._wanted)
 
-    def take(self, positions: Sequence[int]) -> Sequence[Any]:
+    def take(self, positions: npt.ArrayLike) -> Sequence[Any]:
         """Returns the inputs at these positions, of the kind that they are of."""
-        places = [self._places[position] for position in positions]
+        wanted = self._wanted[np.asarray(positions, np.int64)]
+        numbers = np.searchsorted(self._starts, wanted, side="right") - 1
+        texts = wanted - self._starts[numbers]
         first = self._splits[0]
         if not isinstance(first, Windows):
-            return self._rows(places)
-        windows = cast(Sequence[Windows[Any]], self._splits)
-        counts = [windows[number].counts[text] for number, text in places]
-        rows = [
-            (number, row)
-            for number, text in places
-            for row in range(windows[number].starts[text], windows[number].starts[text + 1])
-        ]
-        return Windows(self._rows(rows), counts, first.pooling)
+            return self._rows(numbers, texts)
+        begins, counts = np.empty_like(texts), np.empty_like(texts)
+        for number, windows in enumerate(cast(Sequence[Windows[Any]], self._splits)):
+            of_split = numbers == number
+            begins[of_split] = windows.starts[texts[of_split]]
+            counts[of_split] = windows.starts[texts[of_split] + 1] - begins[of_split]
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.repeat(begins, counts) + inside
+        return Windows(self._rows(np.repeat(numbers, counts), rows), counts, first.pooling)
 
-    def _rows(self, places: Sequence[tuple[int, int]]) -> Sequence[Any]:
+    def _rows(self, numbers: NDArray[np.int64], rows: NDArray[np.int64]) -> Sequence[Any]:
         files = [rows_of(split) for split in self._splits]
         if all(isinstance(file, Features) for file in files):
-            return ChosenFeatures(cast(Sequence[Features], files), places)
-        return [files[number][row] for number, row in places]
+            return ChosenFeatures(cast(Sequence[Features], files), numbers, rows)
+        return [files[number][row] for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)]
 
 
 def mean_features(inputs: Sequence[Any]) -> NDArray[np.float32]:

@@ -1,12 +1,12 @@
 """Fine-tunes a classifier: checks its messages, orders the batches and says what a checkpoint must match."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lib.errors import MessagesError, RecipeError
@@ -30,13 +30,14 @@ from lib.training.settings import Settings
 from lib.training.train import Trained, mark_of, train
 
 IN_WORDS = {"train": "training"}  # a split's name in errors
+AT_ONCE = 16_384  # rows whose tokens are put together
 
 
 class ClassObjective(Objective, Protocol):
     """An objective over the classes of messages."""
 
-    def checked(self, targets: Sequence[Any], classes: int, split: str) -> Sequence[Any]:
-        """Returns a split's targets as `torch.tensor` takes them; raises LabelError if they do not fit the classes."""
+    def checked(self, targets: Sequence[Any] | NDArray[np.integer[Any]], classes: int, split: str) -> Tensor:
+        """Returns a split's targets (messages, ...) on the CPU; raises LabelError if they do not fit the classes."""
 
 
 def finetune(
@@ -81,20 +82,20 @@ def finetune(
     """
     backbone = classifier.backbone
     width = padding_width(padding, max_length=max_length, context_length=backbone.context_length)
-    checked: dict[str, EncodedMessages] = {}
-    for name, split in splits.items():
-        named = IN_WORDS.get(name, name)
-        inputs = _checked_inputs(split, named, classifier, max_length)
-        checked[name] = EncodedMessages(inputs, objective.checked(split.targets, len(classifier.labels), named))
-    order = _order(checked["train"], checked["validation"], padding, settings)
-    room = Room(warn=listener.remark)
+    checked: dict[str, Messages] = {}
     shape: dict[str, Any] = {
         "width": width,
         "pad": backbone.pad,
         "most": backbone.context_length,
         "recorded": backbone.network == PooledGPT.network,  # others' code may do what cannot be recorded
     }
-    examples = {name: Examples(Messages(*split, **shape), objective, room) for name, split in checked.items()}
+    for name, split in splits.items():
+        named = IN_WORDS.get(name, name)
+        inputs = _checked_inputs(split, named, classifier, max_length)
+        checked[name] = Messages(inputs, objective.checked(split.targets, len(classifier.labels), named), **shape)
+    order = _order(checked["train"].inputs, checked["validation"].inputs, padding, settings)
+    room = Room(warn=listener.remark)
+    examples = {name: Examples(split, objective, room) for name, split in checked.items()}
     published = None
     if settings.published_figures:
         if "test" not in checked or not isinstance(order, PublishedOrder):
@@ -130,36 +131,34 @@ def finetune(
 
 
 def _checked_inputs(split: EncodedMessages, name: str, classifier: Classifier, max_length: int) -> Sequence[Any]:
-    """Returns the split's messages or windows as arrays, cut to `max_length` tokens; refuses what cannot be trained
-    on."""
+    """Returns the split's messages or windows, cut to `max_length` tokens; refuses what cannot be trained on."""
     if not len(split.inputs):
         raise MessagesError(f"There are no {name} messages: give that split a larger fraction or get more messages")
     rows = rows_of(split.inputs)
-    if not isinstance(rows, KeptFeatures):
-        cut = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in rows]
-        rows = cast(list[Sequence[int] | Tensor], cut)
-    else:
+    if isinstance(rows, KeptFeatures):
         rows.require_blocks(classifier.backbone.cut)
+    elif isinstance(rows, list) or lengths_of(rows).max() > max_length:
+        rows = [np.asarray(sequence[:max_length], dtype=np.int64) for sequence in rows]
     if len(split.inputs) != len(split.targets):
         raise ValueError(f"{len(split.inputs)} {name} messages have {len(split.targets)} targets")
     inputs = replace(split.inputs, rows=rows) if isinstance(split.inputs, Windows) else rows
-    for number, length in enumerate(lengths_of(inputs)):
-        if not length:
-            raise MessagesError(f"Message {number} of the {name} messages has no tokens: leave empty texts out")
+    empty = np.flatnonzero(lengths_of(inputs) == 0)
+    if len(empty):
+        raise MessagesError(f"Message {empty[0]} of the {name} messages has no tokens: leave empty texts out")
     return inputs
 
 
-def _order(train: EncodedMessages, validation: EncodedMessages, padding: Padding, settings: Settings) -> Order:
+def _order(train: Sequence[Any], validation: Sequence[Any], padding: Padding, settings: Settings) -> Order:
     """Sorts by length where each batch is padded on its own; otherwise keeps the published loaders' order."""
     size = settings.batch_size
     if padding == "batch":
-        return SortedOrder(lengths_of(train.inputs), lengths_of(validation.inputs), size, seed=settings.seed)
-    if len(train.inputs) < size:
+        return SortedOrder(lengths_of(train), lengths_of(validation), size, seed=settings.seed)
+    if len(train) < size:
         raise RecipeError(
-            f"training.batch_size is {size}, and there are only {len(train.inputs)} training messages: lower"
+            f"training.batch_size is {size}, and there are only {len(train)} training messages: lower"
             " it (with classifier.padding other than batch, only whole batches are trained on)"
         )
-    return PublishedOrder(len(train.inputs), len(validation.inputs), size)
+    return PublishedOrder(len(train), len(validation), size)
 
 
 def _shape(classifier: Classifier) -> str:
@@ -168,13 +167,14 @@ def _shape(classifier: Classifier) -> str:
     return repr((backbone.config, backbone.use(), classifier.labels, adapter_settings(classifier)))
 
 
-def _bytes(splits: Iterable[EncodedMessages]) -> Iterator[bytes]:
+def _bytes(splits: Iterable[Messages]) -> Iterator[bytes]:
     """Yields the data that a checkpoint must match; of features only their lengths."""
     for split in splits:
         rows = rows_of(split.inputs)
-        yield json.dumps([len(row) for row in rows]).encode()
+        yield lengths_of(rows).astype(np.int64).tobytes()
         if isinstance(split.inputs, Windows):
-            yield json.dumps(split.inputs.counts).encode()
+            yield np.asarray(split.inputs.counts, np.int64).tobytes()
         if not isinstance(rows, KeptFeatures):
-            yield np.concatenate([np.asarray(row) for row in rows]).tobytes()
-        yield json.dumps(list(split.targets)).encode()
+            for first in range(0, len(rows), AT_ONCE):
+                yield np.concatenate(rows[first : first + AT_ONCE]).astype(np.int32).tobytes()
+        yield split.targets.numpy().tobytes()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from lib.model.features.file import Features, KeptFeatures
 from lib.model.padding import pad_batch
@@ -15,11 +16,11 @@ WIDTHS = 32  # tokens; see `Messages.batch`
 
 
 class Messages(NamedTuple):
-    """A split of messages: tokens or features (length, width of the backbone) of each or of its windows, and targets;
-    `width` and `pad` as in `pad_batch`."""
+    """A split of messages: tokens or features (length, width of the backbone) of each or of its windows, and targets
+    (messages, ...); `width` and `pad` as in `pad_batch`."""
 
     inputs: Sequence[Any]
-    targets: Sequence[Any]
+    targets: Tensor
     width: int | None
     pad: int
     most: int | None = None  # tokens that the network takes
@@ -40,14 +41,14 @@ class Messages(NamedTuple):
         """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
         those of each message's, as `Windowed` does. Features on a card are padded to a multiple of WIDTHS, so that they
         have few shapes."""
-        targets = torch.tensor([self.targets[row] for row in rows])
+        targets = self.targets[rows]
         if isinstance(self.inputs, Windows):
             windows = self.inputs.take(rows)
             padded, lengths = pad_batch(windows.rows, self.width, self.pad)
             each = [part.tolist() for part in torch.split(lengths, list(windows.counts))]
             return Batch((padded, lengths, each), targets, int(lengths.sum()))
         if isinstance(self.inputs, Features) and self.inputs.resident:
-            width = padded_width([len(self.inputs[row]) for row in rows], self.width)
+            width = padded_width(self.inputs.lengths[rows].tolist(), self.width)
             if self.recordable and self.width is None:
                 width = -(-width // WIDTHS) * WIDTHS
             padded, lengths = self.inputs.padded(rows, width if self.most is None else min(width, self.most))

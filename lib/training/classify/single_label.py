@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lib.errors import LabelError
@@ -47,17 +50,19 @@ class SingleLabel:
         right = torch.cat(list(outputs)).argmax(dim=1).cpu() == torch.cat(list(targets))
         return {"accuracy": int(right.sum()) / len(right)}
 
-    def checked(self, targets: Sequence[int], classes: int, split: str) -> list[int]:
-        """Returns the targets as integers; raises LabelError if a target or the class weights do not fit `classes`."""
+    def checked(self, targets: Sequence[int] | NDArray[np.integer[Any]], classes: int, split: str) -> Tensor:
+        """Returns the targets (messages,) int64; raises LabelError if a target or the class weights do not fit
+        `classes`."""
         if self.class_weights is not None and len(self.class_weights) != classes:
             raise LabelError(f"{len(self.class_weights)} class weights were given for {classes} labels")
-        numbers = [int(target) for target in targets]
-        if min(numbers) < 0 or max(numbers) >= classes:
+        numbers = np.array(targets, np.int64)
+        least, most = int(numbers.min()), int(numbers.max())
+        if least < 0 or most >= classes:
             raise LabelError(
-                f"The {split} messages have targets from {min(numbers)} to {max(numbers)}, and the classifier has"
-                f" {classes} labels, numbered from 0"
+                f"The {split} messages have targets from {least} to {most}, and the classifier has {classes} labels,"
+                " numbered from 0"
             )
-        return numbers
+        return torch.from_numpy(numbers)
 
 
 @cache

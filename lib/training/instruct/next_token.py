@@ -1,7 +1,7 @@
 """The objective of predicting each next token of a text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from lib.model.classifier import evaluating
 from lib.model.language_model import LanguageModel
-from lib.training.batches import Batches
 from lib.training.examples import Examples
 from lib.training.instruct.batches import IGNORED, EncodedEntries
 
@@ -67,7 +66,7 @@ class NextToken:
         return {}
 
 
-def mean_loss(model: Predicting, split: EncodedEntries, batches: Batches) -> tuple[float, int]:
+def mean_loss(model: Predicting, split: EncodedEntries, batches: Iterable[list[int]]) -> tuple[float, int]:
     """Returns the mean over all targets of these batches (nats per token), and their number. Unlike in training, a
     batch weighs by its targets, so the figure does not depend on how batches are made."""
     examples = Examples(split, NextToken())

@@ -96,4 +96,4 @@ def _some(tokenize: Artifact, split: str) -> tuple[Texts, Targets]:
     read = load_tokens(tokenize.folder, split)
     count = len(read.texts)
     chosen = np.linspace(0, count - 1, min(MOST_MESSAGES, count)).astype(int).tolist()
-    return take(read.texts, chosen), np.array([read.targets[position] for position in chosen], dtype=np.int64)
+    return take(read.texts, chosen), read.targets[chosen]

@@ -12,7 +12,7 @@ from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, ch
 from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
 from lib.progress import part_of
-from lib.text.windows import rows_of
+from lib.text.windows import lengths_of, rows_of
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
 from tasks.steps.classify.network import keeps_head, load_network
@@ -107,7 +107,7 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
     splits = {name: load_tokens(tokenize.folder, name) for name in _splits(work.recipe)}
-    tokens_of = {name: sum(map(len, rows_of(split.texts))) for name, split in splits.items()}
+    tokens_of = {name: int(lengths_of(rows_of(split.texts)).sum()) for name, split in splits.items()}
     done, room = 0, Room(warn=work.warn)
     for name, split in splits.items():
         file = work.scratch / f"{name}.safetensors"  # survives an interruption, unlike the artifact's folder

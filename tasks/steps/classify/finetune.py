@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lib.data.parts import Parts
 from lib.data.tables import SPLITS, TOKENS
 from lib.data.tokens import REPORT, load_long_texts, load_tokens
@@ -67,7 +65,7 @@ def finetune(
     positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
     targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
     if evaluation.threshold == AUTO:
-        require_both(np.asarray(targets["validation"]))
+        require_both(targets["validation"])
     if could_keep_head(recipe, backbone, labels):
         work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
     splits = {

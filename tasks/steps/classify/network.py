@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import methodcaller
 from typing import TYPE_CHECKING, cast
 
@@ -122,7 +122,7 @@ def untrained_classifier(
     )
 
 
-def objective_of(recipe: ClassifyRecipe, targets: Sequence[int]) -> SingleLabel:
+def objective_of(recipe: ClassifyRecipe, targets: Iterable[int]) -> SingleLabel:
     """Returns what a training minimises; `targets` are those of its messages, which class weights are made of."""
     from lib.training.classify.single_label import SingleLabel
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lib.data.parts import Parts, PartsWriter, load_parts
-from lib.data.tables import MESSAGES, SPLIT, SPLITS, TOKENS, WINDOWS
-from lib.data.tokens import REPORT
+from lib.data.parts import Parts
+from lib.data.tables import MESSAGES, SPLIT, SPLITS
+from lib.data.tokens import REPORT, write_tokens
 from lib.files.jsonfile import save_json
 from lib.text.long_texts import CUT_END, FIELDS, LongTexts
 from lib.text.tokenizer import load_tokenizer
-from lib.text.tokens import tokenize_splits
 from tasks.engine.step import Work, step
 from tasks.steps.tokenizer import context_length
 
@@ -40,21 +39,17 @@ def long_texts(recipe: ClassifyRecipe) -> LongTexts:
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, tokenizer: Artifact) -> None:
     """Tokenizes, and cuts long texts or makes windows of them: the parts of each split and the reserve,
     `tokens.json` with lengths and what is not read."""
-    labels = Parts(holdout.file("train"), SPLIT).labels
-    tables = {name: load_parts(holdout.file(name), SPLIT) for name in SPLITS}
-    tables["reserve"] = load_parts(balance.file("reserve"), MESSAGES)
-    tokenized = tokenize_splits(
-        tables,
-        labels=labels,
+    splits = {name: Parts(holdout.file(name), SPLIT) for name in SPLITS}
+    tokenized = write_tokens(
+        {**splits, "reserve": Parts(balance.file("reserve"), MESSAGES)},
+        work.folder,
+        labels=splits["train"].labels,
         tokenizer=load_tokenizer(tokenizer.folder),
         max_length=work.recipe.encoding.max_length,
         context_length=context_length(tokenizer),
         long_texts=long_texts(work.recipe),
+        scratch=work.scratch,
     )
-    schema = WINDOWS if tokenized.long_texts.method == "windows" else TOKENS
-    for name, table in tokenized.tokens.items():
-        with PartsWriter(work.folder / name, schema, labels=labels, form="arrow") as writer:
-            writer.write_frame(table)
     save_json(tokenized.report, work.folder / REPORT)
     for sentence in tokenized.warnings:
         work.warn(sentence)

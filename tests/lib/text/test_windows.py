@@ -23,13 +23,13 @@ def test_a_text_is_its_windows() -> None:
     assert list(windows) == [[[1, 2]], [[3], [4, 5, 6], [7]], [[8]]]
     assert windows[1:] == [[[3], [4, 5, 6], [7]], [[8]]]
     assert windows[-1] == [[8]]
-    assert lengths_of(windows) == [2, 5, 1]
+    assert lengths_of(windows).tolist() == [2, 5, 1]
     assert rows_of(windows) == ROWS
     assert take(windows, [2, 1]) == Windows([[8], [3], [4, 5, 6], [7]], [1, 3], "mean")
 
 
 def test_texts_of_one_row_each_are_taken_alike() -> None:
-    assert lengths_of(ROWS) == [2, 1, 3, 1, 1]
+    assert lengths_of(ROWS).tolist() == [2, 1, 3, 1, 1]
     assert rows_of(ROWS) == ROWS
     assert take(ROWS, [2, 0]) == [[4, 5, 6], [1, 2]]
 

@@ -54,21 +54,21 @@ def test_the_stand_in_sees_who_waits() -> None:
 @pytest.mark.parametrize("pooling", ["last_token", "mean", "padded_last"])
 @pytest.mark.parametrize("trainable", ["head", "last_block", "all"])
 def test_a_classifier_on_gpt2(trainable: Any, pooling: Any) -> None:
-    messages = Messages(TRAIN.inputs, TRAIN.targets, 20 if pooling == "padded_last" else None, 50256)
+    messages = Messages(TRAIN.inputs, torch.tensor(TRAIN.targets), 20 if pooling == "padded_last" else None, 50256)
     step(Examples(messages, OBJECTIVE), classifier(trainable=trainable, pooling=pooling, dropout=0.1))
 
 
 def test_features_that_lie_on_the_card() -> None:
     model = classifier(pooling="last_token")
     rows = [torch.zeros(len(tokens), 16, dtype=torch.bfloat16, device=META) for tokens in TRAIN.inputs]
-    step(Examples(Messages(rows, TRAIN.targets, None, 50256), OBJECTIVE), model)
+    step(Examples(Messages(rows, torch.tensor(TRAIN.targets), None, 50256), OBJECTIVE), model)
 
 
 @pytest.mark.parametrize("rows", [2, 100])
 def test_windows(rows: int) -> None:
     windows = read_texts(TRAIN.inputs, LongTexts("windows", overlap=2, window_pooling="mean"), gpt2_tokenizer(), 6)
     model = Windowed(classifier(pooling="last_token"), pooling="mean", rows=rows)
-    step(Examples(Messages(windows, TRAIN.targets, None, 50256), OBJECTIVE), model)
+    step(Examples(Messages(windows, torch.tensor(TRAIN.targets), None, 50256), OBJECTIVE), model)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -86,4 +86,7 @@ def test_encoders(family: str, tmp_path: Path) -> None:
     backbone = load_backbone(write_family(family, tmp_path), ("ham", "spam"), pooling="cls", context_length=64, pad=0)
     backbone.pooled(torch.tensor([[5, 6, 7]]), torch.tensor([3]))  # finds out what needs one position only
     model: Classifier = new_classifier(backbone, ("ham", "spam"), trainable="all", seed=1)
-    step(Examples(Messages([tokens[:12] for tokens in TRAIN.inputs], TRAIN.targets, None, 0), OBJECTIVE), model)
+    step(
+        Examples(Messages([tokens[:12] for tokens in TRAIN.inputs], torch.tensor(TRAIN.targets), None, 0), OBJECTIVE),
+        model,
+    )

@@ -27,7 +27,7 @@ from lib.data.source.encoding import undecodable
 from lib.data.source.reader import How
 from lib.errors import MessagesError
 from lib.text.gpt2 import gpt2_tokenizer
-from lib.text.tokens import tokenize_splits
+from tests.support.tokens import tokenized
 
 
 def read(file: Path, **options: Any) -> pd.DataFrame:
@@ -378,7 +378,7 @@ def test_real_file_with_quoting_is_what_pandas_reads(sms_file: Path) -> None:
 
 
 @pytest.mark.data
-def test_book_settings_from_file_to_tokens(sms_file: Path) -> None:
+def test_book_settings_from_file_to_tokens(sms_file: Path, tmp_path: Path) -> None:
     balanced = balance_messages(read(sms_file, quoting="csv", **SMS), method="undersample", seed=123)
     assert balanced.balanced["label"].value_counts().to_dict() == {"ham": 747, "spam": 747}
     assert len(balanced.reserve) == 5572 - 2 * 747
@@ -390,15 +390,16 @@ def test_book_settings_from_file_to_tokens(sms_file: Path) -> None:
         "validation": 149,
         "test": 300,
     }
-    result = tokenize_splits(
+    result, tables = tokenized(
         splits.tables() | {"reserve": balanced.reserve},
+        tmp_path / "tokenized",
         labels=splits.labels,
         tokenizer=gpt2_tokenizer(),
         max_length=None,
         context_length=1024,
     )
     assert result.max_length == 120
-    assert {name: len(table) for name, table in result.tokens.items()} == {
+    assert {name: len(table) for name, table in tables.items()} == {
         "train": 1045,
         "validation": 149,
         "test": 300,

@@ -138,7 +138,7 @@ def test_features_of_several_splits_are_taken_together(windows: bool, tmp_path: 
         taken = AllInputs(pairs, range(30)).take([25, 3])
         assert isinstance(taken, Windows)
         assert isinstance(taken.rows, ChosenFeatures)
-        assert taken.counts == [2, 2]
+        assert list(taken.counts) == [2, 2]
         taken, expected = taken.rows, [kept[1][10], kept[1][11], kept[0][6], kept[0][7]]
     assert [row.tolist() for row in taken] == [row.tolist() for row in expected]
     taken.require_blocks(2)

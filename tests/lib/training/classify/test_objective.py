@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lib.training.batches import EncodedMessages
@@ -31,8 +33,8 @@ class SeveralLabels:
         right = (torch.cat(list(outputs)) > 0) == (torch.cat(list(targets)) > 0.5)
         return {"exact": right.all(dim=1).double().mean().item(), "hamming": right.double().mean().item()}
 
-    def checked(self, targets: Sequence[Any], classes: int, split: str) -> Sequence[Any]:
-        return targets
+    def checked(self, targets: Sequence[Any] | NDArray[np.integer[Any]], classes: int, split: str) -> Tensor:
+        return torch.tensor(targets)
 
 
 def several(split: EncodedMessages) -> EncodedMessages:

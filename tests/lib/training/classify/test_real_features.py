@@ -18,10 +18,10 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.text.gpt2 import gpt2_tokenizer
-from lib.text.tokens import tokenize_splits
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from lib.training.settings import Settings
+from tests.support.tokens import tokenized
 
 LABELS = ("ham", "spam")
 SHAPE = GPTConfig(context_length=256, emb_dim=64, n_heads=4, n_layers=3)
@@ -38,9 +38,14 @@ def test_features_change_no_verdict(real_data: Path, tmp_path: Path) -> None:
     tables = split_messages(
         balanced, train=0.7, validation=0.1, test=0.2, seed=123, stratify=False, group_duplicates=False
     ).tables()
-    tokens = tokenize_splits(
-        tables, labels=LABELS, tokenizer=gpt2_tokenizer(), max_length=None, context_length=256
-    ).tokens
+    _, tokens = tokenized(
+        tables,
+        tmp_path / "tokenized",
+        labels=LABELS,
+        tokenizer=gpt2_tokenizer(),
+        max_length=None,
+        context_length=256,
+    )
     assert {name: len(table) for name, table in tokens.items()} == {"train": 1045, "validation": 149, "test": 300}
 
     backbone = PooledGPT(new_gpt(SHAPE, seed=1), pooling="last_token")

@@ -34,7 +34,7 @@ def in_windows(split: EncodedMessages, pooling: WindowPooling = "mean", length: 
 def gradients(rows: int, pooling: WindowPooling) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of twenty messages, and what it does to the weights, with so many windows at once."""
     model = classifier(pooling="last_token", trainable="all", dropout=0.0)
-    batch = Messages(*in_windows(TRAIN, pooling), None, 50256).batch([*range(20)])
+    batch = Messages(in_windows(TRAIN, pooling).inputs, torch.tensor(TRAIN.targets), None, 50256).batch([*range(20)])
     loss = SINGLE_LABEL.loss(Windowed(model, pooling=pooling, rows=rows)(*batch.inputs), batch.targets)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
@@ -54,7 +54,7 @@ def test_no_more_windows_than_that_are_computed_at_once() -> None:
     seen: list[int] = []
     model = classifier(pooling="last_token")
     model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    batch = Messages(*in_windows(TRAIN), None, 50256).batch([*range(20)])
+    batch = Messages(in_windows(TRAIN).inputs, torch.tensor(TRAIN.targets), None, 50256).batch([*range(20)])
     Windowed(model, pooling="mean", rows=8)(*batch.inputs).sum().backward()
     assert len(batch.inputs[0]) > 40
     assert max(seen) == 8

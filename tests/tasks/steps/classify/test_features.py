@@ -20,6 +20,7 @@ from lib.model.places import GPT2
 from lib.progress import Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact
+from lib.text.token_rows import TokenRows
 from tasks.engine.runner import Explainer
 from tasks.engine.step import Run
 from tasks.steps.classify.features import features
@@ -94,7 +95,7 @@ def test_what_changes_features_changes_their_key(inputs: dict[str, Artifact], se
     assert features.ingredients(recipe(**sections), inputs) != features.ingredients(recipe(), inputs)
 
 
-@pytest.mark.parametrize(("setting", "kind"), [("on", Features), ("off", list)])
+@pytest.mark.parametrize(("setting", "kind"), [("on", Features), ("off", TokenRows)])
 def test_a_split_is_trained_on_as_features_where_they_are_kept(
     inputs: dict[str, Artifact], setting: str, kind: type
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_split_is_trained_on_as_features_where_they_are_kept(
 def test_a_reserve_that_is_not_evaluated_is_not_run(inputs: dict[str, Artifact]) -> None:
     artifact = made(recipe(evaluation={"natural_prevalence": False}), inputs)
     assert not artifact.file("reserve.safetensors").exists()
-    assert isinstance(split_inputs(inputs["tokenize"].folder, artifact.folder, "reserve"), list)
+    assert isinstance(split_inputs(inputs["tokenize"].folder, artifact.folder, "reserve"), TokenRows)
 
 
 def test_splits_that_were_finished_before_an_interruption_are_not_computed_again(inputs: dict[str, Artifact]) -> None:

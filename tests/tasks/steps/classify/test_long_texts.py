@@ -42,7 +42,6 @@ from lib.serving.classifier import TextClassifier
 from lib.store.artifacts import Artifact, Store
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.long_texts import LongTexts
-from lib.text.tokens import tokenize_splits
 from lib.text.windows import Windows
 from lib.training.classify.messages import Messages
 from tasks.registry.models import Version
@@ -55,6 +54,7 @@ from tests.support.procedure import perform
 from tests.support.recipes import build_recipe
 from tests.support.saved import write_engine_file, write_weights
 from tests.support.steps import steps_until_trained
+from tests.support.tokens import tokenized
 
 pytestmark = pytest.mark.slow
 
@@ -115,14 +115,14 @@ def reports() -> Path:
     return file
 
 
-def test_a_run_on_real_documents_says_what_it_does_not_read(reports: Path) -> None:
+def test_a_run_on_real_documents_says_what_it_does_not_read(reports: Path, tmp_path: Path) -> None:
     table = pd.read_csv(reports).reset_index(names="id")
     given: dict[str, Any] = {"labels": LABELS, "tokenizer": gpt2_tokenizer(), "max_length": None, "context_length": 256}
-    cut = tokenize_splits({"train": table}, **given)
+    cut, _ = tokenized({"train": table}, tmp_path / "cut", **given)
     assert cut.report["cut"]["rows"] == cut.report["cut"]["of"] == 80
     assert cut.report["cut"]["share"] > 0.85
     assert cut.warnings[0].startswith("only a part is read of 80 of 80 texts, those of more than 256 tokens: ")
-    windows = tokenize_splits({"train": table}, **given, long_texts=LongTexts("windows"))
+    windows, _ = tokenized({"train": table}, tmp_path / "windows", **given, long_texts=LongTexts("windows"))
     assert windows.warnings == ()
     assert windows.report["splits"]["train"]["windows"] > 8 * 80
 
@@ -191,7 +191,8 @@ def test_training_evaluation_and_predictions_agree(
     model = Windowed(load_classifier(made["finetune"].folder), pooling="mean", rows=8)
     for features in (made["features"].folder, None):
         inputs = split_inputs(made["tokenize"].folder, features, "test")
-        batch = Messages(inputs, load_tokens(made["tokenize"].folder, "test").targets, None, 0).batch([*range(48)])
+        targets = load_tokens(made["tokenize"].folder, "test").targets
+        batch = Messages(inputs, torch.from_numpy(targets), None, 0).batch([*range(48)])
         with torch.inference_mode():
             found = model(*batch.inputs).softmax(dim=1).numpy()
         assert np.abs(found - expected).max() < WITHIN

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 
+from lib.data.tokens import Tokenized
 from lib.errors import RecipeError
 from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.long_texts import LongTexts
-from lib.text.tokens import TokenizedSplits, tokenize, tokenize_splits
+from lib.text.tokens import tokenize
 from tests.support.characters import Characters
+from tests.support.tokens import tokenized
 
 TOKENIZER = Characters()
 
@@ -28,9 +32,17 @@ SPLITS = {
 }
 
 
-def tokens_of(splits: dict[str, pd.DataFrame], **options: Any) -> TokenizedSplits:
-    options = {"labels": ("ham", "spam"), "max_length": None, "context_length": 10} | options
-    return tokenize_splits(splits, tokenizer=TOKENIZER, **options)
+class Made(NamedTuple):
+    """What is said of some tokens, and their tables."""
+
+    said: Tokenized
+    tables: dict[str, pd.DataFrame]
+
+
+def tokens_of(splits: dict[str, pd.DataFrame], **options: Any) -> Made:
+    given = {"labels": ("ham", "spam"), "tokenizer": TOKENIZER, "max_length": None, "context_length": 10}
+    with tempfile.TemporaryDirectory() as folder:
+        return Made(*tokenized(splits, Path(folder), **(given | options)))
 
 
 def test_tokenize_cuts_at_max_length() -> None:
@@ -40,19 +52,19 @@ def test_tokenize_cuts_at_max_length() -> None:
 
 def test_max_length_null_is_the_longest_training_message() -> None:
     result = tokens_of(SPLITS)
-    assert result.max_length == 3
-    assert result.tokens["train"].to_dict("list") == {
+    assert result.said.max_length == 3
+    assert result.tables["train"].to_dict("list") == {
         "id": [4, 2],
         "tokens": [[97, 98, 99], [65, 66]],
         "target": [0, 1],
     }
-    assert result.tokens["validation"]["tokens"].tolist() == [[97, 98, 99]]
-    assert result.tokens["reserve"].to_dict("list") == {"id": [1], "tokens": [[119, 120, 121]], "target": [0]}
-    assert all(str(one["target"].dtype) == "int64" for one in result.tokens.values())
+    assert result.tables["validation"]["tokens"].tolist() == [[97, 98, 99]]
+    assert result.tables["reserve"].to_dict("list") == {"id": [1], "tokens": [[119, 120, 121]], "target": [0]}
+    assert all(str(one["target"].dtype) == "int64" for one in result.tables.values())
 
 
 def test_report_counts_what_was_cut() -> None:
-    assert tokens_of(SPLITS).report == {
+    assert tokens_of(SPLITS).said.report == {
         "max_length": 3,
         "longest_training_message": 3,
         "splits": {
@@ -66,20 +78,20 @@ def test_report_counts_what_was_cut() -> None:
 
 
 def test_a_given_max_length_is_kept_even_when_messages_are_shorter() -> None:
-    assert tokens_of(SPLITS, max_length=8).max_length == 8
+    assert tokens_of(SPLITS, max_length=8).said.max_length == 8
 
 
 def test_a_given_max_length_cuts_training_messages_too() -> None:
     result = tokens_of(SPLITS, max_length=1)
-    assert result.tokens["train"]["tokens"].tolist() == [[97], [65]]
-    assert result.report["splits"]["train"]["truncated"] == 2
+    assert result.tables["train"]["tokens"].tolist() == [[97], [65]]
+    assert result.said.report["splits"]["train"]["truncated"] == 2
 
 
 def test_max_length_null_never_exceeds_the_context() -> None:
     result = tokens_of(SPLITS, context_length=2)
-    assert result.max_length == 2
-    assert result.report["longest_training_message"] == 3
-    assert result.report["splits"]["train"] == {
+    assert result.said.max_length == 2
+    assert result.said.report["longest_training_message"] == 3
+    assert result.said.report["splits"]["train"] == {
         "rows": 2,
         "tokens": 4,
         "truncated": 1,
@@ -96,8 +108,8 @@ def test_max_length_over_the_context_is_refused() -> None:
 
 def test_an_empty_reserve_gives_an_empty_table() -> None:
     result = tokens_of(SPLITS | {"reserve": SPLITS["reserve"].iloc[:0]})
-    assert list(result.tokens["reserve"].columns) == ["id", "tokens", "target"]
-    assert result.report["splits"]["reserve"] == {
+    assert list(result.tables["reserve"].columns) == ["id", "tokens", "target"]
+    assert result.said.report["splits"]["reserve"] == {
         "rows": 0,
         "tokens": 0,
         "truncated": 0,
@@ -109,36 +121,34 @@ def test_an_empty_reserve_gives_an_empty_table() -> None:
 
 def test_end_of_text_in_a_message_is_not_the_padding_token() -> None:
     splits = {"train": table((0, "free <|endoftext|> prize", "spam"))}
-    result = tokenize_splits(splits, labels=("spam",), tokenizer=gpt2_tokenizer(), max_length=None, context_length=1024)
-    assert PAD not in result.tokens["train"]["tokens"][0]
+    result = tokens_of(splits, labels=("spam",), tokenizer=gpt2_tokenizer(), context_length=1024)
+    assert PAD not in result.tables["train"]["tokens"][0]
 
 
 def test_special_tokens_around_a_text_are_kept_where_it_is_cut() -> None:
-    result = tokenize_splits(
-        SPLITS, labels=("ham", "spam"), tokenizer=Characters(ending="]"), max_length=3, context_length=10
-    )
-    assert [Characters().decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["ab]", "AB]"]
-    assert result.tokens["validation"]["tokens"].tolist() == [[97, 98, 93]]
-    assert result.report["splits"]["train"]["longest"] == result.report["longest_training_message"] == 4
+    result = tokens_of(SPLITS, tokenizer=Characters(ending="]"), max_length=3)
+    assert [Characters().decode(tokens) for tokens in result.tables["train"]["tokens"]] == ["ab]", "AB]"]
+    assert result.tables["validation"]["tokens"].tolist() == [[97, 98, 93]]
+    assert result.said.report["splits"]["train"]["longest"] == result.said.report["longest_training_message"] == 4
     assert tokenize(["abc"], Characters(ending="]"), max_length=3) == [[97, 98, 93]]
 
 
 def test_what_is_cut_is_said_with_the_label_that_loses_most_and_the_way_out() -> None:
-    assert tokens_of(SPLITS).warnings == (
+    assert tokens_of(SPLITS).said.warnings == (
         "only a part is read of 2 of 5 texts, those of more than 3 tokens: 20.0% of all tokens are left out, and 28.6%"
         " of those of 'spam', which loses most; set encoding.long_texts to 'windows', or encoding.max_length to at most"
         " 10, to read more",
     )
-    assert "encoding.max_length" not in tokens_of(SPLITS, context_length=3).warnings[0]
-    assert tokens_of(SPLITS, max_length=5).warnings == ()
-    assert "cut" not in tokens_of(SPLITS, max_length=5).report
+    assert "encoding.max_length" not in tokens_of(SPLITS, context_length=3).said.warnings[0]
+    assert tokens_of(SPLITS, max_length=5).said.warnings == ()
+    assert "cut" not in tokens_of(SPLITS, max_length=5).said.report
 
 
 def test_one_very_long_training_message_does_not_decide_how_long_rows_are() -> None:
     texts = {"train": table(*((number, "word " * 10, "ham") for number in range(99)), (99, "x" * 100_000, "spam"))}
     result = tokens_of(texts, context_length=8192)
-    assert (result.max_length, result.report["longest_training_message"]) == (512, 100_000)
-    assert tokens_of({"train": table((0, "x" * 100_000, "ham"))}, context_length=8192).max_length == 8192
+    assert (result.said.max_length, result.said.report["longest_training_message"]) == (512, 100_000)
+    assert tokens_of({"train": table((0, "x" * 100_000, "ham"))}, context_length=8192).said.max_length == 8192
 
 
 def test_head_and_tail_keeps_both_ends() -> None:
@@ -147,23 +157,23 @@ def test_head_and_tail_keeps_both_ends() -> None:
         max_length=4,
         long_texts=LongTexts("head_and_tail", head_share=0.25),
     )
-    assert [TOKENIZER.decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["afgh", "xy"]
-    assert result.report["long_texts"] == {"method": "head_and_tail", "head_share": 0.25}
-    assert result.report["cut"] == {"rows": 1, "of": 2, "share": 4 / 10, "labels": {"ham": 4 / 8, "spam": 0.0}}
+    assert [TOKENIZER.decode(tokens) for tokens in result.tables["train"]["tokens"]] == ["afgh", "xy"]
+    assert result.said.report["long_texts"] == {"method": "head_and_tail", "head_share": 0.25}
+    assert result.said.report["cut"] == {"rows": 1, "of": 2, "share": 4 / 10, "labels": {"ham": 4 / 8, "spam": 0.0}}
 
 
 def test_windows_are_rows_of_their_message_and_nothing_is_lost() -> None:
     result = tokens_of(
         {"train": table((7, "abcdefgh", "ham"), (3, "xy", "spam"))}, max_length=4, long_texts=LongTexts("windows")
     )
-    found = result.tokens["train"]
+    found = result.tables["train"]
     assert found.drop(columns="tokens").to_dict("list") == {
         "id": [7, 7, 3],
         "target": [0, 0, 1],
         "window": [0, 1, 0],
     }
     assert [TOKENIZER.decode(tokens) for tokens in found["tokens"]] == ["abcd", "efgh", "xy"]
-    assert result.report == {
+    assert result.said.report == {
         "max_length": 4,
         "longest_training_message": 8,
         "splits": {
@@ -179,15 +189,15 @@ def test_windows_are_rows_of_their_message_and_nothing_is_lost() -> None:
         },
         "long_texts": {"method": "windows", "overlap": 0, "window_pooling": "mean", "most_windows": 32},
     }
-    assert result.warnings == ()
+    assert result.said.warnings == ()
 
 
 def test_windows_beyond_the_most_are_said_to_be_left_out() -> None:
     splits = {"train": table((0, "abcdefghijklmnopqrst", "ham"), (1, "xy", "spam"))}
     result = tokens_of(splits, max_length=4, long_texts=LongTexts("windows", overlap=0, most_windows=2))
-    assert [TOKENIZER.decode(tokens) for tokens in result.tokens["train"]["tokens"]] == ["abcd", "qrst", "xy"]
-    assert result.report["splits"]["train"]["truncated"] == 1
-    assert result.warnings == (
+    assert [TOKENIZER.decode(tokens) for tokens in result.tables["train"]["tokens"]] == ["abcd", "qrst", "xy"]
+    assert result.said.report["splits"]["train"]["truncated"] == 1
+    assert result.said.warnings == (
         "only a part is read of 1 of 2 texts, those of more than 2 windows of 4 tokens: 54.5% of all tokens are left"
         " out, and 60.0% of those of 'ham', which loses most; raise encoding.most_windows to read more",
     )
