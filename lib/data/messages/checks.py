@@ -91,8 +91,8 @@ def _on_contradictions(alike: Alike) -> str | None:
     many = alike.contradicting
     if not many:
         return None
-    pairs = ", ".join(f"{one} and {other}" for one, other in alike.examples)
-    examples = f"{pairs} and {many - EXAMPLES:,} more" if many > EXAMPLES else pairs
+    more = [f"and {many - EXAMPLES:,} more"] if many > EXAMPLES else []
+    examples = " ".join([", ".join(f"{one} and {other}" for one, other in alike.examples), *more])
     return (
         f"{many:,} text{'s stand' if many != 1 else ' stands'} there with different labels (rows {examples}; counted"
         " from 0): one of each pair is wrong, which bounds the accuracy that any model can reach"
