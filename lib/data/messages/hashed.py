@@ -1,5 +1,5 @@
-"""Splits messages of any number by a hash of what they say, so that a message stays where it is whatever becomes of the
-others, and no table is held in memory."""
+"""Balances and splits messages of any number by a hash of what they say, so that a message stays where it is whatever
+becomes of the others, and no text is held in memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,52 @@ import pyarrow.compute as pc
 from lib.data.messages.alike import straddling_by_keys
 from lib.data.messages.keys import NearKeys
 from lib.data.messages.split import none_left, proportions, require_fractions, too_few
-from lib.data.parts import FileWriter, Parts, PartsWriter
+from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts, PartsWriter
 from lib.data.queries import Queries
-from lib.data.tables import KEYED_SPLIT, KEYS, SPLITS
+from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, KEYS, SPLITS
 
 UInts = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 # Of each message the numbers of the split that it is in, and of the one in which its own number would put it; its keys.
 PLACED = pa.schema([pa.field("made", pa.int64()), pa.field("plain", pa.int64()), *KEYS])
+
+
+def balance_by_hash(
+    messages: Parts, folder: Path, *, method: Literal["undersample", "oversample"], seed: int, labels: Sequence[str]
+) -> None:
+    """Makes the classes equal in size: writes the messages to split as the parts of `folder/balanced` and those left
+    out as `folder/reserve` (schema `KEYED_MESSAGES`), rows in the order of the file.
+
+    Of a class those messages are drawn whose hash, which depends on the text and the seed alone, is smallest: a message
+    that comes or goes changes one other in each class at most. Copies of a text count as different ones.
+
+    undersample: draws as many of each class as the smallest has. oversample: repeats each class whole as often as it
+    fits into the largest, and draws the rest; a repeated row follows itself.
+    """
+    names = pa.array(labels)
+    numbered = [pc.index_in(rows.column("label"), value_set=names).to_numpy() for rows in messages.batches(["label"])]
+    targets = np.concatenate([np.zeros(0, np.int32), *numbered])
+    texts: UInts = messages.numbers("exact")
+    sizes = np.bincount(targets)
+    wanted = int(sizes[sizes > 0].min() if method == "undersample" else sizes.max())
+    times = np.zeros(len(targets), np.int64)
+    for target in np.flatnonzero(sizes):
+        rows = np.flatnonzero(targets == target)
+        whole, rest = divmod(wanted, len(rows))
+        times[rows] = whole
+        times[rows[np.argsort(_draws(texts[rows], seed), kind="stable")[:rest]]] += 1
+    first = 0
+    with (
+        PartsWriter(folder / "balanced", KEYED_MESSAGES) as balanced,
+        PartsWriter(folder / "reserve", KEYED_MESSAGES) as reserve,
+    ):
+        for batch in messages.batches():
+            here = times[first : first + len(batch)]
+            first += len(batch)
+            reserve.write(batch.filter(pa.array(here == 0)))
+            again = np.repeat(np.arange(len(batch)), here)
+            for start in range(0, len(again), ROWS_PER_GROUP):
+                balanced.write(batch.take(pa.array(again[start : start + ROWS_PER_GROUP])))
 
 
 def split_by_hash(
@@ -149,14 +187,31 @@ def _near(rows: pa.RecordBatch) -> UInts:
     return low
 
 
+def _draws(texts: UInts, seed: int) -> UInts:
+    """Returns the hash of each text and of how often it came before, so that copies are drawn one by one."""
+    order = np.argsort(texts, kind="stable")
+    in_order = texts[order]
+    new = np.ones(len(texts), bool)
+    new[1:] = in_order[1:] != in_order[:-1]
+    place = np.arange(len(texts))
+    before = np.empty(len(texts), np.uint64)
+    before[order] = place - np.maximum.accumulate(np.where(new, place, 0))
+    return _mixed(texts ^ _mixed(before, 0), seed)
+
+
 def _shares(keys: UInts, seed: int) -> npt.NDArray[np.float64]:
-    """Returns a number from 0 to below 1 for each key, evenly spread, another for each seed.
+    """Returns a number from 0 to below 1 for each key, evenly spread, another for each seed."""
+    return ((_mixed(keys, seed) >> np.uint64(11)) * 2.0**-53).astype(np.float64)
+
+
+def _mixed(keys: UInts, seed: int) -> UInts:
+    """Returns 64 bits for each key, another for each seed.
 
     The mixing is SplitMix64's (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators").
     """
     with np.errstate(over="ignore"):
-        mixed = keys + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+        mixed: UInts = keys + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
         mixed ^= mixed >> np.uint64(31)
-    return ((mixed >> np.uint64(11)) * 2.0**-53).astype(np.float64)
+    return mixed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.data.messages.balance import balance_messages
+from lib.data.messages.hashed import balance_by_hash
 from lib.data.parts import Parts, PartsWriter, save_rows
 from lib.data.tables import KEYED_MESSAGES
 from tasks.engine.step import Work, step
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
 
 
-@step("balance", reads=["balance.method", "balance.seed"])
+@step("balance", reads=["balance.method", "balance.seed", "split.method"])
 def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
     """Undersamples or oversamples as the recipe says: `balanced`, and the rest in `reserve`."""
     place = messages.file("messages")
@@ -27,6 +28,9 @@ def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
         with PartsWriter(work.folder / "reserve", KEYED_MESSAGES):
             return
     table = Parts(place, KEYED_MESSAGES)
+    if work.recipe.split.method == "hashed":
+        balance_by_hash(table, work.folder, method=method, seed=work.recipe.balance.seed, labels=table.labels)
+        return
     rows = table.frame(["id", "label"]).assign(row=np.arange(len(table)))
     balanced = balance_messages(rows, method=method, seed=work.recipe.balance.seed)
     for name, drawn in (("balanced", balanced.balanced), ("reserve", balanced.reserve)):

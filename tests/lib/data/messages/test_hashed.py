@@ -1,4 +1,4 @@
-"""Splits by a hash: who stays where whatever becomes of the others, and that everything is counted."""
+"""Balances and splits by a hash: who stays where whatever becomes of the others, and that everything is counted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from lib.data import parts
-from lib.data.messages.hashed import split_by_hash
+from lib.data.messages.hashed import balance_by_hash, split_by_hash
 from lib.data.messages.split import split_messages
 from lib.data.parts import Parts
 from lib.data.queries import Queries
-from lib.data.tables import KEYED_SPLIT, SPLITS
+from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, SPLITS
 from lib.errors import LabelError, RecipeError
 from tests.support.keyed import keyed
 
@@ -118,3 +118,42 @@ def test_a_label_with_too_few_messages_says_what_to_do(tmp_path: Path) -> None:
         split(frame, tmp_path / "made", labels=("ham", "rare", "spam"))
     with pytest.raises(RecipeError, match="must sum to 1"):
         split(frame, tmp_path / "other", fractions={**FRACTIONS, "test": 0.3})
+
+
+def balanced(frame: pd.DataFrame, folder: Path, method: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = keyed(frame, folder / "messages")
+    balance_by_hash(table, folder, method=method, seed=123, labels=("ham", "spam"))
+    made, reserve = (Parts(folder / name, KEYED_MESSAGES).frame() for name in ("balanced", "reserve"))
+    return made, reserve
+
+
+def test_undersampling_draws_the_same_messages_whatever_becomes_of_the_others(tmp_path: Path) -> None:
+    frame = messages(600)
+    frame.loc[frame.index % 3 == 0, "text"] = "the same text"  # copies are drawn one by one
+    made, reserve = balanced(frame, tmp_path / "whole", "undersample")
+    smallest = int(frame["label"].value_counts().min())
+    assert made["label"].value_counts().to_dict() == {"ham": smallest, "spam": smallest}
+    assert made["id"].is_monotonic_increasing
+    assert reserve["id"].is_monotonic_increasing
+    assert sorted([*made["id"], *reserve["id"]]) == frame["id"].tolist()
+    assert 0 < (made[made["label"] == "ham"]["text"] == "the same text").sum() < smallest
+    ham = frame[frame["label"] == "ham"]
+    assert ham["id"][ham["id"].isin(made["id"])].mean() == pytest.approx(ham["id"].mean(), abs=40)  # of the whole file
+    gone = int(made[(made["label"] == "ham") & (made["text"] != "the same text")]["id"].iloc[5])
+    less, _ = balanced(frame.drop(index=gone), tmp_path / "less", "undersample")
+    assert len(set(made["id"]) - set(less["id"]) - {gone}) == 0
+    assert len(set(less["id"]) - set(made["id"])) == 1  # in its place
+
+
+def test_oversampling_repeats_whole_classes_and_draws_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 200)
+    frame = messages(500)
+    made, reserve = balanced(frame, tmp_path / "made", "oversample")
+    sizes = frame["label"].value_counts()
+    assert made["label"].value_counts().to_dict() == {"ham": sizes["ham"], "spam": sizes["ham"]}
+    assert len(reserve) == 0
+    times = made["id"].value_counts()
+    assert set(times[frame[frame["label"] == "ham"]["id"]]) == {1}
+    whole = sizes["ham"] // sizes["spam"]
+    assert set(times[frame[frame["label"] == "spam"]["id"]]) == {whole, whole + 1}
+    assert made["id"].is_monotonic_increasing
