@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
+from lib.data import parts, tokens
 from lib.data.tokens import Tokenized
 from lib.errors import RecipeError
+from lib.files.jsonfile import save_json
 from lib.text.gpt2 import PAD, gpt2_tokenizer
 from lib.text.long_texts import LongTexts
 from lib.text.tokens import tokenize
+from lib.text.windows import lengths_of, rows_of
 from tests.support.characters import Characters
 from tests.support.tokens import tokenized
 
@@ -201,3 +204,48 @@ def test_windows_beyond_the_most_are_said_to_be_left_out() -> None:
         "only a part is read of 1 of 2 texts, those of more than 2 windows of 4 tokens: 54.5% of all tokens are left"
         " out, and 60.0% of those of 'ham', which loses most; raise encoding.most_windows to read more",
     )
+
+
+@pytest.mark.parametrize("method", ["cut_end", "head_and_tail", "windows"])
+@pytest.mark.parametrize("max_length", [None, 4])
+def test_the_bytes_do_not_depend_on_how_many_texts_are_read_at_once(
+    method: Any, max_length: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    texts = ["word " * (7 * row % 11 + 1) for row in range(50)]
+    train = table(*((row, text, "ham" if row % 3 else "spam") for row, text in enumerate(texts)))
+    options: dict[str, Any] = {"labels": ("ham", "spam"), "tokenizer": TOKENIZER, "max_length": max_length}
+    options |= {"context_length": 40, "long_texts": LongTexts(method)}
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 30)
+    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 8)
+    made = []
+    for bytes_at_once in (1, 100, 10**6):
+        monkeypatch.setattr(tokens, "BYTES_AT_ONCE", bytes_at_once)
+        folder = tmp_path / f"{bytes_at_once}"
+        said, _ = tokenized({"train": train, "validation": train.iloc[:20]}, folder, **options)
+        files = sorted(each for each in (folder / "tokens").rglob("*") if each.is_file())
+        made.append((said, [(file.name, file.read_bytes()) for file in files]))
+    assert made[0] == made[1] == made[2]
+    assert len(made[0][1]) > 2
+
+
+@pytest.mark.parametrize("method", ["cut_end", "windows"])
+def test_what_was_written_is_read_from_its_files(method: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 3)
+    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 2)
+    train = table((5, "abcdef", "ham"), (7, "x", "spam"), (9, "yz", "ham"), (2, "abcd", "spam"))
+    said, tables = tokenized(
+        {"train": train},
+        tmp_path,
+        labels=("ham", "spam"),
+        tokenizer=TOKENIZER,
+        max_length=4,
+        context_length=10,
+        long_texts=LongTexts(method),
+    )
+    save_json(said.report, tmp_path / "tokens" / tokens.REPORT)
+    read = tokens.load_tokens(tmp_path / "tokens", "train")
+    assert read.targets.tolist() == [0, 1, 0, 1]
+    assert lengths_of(read.texts).tolist() == [8 if method == "windows" else 4, 1, 2, 4]
+    assert read.row_ids.tolist() == tables["train"]["id"].tolist()
+    assert [row.tolist() for row in rows_of(read.texts)] == tables["train"]["tokens"].tolist()
+    assert not rows_of(read.texts)[0].flags.owndata
