@@ -48,7 +48,8 @@ def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequenc
     made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
     if made_from["finetune"] != classifier:
         return {}
-    wanted, found = pa.array(sorted(set(texts)), pa.string()), {}
+    wanted = pa.array(sorted(set(texts)), pa.string())
+    found: dict[str, str] = {}
     for batch in read_predictions(evaluated.folder).batches(["text", "predicted"]):
         known = batch.filter(pc.is_in(batch.column("text"), wanted))
         found.update(zip(known.column("text").to_pylist(), known.column("predicted").to_pylist(), strict=True))

@@ -150,8 +150,8 @@ def read_splits(
     for split in (name for name in SPLITS if name in files):
         for file in files[split]:
             found = read(file)
-            rows, counts = _into_parts(found, scratch / f"file-{len(reads):05}")
-            reads.append(_FileRead(file, split, rows, first, counts))
+            rows, written = _into_parts(found, scratch / f"file-{len(reads):05}")
+            reads.append(_FileRead(file, split, rows, first, written))
             facts.append({"name": file.name, "split": split, "rows": found.rows, **found.form.as_json()})
             warnings += found.warnings
             first += found.rows

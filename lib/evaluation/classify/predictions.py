@@ -77,7 +77,8 @@ def baseline_answers(folder: Path, test: Parts, texts: Collection[str]) -> dict[
     """Returns the labels that the baseline of the evaluation in a folder gave to those of these texts that are in the
     test split; raises StoreError as `Parts` does."""
     given = Parts(folder / BASELINE_FILE, BASELINE_ANSWERED).table(["predicted"]).column("predicted")
-    wanted, found, first = pa.array(sorted(set(texts)), pa.string()), {}, 0
+    wanted, first = pa.array(sorted(set(texts)), pa.string()), 0
+    found: dict[str, str] = {}
     for batch in test.batches(["text"]):
         known = pc.is_in(batch.column("text"), wanted)
         answers = given.slice(first, len(batch)).filter(known)

@@ -23,7 +23,7 @@ def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
     """Undersamples or oversamples as the recipe says: `balanced`, and the rest in `reserve`."""
     place = messages.file("messages")
     method = work.recipe.balance.method
-    if method in ("class_weights", "none"):
+    if method == "class_weights" or method == "none":
         shutil.copytree(place, work.folder / "balanced")
         with PartsWriter(work.folder / "reserve", KEYED_MESSAGES):
             return

@@ -31,7 +31,8 @@ def tables(read: SplitsRead) -> dict[str, pd.DataFrame]:
 
 
 def left_out(read: SplitsRead) -> list[dict[str, Any]]:
-    return pa.Table.from_batches(read.left_out(), LEFT_OUT).to_pylist()
+    rows: list[dict[str, Any]] = pa.Table.from_batches(read.left_out(), LEFT_OUT).to_pylist()
+    return rows
 
 
 def found(
@@ -166,7 +167,7 @@ def test_rows_of_no_split_are_left_out_if_the_recipe_says_what_splits_are_called
 
 
 def test_rows_in_many_parts_and_batches_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def settled() -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    def settled() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         read = by_column(tmp_path, f"{ROWS}ham,g,\n" * 3, split_names={"test": ("TEST", "test")})
         return {split: table.to_dict("records") for split, table in tables(read).items()}, left_out(read)
 

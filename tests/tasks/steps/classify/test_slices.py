@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lib.data.parts import load_parts
+from lib.data.parts import Parts, load_parts, save_parts
 from lib.data.tables import SLICES, load_table
 from lib.errors import MessagesError, RecipeError
 from lib.store.artifacts import Artifact, Store
@@ -47,7 +47,9 @@ def test_the_column_lies_beside_the_messages_and_changes_nothing_that_is_trained
 
 def test_test_messages_find_their_values_by_their_ids(store: Store, file: str) -> None:
     found = parsed(store, file, "channel")
-    test = load_parts(found.file("messages"), SLICES.remove(1)).iloc[[20, 3, 15]]
+    ids = SLICES.remove(1)
+    save_parts(load_parts(found.file("messages"), ids).iloc[[20, 3, 15]], store.root / "test", ids)
+    test = Parts(store.root / "test", ids)
     assert slice_values("channel", found, test) == {"channel": [ROWS[row][2] for row in (20, 3, 15)]}
     assert slice_values(None, found, test) == {}
 
