@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
 from lib.data.tables import SPLITS
+from lib.files.checksum import json_sha256
 from lib.markdown import bullets, plain
 from lib.store.artifacts import Artifact, Store
 from lib.store.warnings import WARNINGS
@@ -83,21 +84,21 @@ def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
 
 
 def datasets(source: str, split: Artifact) -> list[DatasetInput]:
-    """Returns an artifact's three splits as MLflow datasets, with the digests of their bytes."""
-    manifest = Store(store_folder()).manifest(split.step, split.key)
-    digest_of = {file.name: file.sha256 for file in manifest.files}
-    return [
-        DatasetInput(
-            Dataset(
-                name=f"{source}-{name}",
-                digest=digest_of[f"{name}.parquet"][:MLFLOW_DIGEST_LENGTH],
-                source_type="local",
-                source=f'{{"uri": "store/{split.step}/{split.key}/{name}.parquet"}}',
-            ),
-            [InputTag("mlflow.data.context", name)],
+    """Returns an artifact's three splits, each a file or a folder of parts, as MLflow datasets, with the digests of
+    their bytes."""
+    files = Store(store_folder()).manifest(split.step, split.key).files
+    found = []
+    for name in SPLITS:
+        parts = {file.name: file.sha256 for file in files if file.name.startswith((f"{name}.", f"{name}/"))}
+        place = name if split.file(name).is_dir() else f"{name}.parquet"
+        dataset = Dataset(
+            name=f"{source}-{name}",
+            digest=json_sha256(parts)[:MLFLOW_DIGEST_LENGTH],
+            source_type="local",
+            source=f'{{"uri": "store/{split.step}/{split.key}/{place}"}}',
         )
-        for name in SPLITS
-    ]
+        found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", name)]))
+    return found
 
 
 def log_datasets(tracking: MlflowClient, run_id: str, splits: list[DatasetInput]) -> None:
