@@ -11,8 +11,8 @@ from lib.data.tables import KEYED_SPLIT, SPLITS
 from lib.errors import ServiceError
 from lib.files.jsonfile import load_json, save_json
 from tasks.engine.step import Work, step
+from tasks.engine.tables import asking
 from tasks.registry.frozen import frozen_texts
-from tasks.tables import asking
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe

@@ -23,8 +23,8 @@ from lib.data.tables import KEYED_MESSAGES, LEFT_OUT, LINES, SLICES, SPLITS
 from lib.files.jsonfile import save_json
 from lib.recipes.data import names_of_labels
 from tasks.engine.step import Work, step
+from tasks.engine.tables import asking
 from tasks.steps.sources import fetched_files
-from tasks.tables import asking
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe

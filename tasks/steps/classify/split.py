@@ -14,7 +14,7 @@ from lib.data.parts import Parts, save_rows
 from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, KEYS
 from lib.files.jsonfile import save_json
 from tasks.engine.step import Work, step
-from tasks.tables import asking
+from tasks.engine.tables import asking
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
