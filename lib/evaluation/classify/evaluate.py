@@ -24,7 +24,7 @@ from lib.evaluation.classify.evidence import (
 from lib.evaluation.classify.figures import Outcome, write_figures
 from lib.evaluation.classify.findings import BASELINE, Findings
 from lib.evaluation.classify.label_check import LabelCheck
-from lib.evaluation.classify.leakage import leaks
+from lib.evaluation.classify.leakage import leaks, too_many_for_grams
 from lib.evaluation.classify.predictions import BASELINE_FILE, write_predictions
 from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, write_baseline
 from lib.evaluation.classify.slices import slices
@@ -153,7 +153,8 @@ def write_evaluation(
     answers = network.decided(decision.threshold, decision.temperature)
     calibrations = before_and_after(network, answers, decision)
     rivals = fit_rivals(answers, natural, choices.wanted, baseline=choices.baseline)
-    copies = leaks({name: splits[name] for name in SPLITS})
+    three = {name: splits[name] for name in SPLITS}
+    copies = leaks(three)
     metrics: dict[str, Any] = {**split_metrics(answers), **rival_metrics(answers, rivals)}
     curve = None
     if choices.natural_prevalence:
@@ -199,6 +200,7 @@ def write_evaluation(
         mistakes=tuple(mistakes(answers)),
         folds=facts.folds,
         label_check=facts.label_check,
+        near_by_keys=too_many_for_grams(three),
     )
     findings.save(folder)
     return metrics

@@ -80,7 +80,8 @@ class Findings:
     cannot be estimated.
     classes, slices, mistakes: of the test split. leaks: of each split in each before it.
     folds: accuracies of the classifier trained on folds; None where that was not asked for. label_check: which labels
-    are in doubt.
+    are in doubt. near_by_keys: whether the messages were so many that near copies are those equal but for case, digits
+    and punctuation, and not all that share most n-grams.
     """
 
     labels: tuple[str, ...]
@@ -106,6 +107,7 @@ class Findings:
     folds: Spread | None = None
     remedy: Remedy | None = None
     label_check: LabelCheck | None = None
+    near_by_keys: bool = False
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of the dataclasses in it, too
 

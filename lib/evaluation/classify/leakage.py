@@ -49,11 +49,16 @@ def leaks(splits: Mapping[str, Parts]) -> list[Leak]:
     splits: with the schema `KEYED_MESSAGES`. Near copies are those of `copies_by_grams`, of more messages than
     `MOST_COMPARED` in all those of `copies_by_keys`.
     """
-    if sum(map(len, splits.values())) > MOST_COMPARED:
+    if too_many_for_grams(splits):
         return copies_by_keys(
             {name: (each.numbers("exact"), each.numbers("near_high")) for name, each in splits.items()}
         )
     return copies_by_grams({name: list(texts_of(each)) for name, each in splits.items()})
+
+
+def too_many_for_grams(splits: Mapping[str, Parts]) -> bool:
+    """Whether the messages of all splits are more than `MOST_COMPARED`."""
+    return sum(map(len, splits.values())) > MOST_COMPARED
 
 
 def copies_by_keys(splits: Mapping[str, tuple[Keys, Keys]]) -> list[Leak]:

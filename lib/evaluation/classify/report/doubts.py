@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from lib.evaluation.classify.cautions import part_in_words
 from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.mistakes import MOST_COMPARED
 from lib.evaluation.classify.model_card import short
 from lib.evaluation.classify.report.facts import Message, ReportFacts
 from lib.evaluation.classify.report.parts import (
@@ -89,9 +90,14 @@ def _straddling(findings: Findings) -> str:
         if findings.given_test
         else f"in a plain random split of the same messages {plain:,}"
     )
+    nearly = (
+        "the texts are equal but for"
+        if findings.near_by_keys
+        else "the texts' sets of four characters in a row have a cosine of at least 0.8, whatever"
+    )
     return (
-        "Nearly: the texts' sets of four characters in a row have a cosine of at least 0.8, whatever case, digits and"
-        f" punctuation. But for these, {made:,} test messages are equal to a training message ({beside})."
+        f"Nearly: {nearly} case, digits and punctuation. But for these, {made:,} test messages are equal to a training"
+        f" message ({beside})."
     )
 
 
@@ -141,14 +147,16 @@ def mistakes(facts: ReportFacts) -> Section:
         )
         alike = [_alike(facts.messages["train", near.row], near.cosine) for near in each.neighbours]
         quotes.append(Quote(message.text, about, alike))
+    learned = sum(facts.findings.counts["train"].values())
+    sample = f" (of a sample of {MOST_COMPARED:,})" if learned > MOST_COMPARED else ""
     return Section(
         "mistakes",
         "The most confident mistakes",
         [
             Text(
                 f"{len(quotes):,} of the {wrong:,} wrong answers on the test split, the most confident first, each with"
-                " the training messages that are most like it: the fault may be the classifier's, the label's, or that"
-                " of what it learned from. All answers are in predictions/.",
+                f" the training messages that are most like it{sample}: the fault may be the classifier's,"
+                " the label's, or that of what it learned from. All answers are in predictions/.",
                 note=True,
             ),
             Quotes(quotes),
