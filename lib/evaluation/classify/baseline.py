@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_union
 from threadpoolctl import threadpool_limits
 
 from lib.errors import LabelError
+from lib.evaluation.classify.word_vectors import WordVectors
 from lib.model.labels import Probabilities, Targets
 
 CHARACTERS = (1, 4)  # n-grams: parts of words distinguish short, misspelt messages better than words
@@ -36,12 +37,12 @@ class Baseline:
     rows: int
     of_rows: int
     classes: int
-    vectorizer: Any
+    vectors: WordVectors
     model: Any
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Returns probabilities (texts, classes) float64; a class without training messages gets zero."""
-        return _spread(self.model, self.vectorizer.transform(texts), self.classes)
+        return _spread(self.model, self.vectors.transform(texts), self.classes)
 
     @property
     def about(self) -> str:
@@ -68,29 +69,29 @@ def fit_baseline(
     train, validation: texts, and their classes (texts,). of_rows: of how many training messages these are a sample;
     None: they are all. Deterministic. Raises LabelError if all training messages share one label.
     """
-    vectorizer, rows = _vectorized(train)
+    vectors, rows = _vectorized(train)
     targets = train[1]
-    others, right = vectorizer.transform(validation[0]), validation[1]
+    others, right = vectors.transform(validation[0]), validation[1]
     tried = []
     for inverse_penalty in GRID:
         model = _regression(inverse_penalty, rows, targets)
         likely = _spread(model, others, classes)[np.arange(len(right)), right]
         tried.append((float(-np.log(np.maximum(likely, LEAST_PROBABILITY)).mean()), inverse_penalty, model))
     _, inverse_penalty, model = min(tried, key=lambda each: each[:2])
-    return Baseline(inverse_penalty, len(targets), of_rows or len(targets), classes, vectorizer, model)
+    return Baseline(inverse_penalty, len(targets), of_rows or len(targets), classes, vectors, model)
 
 
 def refit_baseline(
     train: tuple[Sequence[str], Targets], *, inverse_penalty: float, classes: int, of_rows: int | None = None
 ) -> Baseline:
     """Fits again what `fit_baseline` chose on these training messages: the same model, without choosing."""
-    vectorizer, rows = _vectorized(train)
+    vectors, rows = _vectorized(train)
     model = _regression(inverse_penalty, rows, train[1])
-    return Baseline(inverse_penalty, len(train[1]), of_rows or len(train[1]), classes, vectorizer, model)
+    return Baseline(inverse_penalty, len(train[1]), of_rows or len(train[1]), classes, vectors, model)
 
 
-def _vectorized(train: tuple[Sequence[str], Targets]) -> tuple[Any, Any]:
-    """Returns the fitted vectorizer, and the rows of the training messages."""
+def _vectorized(train: tuple[Sequence[str], Targets]) -> tuple[WordVectors, Any]:
+    """Returns what makes rows of other texts, and the rows of the training messages."""
     texts, targets = train
     if len(np.unique(targets)) < 2:
         raise LabelError(
@@ -99,11 +100,13 @@ def _vectorized(train: tuple[Sequence[str], Targets]) -> tuple[Any, Any]:
         )
     least = 2 if len(texts) > MANY else 1
     options: dict[str, Any] = {"sublinear_tf": True, "min_df": least, "dtype": np.float32}
-    vectorizer = make_union(
+    vectorizers = (
         TfidfVectorizer(analyzer="char_wb", ngram_range=CHARACTERS, **options),
         TfidfVectorizer(token_pattern=TOKEN, **options),
     )
-    return vectorizer, vectorizer.fit_transform(texts)
+    # Fitted by scikit-learn alone: the sums of a regression depend on the order in which it stores a row.
+    rows = hstack([each.fit_transform(texts) for each in vectorizers], format="csr")
+    return WordVectors(vectorizers), rows
 
 
 def majority(counts: Sequence[int], rows: int) -> Probabilities:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +18,7 @@ from lib.evaluation.classify.predictions import probability_columns, read_predic
 from lib.files.jsonfile import save_json
 
 if TYPE_CHECKING:
+    from lib.text.token_rows import Tokens
     from lib.text.tokenizer import Tokenizer
 
 PROFILE = "drift_profile.json"  # the file in an evaluation and in a classifier's folder
@@ -101,6 +103,7 @@ def drift_profile(
     labels: Sequence[str],
     class_counts: Mapping[str, int],
     tokenizer: Tokenizer,
+    tokens: Mapping[str, Iterable[Tokens]] | None = None,
 ) -> DriftProfile:
     """Makes the profile of a classifier from its predictions.
 
@@ -110,16 +113,23 @@ def drift_profile(
         class_counts: rows of the source by label, before balancing, or of a given test split: held-out messages are
             weighted to have these shares, because messages arrive with them.
         tokenizer: the classifier's.
+        tokens: those of the messages of each split, in their order, before truncation; None: the texts are tokenized.
     """
+    made = {name: iter(each) for name, each in (tokens or {}).items()}
+
+    def encoded(split: str, rows: pa.Table | pa.RecordBatch) -> Iterable[Any]:
+        return islice(made[split], len(rows)) if made else tokenizer.encode(rows.column("text").to_pylist())
+
     known = np.zeros(tokenizer.vocabulary, dtype=bool)
     pieces = []
     for piece in predictions:
-        split = piece.column("split")
-        for seen in tokenizer.encode(piece.filter(pc.equal(split, "train")).column("text").to_pylist()):
-            known[seen] = True
-        held_out = piece.filter(pc.is_in(split, pa.array(HELD_OUT)))
-        if len(held_out):
-            pieces.append(_looked_at(held_out, labels, tokenizer, known))
+        for split in ("train", *HELD_OUT):
+            rows = piece.filter(pc.equal(piece.column("split"), split))
+            if split == "train":
+                for seen in encoded(split, rows):
+                    known[seen] = True
+            elif len(rows):
+                pieces.append(_looked_at(rows, encoded(split, rows), labels, known))
     targets, lengths, unseen, probabilities = (np.concatenate(column) for column in zip(*pieces, strict=True))
     weights = _weights(targets, labels, class_counts)
     share = float(weights @ unseen / (weights @ lengths))
@@ -143,16 +153,16 @@ def drift_profile(
 
 
 def _looked_at(
-    held_out: pa.Table | pa.RecordBatch, labels: Sequence[str], tokenizer: Tokenizer, known: NDArray[np.bool_]
+    held_out: pa.Table | pa.RecordBatch, tokens: Iterable[Any], labels: Sequence[str], known: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
     """Returns of messages their class, tokens and those of them that are not known (rows,) each, and their
     probabilities (rows, classes)."""
     columns = [held_out.column(f"probability_{label}").to_numpy(zero_copy_only=False) for label in labels]
-    tokens = tokenizer.encode(held_out.column("text").to_pylist())
+    counts = [(len(each), len(each) - int(known[each].sum())) for each in tokens]
     return (
         pc.index_in(held_out.column("label"), pa.array(labels)).to_numpy(zero_copy_only=False).astype(np.int64),
-        np.array([len(each) for each in tokens], dtype=np.float64),
-        np.array([len(each) - int(known[each].sum()) for each in tokens], dtype=np.float64),
+        np.array([length for length, _ in counts], dtype=np.float64),
+        np.array([unseen for _, unseen in counts], dtype=np.float64),
         np.stack(columns, axis=1).astype(np.float64),
     )
 
@@ -166,12 +176,18 @@ def _weights(targets: NDArray[np.int64], labels: Sequence[str], class_counts: Ma
 
 
 def write_profile(
-    folder: Path, *, labels: Sequence[str], class_counts: Mapping[str, int], tokenizer: Tokenizer
+    folder: Path,
+    *,
+    labels: Sequence[str],
+    class_counts: Mapping[str, int],
+    tokenizer: Tokenizer,
+    tokens: Mapping[str, Iterable[Tokens]] | None = None,
 ) -> None:
-    """Adds the profile to the evaluation in `folder`, made from its predictions."""
+    """Adds the profile to the evaluation in `folder`, made from its predictions; the arguments are those of
+    `drift_profile`."""
     predictions = read_predictions(folder, labels)
     read = predictions.batches(["split", "text", "label", *probability_columns(labels).names])
-    profile = drift_profile(read, labels=labels, class_counts=class_counts, tokenizer=tokenizer)
+    profile = drift_profile(read, labels=labels, class_counts=class_counts, tokenizer=tokenizer, tokens=tokens)
     save_json(profile.model_dump(mode="json"), folder / PROFILE)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lib.data.lookup import look_up
 from lib.data.parts import Parts
 from lib.data.tables import KEYED_MESSAGES, SLICES, SPLITS
+from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.inference.engines.engine import TORCH
@@ -14,15 +15,19 @@ from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_digest, warnings_of
 from lib.text.long_texts import CUT_END
+from lib.text.windows import rows_of
 from tasks.engine.step import Work, step
 from tasks.steps.classify.decision import wanted
 from tasks.steps.classify.messages import SLICES_FILE
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lib.data.source.columns import Column
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
+    from lib.text.token_rows import Tokens
     from tasks.engine.step import Inputs
 
 
@@ -111,8 +116,19 @@ def evaluate(
     )
     labels = load_json(finetune.file("labels.json"))
     write_profile(
-        work.folder, labels=labels, class_counts=natural or class_counts, tokenizer=load_tokenizer(finetune.folder)
+        work.folder,
+        labels=labels,
+        class_counts=natural or class_counts,
+        tokenizer=load_tokenizer(finetune.folder),
+        tokens=_whole_tokens(tokenize),
     )
+
+
+def _whole_tokens(tokenize: Artifact) -> dict[str, Iterable[Tokens]] | None:
+    """Returns the tokens of each split's messages, if all of them are read in one piece."""
+    if "cut" in load_json(tokenize.file(REPORT)) or load_long_texts(tokenize.folder).method == "windows":
+        return None
+    return {name: rows_of(load_tokens(tokenize.folder, name).texts) for name in SPLITS}
 
 
 def slice_values(column: Column | None, messages: Artifact, test: Parts) -> dict[str, list[str | None]]:

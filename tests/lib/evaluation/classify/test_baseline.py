@@ -12,7 +12,9 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline, make_union
 
 from lib.errors import LabelError
+from lib.evaluation.classify import word_vectors
 from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline
+from lib.evaluation.classify.word_vectors import WordVectors
 from lib.evaluation.sampling import sample_by_key, sample_rows
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
@@ -33,6 +35,20 @@ def test_the_same_texts_give_the_same_bits_and_so_does_fitting_what_was_chosen()
     assert first.probabilities(TRAIN).tobytes() == second.probabilities(TRAIN).tobytes()
     assert first.probabilities(TRAIN).tobytes() == again.probabilities(TRAIN).tobytes()
     assert again.about == first.about
+
+
+def test_words_make_bit_by_bit_the_rows_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_vectors, "AT_ONCE", 7)
+    texts = [*TRAIN, "", "  ", "Ünïcode ΟΔΟΣ ΣΑΣ\u2003I am\ta  x-y_z 12£", "a\x1fb\u200bc İstanbul", "call " * 70]
+    for options in ({"analyzer": "char_wb", "ngram_range": (1, 4)}, {"token_pattern": r"(?u)\b\w+\b"}):
+        fitted = TfidfVectorizer(**options, sublinear_tf=True, dtype=np.float32).fit(texts)
+        expected, found = (
+            fitted.transform([*texts, "new words"]),
+            WordVectors([fitted]).transform([*texts, "new words"]),
+        )
+        assert found.dtype == np.float32
+        for part in ("data", "indices", "indptr"):
+            assert np.array_equal(getattr(found, part), getattr(expected, part))
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -243,6 +243,12 @@ def test_a_profile_survives_its_file_and_need_not_be_there(tmp_path: Any) -> Non
     for _ in range(2):
         write_profile(tmp_path, labels=LABELS, class_counts={"ham": 9, "spam": 1}, tokenizer=gpt2_tokenizer())
         first = (tmp_path / "drift_profile.json").read_bytes()
-    assert read_profile(tmp_path) == profile_of(HELD_OUT, ham=9, spam=1)
+    expected = profile_of(HELD_OUT, ham=9, spam=1)
+    assert read_profile(tmp_path) == expected
+    tokens = {split: [np.array(tokens_of([text])[0], np.int32) for name, text, *_ in HELD_OUT if name == split]
+              for split in ("train", "validation", "test")}  # fmt: skip
+    arguments: dict[str, Any] = {"class_counts": {"ham": 9, "spam": 1}, "tokenizer": gpt2_tokenizer()}
+    read = [predictions(HELD_OUT).slice(row, 2) for row in (0, 2)]
+    assert drift_profile(read, labels=LABELS, **arguments, tokens=tokens) == expected
     assert (tmp_path / "drift_profile.json").read_bytes() == first
     assert len(first) < 10_000
