@@ -64,6 +64,9 @@ class Server:
             raise ServiceError(end_of(self))
         return self.ready(self.began)
 
+    def look_after(self) -> None:
+        """Puts right what has gone wrong around one that runs; called every LOOK_SECONDS."""
+
     def put_right(self) -> None:
         """Ends and puts right what one that has ended has left."""
         self.kept.end_rest()
@@ -190,6 +193,8 @@ def watch(servers: Sequence[Server], stop: threading.Event, note: Callable[[], N
             if server.ended:
                 _start_again(server, starts[server.name], stop)
                 note()
+            else:
+                server.look_after()
 
 
 def _start_again(server: Server, starts: list[float], stop: threading.Event) -> None:

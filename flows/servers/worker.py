@@ -10,10 +10,11 @@ import hashlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -24,7 +25,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Crashed, Scheduled
@@ -40,6 +41,7 @@ from tasks.record.mlflow_run import reason_of
 POOL = "finetune"
 ASK_SECONDS = "2"  # between two questions whether something is due; Prefect's default is 10
 WORKER = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+UNBEGUN_SECONDS = 60.0  # in which a worker says of a run that it has taken it, and begins it
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 # Runs need neither, and there is a password in them.
 NOT_FOR_RUNS = {"DATABASE": "", "PREFECT_SERVER_DATABASE_CONNECTION_URL": ""}
@@ -62,6 +64,15 @@ class Worker(Server):
     """A worker's process."""
 
     api: str = ""  # the address of the Prefect API that it asks
+    looked: float = 0.0  # time.monotonic, when it was last looked for runs that it has not begun
+
+    def look_after(self) -> None:
+        """Lets runs wait for their turn again that it has taken and will not begin."""
+        if time.monotonic() - self.looked < UNBEGUN_SECONDS:
+            return
+        self.looked = time.monotonic()
+        with suppress(ServiceError, RuntimeError, ValueError):  # a server that does not answer is asked again
+            release_unbegun(self.api)
 
     def stop(self) -> None:
         """Ends its runs, then the worker, and tells Prefect of runs that could not do so themselves."""
@@ -121,14 +132,34 @@ def settle(api: str) -> None:
     again; one that was being cancelled is. Otherwise the queue would count them as under way for ever.
     """
     with connected(api) as prefect:
-        found = prefect.read_flow_runs(
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
-        )
-        for run in found:
+        for run in _runs_of_the_pool(prefect, UNDER_WAY):
             if run.labels.get("prefect.worker.name") == worker_name() and run.state is not None:
                 with suppress(ObjectNotFound):  # somebody has deleted it meanwhile
                     prefect.set_flow_run_state(run.id, _without_process(run.state.type), force=True)
+
+
+def release_unbegun(api: str) -> None:
+    """Lets runs wait for their turn again that a worker had taken when the server ended, before that could say whose
+    they are. The worker has forgotten them, and the queue would count them as under way for ever."""
+    with connected(api) as prefect:
+        for run in _runs_of_the_pool(prefect, [StateType.PENDING]):
+            if "prefect.worker.name" not in run.labels and _seconds_in_its_state(run) > UNBEGUN_SECONDS:
+                LOG.warning("the run %s was taken and never begun: it waits for its turn again", run.name)
+                with suppress(ObjectNotFound):  # somebody has deleted it meanwhile
+                    prefect.set_flow_run_state(run.id, Scheduled(), force=True)
+
+
+def _seconds_in_its_state(run: FlowRun) -> float:
+    if run.state is None or run.state.timestamp is None:
+        return 0.0
+    return (datetime.now(UTC) - run.state.timestamp).total_seconds()
+
+
+def _runs_of_the_pool(prefect: SyncPrefectClient, states: list[StateType]) -> list[FlowRun]:
+    return prefect.read_flow_runs(
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+    )
 
 
 def _without_process(state: StateType) -> State[None]:
