@@ -166,6 +166,8 @@ class Outbox:
         except FileNotFoundError:
             return []
         except OSError as error:
+            if isinstance(error, NotADirectoryError) and not self.folder.exists():
+                return []  # the home itself is no folder
             raise StoreError(
                 f"{self.folder} cannot be read ({error.strerror}), and records may wait in it: let it be read"
             ) from None
