@@ -131,7 +131,7 @@ def edit(home: Home, name: str, old: str, new: str) -> None:
             "lib/data/duplicates.py",
             "def normalise(",
             "EDITED = 1\n\n\ndef normalise(",
-            ["messages", "split", "holdout", "cross_validate", "evaluate"],
+            ["messages", "balance", "split", "holdout", "cross_validate", "evaluate"],
         ),
         (
             "lib/training/batches.py",
