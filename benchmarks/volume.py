@@ -277,7 +277,7 @@ def table(results: Json) -> str:
     counts = sorted(map(int, results["counts"]))
     lines = ["| step | " + " | ".join(f"{count:,}" for count in counts) + " |", "|---" * (len(counts) + 1) + "|"]
     by = {(count, run["step"]): run for count in counts for run in results["counts"][f"{count}"]}
-    for step in ALL_STEPS:
+    for step in (step for step in ALL_STEPS if any((count, step) in by for count in counts)):
         cells = [_cell(by.get((count, step)), count) for count in counts]
         lines.append(f"| {step} | " + " | ".join(cells) + " |")
     sums = [sum(by[count, step]["processor"] for step in TABLES if (count, step) in by) for count in counts]
