@@ -302,6 +302,8 @@ def draw(results: Json, file: Path) -> None:
     counts = sorted(map(int, results["counts"]))
     for step in (step for step in ALL_STEPS if step not in ("download", "tokenizer", "backbone", "features")):
         points = [(count, run) for count in counts for run in results["counts"][f"{count}"] if run["step"] == step]
+        if not points:
+            continue
         where = [count for count, _ in points]
         times.plot(where, [run["processor"] / count * 1e6 for count, run in points], marker="o", label=step)
         peaks.plot(where, [run["anonymous"] / 2**20 for _, run in points], marker="o", label=step)
