@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lib.data.tables import AGAIN, NO_COLUMNS, labels_of, require_columns, unreadable, with_labels
@@ -67,11 +68,6 @@ class FileWriter:
                 if self._waiting_rows == ROWS_PER_GROUP:
                     self._write_group()
 
-    def write_frame(self, frame: pd.DataFrame) -> None:
-        """Adds the rows of a frame that has the schema's columns."""
-        columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in self.schema]
-        self.write(pa.table(columns, schema=self.schema))
-
     def _write_group(self) -> None:
         if self._waiting:
             # Copied into one piece: of a slice its neighbours' bytes may reach the file, and of several their bounds.
@@ -114,11 +110,6 @@ class PartsWriter:
             self._part.write(piece)
             first += len(piece)
         self.rows += len(rows)
-
-    def write_frame(self, frame: pd.DataFrame) -> None:
-        """Adds the rows of a frame that has the schema's columns."""
-        columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in self.schema]
-        self.write(pa.table(columns, schema=self.schema))
 
     def _open(self) -> FileWriter:
         file = self._folder / f"part-{self._parts:05}.{self._form}"
@@ -193,6 +184,12 @@ class Parts:
         values: npt.NDArray[Any] = self.table([column]).column(column).to_numpy()
         return values
 
+    def positions(self, column: str, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Returns the position of each row's text in a column among these names (rows,)."""
+        wanted = pa.array(names, pa.string())
+        found = [pc.index_in(batch.column(column), wanted).cast(pa.int64()) for batch in self.batches([column])]
+        return np.concatenate([np.zeros(0, np.int64), *(each.to_numpy(zero_copy_only=False) for each in found)])
+
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns the rows at these positions, in their order. Reads only the groups that have some of them."""
         asked = np.asarray(rows, np.int64)
@@ -256,7 +253,8 @@ class Parts:
 def save_parts(frame: pd.DataFrame, folder: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
     """Writes the schema's columns of a frame, rows in order, as the parts of a new folder."""
     with PartsWriter(folder, schema, labels=labels) as writer:
-        writer.write_frame(frame)
+        columns = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
+        writer.write(pa.table(columns, schema=schema))
 
 
 def save_rows(
@@ -285,6 +283,11 @@ def save_rows(
 def load_parts(folder: Path, schema: pa.Schema) -> pd.DataFrame:
     """Reads all rows of a table in parts, as `Parts.frame` does; raises StoreError as `Parts` does."""
     return Parts(folder, schema).frame()
+
+
+def counted(values: pa.Array) -> dict[Any, int]:
+    """Returns how often each value is there, in the order in which they come."""
+    return {each["values"]: each["counts"] for each in values.value_counts().to_pylist()}
 
 
 def _as(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -14,14 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lib.data.draws import UInts, draws, mixed
 from lib.data.messages.alike import straddling_by_keys
 from lib.data.messages.keys import NearKeys
 from lib.data.messages.split import none_left, proportions, require_fractions, too_few
-from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts, PartsWriter
+from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, KEYS, SPLITS
 
-UInts = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 # Of each message the numbers of the split that it is in, and of the one in which its own number would put it; its keys.
 PLACED = pa.schema([pa.field("made", pa.int64()), pa.field("plain", pa.int64()), *KEYS])
@@ -39,9 +39,7 @@ def balance_by_hash(
     undersample: draws as many of each class as the smallest has. oversample: repeats each class whole as often as it
     fits into the largest, and draws the rest; a repeated row follows itself.
     """
-    names = pa.array(labels)
-    numbered = [pc.index_in(rows.column("label"), value_set=names).to_numpy() for rows in messages.batches(["label"])]
-    targets = np.concatenate([np.zeros(0, np.int32), *numbered])
+    targets = messages.positions("label", labels)
     texts: UInts = messages.numbers("exact")
     sizes = np.bincount(targets)
     wanted = int(sizes[sizes > 0].min() if method == "undersample" else sizes.max())
@@ -50,7 +48,7 @@ def balance_by_hash(
         rows = np.flatnonzero(targets == target)
         whole, rest = divmod(wanted, len(rows))
         times[rows] = whole
-        times[rows[np.argsort(_draws(texts[rows], seed), kind="stable")[:rest]]] += 1
+        times[rows[np.argsort(draws(texts[rows], seed), kind="stable")[:rest]]] += 1
     first = 0
     with (
         PartsWriter(folder / "balanced", KEYED_MESSAGES) as balanced,
@@ -105,13 +103,13 @@ def split_by_hash(
         def write(name: str, rows: pa.RecordBatch) -> None:
             target = pc.index_in(rows.column("label"), value_set=targets).cast(pa.int64())
             writers[name].write(rows.append_column("target", target))
-            counts[name].update(_counted(rows))
+            counts[name].update(counted(rows.column("label")))
 
         for part in range(len(messages.files)):
             marked = None if known is None else known.mark(messages, part)
             first = 0
             for batch in messages.part(part):
-                everything.update(_counted(batch))
+                everything.update(counted(batch.column("label")))
                 if marked is not None:
                     leaves = marked[first : first + len(batch)]
                     first += len(batch)
@@ -172,11 +170,6 @@ class _Seen:
         return new & firsts
 
 
-def _counted(rows: pa.RecordBatch) -> dict[str, int]:
-    """Returns the rows of each label."""
-    return {each["values"]: each["counts"] for each in pc.value_counts(rows.column("label")).to_pylist()}
-
-
 def _placed(rows: pa.RecordBatch, made: Ints, plain: Ints) -> pa.RecordBatch:
     return pa.record_batch([pa.array(made), pa.array(plain), *(rows.column(name) for name in KEYS.names)], PLACED)
 
@@ -187,31 +180,6 @@ def _near(rows: pa.RecordBatch) -> UInts:
     return low
 
 
-def _draws(texts: UInts, seed: int) -> UInts:
-    """Returns the hash of each text and of how often it came before, so that copies are drawn one by one."""
-    order = np.argsort(texts, kind="stable")
-    in_order = texts[order]
-    new = np.ones(len(texts), bool)
-    new[1:] = in_order[1:] != in_order[:-1]
-    place = np.arange(len(texts))
-    before = np.empty(len(texts), np.uint64)
-    before[order] = place - np.maximum.accumulate(np.where(new, place, 0))
-    return _mixed(texts ^ _mixed(before, 0), seed)
-
-
 def _shares(keys: UInts, seed: int) -> npt.NDArray[np.float64]:
     """Returns a number from 0 to below 1 for each key, evenly spread, another for each seed."""
-    return ((_mixed(keys, seed) >> np.uint64(11)) * 2.0**-53).astype(np.float64)
-
-
-def _mixed(keys: UInts, seed: int) -> UInts:
-    """Returns 64 bits for each key, another for each seed.
-
-    The mixing is SplitMix64's (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators").
-    """
-    with np.errstate(over="ignore"):
-        mixed: UInts = keys + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
+    return ((mixed(keys, seed) >> np.uint64(11)) * 2.0**-53).astype(np.float64)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from lib.data.messages.alike import straddling_by_keys
 from lib.data.messages.keys import NearKeys
-from lib.data.parts import Parts, PartsWriter
+from lib.data.parts import Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_SPLIT, MESSAGES, SPLITS
 from lib.errors import LabelError
@@ -82,7 +82,7 @@ def hold_out(
         with PartsWriter(folder / split, KEYED_SPLIT, labels=splits[split].labels) as writer:
             for batch, leaves in _leaving(splits[split], ids):
                 gone = batch.filter(leaves)
-                lost.update({each["values"]: each["counts"] for each in pc.value_counts(gone["label"]).to_pylist()})
+                lost.update(counted(gone.column("label")))
                 writer.write(batch.filter(pc.invert(leaves)))
         held_out[split] = lost.total()
         for label, count in sorted(lost.items()):

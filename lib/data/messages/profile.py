@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from lib.data.messages.alike import Alike
 from lib.data.messages.reading import EMPTY_TEXT
+from lib.data.parts import counted
 
 
 @dataclass
@@ -29,9 +30,8 @@ class Counted:
 
     def add(self, messages: pa.RecordBatch) -> None:
         """Counts messages (text, label)."""
-        for counted, column in ((self.labels, messages["label"]), (self.characters, pc.utf8_length(messages["text"]))):
-            for each in column.value_counts().to_pylist():
-                counted[each["values"]] += each["counts"]
+        self.labels.update(counted(messages["label"]))
+        self.characters.update(counted(pc.utf8_length(messages["text"])))
 
     @property
     def rows(self) -> int:
@@ -39,7 +39,7 @@ class Counted:
         return self.labels.total()
 
 
-def profile_messages(counted: Counted, alike: Alike, left_out: Mapping[str, int]) -> dict[str, Any]:
+def profile_messages(found: Counted, alike: Alike, left_out: Mapping[str, int]) -> dict[str, Any]:
     """Describes messages, JSON-able.
 
     rows: messages.
@@ -50,11 +50,11 @@ def profile_messages(counted: Counted, alike: Alike, left_out: Mapping[str, int]
     contradicting_texts: texts that stand there with different labels.
     left_out: rows of the source that are no messages, by reason. empty_texts_dropped: those without a text.
     """
-    labels = counted.labels
+    labels = found.labels
     return {
-        "rows": counted.rows,
+        "rows": found.rows,
         "labels": {label: labels[label] for label in sorted(labels, key=lambda label: (-labels[label], label))},
-        "characters": spread(counted.characters),
+        "characters": spread(found.characters),
         **alike.as_json(),
         "left_out": dict(Counter(left_out).most_common()),
         "empty_texts_dropped": left_out.get(EMPTY_TEXT, 0),

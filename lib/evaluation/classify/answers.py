@@ -8,8 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lib.data.parts import Parts
@@ -42,7 +40,7 @@ class Answers:
     @cached_property
     def targets(self) -> dict[str, Targets]:
         """The right class of each message (rows,), by split."""
-        return {name: targets_of(split, self.labels) for name, split in self.splits.items()}
+        return {name: split.positions("label", self.labels) for name, split in self.splits.items()}
 
     @cached_property
     def given(self) -> dict[str, Targets]:
@@ -100,12 +98,3 @@ def texts_at(split: Parts, rows: NDArray[np.int64]) -> list[str]:
     """Returns the texts at these positions in a split."""
     texts: list[str] = split.take(rows, ["text"]).column("text").to_pylist()
     return texts
-
-
-def targets_of(split: Parts, labels: tuple[str, ...]) -> Targets:
-    """Returns the class of each message of a split (rows,), as indices into `labels`."""
-    names = pa.array(labels, pa.string())
-    found = [
-        pc.index_in(batch.column("label"), names).to_numpy(zero_copy_only=False) for batch in split.batches(["label"])
-    ]
-    return np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int64)

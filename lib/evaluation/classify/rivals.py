@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts
-from lib.evaluation.classify.answers import Answers, targets_of, text_batches, texts_at
+from lib.evaluation.classify.answers import Answers, text_batches, texts_at
 from lib.evaluation.classify.baseline import MOST_ROWS, fit_baseline, majority, refit_baseline
 from lib.evaluation.classify.decision import Wanted, decide
 from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, TunedBaseline
@@ -67,7 +67,7 @@ def answer_again(
     tuned: TunedBaseline, train: Parts, texts: Sequence[str], *, labels: tuple[str, ...], positive: str | None
 ) -> list[str]:
     """Returns the labels that a baseline gives to more texts, as it was chosen on these training messages."""
-    learned = drawn(train, targets_of(train, labels))
+    learned = drawn(train, train.positions("label", labels))
     fitted = refit_baseline(learned, inverse_penalty=tuned.inverse_penalty, classes=len(labels), of_rows=tuned.of_rows)
     answered: list[str] = []
     for first in range(0, len(texts), ROWS_PER_GROUP):

@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from lib.data.parts import counted
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.classify.mistakes import Mistake
 from lib.evaluation.classify.predictions import read_predictions
@@ -79,8 +80,7 @@ def messages_of(evaluation: Path, mistakes: Sequence[Mistake]) -> dict[Place, Me
     predictions = read_predictions(evaluation)
     rows: Counter[str] = Counter()
     for batch in predictions.batches(["split"]):
-        for count in batch.column("split").value_counts().to_pylist():
-            rows[count["values"]] += count["counts"]
+        rows.update(counted(batch.column("split")))
     first = dict(zip(rows, accumulate(rows.values(), initial=0), strict=False))
     places = sorted(wanted)
     found = predictions.take([first[split] + row for split, row in places], ["id", "text", "label"]).to_pylist()

@@ -1,0 +1,36 @@
+"""Draws rows by a hash of what they say, so that a row that comes or goes hardly changes which others are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInts = NDArray[np.uint64]
+
+
+def draws(keys: UInts, seed: int) -> UInts:
+    """Returns the hash of each row (rows,), by which those with the smallest are drawn.
+
+    keys: 64 bits of each row's text (rows,). The hash is of the key, of how often it came before, so that copies are
+    drawn one by one, and of the seed.
+    """
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    new = np.append(True, in_order[1:] != in_order[:-1])[: len(keys)]
+    place = np.arange(len(keys))
+    before = np.empty(len(keys), np.uint64)
+    before[order] = place - np.maximum.accumulate(np.where(new, place, 0))
+    return mixed(keys ^ mixed(before, 0), seed)
+
+
+def mixed(keys: UInts, seed: int) -> UInts:
+    """Returns 64 bits for each key, another for each seed.
+
+    The mixing is SplitMix64's (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators").
+    """
+    with np.errstate(over="ignore"):
+        mixed: UInts = keys + np.uint64(seed % 2**64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
