@@ -74,6 +74,14 @@ def _in_words(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies the files of a folder that has no folders in it into a new one. Raises the system's own OSError, which
+    `shutil.copytree` would put into a list of all that failed."""
+    target.mkdir(parents=True)
+    for file in sorted(source.iterdir()):
+        shutil.copyfile(file, target / file.name)
+
+
 def into_place(part: Path, file: Path) -> None:
     """Renames a finished file durably: its bytes reach the disk before its name, and the name before the return. Raises
     StoreError if the disk is full; what was there before is still whole then."""

@@ -14,6 +14,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 
+from lib.files.disk import copy_folder
 from lib.files.jsonfile import load_json
 from lib.files.listing import SHA256_TAG, write_listing
 from lib.inference.engines.engine import ONNXRUNTIME
@@ -104,7 +105,7 @@ def copy_code(modules: Iterable[str], folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
         if source.is_dir() and (source / "assets").is_dir():
-            shutil.copytree(source / "assets", target.parent / "assets")
+            copy_folder(source / "assets", target.parent / "assets")
     return folder / "lib"
 
 

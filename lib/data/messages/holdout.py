@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from lib.data.parts import Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_SPLIT, MESSAGES, SPLITS
 from lib.errors import LabelError
+from lib.files.disk import copy_folder
 
 LEARNED_FROM = ("train", "validation")  # validation may choose which weights are kept
 NOTHING = "none"
@@ -74,7 +74,7 @@ def hold_out(
 
     Raises LabelError if train or validation loses all messages of a label.
     """
-    shutil.copytree(splits["test"].files[0].parent, folder / "test")
+    copy_folder(splits["test"].files[0].parent, folder / "test")
     held_out: dict[str, int] = {}
     labels = {split: dict(report["labels"][split]) for split in SPLITS}
     for split in LEARNED_FROM:

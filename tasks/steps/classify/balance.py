@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ from lib.data.messages.balance import balance_messages
 from lib.data.messages.hashed import balance_by_hash
 from lib.data.parts import Parts, PartsWriter, save_rows
 from lib.data.tables import KEYED_MESSAGES
+from lib.files.disk import copy_folder
 from tasks.engine.step import Work, step
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def balance(work: Work[ClassifyRecipe], messages: Artifact) -> None:
     place = messages.file("messages")
     method = work.recipe.balance.method
     if method == "class_weights" or method == "none":
-        shutil.copytree(place, work.folder / "balanced")
+        copy_folder(place, work.folder / "balanced")
         with PartsWriter(work.folder / "reserve", KEYED_MESSAGES):
             return
     table = Parts(place, KEYED_MESSAGES)

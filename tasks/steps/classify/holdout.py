@@ -9,6 +9,7 @@ from lib.data.messages.holdout import LEARNED_FROM, exclusion_digest, hold_out, 
 from lib.data.parts import Parts
 from lib.data.tables import KEYED_SPLIT, SPLITS
 from lib.errors import ServiceError
+from lib.files.disk import copy_folder
 from lib.files.jsonfile import load_json, save_json
 from tasks.engine.step import Work, step
 from tasks.engine.tables import asking
@@ -47,7 +48,7 @@ def holdout(work: Work[ClassifyRecipe], split: Artifact) -> None:
         raise ServiceError(f"the frozen test set of {name!r} changed after this run began: run again")
     if not ids:
         for part in SPLITS:
-            shutil.copytree(split.file(part), work.folder / part)
+            copy_folder(split.file(part), work.folder / part)
         shutil.copyfile(split.file(REPORT), work.folder / REPORT)
         return
     tables = {part: Parts(split.file(part), KEYED_SPLIT) for part in SPLITS}
