@@ -2,9 +2,10 @@
 
 Every step runs in a process of its own, which tells its processor time and its peak memory: anonymous memory is what a
 machine must have, and the pages of mapped files come on top where there is room. The messages are made of words without
-meaning, ten to sixteen each, and a tenth of them is learned from; the model is the tiny one. Prints a table, and writes
-JSON, a picture and the tables of docs/performance.md; `--redraw` makes these anew from the JSON. The row "volume" of
-`python -m benchmarks` runs fewer.
+meaning, ten to sixteen each, and a tenth of them is learned from; the model is the tiny one. `publish` is the flow from
+a terminal that finds all steps' artifacts, reads every byte of them, records, and registers the classifier with its
+frozen test set. Prints a table, and writes JSON, a picture and the table of docs/performance.md; `--redraw` makes these
+anew from the JSON. The row "volume" of `python -m benchmarks` runs fewer.
 """
 
 from __future__ import annotations
@@ -42,10 +43,15 @@ ALL_STEPS = (
     *("download", "messages", "balance", "split", "holdout", "tokenizer", "tokenize", "backbone"),
     *("features", "finetune", "engine", "cross_validate", "evaluate"),
 )
+PUBLISH = "publish"
+MEASURED = (*ALL_STEPS, PUBLISH)
+PAPER = 100_000_000  # messages, for which the largest amount is multiplied
 ALLOWED_MEGABYTES = 4000.0  # for 10 million messages
 TABLE_MEGABYTES = 1000.0  # for the tables of 2 million
 GROWTH = 1.15  # time per message
 AT_ONCE = 100_000  # messages that are made at once
+LOOK_SECONDS = 0.02  # between two looks at a process's memory
+RECIPE = "quickstart"
 SYLLABLES = [f"{one}{two}" for one, two in zip("bcdfghjklmnprstvwxyz", 4 * "aeiou", strict=True)]
 SIGNAL = 40  # words of each label, of which a message has one in two
 
@@ -54,13 +60,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class StepRun:
-    """What a step took: seconds of the processor and by the clock, and peaks in bytes."""
+    """What a step took: seconds of the processor and by the clock, and peaks and the artifact's size in bytes."""
 
     step: str
     processor: float
     seconds: float
     anonymous: int
     resident: int
+    size: int
     rows: int
 
 
@@ -98,21 +105,58 @@ def rows(bench: Bench) -> Iterator[Row]:
     )
 
 
-def measure(count: int, folder: Path, steps: Sequence[str] = ALL_STEPS, say: Say = lambda run: None) -> list[StepRun]:
+def measure(count: int, folder: Path, steps: Sequence[str] = MEASURED, say: Say = lambda run: None) -> list[StepRun]:
     """Runs the steps one after another, each in a process of its own, on `count` messages."""
     with tempfile.TemporaryDirectory(dir=folder) as made:
         home = Path(made)
         write_messages(home / "messages.csv", count)
         found = []
         for step in steps:
-            command = [sys.executable, "-m", "benchmarks.volume", "--step", step, "--home", made]
-            environment = {**os.environ, "FINETUNE_HOME": made}
-            done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{step} of {count:,} messages ended with {done.returncode}: {done.stderr[-2000:]}")
-            found.append(StepRun(**json.loads(done.stdout.splitlines()[-1])))
+            found.append(publish(home, count) if step == PUBLISH else _performed(step, home, count))
             say(found[-1])
         return found
+
+
+def _performed(step: str, home: Path, count: int) -> StepRun:
+    command = [sys.executable, "-m", "benchmarks.volume", "--step", step, "--home", f"{home}"]
+    environment = {**os.environ, "FINETUNE_HOME": f"{home}"}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{step} of {count:,} messages ended with {done.returncode}: {done.stderr[-2000:]}")
+    return StepRun(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def publish(home: Path, count: int) -> StepRun:
+    """Runs the flow from a terminal on a home that has the artifacts of all its steps."""
+    changes = [f"--{field}={value}" for field, value in _changes(home / "messages.csv").items()]
+    command = [sys.executable, "-m", "flows", "classify", "--recipe", RECIPE, *changes, "--json"]
+    environment = {**os.environ, "FINETUNE_HOME": f"{home}"}
+    began, peak = time.monotonic(), 0
+    with tempfile.TemporaryFile(mode="w+") as said, tempfile.TemporaryFile(mode="w+") as log:
+        run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=said, stderr=log)
+        while True:
+            ended, status, used = os.wait4(run.pid, os.WNOHANG)
+            if ended:
+                break
+            peak = max(peak, anonymous_bytes(run.pid))
+            time.sleep(LOOK_SECONDS)
+        run.returncode = os.waitstatus_to_exitcode(status)
+        for output in (said, log):
+            output.seek(0)
+        if run.returncode:
+            raise RuntimeError(f"publish of {count:,} messages ended with {run.returncode}: {log.read()[-2000:]}")
+        states = {step["step"]: step["state"] for step in json.loads(said.read().splitlines()[-1])["steps"]}
+    if made := [step for step in ALL_STEPS if states.get(step) != "cached"]:
+        raise RuntimeError(f"publish made {', '.join(made)} anew")
+    return StepRun(
+        PUBLISH,
+        processor=used.ru_utime + used.ru_stime,
+        seconds=time.monotonic() - began,
+        anonymous=peak,
+        resident=used.ru_maxrss * 1024,
+        size=sum(file.stat().st_size for file in (home / "mlartifacts").rglob("*") if file.is_file()),
+        rows=count,
+    )
 
 
 def write_messages(file: Path, count: int) -> None:
@@ -168,7 +212,7 @@ def perform(step: str, home: Path) -> StepRun:
             identity=ingredients.get("identity", {}),
         )
         last.compute(work, **inputs)
-    return StepRun(step, rows=_rows_of(home / "messages.csv"), **seen)
+    return StepRun(step, rows=_rows_of(home / "messages.csv"), size=store.manifest(last.name, key).size, **seen)
 
 
 @contextmanager
@@ -179,8 +223,8 @@ def _watched() -> Iterator[dict[str, Any]]:
 
     def watch() -> None:
         nonlocal peak
-        while not ended.wait(0.02):
-            peak = max(peak, _anonymous_bytes())
+        while not ended.wait(LOOK_SECONDS):
+            peak = max(peak, anonymous_bytes(os.getpid()))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -189,12 +233,12 @@ def _watched() -> Iterator[dict[str, Any]]:
     seen |= {"processor": time.process_time() - processor, "seconds": time.monotonic() - clock}
     ended.set()
     watcher.join()
-    seen |= {"anonymous": max(peak, _anonymous_bytes()), "resident": peak_bytes()}
+    seen |= {"anonymous": max(peak, anonymous_bytes(os.getpid())), "resident": peak_bytes()}
 
 
-def _anonymous_bytes() -> int:
-    """What this process has in memory besides the pages of files."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def anonymous_bytes(process: int) -> int:
+    """What a process has in memory besides the pages of files; 0 once it has ended."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0
@@ -204,7 +248,11 @@ def _recipe(file: Path) -> Any:
     from lib.recipes.classify import ClassifyRecipe
     from lib.recipes.reading import load_recipe
 
-    changes = {
+    return load_recipe(RECIPE, _changes(file), folder="classify", model=ClassifyRecipe)
+
+
+def _changes(file: Path) -> dict[str, str]:
+    return {
         "data.source": "file",
         "data.url": f"{file}",
         "data.format": "csv",
@@ -218,7 +266,6 @@ def _recipe(file: Path) -> Any:
         "training.epochs": "1",
         "training.device": "cpu",
     }
-    return load_recipe("quickstart", changes, folder="classify", model=ClassifyRecipe)
 
 
 def _chain() -> list[Any]:
@@ -257,14 +304,32 @@ def table(results: Json) -> str:
     counts = sorted(map(int, results["counts"]))
     lines = ["| step | " + " | ".join(f"{count:,}" for count in counts) + " |", "|---" * (len(counts) + 1) + "|"]
     by = {(count, run["step"]): run for count in counts for run in results["counts"][f"{count}"]}
-    for step in (step for step in ALL_STEPS if any((count, step) in by for count in counts)):
+    for step in (step for step in MEASURED if any((count, step) in by for count in counts)):
         cells = [_cell(by.get((count, step)), count) for count in counts]
         lines.append(f"| {step} | " + " | ".join(cells) + " |")
     sums = [sum(by[count, step]["processor"] for step in TABLES if (count, step) in by) for count in counts]
     lines.append("| the five tables | " + " | ".join(f"{seconds:,.1f} s" for seconds in sums) + " |")
+    whole = [sum(run["processor"] for run in results["counts"][f"{count}"]) for count in counts]
+    lines.append("| all | " + " | ".join(f"{seconds / 60:,.1f} min" for seconds in whole) + " |")
     peaks = [max(run["anonymous"] for run in results["counts"][f"{count}"]) for count in counts]
     lines.append("| highest peak | " + " | ".join(f"{peak / 2**20:,.0f} MiB" for peak in peaks) + " |")
-    return "\n".join(lines)
+    sizes = [sum(run["size"] for run in results["counts"][f"{count}"]) for count in counts]
+    lines.append("| bytes on the disk | " + " | ".join(f"{size / 1e9:,.2f} GB" for size in sizes) + " |")
+    return "\n".join(lines) + f"\n\n{_on_paper(results['counts'][f'{counts[-1]}'], counts[-1])}"
+
+
+def _on_paper(runs: Sequence[Json], count: int) -> str:
+    """A sentence on many more messages than were tried, at the largest amount's rates."""
+    times = PAPER / count
+    tables, every = (
+        sum(run["processor"] for run in runs if run["step"] in steps) * times / 3600 for steps in (TABLES, MEASURED)
+    )
+    size = sum(run["size"] for run in runs) * times
+    peak = max(run["anonymous"] for run in runs)
+    return (
+        f"On paper, {PAPER:,} messages at the rates of {count:,}: {tables:,.1f} hours of the processor for the five"
+        f" tables, {every:,.1f} for all, {size / 1e9:,.0f} GB on the disk, and {peak / 2**20:,.0f} MiB at a time."
+    )
 
 
 def _cell(run: Mapping[str, Any] | None, count: int) -> str:
@@ -280,7 +345,7 @@ def draw(results: Json, file: Path) -> None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     times, peaks = figure.subplots(1, 2)
     counts = sorted(map(int, results["counts"]))
-    for step in (step for step in ALL_STEPS if step not in ("download", "tokenizer", "backbone", "features")):
+    for step in (step for step in MEASURED if step not in ("download", "tokenizer", "backbone", "features")):
         points = [(count, run) for count in counts for run in results["counts"][f"{count}"] if run["step"] == step]
         if not points:
             continue
@@ -302,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", choices=ALL_STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="for the messages and the store, some kilobytes a message")
-    parser.add_argument("--steps", default=",".join(ALL_STEPS), help="those to run, the first ones of the flow")
+    parser.add_argument("--steps", default=",".join(MEASURED), help="those to run, the first ones of the flow")
     parser.add_argument("--redraw", action="store_true", help="only the picture and the page, from the stored results")
     options = parser.parse_args(arguments)
     if options.step:
