@@ -3,6 +3,7 @@ does not fit lies in a folder on the disk meanwhile."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+_PATTERN = re.compile(r"[\[*?]")  # characters that have a meaning in a pattern of names
 MEMORY = 512  # megabytes that a query may take, if nobody says otherwise
 
 
@@ -60,7 +62,7 @@ class Queries:
         wanted = ", ".join(f'"{column}"' for column in columns)
         selects = [
             f"SELECT {wanted}{'' if isinstance(tables, Parts) else f', {number} AS part_of'} FROM"
-            f" read_parquet([{', '.join(_quoted(file) for file in table.files)}])"
+            f" read_parquet([{', '.join(_quoted(file) for file in table.files)}], hive_partitioning = false)"
             for number, table in numbered.items()
         ]
         self._run(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {" UNION ALL ".join(selects)}')
@@ -105,4 +107,6 @@ class Queries:
 
 
 def _quoted(file: Path) -> str:
-    return "'" + f"{file}".replace("'", "''") + "'"
+    """Writes a path so that DuckDB reads that file alone: as it stands, `run[1]` would be a pattern, and find `run1`."""
+    literally = _PATTERN.sub(r"[\g<0>]", f"{file}")
+    return "'" + literally.replace("'", "''") + "'"

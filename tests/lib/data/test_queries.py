@@ -41,6 +41,17 @@ def test_copies_near_duplicates_and_contradictions_over_several_tables(
     assert found == Alike(copies=3, near=4, contradicting=2, examples=[(0, 3), (5, 1)])
 
 
+@pytest.mark.parametrize("folder", ["run[1]", "a*b", "what?", "id=7", "label=spam"])
+def test_a_path_is_no_pattern_and_its_folders_are_no_columns(folder: str, tmp_path: Path) -> None:
+    for other in ("run1", "aab", "whats"):  # which a pattern would find
+        written(tmp_path / other / "table", [(5, "lunch", "ham")])
+    table = written(tmp_path / folder / "table", [(0, "win", "spam"), (1, "win", "ham")])
+    with Queries(tmp_path / "scratch") as queries:
+        queries.view("rows", table, ("id", "label"))
+        found = queries.ask("SELECT id, label FROM rows ORDER BY id").to_pylist()
+    assert found == [{"id": 0, "label": "spam"}, {"id": 1, "label": "ham"}]
+
+
 def test_answers_do_not_depend_on_the_memory_and_what_does_not_fit_is_on_the_disk_meanwhile(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     count = 300_000
