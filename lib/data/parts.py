@@ -1,7 +1,8 @@
 """Tables in parts: a folder of files with the same columns, written and read in groups of rows.
 
-A part has ROWS_PER_PART rows, the last one what is left, and its groups have ROWS_PER_GROUP: the same rows give the
-same bytes, in whatever pieces they came. Parts are Parquet, or Arrow's own format where a reader maps them into memory.
+A part has ROWS_PER_PART rows, the last one what is left, and its groups are those of `lib.data.groups`: the same rows
+give the same bytes, in whatever pieces they came. Parts are Parquet, or Arrow's own format where a reader maps them
+into memory.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lib.data.groups import bytes_of, fitting, in_order
 from lib.data.tables import AGAIN, NO_COLUMNS, labels_of, require_columns, unreadable, with_labels
 from lib.errors import StoreError
 
 ROWS_PER_PART = 131_072
-ROWS_PER_GROUP = 16_384
 Form = Literal["parquet", "arrow"]
 
 
 class FileWriter:
-    """Writes a table's file as rows come, in groups of ROWS_PER_GROUP: Parquet, or Arrow's own format if it is called
-    `.arrow`. To be used in a `with` block; after an exception in it the file is not whole."""
+    """Writes a table's file as rows come, in groups: Parquet, or Arrow's own format if it is called `.arrow`. To be
+    used in a `with` block; after an exception in it the file is not whole."""
 
     def __init__(self, file: Path, schema: pa.Schema, *, labels: Sequence[str] | None = None) -> None:
         """labels: the label names in the order of their targets, kept in the file's schema."""
@@ -37,7 +38,7 @@ class FileWriter:
         self.rows = 0
         self._kept = schema if labels is None else with_labels(schema, labels)
         self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
         self._file: pq.ParquetWriter | pa.RecordBatchFileWriter
         if file.suffix == ".arrow":
             self._file = pa.ipc.new_file(file, self._kept)
@@ -50,30 +51,35 @@ class FileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._write_group()
-        self._file.close()
+        try:
+            if kind is None:
+                self._write_group()
+        finally:
+            self._file.close()
 
     def write(self, rows: pa.Table | pa.RecordBatch) -> None:
         """Adds rows with the schema's columns, which may stand in another order and among others."""
         rows = rows.select(self.schema.names).replace_schema_metadata().cast(self.schema)
         for batch in rows.to_batches() if isinstance(rows, pa.Table) else [rows]:
             self.rows += len(batch)
-            first = 0
+            sizes, first = bytes_of(batch), 0
+            ends = np.cumsum(sizes)
             while first < len(batch):
-                piece = batch.slice(first, ROWS_PER_GROUP - self._waiting_rows)
-                self._waiting.append(piece)
-                self._waiting_rows += len(piece)
-                first += len(piece)
-                if self._waiting_rows == ROWS_PER_GROUP:
+                count = fitting(ends, first, rows=self._waiting_rows, size=self._waiting_bytes)
+                if not count:
                     self._write_group()
+                    continue
+                self._waiting.append(batch.slice(first, count))
+                self._waiting_rows += count
+                self._waiting_bytes += int(sizes[first : first + count].sum())
+                first += count
 
     def _write_group(self) -> None:
         if self._waiting:
             # Copied into one piece: of a slice its neighbours' bytes may reach the file, and of several their bounds.
             group = pa.Table.from_batches([*self._waiting, self._waiting[0].slice(0, 0)], self.schema).combine_chunks()
-            self._file.write_table(group.replace_schema_metadata(self._kept.metadata), ROWS_PER_GROUP)
-            self._waiting, self._waiting_rows = [], 0
+            self._file.write_table(group.replace_schema_metadata(self._kept.metadata), len(group))
+            self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 
 class PartsWriter:
@@ -149,24 +155,39 @@ class Parts:
         return labels_of(self._stored, self.files[0])
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yields the rows in order, in batches of at most ROWS_PER_GROUP that lie within a part."""
+        """Yields the rows in order, in groups that lie within a part."""
         for number in range(len(self.files)):
             yield from self.part(number, columns)
 
     def part(self, number: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a part in order, in batches of at most ROWS_PER_GROUP."""
-        file, wanted = self.files[number], self._wanted(columns)
+        """Yields the rows of a part in order, in groups."""
+        for _, batch in self._groups(number, columns):
+            yield batch
+
+    def _groups(
+        self, number: int, columns: Sequence[str] | None, rows: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yields the groups of a part, each with the position of its first row; only those with one of these rows, at
+        ascending positions, if they are given."""
+        file, wanted, first = self.files[number], self._wanted(columns), 0
         try:
             if file.suffix == ".arrow":
                 with pa.memory_map(f"{file}") as source, pa.ipc.open_file(source) as reader:
                     for at in range(reader.num_record_batches):
-                        yield _as(reader.get_batch(at), wanted)
+                        batch = reader.get_batch(at)
+                        if _has(rows, first, first + len(batch)):
+                            yield first, _as(batch, wanted)
+                        first += len(batch)
             else:
                 with pq.ParquetFile(file) as source:
                     # One group at a time: read ahead, a part's groups would all be in memory.
                     for at in range(source.num_row_groups):
-                        group = source.read_row_group(at, columns=wanted.names, use_threads=False)
-                        yield from (_as(batch, wanted) for batch in group.combine_chunks().to_batches())
+                        behind = first + source.metadata.row_group(at).num_rows
+                        if _has(rows, first, behind):
+                            group = source.read_row_group(at, columns=wanted.names, use_threads=False)
+                            for batch in group.combine_chunks().to_batches():
+                                yield first, _as(batch, wanted)
+                        first = behind
         except (OSError, ValueError, pa.ArrowException) as error:
             raise unreadable(file, error) from error
 
@@ -194,35 +215,23 @@ class Parts:
         """Returns the rows at these positions, in their order. Reads only the groups that have some of them."""
         asked = np.asarray(rows, np.int64)
         order = np.argsort(asked, kind="stable")
-        wanted, found = asked[order], []
-        for number, first in enumerate(self.starts[:-1]):
-            low, high = np.searchsorted(wanted, [first, self.starts[number + 1]])
+        wanted = asked[order]
+        found: list[pa.RecordBatch] = []
+        for number, start in enumerate(self.starts[:-1]):
+            low, high = np.searchsorted(wanted, [start, self.starts[number + 1]])
             if low < high:
-                found += self._taken(number, wanted[low:high] - first, columns)
-        table = pa.Table.from_batches(found, self._wanted(columns))
+                found += self._taken(number, wanted[low:high] - start, columns)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        return table.take(pa.array(back))
+        return pa.concat_tables([self._wanted(columns).empty_table(), *in_order(found, back)])
 
-    def _taken(self, number: int, rows: npt.NDArray[np.int64], columns: Sequence[str] | None) -> list[pa.RecordBatch]:
-        """Returns of the rows at these ascending positions in a part the batches in which they lie, of these only."""
-        file, wanted, found = self.files[number], self._wanted(columns), []
-        groups = rows // ROWS_PER_GROUP
-        try:
-            if file.suffix == ".arrow":
-                for at, batch in enumerate(self.part(number, columns)):
-                    inside = rows[groups == at] - at * ROWS_PER_GROUP
-                    if len(inside):
-                        found.append(batch.take(pa.array(inside)))
-                return found
-            with pq.ParquetFile(file) as source:
-                for at in np.unique(groups).tolist():
-                    group = source.read_row_group(at, columns=wanted.names, use_threads=False).combine_chunks()
-                    inside = pa.array(rows[groups == at] - at * ROWS_PER_GROUP)
-                    found += [_as(batch, wanted) for batch in group.take(inside).combine_chunks().to_batches()]
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise unreadable(file, error) from error
-        return found
+    def _taken(
+        self, number: int, rows: npt.NDArray[np.int64], columns: Sequence[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields of the rows at these ascending positions in a part the batches in which they lie, of these only."""
+        for first, batch in self._groups(number, columns, rows):
+            low, high = np.searchsorted(rows, [first, first + len(batch)])
+            yield batch.take(pa.array(rows[low:high] - first))
 
     def _wanted(self, columns: Sequence[str] | None) -> pa.Schema:
         return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
@@ -269,12 +278,11 @@ def save_rows(
     """Writes the rows of a table at these positions, in their order, as the parts of a new folder. The table is read
     into memory as a whole. more: columns of the schema that it does not have."""
     more = more or {}
-    columns = [field.name for field in schema if field.name not in more]
-    whole = table.table(columns)
+    whole, first = list(table.batches([field.name for field in schema if field.name not in more])), 0
     with PartsWriter(folder, schema, labels=labels) as writer:
-        for first in range(0, len(rows), ROWS_PER_GROUP):
-            some = slice(first, first + ROWS_PER_GROUP)
-            group = whole.take(pa.array(rows[some]))
+        for group in in_order(whole, rows):
+            some = slice(first, first + len(group))
+            first = some.stop
             for name, values in more.items():
                 group = group.append_column(name, pa.array(values[some]))
             writer.write(group)
@@ -288,6 +296,11 @@ def load_parts(folder: Path, schema: pa.Schema) -> pd.DataFrame:
 def counted(values: pa.Array) -> dict[Any, int]:
     """Returns how often each value is there, in the order in which they come."""
     return {each["values"]: each["counts"] for each in values.value_counts().to_pylist()}
+
+
+def _has(rows: npt.NDArray[np.int64] | None, first: int, behind: int) -> bool:
+    """Whether one of these ascending positions, or of all, is from `first` to before `behind`."""
+    return rows is None or bool(np.diff(np.searchsorted(rows, [first, behind]))[0])
 
 
 def _as(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -107,6 +107,6 @@ class Queries:
 
 
 def _quoted(file: Path) -> str:
-    """Writes a path so that DuckDB reads that file alone: as it stands, `run[1]` would be a pattern, and find `run1`."""
+    """Writes a path so that DuckDB reads that file alone: `run[1]` would be a pattern, and find `run1`."""
     literally = _PATTERN.sub(r"[\g<0>]", f"{file}")
     return "'" + literally.replace("'", "''") + "'"

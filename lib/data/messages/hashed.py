@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lib.data.draws import UInts, draws, mixed
+from lib.data.groups import in_order
 from lib.data.messages.alike import straddling_by_keys
 from lib.data.messages.keys import NearKeys
 from lib.data.messages.split import none_left, proportions, require_fractions, too_few
-from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts, PartsWriter, counted
+from lib.data.parts import FileWriter, Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_MESSAGES, KEYED_SPLIT, KEYS, SPLITS
 
@@ -59,8 +60,8 @@ def balance_by_hash(
             first += len(batch)
             reserve.write(batch.filter(pa.array(here == 0)))
             again = np.repeat(np.arange(len(batch)), here)
-            for start in range(0, len(again), ROWS_PER_GROUP):
-                balanced.write(batch.take(pa.array(again[start : start + ROWS_PER_GROUP])))
+            for group in in_order([batch], again):
+                balanced.write(group)
 
 
 def split_by_hash(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.data.parts import ROWS_PER_GROUP, FileWriter, Parts
+from lib.data.groups import ROWS_PER_GROUP
+from lib.data.parts import FileWriter, Parts
 from lib.evaluation.classify.answers import Answers, text_batches, texts_at
 from lib.evaluation.classify.baseline import MOST_ROWS, fit_baseline, majority, refit_baseline
 from lib.evaluation.classify.decision import Wanted, decide

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lib.data import parts
-from lib.data.parts import FileWriter, Parts, PartsWriter, load_parts, save_parts
+from lib.data import groups, parts
+from lib.data.parts import FileWriter, Parts, PartsWriter, load_parts, save_parts, save_rows
 from lib.data.tables import MESSAGES, SPLIT, TOKENS
 from lib.errors import StoreError
 
@@ -20,7 +21,7 @@ FORMS: tuple[parts.Form, ...] = ("parquet", "arrow")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "ROWS_PER_PART", 12)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 4)
 
 
 def rows(count: int) -> pa.Table:
@@ -66,6 +67,42 @@ def test_the_same_rows_give_the_same_bytes_in_whatever_pieces_they_come(form: pa
     for number, pieces in enumerate(([1] * 29, [5, 0, 7, 1], [28])):
         again = written(tmp_path / f"{number}", table, pieces, form)
         assert [file.read_bytes() for file in again.files] == [file.read_bytes() for file in whole.files]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_group_ends_before_its_texts_are_too_many_bytes(
+    form: parts.Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "BYTES_PER_GROUP", 10)
+    lengths = [1, 2, 20, 8, 3, 0, 0, 0, 0, 11, 1]  # of which 20 and 11 alone are more
+    table = pa.table({"id": range(11), "text": ["x" * length for length in lengths], "label": [""] * 11}, MESSAGES)
+    whole = written(tmp_path / "whole", table, [], form)
+    assert [len(batch) for batch in whole.batches()] == [2, 1, 1, 4, 1, 1, 1]
+    assert whole.table() == table
+    assert whole.take([10, 3, 2, 7, 9, 3]) == table.take(pa.array([10, 3, 2, 7, 9, 3]))
+    again = written(tmp_path / "again", table, [1, 4, 3], form)
+    assert [file.read_bytes() for file in again.files] == [file.read_bytes() for file in whole.files]
+    lists = pa.table({"id": [0, 1, 2], "tokens": [[1, 2], [3], [4]], "target": [0, 1, 0]}, schema=TOKENS)
+    with PartsWriter(tmp_path / "tokens", TOKENS, form=form) as writer:
+        writer.write(lists)
+    assert [len(batch) for batch in Parts(tmp_path / "tokens", TOKENS).batches()] == [1, 2]
+
+
+def test_texts_of_more_bytes_than_one_column_of_arrow_holds_are_put_into_another_order(tmp_path: Path) -> None:
+    class Repeated(Parts):
+        """A table that has its rows 50 times, where they lie."""
+
+        def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+            return iter(list(super().batches(columns)) * 50)
+
+    texts = [f"{row:02}" + "x" * (2**20 - 2) for row in range(48)]  # 50 times 48 MiB are 2.3 GiB
+    save_parts(pd.DataFrame({"id": range(48), "text": texts, "label": "a"}), tmp_path / "t", MESSAGES)
+    table = Repeated(tmp_path / "t", MESSAGES)
+    rows = np.array([2399, 0, 1500, 49])
+    save_rows(table, rows, tmp_path / "made", MESSAGES)
+    made = Parts(tmp_path / "made", MESSAGES).frame()
+    assert made["id"].tolist() == [47, 0, 12, 1]
+    assert [text[:2] for text in made["text"]] == ["47", "00", "12", "01"]
 
 
 @pytest.mark.parametrize("form", FORMS)

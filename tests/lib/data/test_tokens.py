@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from lib.data import parts, tokens
+from lib.data import groups, parts, tokens
 from lib.data.tokens import Tokenized
 from lib.errors import RecipeError
 from lib.files.jsonfile import save_json
@@ -216,7 +216,7 @@ def test_the_bytes_do_not_depend_on_how_many_texts_are_read_at_once(
     options: dict[str, Any] = {"labels": ("ham", "spam"), "tokenizer": TOKENIZER, "max_length": max_length}
     options |= {"context_length": 40, "long_texts": LongTexts(method)}
     monkeypatch.setattr(parts, "ROWS_PER_PART", 30)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 8)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 8)
     made = []
     for bytes_at_once in (1, 100, 10**6):
         monkeypatch.setattr(tokens, "BYTES_AT_ONCE", bytes_at_once)
@@ -231,7 +231,7 @@ def test_the_bytes_do_not_depend_on_how_many_texts_are_read_at_once(
 @pytest.mark.parametrize("method", ["cut_end", "windows"])
 def test_what_was_written_is_read_from_its_files(method: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(parts, "ROWS_PER_PART", 3)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 2)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 2)
     train = table((5, "abcdef", "ham"), (7, "x", "spam"), (9, "yz", "ham"), (2, "abcd", "spam"))
     said, tables = tokenized(
         {"train": train},

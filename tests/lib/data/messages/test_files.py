@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lib.data import parts
+from lib.data import groups, parts
 from lib.data.messages.files import SplitsRead, read_splits
 from lib.data.messages.labels import LabelRules
 from lib.data.messages.reading import read_messages
@@ -173,7 +173,7 @@ def test_rows_in_many_parts_and_batches_are_the_same(tmp_path: Path, monkeypatch
 
     whole = settled()
     monkeypatch.setattr(parts, "ROWS_PER_PART", 6)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 4)
     monkeypatch.setattr(delimited, "BATCH_ROWS", 5)
     monkeypatch.setattr(delimited, "FIRST_ROWS", 5)
     assert settled() == whole

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import parts
+from lib.data import groups, parts
 from lib.data.messages.hashed import balance_by_hash, split_by_hash
 from lib.data.messages.split import split_messages
 from lib.data.parts import Parts
@@ -81,7 +81,7 @@ def test_the_same_bytes_and_counts_under_any_memory_and_however_a_table_lies_in_
     frame = messages(1500)
     made, report = split(frame, tmp_path / "made")
     monkeypatch.setattr(parts, "ROWS_PER_PART", 400)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 100)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 100)
     again, reported = split(frame, tmp_path / "again", megabytes=24)
     assert json.dumps(reported) == json.dumps(report)
     for name in SPLITS:

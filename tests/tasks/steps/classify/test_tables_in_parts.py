@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lib.data import parts
+from lib.data import groups, parts
 from lib.data.parts import Parts
 from lib.data.tables import MESSAGES, SPLIT, TOKENS
 from lib.store.artifacts import Store
@@ -72,7 +72,7 @@ def check(name: str, recipe: str, changes: dict[str, Any], folder: Path, monkeyp
     """Makes the tables of a recipe, in several parts, and compares their rows."""
     monkeypatch.setenv("FINETUNE_HOME", str(folder / "home"))
     monkeypatch.setattr(parts, "ROWS_PER_PART", 1000)
-    monkeypatch.setattr(parts, "ROWS_PER_GROUP", 128)
+    monkeypatch.setattr(groups, "ROWS_PER_GROUP", 128)
     made = performed(Store(folder / "store"), load_recipe(recipe, changes), STEPS[:7])
     tables = {
         (step, table): Parts(made[step].file(table), schema)
