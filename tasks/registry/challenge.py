@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel
 
+from lib.data.lookup import by_text
 from lib.errors import LabelError, ServiceError, WeightsError, listed
 from lib.evaluation.classify.predictions import PREDICTIONS, read_predictions
 from lib.files.jsonfile import load_json
@@ -48,12 +47,8 @@ def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequenc
     made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
     if made_from["finetune"] != classifier:
         return {}
-    wanted = pa.array(sorted(set(texts)), pa.string())
-    found: dict[str, str] = {}
-    for batch in read_predictions(evaluated.folder).batches(["text", "predicted"]):
-        known = batch.filter(pc.is_in(batch.column("text"), wanted))
-        found.update(zip(known.column("text").to_pylist(), known.column("predicted").to_pylist(), strict=True))
-    return found
+    predictions = read_predictions(evaluated.folder).batches(["text", "predicted"])
+    return by_text(((batch.column("text"), batch.column("predicted")) for batch in predictions), texts)
 
 
 def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:

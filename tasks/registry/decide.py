@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -45,11 +46,11 @@ class _Case:
     labels: tuple[str, ...]
     evaluated: Artifact  # of the challenger
 
-    @property
+    @cached_property
     def targets(self) -> list[str]:
         return [str(label) for label in self.messages["label"]]
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         return [str(text) for text in self.messages["text"]]
 

@@ -92,7 +92,7 @@ def split_by_hash(
     made_here = [name for name in SPLITS if name not in given]
     ends = np.cumsum(proportions(fractions, made_here))[:-1]
     numbers = np.array([SPLITS.index(name) for name in made_here], np.int64)
-    known = NearKeys(given.values()) if near_duplicates == "drop_from_train" else None
+    known = NearKeys.of_tables(given.values()) if near_duplicates == "drop_from_train" else None
     targets = pa.array(labels)
     counts = {name: Counter[str]() for name in SPLITS}
     everything = Counter[str]()
@@ -106,24 +106,20 @@ def split_by_hash(
             writers[name].write(rows.append_column("target", target))
             counts[name].update(counted(rows.column("label")))
 
-        for part in range(len(messages.files)):
-            marked = None if known is None else known.mark(messages, part)
-            first = 0
-            for batch in messages.part(part):
-                everything.update(counted(batch.column("label")))
-                if marked is not None:
-                    leaves = marked[first : first + len(batch)]
-                    first += len(batch)
-                    dropped += int(leaves.sum())
-                    batch = batch.filter(pa.array(~leaves))
-                ids = batch.column("id").to_numpy()
-                new = seen.add(ids)
-                made = numbers[np.searchsorted(ends, _shares(_near(batch), seed), side="right")]
-                plain = numbers[np.searchsorted(ends, _shares(ids.astype(np.uint64), seed), side="right")]
-                placed.write(_placed(batch, made, plain).filter(pa.array(new)))
-                for number, name in zip(numbers, made_here, strict=True):
-                    inside = made == number
-                    write(name, batch.filter(pa.array(inside if name == "train" else inside & new)))
+        for batch in messages.batches():
+            everything.update(counted(batch.column("label")))
+            if known is not None:
+                leaves = known.mark(batch)
+                dropped += int(leaves.sum())
+                batch = batch.filter(pa.array(~leaves))
+            ids = batch.column("id").to_numpy()
+            new = seen.add(ids)
+            made = numbers[np.searchsorted(ends, _shares(_near(batch), seed), side="right")]
+            plain = numbers[np.searchsorted(ends, _shares(ids.astype(np.uint64), seed), side="right")]
+            placed.write(_placed(batch, made, plain).filter(pa.array(new)))
+            for number, name in zip(numbers, made_here, strict=True):
+                inside = made == number
+                write(name, batch.filter(pa.array(inside if name == "train" else inside & new)))
         for name, table in given.items():
             for batch in table.batches():
                 write(name, batch)

@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lib.data.lookup import places
 from lib.data.messages.alike import straddling_by_keys
-from lib.data.messages.keys import NearKeys
+from lib.data.messages.keys import NEAR, NearKeys
 from lib.data.parts import Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_SPLIT, MESSAGES, SPLITS
@@ -28,13 +29,10 @@ NOTHING = "none"
 def freezable(splits: Mapping[str, Parts]) -> pd.DataFrame:
     """Returns the test messages (id, text, label) without a near-duplicate in what the run learned from. With
     `split.group_duplicates` these are all of them; without, the classifier may know some test messages."""
-    known = NearKeys(splits[name] for name in LEARNED_FROM)
-    test = splits["test"]
-    kept = []
-    for part in range(len(test.files)):
-        rows = pa.Table.from_batches(test.part(part, MESSAGES.names), MESSAGES)
-        kept.append(rows.filter(pa.array(~known.mark(test, part))))
-    frame: pd.DataFrame = pa.concat_tables(kept).to_pandas()
+    known = NearKeys.of_tables(splits[name] for name in LEARNED_FROM)
+    test = splits["test"].batches([*MESSAGES.names, NEAR])
+    kept = (batch.select(MESSAGES.names).filter(pa.array(~known.mark(batch))) for batch in test)
+    frame: pd.DataFrame = pa.Table.from_batches(kept, MESSAGES).to_pandas()
     return frame
 
 
@@ -45,10 +43,8 @@ def ids_to_hold_out(splits: Mapping[str, Parts], frozen: Collection[str]) -> lis
     keys = NearKeys.of_texts(frozen)
     found: set[int] = set()
     for name in LEARNED_FROM:
-        table = splits[name]
-        for part in range(len(table.files)):
-            ids = np.concatenate([batch.column("id").to_numpy() for batch in table.part(part, ["id"])] or [[]])
-            found.update(ids[keys.mark(table, part)].tolist())
+        for batch in splits[name].batches(["id", NEAR]):
+            found.update(batch.column("id").to_numpy()[keys.mark(batch)].tolist())
     return sorted(found)
 
 
@@ -105,6 +101,6 @@ def hold_out(
 
 def _leaving(table: Parts, ids: Sequence[int]) -> Iterator[tuple[pa.RecordBatch, pa.BooleanArray]]:
     """Yields the rows, and which of them have one of the ids."""
-    wanted = np.asarray(ids, np.int64)
+    wanted = np.unique(np.asarray(ids, np.int64))
     for batch in table.batches():
-        yield batch, pa.array(np.isin(batch.column("id").to_numpy(), wanted))
+        yield batch, pa.array(places(batch.column("id").to_numpy(), wanted) >= 0)

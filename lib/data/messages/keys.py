@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from lib.data.draws import UInts
 from lib.data.duplicates import normalise
+from lib.data.lookup import places
 from lib.data.parts import Parts
 from lib.data.tables import KEYS
 
-NEAR = ("near_high", "near_low")
-JOINED = pa.binary(16)
+NEAR = "near_high"  # the column by which near-duplicates are found where 64 bits suffice
 
 
 def keys_of(texts: Collection[str]) -> pa.RecordBatch:
@@ -34,32 +34,26 @@ def keys_of(texts: Collection[str]) -> pa.RecordBatch:
 
 
 class NearKeys:
-    """The keys of texts, to find their near-duplicates in tables; 16 bytes each."""
+    """The keys of texts, to find their near-duplicates in tables; 64 bits each."""
 
-    def __init__(self, tables: Iterable[Parts]) -> None:
-        """tables: with the columns of the schema `KEYS`."""
-        found = [_joined(batch) for table in tables for batch in table.batches(NEAR)]
-        self._keys = pa.concat_arrays(found) if found else pa.array([], JOINED)
+    def __init__(self, keys: UInts) -> None:
+        """keys: the column NEAR of the schema `KEYS` (texts,)."""
+        self._keys = np.unique(keys)
+
+    @classmethod
+    def of_tables(cls, tables: Iterable[Parts]) -> NearKeys:
+        """The keys of the texts of tables with the columns of the schema `KEYS`."""
+        return cls(np.concatenate([np.zeros(0, np.uint64), *(table.numbers(NEAR) for table in tables)]))
 
     @classmethod
     def of_texts(cls, texts: Collection[str]) -> NearKeys:
         """The keys of these texts."""
-        made = cls([])
-        made._keys = _joined(keys_of(texts))
-        return made
+        return cls(keys_of(texts).column(NEAR).to_numpy())
 
-    def mark(self, table: Parts, part: int) -> npt.NDArray[np.bool_]:
-        """Returns which rows of a table's part are near-duplicates of one of the texts."""
-        # All of a part at once: the keys are hashed anew each time.
-        rows = pa.concat_arrays([pa.array([], JOINED), *(_joined(batch) for batch in table.part(part, NEAR))])
-        marked: npt.NDArray[np.bool_] = pc.is_in(rows, value_set=self._keys).to_numpy(zero_copy_only=False)
+    def mark(self, rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """Returns which rows (rows,) of a table with NEAR are near-duplicates of one of the texts."""
+        marked: npt.NDArray[np.bool_] = places(rows.column(NEAR).to_numpy(), self._keys) >= 0
         return marked
-
-
-def _joined(rows: pa.RecordBatch) -> pa.FixedSizeBinaryArray:
-    """Returns both halves of each row's key for near-duplicates as one value of 16 bytes."""
-    halves = np.column_stack([rows.column(name).to_numpy() for name in NEAR])
-    return pa.FixedSizeBinaryArray.from_buffers(JOINED, len(rows), [None, pa.py_buffer(halves.tobytes())])
 
 
 def coded(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.data.lookup import places
 from lib.data.parts import Parts
 from lib.evaluation.classify.answers import texts_of
 from lib.evaluation.classify.grams import Grams, candidates, cosines, grams_of
@@ -104,11 +105,8 @@ def _same_keys(keys: tuple[Keys, Keys], others: tuple[Keys, Keys]) -> list[Copy]
 
 def _first_rows(keys: Keys, others: Keys) -> NDArray[np.int64]:
     """Returns for each key (rows,) the first row with it among the others, -1 if there is none."""
-    if not len(others):
-        return np.full(len(keys), -1)
     known, first = np.unique(others, return_index=True)
-    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.where(known[place] == keys, first[place], -1)
+    return np.append(first, -1)[places(keys, known)]
 
 
 def _copies(texts: Sequence[str], grams: Grams, others: Sequence[str], of_others: Grams) -> list[Copy]:

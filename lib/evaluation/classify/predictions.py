@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lib.data.lookup import by_text
 from lib.data.parts import Parts, PartsWriter
 from lib.model.labels import Probabilities, Targets
 
@@ -77,11 +77,11 @@ def baseline_answers(folder: Path, test: Parts, texts: Collection[str]) -> dict[
     """Returns the labels that the baseline of the evaluation in a folder gave to those of these texts that are in the
     test split; raises StoreError as `Parts` does."""
     given = Parts(folder / BASELINE_FILE, BASELINE_ANSWERED).table(["predicted"]).column("predicted")
-    wanted, first = pa.array(sorted(set(texts)), pa.string()), 0
-    found: dict[str, str] = {}
-    for batch in test.batches(["text"]):
-        known = pc.is_in(batch.column("text"), wanted)
-        answers = given.slice(first, len(batch)).filter(known)
-        found.update(zip(batch.column("text").filter(known).to_pylist(), answers.to_pylist(), strict=True))
-        first += len(batch)
-    return found
+
+    def answered() -> Iterator[tuple[pa.Array, pa.ChunkedArray]]:
+        first = 0
+        for batch in test.batches(["text"]):
+            yield batch.column("text"), given.slice(first, len(batch))
+            first += len(batch)
+
+    return by_text(answered(), texts)
