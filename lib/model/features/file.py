@@ -210,9 +210,13 @@ def write_features(
 
 
 def _finished_batches(note: Path, plan: dict[str, Any]) -> int:
-    """Returns how many batches an earlier attempt at the same plan wrote."""
-    noted = json.loads(note.read_text()) if note.exists() else {}
-    return int(noted["batches"]) if noted.items() >= plan.items() else 0
+    """Returns how many batches an earlier attempt at the same plan wrote; none if its note is missing or damaged, as
+    after a power cut."""
+    try:
+        noted = json.loads(note.read_bytes())
+        return int(noted["batches"]) if noted.items() >= plan.items() else 0
+    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
+        return 0
 
 
 def _note(note: Path, content: dict[str, Any]) -> None:

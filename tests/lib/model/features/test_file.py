@@ -110,6 +110,19 @@ def test_what_another_computation_left_is_not_used(
     assert written(tmp_path / "again", backbone(), **fields).read_bytes() == whole
 
 
+@pytest.mark.parametrize("damaged", ["", "[1]", "\x00\x00", '{"header": 1}', '{"batches": null}'])
+def test_with_a_damaged_note_the_computation_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    monkeypatch.setitem(RUN_TOKENS, "cpu", 5)
+    monkeypatch.setattr(module, "NOTE_EVERY", 1)
+    gpt = backbone()
+    whole = written(tmp_path, gpt).read_bytes()
+    interrupted(tmp_path / "again", gpt, after=3)
+    (tmp_path / "again" / "scratch" / "train.safetensors.json").write_text(damaged)
+    assert written(tmp_path / "again", gpt).read_bytes() == whole
+
+
 def test_a_file_system_that_reserves_no_room_does_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = written(tmp_path, backbone()).read_bytes()
 
