@@ -12,10 +12,11 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline, make_union
 
 from lib.errors import LabelError
-from lib.evaluation.classify import word_vectors
+from lib.evaluation.classify import rivals, word_vectors
 from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline
 from lib.evaluation.classify.word_vectors import WordVectors
 from lib.evaluation.sampling import sample_by_key, sample_rows
+from tests.support.keyed import keyed
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
 TARGETS = np.array([1, 1, 0, 0] * 3)
@@ -70,6 +71,22 @@ def test_the_penalty_is_the_best_of_the_grid_on_validation(classes: int) -> None
     assert found.inverse_penalty == min(losses, key=lambda each: losses[each])
     assert found.probabilities(texts) == pytest.approx(answers[found.inverse_penalty], abs=1e-6)
     assert f"C = {found.inverse_penalty:g} of 1, 10, 100" in found.about
+
+
+def test_a_sample_has_messages_of_every_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "MOST_ROWS", 50)
+    labels = np.array(["ham"] * 982 + ["spam"] * 15 + ["odd"] * 3)
+    table = keyed(
+        pd.DataFrame({"id": range(1000), "text": [f"text {row}" for row in range(1000)], "label": labels}),
+        tmp_path / "all",
+    )
+    targets = table.positions("label", ["ham", "spam", "odd"])
+    texts, found = rivals.drawn(table, targets)
+    assert np.bincount(found).tolist()[1:] == [10, 3]
+    assert 50 <= len(texts) <= 63
+    assert [targets[int(text.split()[1])] for text in texts] == found.tolist()
+    few = keyed(table.frame(["id", "text", "label"]).iloc[:50], tmp_path / "few")
+    assert len(rivals.drawn(few, few.positions("label", ["ham"]))[0]) == 50
 
 
 def test_a_class_without_training_messages_gets_probability_zero() -> None:
