@@ -17,6 +17,7 @@ from lib.files.jsonfile import load_json, save_json
 
 SUSPECTS, CHECK = "suspects.parquet", "label_check.json"
 FOLDS = "folds.json"  # there if the classifier itself was trained on folds
+MOST_LISTED = 50_000  # suspects in the file: each has a text
 SHOWN = 50  # suspects in a report
 # A person should look where this share of the labels is in doubt, by something that agrees with so many: what agrees
 # with fewer doubts labels mostly because it does not understand the texts.
@@ -92,9 +93,12 @@ def doubts_warning(check: LabelCheck) -> str | None:
 
 
 def listed_suspects(messages: pd.DataFrame, found: Suspects, labels: Sequence[str]) -> pd.DataFrame:
-    """Returns the columns of `LISTED` of `messages`, which have those that do not depend on what was `found`."""
-    names = np.asarray(labels, dtype=object)
-    return messages.iloc[found.rows].assign(suggested=names[found.suggested], margin=found.margin, counted=found.issues)
+    """Returns the columns of `LISTED` of the first rows of what was `found`. messages: these, in that order, with the
+    columns that do not depend on it."""
+    names, first = np.asarray(labels, dtype=object), slice(len(messages))
+    return messages.assign(
+        suggested=names[found.suggested[first]], margin=found.margin[first], counted=found.issues[first]
+    )
 
 
 def load_label_check(folder: Path) -> LabelCheck:

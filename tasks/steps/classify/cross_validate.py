@@ -71,7 +71,13 @@ def cross_validate(
 ) -> None:
     """Ranks the messages of all splits by how probably their label is wrong: `suspects.parquet`, `label_check.json`;
     and with `evaluation.folds` trains the classifier on each fold: `folds.json`."""
-    from lib.evaluation.classify.label_check import LabelCheck, doubts_warning, listed_suspects, save_spread
+    from lib.evaluation.classify.label_check import (
+        MOST_LISTED,
+        LabelCheck,
+        doubts_warning,
+        listed_suspects,
+        save_spread,
+    )
     from lib.evaluation.classify.suspects import judged_rows, spread, suspects
 
     splits = [Parts(holdout.file(name), KEYED_SPLIT) for name in SPLITS]
@@ -80,9 +86,8 @@ def cross_validate(
     labels = Parts(tokenize.file("train"), TOKENS).labels
     if folds is None:
         table = table.iloc[judged_rows(rows, len(labels))].reset_index(drop=True)
-    table = _described(table, splits, messages)
     if folds is None:
-        predictions, by = _second_opinion(work, table, len(labels), tokenize, features)
+        predictions, by = _second_opinion(work, table, splits, len(labels), tokenize, features)
     else:
         new = partial(untrained_classifier, work.recipe, tokenizer, backbone, labels)
         predictions = _by_folds(work, table, new, folds, tokenize, features)
@@ -99,55 +104,64 @@ def cross_validate(
         of_rows=rows,
         counted=int(found.issues.sum()),
     )
-    check.save(work.folder, listed_suspects(table, found, labels))
+    listed = _described(table.iloc[found.rows[:MOST_LISTED]], splits, messages)
+    check.save(work.folder, listed_suspects(listed, found, labels))
     sentence = doubts_warning(check)
     if sentence is not None:
         work.warn(sentence)
 
 
 def _messages(splits: Sequence[Parts]) -> pd.DataFrame:
-    """Returns of the messages of all splits, each once, numbers: id, target, the number `group` of those that are
-    near-duplicates, and their `place` among the rows of all splits."""
+    """Returns of the messages of all splits, each once, numbers: id, target, that of the `split`, the number `group` of
+    those that are near-duplicates, and their `place` among the rows of all splits."""
     columns = {name: np.concatenate([each.numbers(name) for each in splits]) for name in ("id", "target", "near_high")}
     table = pd.DataFrame({"id": columns["id"], "target": columns["target"], "place": np.arange(len(columns["id"]))})
+    table["split"] = np.repeat(np.arange(len(splits)), list(map(len, splits)))
     table["group"] = pd.factorize(columns["near_high"])[0]
     return table.drop_duplicates("id", ignore_index=True)
 
 
 def _described(table: pd.DataFrame, splits: Sequence[Parts], messages: Artifact) -> pd.DataFrame:
-    """Adds text, label and split of each message, and file, row and line where it stands."""
+    """Adds text and label of each message, and file, row and line where it stands; and names its split."""
     files = load_json(messages.file(FILES))
     starts = np.cumsum([0, *(file["rows"] for file in files)])
     number = np.searchsorted(starts, table["id"], side="right") - 1
-    begins = np.cumsum([0, *map(len, splits)])
-    part = np.searchsorted(begins, table["place"], side="right") - 1
-    found = pd.concat(
-        [
-            each.take(table["place"].to_numpy()[part == at] - begins[at], ["text", "label"]).to_pandas()
-            for at, each in enumerate(splits)
-        ],
-        ignore_index=True,
-    )  # in the order of the table, whose places ascend
     lines = look_up(Parts(messages.file(LINES_OF_MESSAGES), LINES), "line", table["id"].to_numpy())
+    found = _said(table, splits)
     return table.assign(
         text=found["text"],
         label=found["label"],
-        split=np.array(SPLITS, dtype=object)[part],
+        split=np.array(SPLITS, dtype=object)[table["split"]],
         file=np.array([file["name"] for file in files], dtype=object)[number],
         row=table["id"] - starts[number],
         line=lines.to_numpy(zero_copy_only=False),
     )
 
 
+def _said(table: pd.DataFrame, splits: Sequence[Parts]) -> pd.DataFrame:
+    """Returns text and label of each message of a table, with its index."""
+    begins = np.cumsum([0, *map(len, splits)])
+    found = []
+    for number, each in enumerate(splits):
+        rows = table["place"][table["split"] == number]
+        found.append(each.take(rows - begins[number], ["text", "label"]).to_pandas().set_index(rows.index))
+    return pd.concat(found).loc[table.index]
+
+
 def _inputs(table: pd.DataFrame, tokenize: Artifact, features: Artifact) -> AllInputs:
     from lib.model.features.inputs import AllInputs, split_inputs
 
     splits = [split_inputs(tokenize.folder, features.folder, name) for name in SPLITS]
-    return AllInputs(splits, table["place"].tolist())
+    return AllInputs(splits, table["place"].to_numpy())
 
 
 def _second_opinion(
-    work: Work[ClassifyRecipe], table: pd.DataFrame, classes: int, tokenize: Artifact, features: Artifact
+    work: Work[ClassifyRecipe],
+    table: pd.DataFrame,
+    splits: Sequence[Parts],
+    classes: int,
+    tokenize: Artifact,
+    features: Artifact,
 ) -> tuple[OutOfFold, str]:
     """Fits regressions on the frozen features, or on n-grams where there are none or the weights are random numbers;
     says which. To run the backbone only for this would take a third of an epoch."""
@@ -159,7 +173,7 @@ def _second_opinion(
         read = mean_features(_inputs(table, tokenize, features).take(range(len(table))))
     else:
         of = "character n-grams"
-        read = text_features(table["text"].tolist())
+        read = text_features(_said(table, splits)["text"].tolist())
     groups = table["group"].to_numpy(np.int64)
     predictions = out_of_fold(read, table["target"].to_numpy(np.int64), classes=classes, groups=groups)
     return predictions, f"logistic regression on {of}"
@@ -178,13 +192,14 @@ def _by_folds(
     from lib.evaluation.classify.cross_validation import cross_validate as train_on_folds
 
     recipe = work.recipe
-    targets, rows = table["target"].to_numpy(np.int64), table["split"].value_counts()
+    targets = table["target"].to_numpy(np.int64)
+    train, validation = np.bincount(table["split"], minlength=len(SPLITS))[:2]
     procedure = Procedure(
         settings=training_settings(recipe.training, work.identity["device"]),
         padding=recipe.classifier.padding,
         max_length=load_json(tokenize.file(REPORT))["max_length"],
         objective=objective_of(recipe, targets.tolist()),
-        validation_share=rows["validation"] / (rows["train"] + rows["validation"]),
+        validation_share=float(validation / (train + validation)),
         balance=recipe.balance.method,
         balance_seed=recipe.balance.seed,
         fingerprint=features.digest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from lib.evaluation.classify.cautions import part_in_words
 from lib.evaluation.classify.findings import Findings
+from lib.evaluation.classify.label_check import MOST_LISTED
 from lib.evaluation.classify.mistakes import MOST_COMPARED
 from lib.evaluation.classify.model_card import short
 from lib.evaluation.classify.report.facts import Message, ReportFacts
@@ -184,6 +185,7 @@ def suspects(facts: ReportFacts) -> Section:
         )
         for each in check.first[:MOST_SHOWN]
     ]
+    kept = "all" if check.rows <= MOST_LISTED else f"the first {MOST_LISTED:,}"
     return Section(
         "suspects",
         "Labels to look at",
@@ -191,7 +193,7 @@ def suspects(facts: ReportFacts) -> Section:
             Text(
                 f"{check.by[:1].upper()}{check.by[1:]}, without having learned from the message, agrees with"
                 f" {check.accuracy:.1%} of {check.rows:,} labels, and confident learning counts {check.counted:,} as"
-                f" probably wrong. These are the {len(quotes):,} most suspicious ones; suspects.parquet has all.",
+                f" probably wrong. These are the {len(quotes):,} most suspicious ones; suspects.parquet has {kept}.",
                 note=True,
             ),
             Quotes(quotes),

@@ -40,7 +40,7 @@ def test_the_list_is_in_order_and_comes_back_with_its_first_rows(tmp_path: Path)
     messages = pd.concat([MESSAGES, MESSAGES.head(1).assign(id=10)], ignore_index=True)
     found = suspects(targets, np.vstack([PROBABILITIES, [0.3, 0.7]]))
     check = LabelCheck(by="somebody", accuracy=0.8, rows=5, of_rows=9, counted=int(found.issues.sum()))
-    check.save(tmp_path, listed_suspects(messages, found, ["ham", "spam"]))
+    check.save(tmp_path, listed_suspects(messages.iloc[found.rows], found, ["ham", "spam"]))
     assert pq.read_schema(tmp_path / "suspects.parquet").equals(LISTED)
     table = pd.read_parquet(tmp_path / "suspects.parquet")
     assert table["id"].tolist() == [4, 9, 10, 7, 3]

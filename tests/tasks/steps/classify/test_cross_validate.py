@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.evaluation.classify import label_check
 from lib.evaluation.classify.label_check import doubts_warning, load_label_check, load_spread
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import silent
@@ -114,12 +115,16 @@ def test_labels_are_mended_as_the_page_says(
 
 
 def test_without_features_or_with_random_ones_n_grams_are_judged(
-    made: tuple[Store, Recipe, dict[str, Artifact]],
+    made: tuple[Store, Recipe, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(label_check, "MOST_LISTED", 40)  # of more messages, only the first are listed
     store, recipe, artifacts = made
     random = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "scratch"})})
-    check = load_label_check(doubted(store, random, artifacts).folder)
+    artifact = doubted(store, random, artifacts)
+    check = load_label_check(artifact.folder)
     assert check.by == "logistic regression on character n-grams"
+    assert len(pd.read_parquet(artifact.file("suspects.parquet"))) == 40
+    assert check.rows == 120
     assert {suspect.id for suspect in check.first[:3]} == set(WRONG)
 
 
