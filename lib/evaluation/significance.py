@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_EXACT = 10_000  # disagreements that are counted in whole numbers, in a time that grows with their square
+NOTHING = 1e-18  # share of a sum that changes no digit of it
+
 
 @dataclass(frozen=True)
 class PairedTest:
@@ -57,12 +60,27 @@ def mcnemar(wins: int, losses: int) -> float:
     12 (1947). T. G. Dietterich, "Approximate statistical tests for comparing supervised classification learning
     algorithms", Neural Computation 10 (1998), recommends it where each model was trained once.
     """
-    disagreements = wins + losses
+    disagreements, least = wins + losses, min(wins, losses)
+    if disagreements > MOST_EXACT:
+        return _mcnemar_of_many(disagreements, least)
     tail = ways = 1  # in whole numbers: the ways to get at most, and exactly, k heads
-    for k in range(min(wins, losses)):
+    for k in range(least):
         ways = ways * (disagreements - k) // (k + 1)
         tail += ways
     return min(1.0, float(2 * tail / 2**disagreements))
+
+
+def _mcnemar_of_many(tosses: int, most: int) -> float:
+    """Returns the same from the logarithm of the likeliest number of heads, `most`, and what fewer are likely beside
+    it, which soon is nothing."""
+    each = total = 1.0
+    for heads in range(most, 0, -1):
+        each *= heads / (tosses - heads + 1)
+        total += each
+        if each < NOTHING * total:
+            break
+    ways = math.lgamma(tosses + 1) - math.lgamma(most + 1) - math.lgamma(tosses - most + 1)
+    return min(1.0, 2 * total * math.exp(ways - tosses * math.log(2)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.data.groups import bytes_of
 from lib.data.lookup import places
 from lib.data.parts import Parts
 from lib.evaluation.classify.answers import texts_of
 from lib.evaluation.classify.grams import Grams, candidates, cosines, grams_of
 
 NEAR = 0.8  # the least cosine of near copies
-# Messages of all splits whose n-grams are compared: they take a kilobyte each, and a second for 10,000.
-MOST_COMPARED = 200_000
+# Messages of all splits whose n-grams are compared, and bytes of their texts: of short ones they take a kilobyte each,
+# and a second for 10,000; of long ones ten bytes for each of the text.
+MOST_COMPARED, MOST_BYTES = 200_000, 100_000_000
 
 Keys = NDArray[np.uint64]
 
@@ -47,8 +49,8 @@ class Leak:
 def leaks(splits: Mapping[str, Parts]) -> list[Leak]:
     """Looks for the messages of each split in every split before it: `train`, `validation`, `test`, in this order.
 
-    splits: with the schema `KEYED_MESSAGES`. Near copies are those of `copies_by_grams`, of more messages than
-    `MOST_COMPARED` in all those of `copies_by_keys`.
+    splits: with the schema `KEYED_MESSAGES`. Near copies are those of `copies_by_grams`, or if they are too many for
+    that those of `copies_by_keys`.
     """
     if too_many_for_grams(splits):
         return copies_by_keys(
@@ -58,8 +60,11 @@ def leaks(splits: Mapping[str, Parts]) -> list[Leak]:
 
 
 def too_many_for_grams(splits: Mapping[str, Parts]) -> bool:
-    """Whether the messages of all splits are more than `MOST_COMPARED`."""
-    return sum(map(len, splits.values())) > MOST_COMPARED
+    """Whether the messages of all splits are more than `MOST_COMPARED`, or their texts more than `MOST_BYTES`."""
+    if sum(map(len, splits.values())) > MOST_COMPARED:
+        return True
+    size = sum(int(bytes_of(batch).sum()) for each in splits.values() for batch in each.batches(["text"]))
+    return size > MOST_BYTES
 
 
 def copies_by_keys(splits: Mapping[str, tuple[Keys, Keys]]) -> list[Leak]:

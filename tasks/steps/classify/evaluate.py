@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from lib.data.lookup import look_up
 from lib.data.parts import Parts
 from lib.data.tables import KEYED_MESSAGES, SLICES, SPLITS
@@ -135,9 +137,10 @@ def slice_values(column: Column | None, messages: Artifact, test: Parts) -> dict
     """Returns the values that the test messages have in the column that the recipe names, by what it is called."""
     if column is None:
         return {}
-    values = look_up(Parts(messages.file(SLICES_FILE), SLICES), "value", test.numbers("id"))
+    values = look_up(Parts(messages.file(SLICES_FILE), SLICES), "value", test.numbers("id")).dictionary_encode()
+    known = [*values.dictionary.to_pylist(), None]  # each once in memory
     name = column if isinstance(column, str) else f"column {column}"
-    return {name: values.to_pylist()}
+    return {name: [known[place] for place in pc.fill_null(values.indices, -1).to_numpy()]}
 
 
 def _about(work: Work[ClassifyRecipe], finetune: Artifact) -> dict[str, str]:

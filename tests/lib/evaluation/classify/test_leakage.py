@@ -1,16 +1,19 @@
 """Copies between splits against a comparison of all pairs, with plain sets of n-grams."""
 
 import re
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib.data.duplicates import normalise
 from lib.data.messages.keys import keys_of
-from lib.evaluation.classify import grams
+from lib.evaluation.classify import grams, leakage
 from lib.evaluation.classify.grams import candidates, cosines, grams_of, nearest
-from lib.evaluation.classify.leakage import NEAR, Copy, copies_by_grams, copies_by_keys, without_copies
+from lib.evaluation.classify.leakage import NEAR, Copy, copies_by_grams, copies_by_keys, leaks, without_copies
 from lib.evaluation.classify.mistakes import Neighbour, confident_mistakes, most_confident
+from tests.support.keyed import keyed_splits
 
 WORDS = re.findall(
     "[a-z]+",
@@ -141,3 +144,17 @@ def test_the_surest_mistakes_come_first_beside_what_they_resemble() -> None:
     assert found[1].neighbours[0] == Neighbour(1, found[1].neighbours[0].cosine)
     assert found[1].neighbours[0].cosine == pytest.approx(cosine(texts[2], "at lunch"))
     assert most_confident(given, given, probabilities).tolist() == []
+
+
+def test_n_grams_are_compared_of_messages_that_are_neither_too_many_nor_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "lunch at noon today with everybody from the new office"
+    frame = pd.DataFrame({"id": [0, 1], "text": [text, f"{text}s"], "label": "ham"})
+    splits = keyed_splits({"train": frame.head(1), "test": frame.tail(1)}, tmp_path)
+    assert [len(leak.copies) for leak in leaks(splits)] == [1]
+    for name, most in (("MOST_COMPARED", 1), ("MOST_BYTES", 2 * len(text))):
+        with monkeypatch.context() as limited:
+            limited.setattr(leakage, name, most)
+            assert leakage.too_many_for_grams(splits)
+            assert [len(leak.copies) for leak in leaks(splits)] == [0]  # their keys differ
