@@ -146,6 +146,18 @@ class ClassifyRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _an_evaluation_does_not_look_at_the_beginning_of_a_file(self) -> ClassifyRecipe:
+        padding, batches = self.classifier.padding, self.training.evaluate_batches
+        if self.split.method == "hashed" and padding != "batch" and batches is not None:
+            raise ValueError(
+                "split.method hashed keeps the order of the file, which may be that of the labels, and with"
+                f" classifier.padding {padding!r} an evaluation while training looks at the first"
+                f" {batches} batches (training.evaluate_batches): choose padding 'batch', evaluate_batches null, or"
+                " split.method published"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _published_figures_have_published_batches(self) -> ClassifyRecipe:
         if self.training.published_figures and self.classifier.padding == "batch":
             raise ValueError(

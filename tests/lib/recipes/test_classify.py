@@ -407,6 +407,19 @@ def test_published_figures_need_published_batches() -> None:
     )
 
 
+def test_an_evaluation_of_a_few_batches_does_not_look_at_the_beginning_of_a_file() -> None:
+    hashed = {**SAMPLE, "split": {"method": "hashed"}}
+    few = {"training": {"evaluate_batches": 5}}
+    build_recipe({**hashed, **few})
+    build_recipe({**SAMPLE, **few, "classifier": {"padding": "longest"}})
+    build_recipe({**hashed, "training": {"evaluate_batches": None}, "classifier": {"padding": "longest"}})
+    assert refusal({**hashed, **few, "classifier": {"padding": "longest"}}) == (
+        "the recipe: split.method hashed keeps the order of the file, which may be that of the labels, and with"
+        " classifier.padding 'longest' an evaluation while training looks at the first 5 batches"
+        " (training.evaluate_batches): choose padding 'batch', evaluate_batches null, or split.method published"
+    )
+
+
 def test_features_cannot_be_kept_where_adapters_are_in_every_block() -> None:
     values = {**SAMPLE, "training": {"feature_cache": "on"}, "classifier": {"trainable": "lora"}}
     build_recipe({**values, "lora": {"blocks": 2}})
