@@ -24,6 +24,7 @@ from lib.data.source.data_file import DataFile
 from lib.data.tables import LEFT_OUT, SPLITS
 from lib.errors import LabelError, listed
 
+MOST_WRITTEN = 1_000_000  # different labels of a file: they are held in memory, and no classifier learns so many
 OF_ONE_FILE = ("name", "split", "rows")
 NOT_OF_TEXTS = ("row", "line", "label", "split", "reason")
 
@@ -141,16 +142,16 @@ def read_splits(
         by_column: whether the column `split` of the messages says to which split a row belongs; `split_names`: what
             they are called there.
 
-    Raises MessagesError as `read` and its batches do. Raises LabelError as `settle` does, or if a given validation or
-    test split has a label that train has not. They may lack labels that train has. Raises MessagesError as
-    `splits_by_value` does.
+    Raises MessagesError as `read` and its batches do. Raises LabelError as `settle` does, if a file has more than
+    `MOST_WRITTEN` labels, or if a given validation or test split has a label that train has not. They may lack labels
+    that train has. Raises MessagesError as `splits_by_value` does.
     """
     reads: list[_FileRead] = []
     facts, warnings, first = [], [], 0
     for split in (name for name in SPLITS if name in files):
         for file in files[split]:
             found = read(file)
-            rows, written = _into_parts(found, scratch / f"file-{len(reads):05}")
+            rows, written = _into_parts(found, scratch / f"file-{len(reads):05}", file.name)
             reads.append(_FileRead(file, split, rows, first, written))
             facts.append({"name": file.name, "split": split, "rows": found.rows, **found.form.as_json()})
             warnings += found.warnings
@@ -170,8 +171,9 @@ def read_splits(
     return SplitsRead(settled.labels, facts, [*warnings, *settled.warnings], reads, settled, split_of)
 
 
-def _into_parts(messages: FileOfMessages, folder: Path) -> tuple[Parts, Counter[Written]]:
-    """Reads a file into parts, and counts its messages by what is written."""
+def _into_parts(messages: FileOfMessages, folder: Path, name: str) -> tuple[Parts, Counter[Written]]:
+    """Reads a file into parts, and counts its messages by what is written. Raises LabelError if that is something else
+    in too many of them."""
     shutil.rmtree(folder, ignore_errors=True)  # of a step that was interrupted
     written: Counter[Written] = Counter()
     with PartsWriter(folder, messages.schema, form="arrow") as parts:
@@ -184,6 +186,11 @@ def _into_parts(messages: FileOfMessages, folder: Path) -> tuple[Parts, Counter[
             )
             for row in pairs.aggregate([([], "count_all")]).to_pylist():
                 written[row["value"], row["label"]] += row["count_all"]
+            if len(written) > MOST_WRITTEN:
+                raise LabelError(
+                    f"{name} has more than {MOST_WRITTEN:,} different labels: is --data.label_column"
+                    f"{' or --split.column' if 'split' in used.schema.names else ''} another column?"
+                )
     return Parts(folder, messages.schema), written
 
 

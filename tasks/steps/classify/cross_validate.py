@@ -145,7 +145,8 @@ def _said(table: pd.DataFrame, splits: Sequence[Parts]) -> pd.DataFrame:
     for number, each in enumerate(splits):
         rows = table["place"][table["split"] == number]
         found.append(each.take(rows - begins[number], ["text", "label"]).to_pandas().set_index(rows.index))
-    return pd.concat(found).loc[table.index]
+    said: pd.DataFrame = pd.concat(found).loc[table.index]
+    return said
 
 
 def _inputs(table: pd.DataFrame, tokenize: Artifact, features: Artifact) -> AllInputs:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from lib.data import groups, parts
+from lib.data.messages import files as module
 from lib.data.messages.files import SplitsRead, read_splits
 from lib.data.messages.labels import LabelRules
 from lib.data.messages.reading import read_messages
@@ -178,6 +179,19 @@ def test_rows_in_many_parts_and_batches_are_the_same(tmp_path: Path, monkeypatch
     monkeypatch.setattr(delimited, "FIRST_ROWS", 5)
     assert settled() == whole
     assert [row["id"] for row in whole[0]["train"]] == [0, 1, 5, 7, 8, 12, 14, 15, 19]
+
+
+def test_a_column_with_far_too_many_labels_is_refused_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WRITTEN", 3)
+    assert read(tmp_path, train="a,x\nb,y\nc,z\na,w\n")["train"]["label"].nunique() == 3
+    with pytest.raises(
+        LabelError, match=r"^train-0\.csv has more than 3 different labels: is --data\.label_column another column\?$"
+    ):
+        read(tmp_path, train="a,x\nb,y\nc,z\nd,w\n")
+    with pytest.raises(LabelError, match=r"is --data\.label_column or --split\.column another column\?$"):
+        by_column(tmp_path, f"{ROWS}ham,g,x\n")
 
 
 def test_labels_are_settled_over_all_files_and_what_leaves_is_named(tmp_path: Path) -> None:
