@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from http import HTTPStatus
 from queue import Empty
 from typing import TypeVar
 
@@ -26,13 +28,14 @@ from flows.run.temporary_server import temporary_server
 from flows.run.unfinished import Unfinished, begun, tell_ends
 from lib.errors import ServiceError
 from lib.secrets import public
-from tasks.engine.pageless import ANSWER_SECONDS, impatient, outcome_noted
+from tasks.engine.pageless import ANSWER_SECONDS, Outcome, impatient, outcome_noted
 from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
 T = TypeVar("T")
 # What Prefect's client raises where the server is gone: the last two where something else answers in its place.
 GONE = (httpx.HTTPError, PrefectException, RuntimeError, ValueError)
+BUSY_SECONDS = (1, 5, 10)  # before a flow is begun again
 DRAIN_SECONDS = 5  # for the logs and events that a run leaves
 
 
@@ -97,7 +100,7 @@ def run_beside_prefect(call: Callable[[], T], warn: Callable[[str], None]) -> T:
     notes: list[Unfinished] = []
     with outcome_noted(lambda flow_run: notes.append(begun(flow_run, api))) as outcome:
         try:
-            result = call()
+            result = _called(call, outcome)
         except Exception as error:
             if not outcome.ended:
                 raise _lost_at_once(api, error) if isinstance(error, GONE) else error  # noqa: B904
@@ -115,6 +118,18 @@ def run_beside_prefect(call: Callable[[], T], warn: Callable[[str], None]) -> T:
     if outcome.error is not None:
         raise outcome.error
     return result
+
+
+def _called(call: Callable[[], T], outcome: Outcome) -> T:
+    """Calls a flow, again where Prefect's server is too busy to begin it: several runs at once make SQLite that."""
+    for seconds in BUSY_SECONDS:
+        try:
+            return call()
+        except httpx.HTTPStatusError as error:
+            if outcome.ended or error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            time.sleep(seconds)
+    return call()
 
 
 def _lost_at_once(api: str, error: Exception) -> ServiceError:

@@ -23,7 +23,7 @@ from lib.secrets import revealed
 from tasks.engine.log import LOG
 from tasks.environment import artifact_folder, home, tracking_uri
 from tasks.record.mlflow_run import client
-from tasks.record.view import IN_MLFLOW, runs_page
+from tasks.record.view import IN_MLFLOW, VERDICT_TAG, runs_page
 
 HOST = "127.0.0.1"
 START_SECONDS = 120  # a first start creates databases
@@ -143,7 +143,7 @@ def start_prefect(port: int) -> Server:
 def start_mlflow(port: int) -> Server:
     """MLflow's server over the database in which runs are recorded: `$FINETUNE_HOME/mlflow.db`, or the one named."""
     _check_free("MLflow", port)
-    page = _newest_experiment(client())  # which also creates the tables, so that the server finds them
+    page = _latest_results(client())  # which also creates the tables, so that the server finds them
     return launch(
         "MLflow",
         ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"],
@@ -160,12 +160,16 @@ def start_mlflow(port: int) -> Server:
     )
 
 
-def _newest_experiment(tracking: MlflowClient) -> str:
-    """The page of its runs; of the experiments, as long as there is none."""
-    made_by_flows = [found for found in tracking.search_experiments() if found.name != "Default"]
-    newest = max(made_by_flows, key=lambda found: found.creation_time or 0, default=None)
+def _latest_results(tracking: MlflowClient) -> str:
+    """The page of the runs among which somebody trained last; of those of any kind, and of the experiments, as long as
+    there is none."""
+    made_by_flows = [found.experiment_id for found in tracking.search_experiments() if found.name != "Default"]
+    newest = ["attributes.start_time DESC"]
+    for which in (f"tags.`{VERDICT_TAG}` != ''", "") if made_by_flows else ():
+        for run in tracking.search_runs(made_by_flows, which, max_results=1, order_by=newest):
+            return runs_page(tracking, run.info.experiment_id)
     # From the list of experiments MLflow would go on to its pages for language model applications.
-    return runs_page(tracking, newest.experiment_id) if newest else f"/#/experiments?{IN_MLFLOW}"
+    return f"/#/experiments?{IN_MLFLOW}"
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -137,6 +139,8 @@ def _what_it_is(found: Inspected) -> Iterator[str]:
             f"  columns are of the first {found.overview.rows:,} rows, {'classes of all rows, ' * of_all}and what"
             f" follows of the first {found.read:,}"
         )
+    elif found.overview.rows < found.read:
+        yield f"  columns are of the first {found.overview.rows:,} rows, and what follows of all rows"
 
 
 def _size(size: int) -> str:
@@ -153,15 +157,17 @@ def _rows(found: Inspected) -> str:
 
 def _columns(overview: Overview, width: int) -> Table:
     columns = overview.columns
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in HEADINGS:
-        table.add_column(name, justify="right" if name in ("different", "characters") else "left", no_wrap=True)
     facts = [
         (_shortened(column.name, LONGEST_NAME), column.role or "", column.holds, f"{column.distinct:,}",
          f"{column.characters:,.0f}")
         for column in columns[:MOST_COLUMNS]
     ]  # fmt: skip
-    others = sum(max(map(len, cells)) + 2 for cells in zip(HEADINGS, *facts, strict=False))
+    widths = [max(map(len, cells)) for cells in zip(HEADINGS, *facts, strict=False)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name, least in zip_longest(HEADINGS, widths):  # of the examples as much as there is room for
+        side: JustifyMethod = "right" if name in ("different", "characters") else "left"
+        table.add_column(name, justify=side, no_wrap=True, min_width=least)
+    others = sum(widths) + 2 * len(widths)
     room = max(NARROWEST, (width - others) // 3 - len("'…', "))
     for column, cells in zip(columns, facts, strict=False):
         examples = ", ".join(_shortened(example, room) for example in column.examples)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from flows.use_cases.use_case import UseCase
 
 Recipe = TypeVar("Recipe", ClassifyRecipe, InstructRecipe)
+SHOWN = "--help shows what there is"
 Command = Callable[[Sequence[str]], int]  # from the arguments behind its name to the exit status
 
 
@@ -48,9 +50,29 @@ class Program(Generic[Recipe]):
 class Parser(argparse.ArgumentParser):
     """argparse, but what is wrong with the arguments is raised as one sentence, a RecipeError."""
 
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Returns the arguments; raises RecipeError, which names the flag that is most like an unknown one."""
+        options, unknown = self.parse_known_args(args, namespace)
+        for flag in (argument.partition("=")[0] for argument in unknown if argument.startswith("-")):
+            near = difflib.get_close_matches(flag, list(self._flags()), n=1, cutoff=0.7)
+            raise RecipeError(f"there is no flag {flag}: {f'did you mean {near[0]}?' if near else SHOWN}")
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+
+    def _flags(self) -> Iterator[str]:
+        """Yields the flags, those of commands below included."""
+        yield from self._option_string_actions
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser._flags()
+
     def error(self, message: str) -> NoReturn:
         """Raises RecipeError."""
-        raise RecipeError(f"{message}; --help shows what there is")
+        raise RecipeError(f"{message}; {SHOWN}")
 
 
 def port(text: str) -> int:

@@ -231,7 +231,7 @@ def test_every_format_that_the_step_messages_reads(
         (["--tokenizer", "{empty}"], "has no tokenizer (tokenizer.json, or a vocabulary such as"),
         (["--tokenizer", "gpt2", "--max-length", "0"], "0 is no length: give a whole number of tokens, at least 1"),
         (["--data.quoting", "some"], "data.quoting"),
-        (["--data.quotin", "csv"], "unrecognized arguments: --data.quotin"),
+        (["--data.quotin", "csv"], "there is no flag --data.quotin: did you mean --data.quoting?"),
         (["{empty}"], "there is no data file in the folder"),
     ],
 )

@@ -199,7 +199,7 @@ def test_prune_says_what_a_running_process_keeps(shelf: Store, capsys: pytest.Ca
         (["prune", "--older-than", "30"], "'30' is not an age"),
         (["prune", "--to-size", "5"], "'5' is not a size: write a number and a unit"),
         (["prune", "--to-size", "5 apples"], "'5 apples' is not a size"),
-        (["prune", "--older", "30d"], "unrecognized arguments: --older 30d"),
+        (["prune", "--older", "30d"], "there is no flag --older: did you mean --older-than?"),
         (["tidy"], "invalid choice: 'tidy'"),
         ([], "the following arguments are required"),
     ],

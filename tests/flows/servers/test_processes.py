@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from flows.servers import processes
-from flows.servers.processes import Server, watch
+from flows.servers.processes import Server, _latest_results, watch
 from lib.errors import ServiceError
 from lib.processes.kept import Kept
+from tasks.record.view import VERDICT_TAG
 
 ENDS = "print('here', flush=True); import sys; sys.exit(3)"
 STAYS = "print('here', flush=True); import time; time.sleep(600)"
@@ -78,3 +80,14 @@ def test_one_that_goes_on_ending_is_given_up_in_a_sentence(tmp_path: Path, serve
         watch(servers, threading.Event(), lambda: noted.append(1))
     assert len(noted) == 2
     assert (tmp_path / "ends").read_text() == "here\n" * 3  # why each of them ended can be read
+
+
+def test_mlflow_opens_on_the_runs_among_which_somebody_trained_last(tmp_path: Path) -> None:
+    tracking = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert _latest_results(tracking).startswith("/#/experiments?")
+    trained, other, scored = (tracking.create_experiment(name) for name in ("quickstart", "reviews", "score-messages"))
+    tracking.create_run(scored, start_time=9)
+    assert f"/experiments/{scored}/runs" in _latest_results(tracking)
+    tracking.create_run(other, start_time=5, tags={VERDICT_TAG: "kept"})
+    tracking.create_run(trained, start_time=7, tags={VERDICT_TAG: "promoted"})
+    assert f"/experiments/{trained}/runs" in _latest_results(tracking)

@@ -207,7 +207,7 @@ REFUSED = [
         ["predict", "hi", "--name", "a", "--run", "b"],
         "argument --run: not allowed with argument --name; --help shows what there is",
     ),
-    (["predict", "hi", "--nam", "a"], "unrecognized arguments: --nam a; --help shows what there is"),
+    (["predict", "hi", "--nam", "a"], "there is no flag --nam: did you mean --name?"),
 ]
 
 
