@@ -42,7 +42,8 @@ class Bucket:
         require("obstore", "s3", f"an artifact store such as {address}")
         parts = urlsplit(address)
         if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            raise StoreError(f"{address} names no bucket: write s3://bucket/prefix, and nothing else")
+            shown = address.rpartition("@")[2]  # before it may be keys
+            raise StoreError(f"{shown} is no address of an artifact store: write s3://bucket/prefix, and nothing else")
         self.address = address.rstrip("/")
         self._name = parts.netloc
         self._store = opened(parts.netloc, parts.path.strip("/"))

@@ -93,7 +93,7 @@ class ObjectStore:
 
     def manifest(self, step: str, key: str) -> Manifest:
         """Reads a manifest; raises StoreError if it is missing or damaged."""
-        return self._placed(step, key)
+        return self._placed(step, key).plain
 
     def manifests(self, step: str | None = None) -> Iterator[Manifest]:
         """Yields the manifests of all readable artifacts (of one step), oldest first."""
@@ -101,7 +101,7 @@ class ObjectStore:
         with ThreadPoolExecutor(self.parallel) as pool:
             for key, read in pool.map(lambda key: (key, self._manifests.read(*key)), self._keys(step or "")):
                 if read is not None and read[0] is not None:
-                    found.append(read[0])
+                    found.append(read[0].plain)
                 elif read is not None:
                     self.warn(str(_damaged_manifest(*key)))
         yield from sorted(found, key=lambda manifest: (manifest.created, manifest.step, manifest.key))
@@ -178,8 +178,7 @@ class ObjectStore:
         """Yields a folder to fill with the files of another store's artifact, which keeps its manifest here."""
         with self._working(manifest.step, manifest.key, manifest.ingredients) as (folder, parts):
             yield folder
-            about = Manifest.model_validate(manifest.model_dump(include=set(Manifest.model_fields)))
-            self._publish(folder, Placed(**about.model_dump(), parts=parts))
+            self._publish(folder, Placed(**manifest.model_dump(), parts=parts))
 
     @contextmanager
     def _working(self, step: str, key: str, ingredients: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

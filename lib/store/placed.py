@@ -23,6 +23,11 @@ class Placed(Manifest):
     )  # a phrase for each problem that was come upon; whoever makes it again replaces it
 
     @property
+    def plain(self) -> Manifest:
+        """What it says of the artifact, and not of this place."""
+        return Manifest.model_validate(self.model_dump(include=set(Manifest.model_fields)))
+
+    @property
     def folder(self) -> str:
         """Where its files lie."""
         return f"{self.step}/{self.key}/{self.parts}"

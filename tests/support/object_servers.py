@@ -94,25 +94,25 @@ class _Careless(BaseHTTPRequestHandler):
     objects: dict[str, bytes]
     protocol_version = "HTTP/1.1"
 
-    def do_PUT(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_PUT(self) -> None:
         self.objects[self._name] = content = self.rfile.read(int(self.headers["content-length"]))
         self._answer(200, etag=content)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         content = self.objects.get(self._name)
         if content is None:
             self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
         else:
             self._answer(200, content, etag=content)
 
-    def do_POST(self) -> None:  # noqa: N802 - many deletions in one
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"])).decode()
         assert "delete" in parse_qs(urlsplit(self.path).query, keep_blank_values=True)
         for name in re.findall("<Key>(.*?)</Key>", body):
             self.objects.pop(f"/{BUCKET}/{name}", None)
         self._answer(200, b"<DeleteResult></DeleteResult>")
 
-    def do_DELETE(self) -> None:  # noqa: N802
+    def do_DELETE(self) -> None:
         self.objects.pop(self._name, None)
         self._answer(204)
 
