@@ -219,7 +219,7 @@ def _recipe(file: Path) -> Any:
         "training.epochs": "1",
         "training.device": "cpu",
     }
-    return load_recipe("quickstart", changes).in_folder("classify", model=ClassifyRecipe)
+    return load_recipe("quickstart", changes, folder="classify", model=ClassifyRecipe)
 
 
 def _chain() -> list[Any]:

@@ -25,7 +25,7 @@ from lib.errors import StoreError
 from lib.files.checksum import SEAL, file_problem, seal_holds, sealed
 from lib.files.disk import disk_full_is_clear, remove, sync
 from lib.files.jsonfile import read_strange_json, save_json
-from lib.files.lock import tried
+from lib.files.lock import Lock, tried
 from lib.files.usage import bytes_in, last_change
 from lib.store.artifacts import KEY_LENGTH, MANIFEST, Artifact, Manifest
 from lib.store.store import Key, Lying, Reference, Thing, manifest_of
@@ -129,8 +129,12 @@ class FolderStore:
 
     # -- writing --
 
-    def lock(self, step: str, key: str) -> FileLock:
+    def lock(self, step: str, key: str) -> Lock:
         """Returns the lock of a key, not acquired yet; as a `flock` it ends with its process."""
+        return self.file_lock(step, key)
+
+    def file_lock(self, step: str, key: str) -> FileLock:
+        """Returns the lock as what it is here."""
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{step}-{key}", thread_local=False)

@@ -149,7 +149,7 @@ class ObjectStore:
     def lock(self, step: str, key: str) -> Lease:
         """Returns the lock of a key, not acquired yet. It ends with its process: at once for others of this machine,
         after the lease's life for other machines."""
-        return Lease(self._bucket, lease_name(step, key), self._local.lock(step, key), self._life)
+        return Lease(self._bucket, lease_name(step, key), self._local.file_lock(step, key), self._life)
 
     def scratch(self, step: str, key: str) -> Path:
         """Returns a folder of this machine for what an interrupted step resumes from."""

@@ -1,4 +1,4 @@
-"""Homes that share a store in a bucket, whole flows: what one has made, the other reuses; nothing is lost on the way."""
+"""Whole flows of homes that share a store in a bucket: what one has made, the other reuses."""
 
 from __future__ import annotations
 

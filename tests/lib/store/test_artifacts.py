@@ -207,7 +207,7 @@ def test_a_killed_writer_frees_its_lock_and_its_leftovers_are_removed(store: Fol
     assert child.stdout.readline() == "holding\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    with store.lock("split", KEY).acquire(timeout=10):
+    with store.file_lock("split", KEY).acquire(timeout=10):
         publish(store)
     assert [path.name for path in (store.root / "split").iterdir()] == [KEY]
 

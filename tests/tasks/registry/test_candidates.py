@@ -32,7 +32,7 @@ def finetuned(tmp_path: Path) -> Artifact:
 
 def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:
     flags = {path.replace("__", "."): str(value) for path, value in overrides.items()}
-    recipe = load_recipe("quickstart", flags).in_folder("instruct", model=InstructRecipe)
+    recipe = load_recipe("quickstart", flags, folder="instruct", model=InstructRecipe)
     return instructions_candidate(recipe, {"finetune_instructions": finetuned})
 
 
