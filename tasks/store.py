@@ -12,7 +12,7 @@ from lib.store.places import open_store
 from lib.store.store import Store
 from tasks.environment import store_folder
 
-CACHE_SIZE = "50GB"  # of what is fetched from a store on a server
+CACHE_SIZE = 50 * 10**9  # bytes of what is fetched from a store on a server
 
 
 def artifact_store(warn: Callable[[str], None] = lambda sentence: None) -> Store:
@@ -27,7 +27,9 @@ def store_at(place: str | Path, warn: Callable[[str], None] = lambda sentence: N
 
 
 def _cache_size() -> int:
-    written = os.environ.get("FINETUNE_CACHE_SIZE") or CACHE_SIZE
+    written = os.environ.get("FINETUNE_CACHE_SIZE")
+    if not written:
+        return CACHE_SIZE
     size = parsed_size(written)
     if size is None:
         raise StoreError(f"FINETUNE_CACHE_SIZE is {written!r}: write a number and a unit as in {SIZE_EXAMPLES}")

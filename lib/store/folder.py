@@ -123,9 +123,7 @@ class FolderStore:
             else:
                 problem = file_problem(copy, file.name, file.size, file.sha256)
             if problem:
-                raise StoreError(
-                    f"the artifact {step}/{key} of {self.root} is damaged and must be made again: {problem}"
-                )
+                raise _damaged(step, key, self.place, problem)
 
     # -- writing --
 
@@ -294,6 +292,10 @@ class FolderStore:
 
     def _thing(self, path: Path) -> Thing:
         return Thing(path.relative_to(self.root).as_posix(), bytes_in(path), partial(_remove_hidden, path))
+
+
+def _damaged(step: str, key: str, place: str, problem: str) -> StoreError:
+    return StoreError(f"the artifact {step}/{key} of {place} is damaged and must be made again: {problem}")
 
 
 def _remove_hidden(path: Path) -> None:
