@@ -172,7 +172,7 @@ class StoreError(FinetuneError):
 
     What to do: free space with `finetune store prune` ([store.md](store.md)), give the folder to the user who runs, or
     let `FINETUNE_HOME` name another one. What is damaged is made again by the next run. Of a store in a bucket,
-    `finetune store list` asks with the variables of the environment (`FINETUNE_STORE`, `AWS_…`) and says what is wrong.
+    `finetune store list` asks with what the environment says (`FINETUNE_STORE`, `AWS_…`), and says what is wrong.
     """
 
 
