@@ -167,8 +167,8 @@ class StoreError(FinetuneError):
     """The artifact store and other folders: no space left, no permission, an artifact that is missing or damaged.
 
     Why: a disk is full, a folder belongs to another user (a run as root before), or files in the store were changed by
-    hand. Artifacts are checked before they are used, so damage does not reach a result. A store in a bucket may be out of
-    reach, refuse the keys, or be on a server that would lose artifacts.
+    hand. Artifacts are checked before they are used, so damage does not reach a result. A store in a bucket may be out
+    of reach, refuse the keys, or be on a server that would lose artifacts.
 
     What to do: free space with `finetune store prune` ([store.md](store.md)), give the folder to the user who runs, or
     let `FINETUNE_HOME` name another one. What is damaged is made again by the next run. Of a store in a bucket,
