@@ -183,13 +183,14 @@ def write_messages(file: Path, count: int) -> None:
 def perform(step: str, home: Path) -> StepRun:
     """Makes a step's artifact in this process; those before it are there."""
     from lib.progress import silent
-    from lib.store.artifacts import Store, key_of
+    from lib.store.artifacts import key_of
+    from lib.store.folder import FolderStore
     from lib.store.warnings import WARNINGS
     from tasks.engine.step import Work
 
     made: dict[str, Any] = {}
     chain = _chain()
-    store = Store(home / "store")
+    store = FolderStore(home / "store")
     recipe = _recipe(home / "messages.csv")
     for each in chain[: ALL_STEPS.index(step)]:
         # Not `find`, which reads every file again: what that takes is no part of this step.
@@ -278,7 +279,7 @@ def _chain() -> list[Any]:
 def _as_it_is(store: Any, step: str, key: str) -> Any:
     from lib.store.artifacts import Artifact
 
-    return Artifact(step=step, key=key, digest=store.manifest(step, key).digest, folder=store.root / step / key)
+    return Artifact(step=step, key=key, digest=store.manifest(step, key).digest).in_folder(store.root / step / key)
 
 
 def _quiet() -> Any:

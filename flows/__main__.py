@@ -41,7 +41,7 @@ DOORS = {
     "inspect": Door(
         "flows.inspect", "look at data before training: what it is, what is wrong with it, what trains on it"
     ),
-    "store": Door("flows.store", "list, verify and prune the artifacts that runs have made"),
+    "store": Door("flows.store", "list, verify, prune and copy the artifacts that runs have made"),
     "deliver": Door("flows.deliver", "send MLflow what it does not have yet of earlier runs"),
     "ui": Door("flows.ui", "show Prefect's and MLflow's pages"),
     "up": Door("flows.up", "run both servers, a worker and the deployments"),

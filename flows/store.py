@@ -1,8 +1,9 @@
-"""List, verify and prune the artifact store.
+"""List, verify, prune and copy artifact stores.
 
 finetune store list   [--json]
 finetune store verify [--json]
 finetune store prune  [--older-than 30d] [--to-size 5GB] [--unreferenced] [--damaged] [--dry-run] [--json]
+finetune store copy   FROM TO [--json]
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,16 +24,17 @@ from flows.terminal.drawing import console
 from flows.terminal.exits import announce, exit_status_of
 from flows.terminal.program import Parser
 from flows.terminal.say import say
-from lib.store.artifacts import Store
-from lib.store.housekeeping import Damage, Entry, Pruned, Reference, list_artifacts, prune, verify
-from tasks.environment import store_folder
+from lib.progress import Progress
+from lib.sizes import SIZE_EXAMPLES, parsed_size
+from lib.store.housekeeping import Copied, Damage, Entry, Pruned, copy, list_artifacts, prune, verify
+from lib.store.store import Reference, Store
+from tasks.store import artifact_store, store_at
 
 if TYPE_CHECKING:
     from tasks.registry.pruning import Leftover
 
 EXIT_DAMAGED = 1
 AGES = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,8 +43,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _do(options: argparse.Namespace) -> int:
-    store = Store(store_folder())
-    announce(f"finetune store {options.command}: {store.root}")
+    if options.command == "copy":
+        return _copy(store_at(options.source), store_at(options.target), options.json)
+    store = artifact_store()
+    announce(f"finetune store {options.command}: {store.place}")
     match options.command:
         case "list":
             return _list(store, options.json)
@@ -52,19 +57,23 @@ def _do(options: argparse.Namespace) -> int:
 
 
 def parser() -> Parser:
-    """The flags of the three commands."""
+    """The flags of the four commands."""
     parser = Parser(prog="finetune store", description="The artifact store: see docs/store.md", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list | verify | prune")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list | verify | prune | copy")
     about = {
         "list": "all artifacts, oldest first",
         "verify": "read every file and name the damaged ones; exit status 1 if there are any",
         "prune": "remove the artifacts that meet every given criterion, and what interrupted runs left behind",
+        "copy": "copy all artifacts that another store lacks into it, where they are found as here",
     }
     parsers = {
         name: commands.add_parser(name, help=text, description=text, allow_abbrev=False) for name, text in about.items()
     }
     for command in parsers.values():
         command.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, text in (("source", "from"), ("target", "to")):
+        place = f"the store to copy {text}: a folder, or s3://bucket/prefix"
+        parsers["copy"].add_argument(name, metavar=text.upper(), help=place)
     add = parsers["prune"].add_argument
     add("--older-than", type=_age, metavar="AGE", help="only what was made longer ago: 12h, 30d, 8w")
     add("--to-size", type=_size, metavar="SIZE", help="oldest first, until the store is no larger: 500MB, 5GB, 2GiB")
@@ -84,24 +93,24 @@ def _age(text: str) -> timedelta:
 
 def _size(text: str) -> int:
     """`500MB` or `2GiB` in bytes."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z]+)", text)
-    if not match or match[2].upper() not in SIZES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write a number and a unit as in 500MB, 5GB or 2GiB")
-    return int(float(match[1]) * SIZES[match[2].upper()])
+    size = parsed_size(text)
+    if size is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write a number and a unit as in {SIZE_EXAMPLES}")
+    return size
 
 
 def _list(store: Store, as_json: bool) -> int:
     entries = list_artifacts(store, *_needed())
     if as_json:
         artifacts = [entry.model_dump(mode="json") for entry in entries]
-        print(json.dumps({"store": str(store.root), "artifacts": artifacts}))  # noqa: T201
+        print(json.dumps({"store": store.place, "artifacts": artifacts}))  # noqa: T201
         return 0
     table = Table("artifact", "size", "made (UTC)", "seconds", "referenced")
     for entry in entries:
         seconds = "unknown" if entry.seconds is None else f"{entry.seconds:.2f}"
         table.add_row(*_facts(entry), seconds, "yes" if entry.referenced else "no")
     console().print(table)
-    say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.root}")
+    say(f"{_count(len(entries), 'artifact')}, {decimal(sum(entry.size for entry in entries))}, in {store.place}")
     return 0
 
 
@@ -119,21 +128,46 @@ def _needed() -> tuple[set[str], set[Reference]]:
 
 def _verify(store: Store, as_json: bool) -> int:
     checked = 0
-    with console(stderr=True).status("verifying") as status:
+    with _shown("verified") as show:
 
-        def show(done: int, total: int | None, unit: str) -> None:
+        def seen(done: int, total: int | None, unit: str) -> None:
             nonlocal checked
             checked = done
-            status.update(f"verified {done} of {total} {unit}")
+            show(done, total, unit)
 
-        damaged = verify(store, show)
+        damaged = verify(store, seen)
     if as_json:
         found = [damage.model_dump(mode="json") for damage in damaged]
-        print(json.dumps({"store": str(store.root), "verified": checked, "damaged": found}))  # noqa: T201
+        print(json.dumps({"store": store.place, "verified": checked, "damaged": found}))  # noqa: T201
     else:
         _show_damage(damaged)
-        say(f"{_count(checked, 'artifact')} verified, {len(damaged) or 'none'} damaged, in {store.root}")
+        say(f"{_count(checked, 'artifact')} verified, {len(damaged) or 'none'} damaged, in {store.place}")
     return EXIT_DAMAGED if damaged else 0
+
+
+@contextmanager
+def _shown(verb: str) -> Iterator[Progress]:
+    """Yields what shows how far something has come."""
+    with console(stderr=True).status("") as status:
+        yield lambda done, total, unit: status.update(f"{verb} {done} of {total} {unit}")
+
+
+def _copy(source: Store, target: Store, as_json: bool) -> int:
+    announce(f"finetune store copy: {source.place} to {target.place}")
+    with _shown("copied") as show:
+        copied = copy(source, target, show)
+    if as_json:
+        print(json.dumps({"from": source.place, "to": target.place, **copied.model_dump(mode="json")}))  # noqa: T201
+    else:
+        _show_copied(copied, target.place)
+    return EXIT_DAMAGED if copied.damaged else 0
+
+
+def _show_copied(copied: Copied, place: str) -> None:
+    _show_damage(copied.damaged)
+    done = f"{_count(copied.artifacts, 'artifact')} copied, {decimal(copied.size)}, to {place}"
+    left = f"{copied.present:,} there already, {len(copied.damaged) or 'none'} damaged and left out"
+    say(f"{done}; {left}")
 
 
 def _show_damage(damaged: Sequence[Damage]) -> None:
@@ -159,7 +193,7 @@ def _prune(store: Store, options: argparse.Namespace) -> int:
     beside = prune_home(unreferenced=options.unreferenced, dry_run=options.dry_run)
     if options.json:
         more = {"beside": [leftover.model_dump() for leftover in beside]}
-        print(json.dumps({"store": str(store.root), **pruned.model_dump(mode="json"), **more}))  # noqa: T201
+        print(json.dumps({"store": store.place, **pruned.model_dump(mode="json"), **more}))  # noqa: T201
         return 0
     _show_pruned(pruned)
     _show_beside(beside, dry_run=options.dry_run)

@@ -65,7 +65,8 @@ class RecipeError(FinetuneError):
 class ExtraError(FinetuneError):
     """A package that only some runs need is not installed.
 
-    Why: some packages are large and needed by few, so they are extras: `judge`, `lora`, `metrics`, `onnx`, `postgres`.
+    Why: some packages are large and needed by few, so they are extras: `judge`, `lora`, `metrics`, `onnx`, `postgres`,
+    `s3`.
     A run asks for its extra before its first step.
 
     What to do: run the command that the sentence ends with, in the environment that runs `finetune`, or leave the field
@@ -166,10 +167,12 @@ class StoreError(FinetuneError):
     """The artifact store and other folders: no space left, no permission, an artifact that is missing or damaged.
 
     Why: a disk is full, a folder belongs to another user (a run as root before), or files in the store were changed by
-    hand. Artifacts are checked before they are used, so damage does not reach a result.
+    hand. Artifacts are checked before they are used, so damage does not reach a result. A store in a bucket may be out
+    of reach, refuse the keys, or be on a server that would lose artifacts.
 
     What to do: free space with `finetune store prune` ([store.md](store.md)), give the folder to the user who runs, or
-    let `FINETUNE_HOME` name another one. What is damaged is made again by the next run.
+    let `FINETUNE_HOME` name another one. What is damaged is made again by the next run. Of a store in a bucket,
+    `finetune store list` asks with what the environment says (`FINETUNE_STORE`, `AWS_…`), and says what is wrong.
     """
 
 

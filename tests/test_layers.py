@@ -15,7 +15,7 @@ LAYERS = ("lib", "tasks", "flows")  # each may import from those before it
 ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib": (
         ("visible",),
-        ("errors", "progress", "extras", "markdown", "secrets"),
+        ("errors", "progress", "extras", "markdown", "secrets", "sizes"),
         ("files", "processes"),
         ("text",),
         ("store",),
@@ -46,7 +46,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lib.evaluation": (("*",), ("classify", "instruct", "judge", "drift")),
     "tasks": (
         ("environment", "secrets"),
-        ("running", "temporary"),
+        ("running", "temporary", "store"),
         ("engine",),
         ("record",),
         ("registry",),

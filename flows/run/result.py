@@ -14,6 +14,7 @@ from lib.progress import Progress as ProgressCallback
 from lib.store.artifacts import Artifact
 from tasks.engine.runner import Outcome
 from tasks.registry.register import Registered
+from tasks.store import artifact_store
 
 # How a flow finds the terminal's progress bars; a run without a terminal has none.
 PROGRESS: ContextVar[Callable[[str], ProgressCallback]] = ContextVar("PROGRESS", default=lambda step: silent)
@@ -38,7 +39,8 @@ class Result(BaseModel):
 
     def artifacts(self) -> dict[str, Artifact]:
         """Those of the steps that made or found one, by step."""
-        return {outcome.step: outcome.artifact for outcome in self.steps if outcome.artifact is not None}
+        store = artifact_store()
+        return {each.step: store.bound(each.artifact) for each in self.steps if each.artifact is not None}
 
 
 @contextmanager

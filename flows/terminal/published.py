@@ -15,8 +15,8 @@ from flows.terminal.program import Recipe
 from lib.evaluation.flat import metric_name
 from lib.files.jsonfile import load_json
 from lib.progress import Listener
-from lib.store.artifacts import Artifact, Store
-from tasks.environment import store_folder
+from lib.store.artifacts import Artifact
+from tasks.store import artifact_store
 
 if TYPE_CHECKING:
     from lib.recipes.sections import Section
@@ -102,7 +102,7 @@ def comparison(recipe: Recipe, book: Recipe, backbone: Artifact, metrics: Mappin
     published procedure; one sentence if they are not for the weights that it had."""
     published = recipe.published
     # The weights are told by what the backbone's key says of them, so wherever they came from: a checksum, a commit.
-    identity = Store(store_folder()).manifest("backbone", backbone.key).ingredients["identity"]
+    identity = artifact_store().manifest("backbone", backbone.key).ingredients["identity"]
     if not set(published.weights or ()) & set(identity.values()):
         return "published figures: not shown, for they belong to other weights (published.weights) than this run had"
     changed = ", ".join(_changes(recipe.model_dump(), book.model_dump()))

@@ -1,33 +1,23 @@
-"""The artifact store: immutable folders that steps produce, found by key.
+"""Artifacts: immutable sets of files that steps produce, found by key, with a manifest of what they were made from.
 
-An artifact lies at `<store>/<step>/<key>/`: its files and a `manifest.json` with the key's ingredients. It is written
-to a hidden folder and renamed, so that a reader sees all of it or nothing. The manifest has the checksums of the files
-and one of itself: what was changed afterwards counts as damaged. `.locks/` has a file for each key in use;
-`.scratch/<step>/<key>/` holds what an interrupted step resumes from, such as partial downloads and checkpoints.
+The manifest has the checksums of the files and one of itself: what was changed afterwards counts as damaged. Steps
+reach this module, and none of those that know where artifacts lie, so that no way of keeping them enters a cache key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import platform
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from lib.errors import StoreError
-from lib.files.checksum import SEAL, file_problem, file_sha256, json_sha256, seal_holds, sealed
-from lib.files.disk import disk_full_is_clear, remove, sync
-from lib.files.jsonfile import read_strange_json, save_json
+from lib.files.checksum import file_sha256, json_sha256
 
 MANIFEST = "manifest.json"
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256
@@ -37,18 +27,98 @@ NOTED_PACKAGES = (
 )
 
 
+class Files(Protocol):
+    """How the files of an artifact are reached in this process."""
+
+    @property
+    def place(self) -> Path | None:
+        """The folder in which the store itself keeps them; None: it keeps them on a server."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder with all of them, fetched and checked if need be; raises StoreError if that cannot be."""
+
+    def file(self, name: str) -> Path:
+        """Where this file, or folder of files, lies, fetched and checked if need be; raises StoreError likewise."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; nothing is fetched."""
+
+
+@dataclass(frozen=True)
+class InFolder:
+    """Files that lie in a folder."""
+
+    folder: Path
+
+    @property
+    def place(self) -> Path:
+        return self.folder
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+
 class Artifact(BaseModel):
-    """A finished artifact: its folder and the digest of its files."""
+    """A finished artifact: its step, its key and the digest of its files. No path is a part of it: what travels in a
+    result or to another machine is bound again there, by the store."""
 
     model_config = ConfigDict(frozen=True)
 
     step: str
     key: str
     digest: str
-    folder: Path
+    _files: Files | None = PrivateAttr(default=None)
+
+    def reached_by(self, files: Files) -> Artifact:
+        """Returns this artifact with a way to its files."""
+        bound = Artifact(step=self.step, key=self.key, digest=self.digest)
+        bound._files = files
+        return bound
+
+    def in_folder(self, folder: Path) -> Artifact:
+        """Returns this artifact with its files in a folder."""
+        return self.reached_by(InFolder(folder))
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its files can be reached."""
+        return self._files is not None
+
+    @property
+    def place(self) -> Path | None:
+        """The folder of the store that it lies in; None: on a server, or not bound."""
+        return self._files.place if self._files is not None else None
+
+    @property
+    def folder(self) -> Path:
+        """A folder with all of its files, to be read only."""
+        return self._bound.folder
 
     def file(self, name: str) -> Path:
-        return self.folder / name
+        """Where this file of its lies, to be read only."""
+        return self._bound.file(name)
+
+    def has(self, name: str) -> bool:
+        """Whether it has such a file."""
+        return self._bound.has(name)
+
+    @property
+    def _bound(self) -> Files:
+        assert self._files is not None, f"{self.step}/{self.key} is bound to no store"
+        return self._files
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Artifact) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash((self.step, self.key, self.digest))
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super().__getstate__() | {"__pydantic_private__": {"_files": None}}
 
 
 class File(BaseModel):
@@ -78,149 +148,23 @@ class Manifest(BaseModel):
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def artifact(self) -> Artifact:
+        """What it describes, bound to nothing."""
+        return Artifact(step=self.step, key=self.key, digest=self.digest)
+
+    def belongs_to(self, step: str, key: str) -> bool:
+        """Whether it is this artifact's, and its digest that of its files."""
+        return self.digest == digest_of(self.files) and (self.step, self.key) == (step, key)
+
 
 def key_of(ingredients: Mapping[str, Any]) -> str:
     """Returns the key of these ingredients; equal ingredients give equal keys on every machine."""
     return json_sha256(ingredients)[:KEY_LENGTH]
 
 
-class Store:
-    """A folder of artifacts; `warn` gets one sentence for each damaged artifact."""
-
-    def __init__(self, root: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
-        self.root = root
-        self.warn = warn
-
-    # -- reading --
-
-    def find(self, step: str, key: str) -> Artifact | None:
-        """Returns the undamaged artifact with this key, or None; a damaged one is reported through `warn`."""
-        folder = self.root / step / key
-        if not folder.exists():
-            return None
-        problems = self.problems(step, key)
-        if problems:
-            self.warn(f"the artifact {step}/{key} is damaged and will be made again: {'; '.join(problems)}")
-            return None
-        manifest = self.manifest(step, key)
-        self._remove_scratch(step, key)  # of a process that was killed once the artifact was in its place
-        return Artifact(step=step, key=key, digest=manifest.digest, folder=folder)
-
-    def manifest(self, step: str, key: str) -> Manifest:
-        """Reads a manifest; raises StoreError if it is missing or damaged."""
-        file = self.root / step / key / MANIFEST
-        try:
-            content = read_strange_json(file)
-            if SEAL in content and not seal_holds(content):  # one from before it had a seal tells its provenance still
-                raise ValueError("it was changed")
-            return Manifest.model_validate(content)
-        except OSError as error:
-            raise StoreError(f"{file} cannot be read ({error.strerror}): the artifact must be made again") from None
-        except (ValueError, TypeError):
-            raise StoreError(f"{file} is damaged: the artifact must be made again") from None
-
-    def manifests(self, step: str | None = None) -> Iterator[Manifest]:
-        """Yields the manifests of all readable artifacts (of one step), oldest first."""
-        folders = [self.root / step] if step else sorted(self.root.glob("[!.]*"))
-        found = []
-        for file in (file for folder in folders for file in folder.glob(f"[!.]*/{MANIFEST}")):
-            try:
-                found.append(self.manifest(file.parent.parent.name, file.parent.name))
-            except StoreError as error:
-                self.warn(str(error))
-        yield from sorted(found, key=lambda manifest: (manifest.created, manifest.step, manifest.key))
-
-    def problems(self, step: str, key: str) -> list[str]:
-        """Returns a phrase for each problem with an artifact's files."""
-        try:
-            manifest = self.manifest(step, key)
-        except StoreError:
-            return [f"{MANIFEST} is missing or damaged"]
-        folder = self.root / step / key
-        phrases = [file_problem(folder / file.name, file.name, file.size, file.sha256) for file in manifest.files]
-        if manifest.digest != _digest(manifest.files) or (manifest.step, manifest.key) != (step, key):
-            phrases.append(f"{MANIFEST} does not belong to these files")
-        return [phrase for phrase in phrases if phrase]
-
-    # -- writing --
-
-    def lock(self, step: str, key: str) -> FileLock:
-        """Returns the lock of a key, not acquired yet; as a `flock` it ends with its process."""
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{step}-{key}", thread_local=False)
-
-    def scratch(self, step: str, key: str) -> Path:
-        """Returns a folder for what an interrupted step resumes from; publishing the artifact removes it."""
-        folder = self.root / ".scratch" / step / key
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @contextmanager
-    def write(
-        self,
-        step: str,
-        key: str,
-        ingredients: Mapping[str, Any],
-        *,
-        noted: tuple[str, ...] = (),
-        notes: Mapping[str, str] | None = None,
-    ) -> Iterator[Path]:
-        """Yields a folder to fill, which becomes the artifact at the end of the block and is removed after an
-        exception.
-
-        The caller holds the key's lock, so that no other process computes the same artifact. `noted` files stay out of
-        the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
-        """
-        started = time.monotonic()
-        home = self.root / step
-        with disk_full_is_clear(self.root):
-            home.mkdir(parents=True, exist_ok=True)
-        for leftover in home.glob(f".{key}-*"):  # of a killed process: the caller holds the key's lock
-            remove(leftover)
-        folder = home / f".{key}-{uuid.uuid4().hex[:8]}"
-        try:
-            with disk_full_is_clear(self.root):
-                folder.mkdir()
-                # Until the real manifest replaces it, this tells housekeeping which inputs are in use.
-                (folder / MANIFEST).write_text(json.dumps({"ingredients": dict(ingredients)}), encoding="utf-8")
-                yield folder
-                files = _inventory(folder, noted)
-                manifest = Manifest(
-                    step=step,
-                    key=key,
-                    digest=_digest(files),
-                    files=files,
-                    ingredients=dict(ingredients),
-                    notes=dict(notes or {}),
-                    versions=_versions(),
-                    created=datetime.now(UTC),
-                    seconds=round(time.monotonic() - started, 3),
-                )
-                save_json(sealed(manifest.model_dump(mode="json")), folder / MANIFEST)
-                self._publish(folder, step, key)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._remove_scratch(step, key)
-
-    def _remove_scratch(self, step: str, key: str) -> None:
-        shutil.rmtree(self.root / ".scratch" / step / key, ignore_errors=True)
-
-    def _publish(self, folder: Path, step: str, key: str) -> None:
-        for path in folder.rglob("*"):
-            sync(path)
-        sync(folder)
-        final = self.root / step / key
-        if final.exists():
-            if not self.problems(step, key):
-                return
-            # Renamed before it is removed, so that a crash leaves no artifact rather than half of one.
-            remove(final.rename(folder.with_name(f"{folder.name}-damaged")))
-        folder.rename(final)
-        sync(final.parent)
-
-
-def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
+def inventory(folder: Path, noted: Sequence[str] = ()) -> list[File]:
+    """Returns the files in a folder and below, by name, but for its manifest."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     return [
         File(
@@ -233,16 +177,18 @@ def _inventory(folder: Path, noted: tuple[str, ...]) -> list[File]:
     ]
 
 
-def _digest(files: list[File]) -> str:
+def digest_of(files: Sequence[File]) -> str:
+    """Returns the digest of an artifact with these files."""
     lines = sorted(f"{file.name} {file.sha256}" for file in files if not file.noted)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("finetune-flows", *NOTED_PACKAGES):
+def versions() -> dict[str, str]:
+    """Returns the versions of what results may depend on, as manifests note them."""
+    found = {"python": platform.python_version()}
+    for package in NOTED_PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found

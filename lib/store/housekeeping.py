@@ -1,36 +1,29 @@
-"""Lists, verifies and prunes the artifact store.
+"""Lists, verifies, prunes and copies artifact stores, wherever they keep their artifacts.
 
-Pruning is safe beside runs: it holds a key's lock, and hides an artifact under a dot-name before deleting it. It keeps
+Pruning is safe beside runs: it holds a key's lock, and an artifact goes so that no reader sees a part of it. It keeps
 what a running process makes and all inputs of that, but not what the run needs only in a later step.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import stat
-import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from lib.errors import StoreError
 from lib.files.lock import tried
 from lib.progress import Progress, silent
-from lib.store.artifacts import KEY_LENGTH, MANIFEST, Store
+from lib.store.artifacts import MANIFEST
+from lib.store.store import Key, Reference, Store, Thing
 
 SCRATCH_AGE = timedelta(days=7)  # long enough to resume an interrupted training after a holiday
-KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
-UNFINISHED = re.compile(rf"\.?({KEY.pattern})(-.+)?")  # with a dot: being written or removed
 
-Key = tuple[str, str]  # step and key
-Reference = tuple[str, str]  # step and digest, as later artifacts refer to it
+Found = TypeVar("Found")
 
 
 class Entry(BaseModel):
@@ -41,8 +34,8 @@ class Entry(BaseModel):
     step: str
     key: str
     digest: str | None  # None if the manifest cannot be read; `seconds` and `inputs` are then unknown too
-    size: int  # bytes on the disk, including the manifest
-    created: datetime  # UTC; without a manifest, the last change in the folder
+    size: int  # bytes where it lies, including the manifest
+    created: datetime  # UTC; without a manifest, the last change of its files
     seconds: float | None  # time to compute it
     inputs: dict[str, str]  # step name -> digest of each input
     referenced: bool  # it is, or was used for, a final artifact or one that a run in MLflow names
@@ -61,16 +54,25 @@ class Pruned(BaseModel):
 
     dry_run: bool
     artifacts: list[Entry] = []
-    leftovers: list[str] = []  # paths in the store: dead writers' folders, old scratch, records without artifact
+    leftovers: list[str] = []  # places in the store: what dead writers left, old scratch, records without artifact
     in_use: list[Entry] = []  # met the criteria, but a running process makes or uses them
     freed: int = 0  # bytes
     remaining: int  # bytes of the whole store afterwards
 
 
+class Copied(BaseModel):
+    """What `copy` did."""
+
+    artifacts: int = 0  # copied
+    size: int = 0  # bytes of those
+    present: int = 0  # that the target had already
+    damaged: list[Damage] = []  # that were left out
+
+
 def list_artifacts(store: Store, final: Collection[str], named: Collection[Reference] = ()) -> list[Entry]:
     """Returns all artifacts, oldest first. final: the steps that runs are made for. named: artifacts that something
     outside the store refers to, such as a run in MLflow."""
-    found = [entry for folder in _folders(store) if (entry := _entry(store, folder))]
+    found = [entry for entry in _each(store, store.keys(), _entry) if entry is not None]
     finals = {(e.step, e.digest) for e in found if e.step in final and e.digest is not None}
     needed = _ancestors(found, {*finals, *named})
     marked = (e.model_copy(update={"referenced": e.step in final or (e.step, e.digest) in needed}) for e in found)
@@ -79,15 +81,38 @@ def list_artifacts(store: Store, final: Collection[str], named: Collection[Refer
 
 def verify(store: Store, progress: Progress = silent) -> list[Damage]:
     """Reads every file of every artifact; returns the damaged artifacts by step and key."""
-    folders = _folders(store)
+    keys = store.keys()
     damaged = []
-    for done, folder in enumerate(folders, start=1):
-        step, key = folder.parent.name, folder.name
-        problems = store.problems(step, key)
-        if problems and folder.exists():  # it may have been pruned meanwhile
-            damaged.append(Damage(step=step, key=key, problems=problems))
-        progress(done, len(folders), "artifacts")
+    for done, (key, problems) in enumerate(zip(keys, _each(store, keys, _problems), strict=True), start=1):
+        if problems:
+            damaged.append(Damage(step=key[0], key=key[1], problems=problems))
+        progress(done, len(keys), "artifacts")
     return damaged
+
+
+def copy(source: Store, target: Store, progress: Progress = silent) -> Copied:
+    """Copies all artifacts that `target` does not have whole, with their manifests, so that what hits one store hits
+    the other; damaged ones are named and left out."""
+    copied = Copied()
+    keys = source.keys()
+    for done, (step, key) in enumerate(keys, start=1):
+        if target.find(step, key) is not None:
+            copied.present += 1
+        else:
+            try:
+                manifest = source.manifest(step, key)
+                with target.lock(step, key), target.copying(manifest) as folder:
+                    source.fetch(step, key, folder)
+            except StoreError:
+                problems = source.problems(step, key)
+                if not problems:  # not the artifact's fault
+                    raise
+                copied.damaged.append(Damage(step=step, key=key, problems=problems))
+            else:
+                copied.artifacts += 1
+                copied.size += manifest.size
+        progress(done, len(keys), "artifacts")
+    return copied
 
 
 def prune(
@@ -127,10 +152,9 @@ def prune(
     if unreferenced:
         _require_manifests(entries)
     try:
-        sweep = _Sweep(store, _held(store), Pruned(dry_run=dry_run, remaining=_size(store.root)))
-        in_work = _ancestors(entries, _inputs_in_work(store, sweep.held))
-        sweep.clear_folders(now - scratch_older_than)
-        sweep.clear_records()
+        sweep = _Sweep(store, store.held(), Pruned(dry_run=dry_run, remaining=store.size()))
+        in_work = _ancestors(entries, store.inputs_in_work(sweep.held))
+        sweep.clear_leftovers(scratch_older_than, now)
         for entry in entries:
             if to_size is not None and sweep.report.remaining <= to_size:
                 break
@@ -139,10 +163,12 @@ def prune(
             if unreferenced and entry.referenced:
                 continue
             sweep.take(entry, needed=(entry.step, entry.digest) in in_work, only_damaged=damaged)
-        sweep.clear_locks()
+        if not dry_run:
+            store.clear_locks()
     except OSError as error:
         raise StoreError(
-            f"{error.filename or store.root} cannot be changed ({error.strerror}): prune as the user that it belongs to"
+            f"{error.filename or store.place} cannot be changed ({error.strerror}): prune as the user that it belongs"
+            " to"
         ) from error
     return sweep.report
 
@@ -150,27 +176,32 @@ def prune(
 # -- looking --
 
 
-def _folders(store: Store) -> list[Path]:
-    """Returns the folders of all artifacts, ignoring names that are not the store's."""
-    return [folder for folder in sorted(store.root.glob("[!.]*/*")) if KEY.fullmatch(folder.name) and folder.is_dir()]
+def _each(store: Store, keys: Collection[Key], ask: Callable[[Store, Key], Found]) -> Iterator[Found]:
+    """Yields what each key's artifact comes to, in their order."""
+    with ThreadPoolExecutor(store.parallel) as pool:
+        yield from pool.map(lambda key: ask(store, key), keys)
 
 
-def _entry(store: Store, folder: Path) -> Entry | None:
+def _problems(store: Store, key: Key) -> list[str]:
+    problems = store.problems(*key)
+    return problems if problems and store.lying(*key) else []  # it may have been pruned meanwhile
+
+
+def _entry(store: Store, key: Key) -> Entry | None:
     """Returns an artifact, not yet known to be referenced; None if it was removed meanwhile."""
-    step, key = folder.parent.name, folder.name
-    size, changed = _size(folder), _last_change(folder)
     try:
-        manifest = store.manifest(step, key)
+        manifest = store.manifest(*key)
     except StoreError:
         manifest = None
-    if not folder.exists():
+    lying = store.lying(*key)
+    if lying is None:
         return None
     return Entry(
-        step=step,
-        key=key,
+        step=key[0],
+        key=key[1],
         digest=manifest.digest if manifest else None,
-        size=size,
-        created=manifest.created if manifest else changed,
+        size=lying.size,
+        created=manifest.created if manifest else lying.changed,
         seconds=manifest.seconds if manifest else None,
         inputs=manifest.ingredients.get("inputs", {}) if manifest else {},
         referenced=False,
@@ -204,52 +235,6 @@ def _require_manifests(entries: Iterable[Entry]) -> None:
         )
 
 
-def _locks(store: Store) -> list[Key]:
-    """Returns the keys of all lock files, held or not."""
-    names = [file.name.rpartition("-") for file in sorted((store.root / ".locks").glob("*-*"))]
-    return [(step, key) for step, _, key in names if KEY.fullmatch(key)]
-
-
-def _held(store: Store) -> set[Key]:
-    """Returns the keys that running processes have locked."""
-    held = set()
-    for step, key in _locks(store):
-        with tried(store.lock(step, key)) as ours:
-            if not ours:
-                held.add((step, key))
-    return held
-
-
-def _inputs_in_work(store: Store, held: set[Key]) -> Iterator[Reference]:
-    """Yields the inputs of the artifacts that running processes are making."""
-    for folder in store.root.glob("[!.]*/.*"):
-        name = UNFINISHED.fullmatch(folder.name)
-        if name and (folder.parent.name, name[1]) in held:
-            try:
-                written = json.loads((folder / MANIFEST).read_bytes())
-            except (OSError, ValueError):
-                continue  # just begun or finished
-            yield from written["ingredients"].get("inputs", {}).items()
-
-
-def _walk(path: Path) -> Iterator[os.stat_result]:
-    """Yields the stat of `path` and of everything below, leaving out what vanishes meanwhile."""
-    below = (Path(folder) / name for folder, folders, files in os.walk(path) for name in (*folders, *files))
-    for place in (path, *below):
-        try:
-            yield place.lstat()
-        except FileNotFoundError:
-            continue
-
-
-def _size(path: Path) -> int:
-    return sum(state.st_size for state in _walk(path) if stat.S_ISREG(state.st_mode))
-
-
-def _last_change(path: Path) -> datetime:
-    return datetime.fromtimestamp(max((state.st_mtime for state in _walk(path)), default=0), UTC)
-
-
 # -- removing --
 
 
@@ -263,80 +248,40 @@ class _Sweep:
 
     def take(self, entry: Entry, *, needed: bool, only_damaged: bool) -> None:
         """Removes an artifact unless a running process holds its key or (`needed`) uses it."""
-        folder = self.store.root / entry.step / entry.key
-        with self._holding(entry.step, entry.key) as ours:
-            present = _entry(self.store, folder)
+        key = (entry.step, entry.key)
+        with self._holding(key) as ours:
+            present = _entry(self.store, key)
             if present is None or present.created != entry.created:
                 return  # removed or made again since it was listed
-            if only_damaged and not self.store.problems(entry.step, entry.key):
+            if only_damaged and not self.store.problems(*key):
                 return
             if needed or not ours:
                 self.report.in_use.append(entry)
                 return
             self.report.artifacts.append(entry)
-            for place in (folder, self.store.root / ".results" / entry.step / entry.key):
-                self._remove(place)
+            self._remove(self.store.things(*key))
 
-    def clear_folders(self, cutoff: datetime) -> None:
-        """Removes folders of dead writers, and scratch unchanged since `cutoff`."""
-        for step, key in self._unfinished():
-            with self._holding(step, key) as ours:
+    def clear_leftovers(self, age: timedelta, now: datetime) -> None:
+        """Removes what dead writers left, scratch unchanged for `age`, and records of artifacts that are gone."""
+        for key in self.store.unfinished():
+            with self._holding(key) as ours:
                 if ours:
-                    for folder in self._stale(step, key, cutoff):
-                        self._remove_leftover(folder)
-
-    def _unfinished(self) -> list[Key]:
-        """Returns the keys that have a hidden folder or a scratch folder."""
-        places = (*self.store.root.glob("[!.]*/.*"), *self.store.root.glob(".scratch/*/*"))
-        names = ((place.parent.name, UNFINISHED.fullmatch(place.name)) for place in places)
-        return sorted({(step, name[1]) for step, name in names if name})
-
-    def _stale(self, step: str, key: str, cutoff: datetime) -> list[Path]:
-        homes = (self.store.root / step, self.store.root / ".scratch" / step)
-        scratch = self.store.root / ".scratch" / step / key
-        aged = [scratch] if scratch.is_dir() and _last_change(scratch) < cutoff else []
-        return [folder for home in homes for folder in sorted(home.glob(f".{key}-*"))] + aged
-
-    def clear_records(self) -> None:
-        """Removes the records of artifacts that no longer exist."""
-        for record in sorted(self.store.root.glob(".results/*/*")):
-            step, key = record.parent.name, record.name
-            artifact = self.store.root / step / key
-            if KEY.fullmatch(key) and not artifact.exists():
-                with self._holding(step, key) as ours:
-                    if ours and not artifact.exists():
-                        self._remove_leftover(record)
-
-    def clear_locks(self) -> None:
-        """Removes lock files that nobody holds. If a process has opened one and is about to lock it, `filelock` (since
-        3.21) notices that the file was removed and makes another, so that two processes never hold the same key."""
-        for step, key in [] if self.report.dry_run else _locks(self.store):
-            with tried(self.store.lock(step, key)) as ours:
-                if ours:
-                    (self.store.root / ".locks" / f"{step}-{key}").unlink()
+                    stale = self.store.stale(*key, age, now)
+                    self.report.leftovers += [thing.name for thing in stale]
+                    self._remove(stale)
 
     @contextmanager
-    def _holding(self, step: str, key: str) -> Iterator[bool]:
+    def _holding(self, key: Key) -> Iterator[bool]:
         """Holds the key's lock; yields False if a running process does. A dry run only checks the locks."""
         if self.report.dry_run:
-            yield (step, key) not in self.held
+            yield key not in self.held
         else:
-            with tried(self.store.lock(step, key)) as ours:
+            with tried(self.store.lock(*key)) as ours:
                 yield ours
 
-    def _remove_leftover(self, path: Path) -> None:
-        self.report.leftovers.append(path.relative_to(self.store.root).as_posix())
-        self._remove(path)
-
-    def _remove(self, path: Path) -> None:
-        """Hides a folder before deleting it, so that no reader sees a part of it under its name."""
-        size = _size(path)
-        self.report.freed += size
-        self.report.remaining -= size
-        if self.report.dry_run:
-            return
-        if path.is_dir():
-            hidden = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
-            shutil.rmtree(path.rename(hidden))
-        else:
-            path.unlink(missing_ok=True)
+    def _remove(self, things: Iterable[Thing]) -> None:
+        for thing in things:
+            self.report.freed += thing.size
+            self.report.remaining -= thing.size
+            if not self.report.dry_run:
+                thing.remove()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.files.jsonfile import load_json, save_json
-from lib.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from lib.store.artifacts import Artifact
 
 WARNINGS = "warnings.json"  # a list of sentences; always noted, so that another wording makes nothing anew
 
@@ -19,12 +22,16 @@ def add_warning(folder: Path, sentence: str) -> None:
 
 def warnings_of(artifacts: Iterable[Artifact]) -> list[str]:
     """Returns the sentences of these artifacts in their order, each once."""
-    return list(dict.fromkeys(sentence for artifact in artifacts for sentence in _in(artifact.folder)))
+    return list(dict.fromkeys(sentence for artifact in artifacts for sentence in _of(artifact)))
 
 
 def warnings_digest(artifacts: Iterable[Artifact]) -> str:
     """Returns the identity, for a step's key, of the warnings that it repeats."""
     return hashlib.sha256("\n".join(warnings_of(artifacts)).encode()).hexdigest()
+
+
+def _of(artifact: Artifact) -> list[str]:
+    return list(load_json(artifact.file(WARNINGS))) if artifact.has(WARNINGS) else []
 
 
 def _in(folder: Path) -> list[str]:

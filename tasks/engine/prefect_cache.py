@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from prefect._internal.result_records import ResultRecordMetadata
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
@@ -21,15 +21,15 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
 from prefect.transactions import IsolationLevel
 
-from lib.files.lock import tried
-from lib.store.artifacts import Store, key_of
+from lib.files.lock import Lock, tried
+from lib.store.artifacts import key_of
 from tasks.engine.log import run_log
-from tasks.environment import store_folder
+from tasks.store import artifact_store
 
 
 def results_folder() -> Path:
     """Returns the folder of Prefect's copies of task results."""
-    return store_folder() / ".results"
+    return artifact_store().local / ".results"
 
 
 @dataclass
@@ -56,7 +56,7 @@ class ArtifactRecords(WritableFileSystem):
     def read_path(self, path: str, _sync: bool | None = None) -> bytes:  # type: ignore[override]
         """Returns the record of artifact `<step>/<key>`; raises FileNotFoundError, a miss, if there is none."""
         step_name, key = path.split("/")
-        artifact = Store(store_folder(), warn=run_log().warning).find(step_name, key)
+        artifact = artifact_store(warn=run_log().warning).find(step_name, key)
         if artifact is None:
             raise FileNotFoundError(path)
         serializer = JSONSerializer()
@@ -80,18 +80,18 @@ class ArtifactRecords(WritableFileSystem):
 
 
 class StoreLocks:
-    """Prefect's lock manager on the store's file locks, which end with their process."""
+    """Prefect's lock manager on the store's locks, which end with their process."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], FileLock] = {}
+        self._held: dict[tuple[str, str], Lock] = {}
         self._guard = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StoreLocks:
         return self  # copies of a policy must share the locks
 
-    def _lock(self, key: str) -> FileLock:
+    def _lock(self, key: str) -> Lock:
         step_name, _, name = key.partition("/")
-        return Store(store_folder()).lock(step_name, name)
+        return artifact_store().lock(step_name, name)
 
     def acquire_lock(
         self,

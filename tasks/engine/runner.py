@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from lib.errors import FinetuneError
 from lib.progress import Progress, silent
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
 from tasks.engine.log import LOG
 from tasks.engine.pageless import asked_if_there
 from tasks.engine.step import Run, Step
-from tasks.environment import store_folder
+from tasks.store import artifact_store
 
 if TYPE_CHECKING:
     from prefect import State
@@ -35,6 +35,14 @@ class Outcome(BaseModel):
     seconds: float
     artifact: Artifact | None
     reason: str = ""  # why the step failed, in one sentence
+
+    @field_serializer("artifact")
+    def _told(self, artifact: Artifact | None) -> dict[str, str] | None:
+        """An artifact as `--json` says it: with its folder, where the store is one on this machine."""
+        if artifact is None:
+            return None
+        folder = {} if artifact.place is None else {"folder": str(artifact.place)}
+        return {**artifact.model_dump(), **folder}
 
 
 @dataclass
@@ -62,7 +70,7 @@ class Performer:
         run = replace(self.run, progress=self.progress_of(step.name), computed=computed.append)
         # Computed once for Prefect's lock and for the store: an identity may ask a server, whose answers may differ.
         ingredients = step.ingredients(run.recipe, inputs)
-        reused = Store(store_folder()).find(step.name, key_of(ingredients)) is not None
+        reused = artifact_store().find(step.name, key_of(ingredients)) is not None
 
         def performed(*, asks: bool) -> State[Artifact]:
             task = step.task(reused=reused or not asks)
@@ -70,7 +78,7 @@ class Performer:
 
         state = asked_if_there(lambda: performed(asks=True), lambda: performed(asks=False))
         try:
-            artifact = self.made[step.name] = state.result()
+            artifact = self.made[step.name] = artifact_store().bound(state.result())
         except FinetuneError as error:
             self._note(step.name, "failed", started, reason=f"{error}")
             raise
@@ -94,7 +102,7 @@ class Performer:
         """Returns whether a step that was not performed yet would find its artifact."""
         inputs = {name: self.made[name] for name in step.inputs}
         key = key_of(step.ingredients(self.run.recipe, inputs))
-        return Store(store_folder()).find(step.name, key) is not None
+        return artifact_store().find(step.name, key) is not None
 
     def _begin(self, step: str) -> float:
         """Tells that a step begins; returns when that was."""
@@ -123,7 +131,7 @@ class Explainer:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._store = Store(store_folder(), warn=LOG.warning)
+        self._store = artifact_store(warn=LOG.warning)
         self.found: dict[str, Artifact] = {}  # artifacts to be reused, by step
         self.forecasts: list[Forecast] = []
 
@@ -139,7 +147,7 @@ class Explainer:
             return
         key = key_of(ingredients)
         damage: list[str] = []
-        artifact = Store(self._store.root, warn=damage.append).find(step.name, key)
+        artifact = artifact_store(warn=damage.append).find(step.name, key)
         if artifact:
             self.found[step.name] = artifact
             made = self._store.manifest(step.name, key).created

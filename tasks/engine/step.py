@@ -21,12 +21,13 @@ from lib.progress import NOBODY, Listener, Progress, silent
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.secrets import redacted
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
 from lib.store.fingerprint import code_fingerprint
 from lib.store.warnings import WARNINGS, add_warning
 from tasks.engine.log import run_log
-from tasks.environment import require_room, store_folder
+from tasks.environment import require_room
 from tasks.secrets import secrets_kept
+from tasks.store import artifact_store
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -150,7 +151,7 @@ class Step:
         require_room()
         key = key_of(ingredients)
         log = run_log()
-        store = Store(store_folder(), warn=log.warning)
+        store = artifact_store(warn=log.warning)
         notes = {"tracking_run": run.tracking_run}
         with store.write(self.name, key, ingredients, noted=(*self.noted, WARNINGS), notes=notes) as folder:
             fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
@@ -166,7 +167,7 @@ class Step:
                 listener=run.listener,
             )
             with secrets_kept(), memory_suffices(f"the step {self.name}"):
-                self.compute(work, **inputs)
+                self.compute(work, **{name: store.bound(made) for name, made in inputs.items()})
         run.computed(self.name)
         artifact = store.find(self.name, key)
         assert artifact is not None, "an artifact that was just published is there"

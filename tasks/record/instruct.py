@@ -14,15 +14,15 @@ from lib.errors import ServiceError
 from lib.evaluation.flat import flatten_answer_metrics, flatten_published, flatten_verdicts, metric_name
 from lib.files.jsonfile import load_json
 from lib.recipes.instruct import InstructRecipe
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
 from tasks.engine.pageless import create_table_artifact
-from tasks.environment import store_folder
 from tasks.record.metrics import CURVES
 from tasks.record.mlflow_run import client, log_metrics, log_table, loss_warned, set_tags
 from tasks.record.pages import backbone_files, digest_tags
 from tasks.record.track import Cell, Pages, by_split, rounded
 from tasks.record.view import COMPUTED_TAG, VERDICT_TAG, View
 from tasks.secrets import secrets_kept
+from tasks.store import artifact_store
 
 SHOWN_ANSWERS = 10  # on Prefect's page; MLflow shows all
 LONGEST_CELL = 300  # characters of a text on Prefect's page
@@ -133,7 +133,7 @@ def run_to_judge(experiment: str, respond: Artifact, judge: str) -> str:
 def judged_at(judged: Artifact) -> int:
     """Returns when a judge's scores were given, in milliseconds since 1970, as their artifact has it: whoever logs
     them, and however often, logs them with that time, and so MLflow has them once."""
-    return round(1000 * Store(store_folder()).manifest(judged.step, judged.key).created.timestamp())
+    return round(1000 * artifact_store().manifest(judged.step, judged.key).created.timestamp())
 
 
 def headline(recipe: InstructRecipe, metrics: Mapping[str, float]) -> str:

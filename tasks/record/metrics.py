@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 
 from lib.data.tables import SPLITS
 from lib.evaluation.flat import metric_name
-from lib.store.artifacts import Artifact, Store
-from tasks.environment import store_folder
+from lib.store.artifacts import Artifact
 from tasks.record.checked import says_missing
 from tasks.record.curves import send_whole
 from tasks.record.mlflow_run import RECORD_TAG, log_metrics, log_table
+from tasks.store import artifact_store
 
 ALL_METRICS = "all_metrics.json"  # a table in MLflow
 SOURCE_TAG = "finetune.source_run"  # of a run: the one that trained the model, and has its curves
@@ -29,7 +29,7 @@ CURVES = {measure: tuple(metric_name(split, measure) for split in SPLITS[:2]) fo
 
 def measured_in(artifact: Artifact) -> str:
     """Returns what the run that made an artifact was called then: its id in MLflow, or that of its record."""
-    return str(Store(store_folder()).manifest(artifact.step, artifact.key).notes["tracking_run"])
+    return str(artifact_store().manifest(artifact.step, artifact.key).notes["tracking_run"])
 
 
 def run_called(tracking: MlflowClient, name: str, experiment: str) -> Run | None:

@@ -26,9 +26,10 @@ from lib.files.lock import tried
 from lib.files.sealed import sealed, unsealed
 from lib.processes.identity import lives, this_process
 from lib.secrets import public
-from lib.store.artifacts import Artifact, Store
-from tasks.environment import home, local_tracking_uri, store_folder, tracking_uri
+from lib.store.artifacts import Artifact
+from tasks.environment import home, local_tracking_uri, tracking_uri
 from tasks.running import UI, UP, read_note, still_running
+from tasks.store import artifact_store
 
 KILLED = "the process was killed"
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]  # MLflow's words
@@ -246,7 +247,7 @@ class Outbox:
 
 def artifacts_of(record: Record) -> dict[str, Artifact]:
     """Returns a record's artifacts from the store, by step; raises StoreError if one is missing or damaged."""
-    store = Store(store_folder())
+    store = artifact_store()
     found: dict[str, Artifact] = {}
     for made in record.made or ():
         artifact = store.find(made.step, made.key)

@@ -16,14 +16,15 @@ from mlflow.exceptions import MlflowException
 from lib.data.tables import SPLITS
 from lib.files.checksum import json_sha256
 from lib.markdown import bullets, plain
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
 from lib.store.warnings import WARNINGS
 from tasks.engine.pageless import create_link_artifact, create_markdown_artifact
-from tasks.environment import IN_A_CHECKOUT, PROJECT, store_folder
+from tasks.environment import IN_A_CHECKOUT, PROJECT
 from tasks.record.metrics import CURVES, measured_in, run_called
 from tasks.record.mlflow_run import ARTIFACT_TAG
 from tasks.record.view import IN_MLFLOW, curves_page, run_page
 from tasks.running import tracking_page
+from tasks.store import artifact_store
 
 if TYPE_CHECKING:
     from tasks.engine.step import AnyRecipe
@@ -86,7 +87,7 @@ def backbone_files(backbone: Artifact) -> list[tuple[Artifact, str]]:
 def datasets(source: str, split: Artifact) -> list[DatasetInput]:
     """Returns an artifact's three splits, each a file or a folder of parts, as MLflow datasets, with the digests of
     their bytes."""
-    files = Store(store_folder()).manifest(split.step, split.key).files
+    files = artifact_store().manifest(split.step, split.key).files
     found = []
     for name in SPLITS:
         parts = {file.name: file.sha256 for file in files if file.name.startswith((f"{name}.", f"{name}/"))}

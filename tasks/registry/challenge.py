@@ -17,14 +17,14 @@ from lib.errors import LabelError, ServiceError, WeightsError, listed
 from lib.evaluation.classify.predictions import PREDICTIONS, read_predictions
 from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
-from lib.store.artifacts import Artifact, Store
-from tasks.environment import store_folder
+from lib.store.artifacts import Artifact
 from tasks.record.checked import says_missing
 from tasks.record.mlflow_run import ARTIFACT_TAG, AwayError, client, reason_of
 from tasks.registry.files import is_damage, model_files
 from tasks.registry.models import Version
 from tasks.registry.register import Candidate
 from tasks.secrets import secrets_kept
+from tasks.store import artifact_store
 
 
 class Answers(BaseModel):
@@ -44,7 +44,7 @@ class Answers(BaseModel):
 
 def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequence[str]) -> dict[str, str]:
     """Returns the labels in an evaluation for these texts; none if it is not of the classifier with this digest."""
-    made_from = Store(store_folder()).manifest(evaluated.step, evaluated.key).ingredients["inputs"]
+    made_from = artifact_store().manifest(evaluated.step, evaluated.key).ingredients["inputs"]
     if made_from["finetune"] != classifier:
         return {}
     predictions = read_predictions(evaluated.folder).batches(["text", "predicted"])
@@ -53,7 +53,7 @@ def predicted_before(evaluated: Artifact, classifier: str | None, texts: Sequenc
 
 def evaluation_of(tracking: MlflowClient, run_id: str) -> Artifact | None:
     """Returns the evaluation of an MLflow run, if MLflow still has that and the store this, in its present form."""
-    store = Store(store_folder())
+    store = artifact_store()
     try:
         digest = tracking.get_run(run_id).data.tags.get(f"{ARTIFACT_TAG}evaluate")
     except MlflowException as error:

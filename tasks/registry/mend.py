@@ -11,13 +11,14 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from lib.errors import StoreError
 from lib.files.checksum import file_sha256
 from lib.files.disk import disk_full_is_clear, into_place, remove
 from lib.files.listing import LISTING, read_listing
-from lib.store.artifacts import Store
 from lib.store.fingerprint import PROJECT
-from tasks.environment import home, store_folder
+from tasks.environment import home
 from tasks.record.mlflow_run import ARTIFACT_TAG
+from tasks.store import artifact_store
 
 CODE = "code/"  # the folder with the copy of `lib`, in a logged model
 
@@ -36,14 +37,16 @@ def mend(tracking: MlflowClient, registered: ModelVersion, root: Path, wrong: Co
 
 def _kept(tracking: MlflowClient, registered: ModelVersion, wanted: Collection[str]) -> dict[str, Path]:
     """Returns where the store has files with the wanted checksums, among the artifacts of the version's run."""
-    store = Store(store_folder())
+    store = artifact_store()
     tags: Mapping[str, str] = tracking.get_run(registered.run_id).data.tags if registered.run_id else {}
     found = {}
     for step in (tag.removeprefix(ARTIFACT_TAG) for tag in tags if tag.startswith(ARTIFACT_TAG)):
         for manifest in store.manifests(step):
             if manifest.digest == tags[f"{ARTIFACT_TAG}{step}"]:
-                folder = store.root / step / manifest.key
-                found.update({file.sha256: folder / file.name for file in manifest.files if file.sha256 in wanted})
+                artifact = store.bound(manifest.artifact)
+                for file in (file for file in manifest.files if file.sha256 in wanted):
+                    with suppress(StoreError):
+                        found[file.sha256] = artifact.file(file.name)
     return found
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
@@ -24,16 +23,17 @@ from pydantic import BaseModel
 
 from lib.files.jsonfile import save_json
 from lib.files.listing import SHA256_TAG
+from lib.files.lock import Lock
 from lib.model.weights.saved import INFERENCE
 from lib.processes.identity import this_process
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
 from tasks.engine.log import run_log
-from tasks.environment import store_folder
 from tasks.record.checked import says_missing
 from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
+from tasks.store import artifact_store
 
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
 PROMOTION_TAG = "finetune.promotion"  # of a version: the decision about it, and the prefix of its numbers' tags
@@ -82,9 +82,9 @@ class Registered(BaseModel):
     compared: dict[str, float] = {}  # the numbers of that comparison, and how many messages it was on
 
 
-def publishing(name: str) -> FileLock:
+def publishing(name: str) -> Lock:
     """Locks publishing under a name: two runs at once must not both find a model new or challenge a champion."""
-    return Store(store_folder()).lock("register", key_of({"name": name}))
+    return artifact_store().lock("register", key_of({"name": name}))
 
 
 @task(

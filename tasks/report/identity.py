@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from lib.evaluation.classify.report.facts import Identity, SourceFile
 from lib.files.jsonfile import load_json
-from lib.store.artifacts import Manifest, Store
-from tasks.environment import store_folder
+from lib.store.artifacts import Manifest
 from tasks.record.pages import git_commit
+from tasks.store import artifact_store
 
 if TYPE_CHECKING:
     from lib.store.artifacts import Artifact
@@ -76,4 +76,4 @@ def _files(download: Artifact) -> list[SourceFile]:
 
 
 def _manifest(artifact: Artifact) -> Manifest:
-    return Store(store_folder()).manifest(artifact.step, artifact.key)
+    return artifact_store().manifest(artifact.step, artifact.key)

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from lib.processes.identity import this_process
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tasks.record.outbox import Made, Outbox, Record, artifacts_of, new_record
 from tasks.running import UI, Note
 from tests.support.e2e import PROJECT, Home
@@ -50,7 +50,7 @@ def backed_up(home: Path, folder: Path, *, database: str = "") -> str:
 def one_that_waits(home: Home, monkeypatch: pytest.MonkeyPatch) -> Record:
     """A record in the outbox, with an artifact."""
     monkeypatch.setenv("FINETUNE_HOME", str(home.folder))
-    manifest = next(Store(home.folder / "store").manifests("evaluate"))
+    manifest = next(FolderStore(home.folder / "store").manifests("evaluate"))
     made = [Made(step=manifest.step, key=manifest.key, digest=manifest.digest)]
     record = new_record(experiment="e2e", name="a run", params={}, tags={}).model_copy(update={"made": made})
     Outbox().save(record)

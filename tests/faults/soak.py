@@ -23,7 +23,7 @@ from statistics import median
 import httpx
 import psutil
 
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from lib.store.housekeeping import verify
 from tests.faults.outcomes import RESULTS, Outcomes
 from tests.support.e2e import PROJECT, Home, free_port
@@ -246,7 +246,7 @@ def _lost(running: Soak) -> Iterator[str]:
     if status:
         yield f"`finetune up` ended with status {status}"
     yield from (f"process {pid} is there" for pid in processes_of(running.home.folder))
-    store = Store(running.home.folder / "store")
+    store = FolderStore(running.home.folder / "store")
     yield from (f"{damage.step}/{damage.key} is damaged: {damage.problems}" for damage in verify(store))
     with tempfile.TemporaryDirectory() as nowhere:
         yield from left_over(running.home.folder, Path(nowhere))

@@ -26,7 +26,7 @@ from lib.errors import FinetuneError, StoreError
 from lib.files.checksum import file_sha256
 from lib.files.disk import remove
 from lib.progress import NOBODY
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tasks.environment import require_room
 from tests.support.failing import failing
 from tests.support.steps import STEPS, performed, recipe_for, write_data
@@ -43,7 +43,7 @@ def writes(folder: str, tries: str, seed: str, error: str) -> None:
     home = Path(folder, "home")
 
     def run() -> dict[str, str]:
-        return {name: made.digest for name, made in performed(Store(home), recipe, STEPS).items()}
+        return {name: made.digest for name, made in performed(FolderStore(home), recipe, STEPS).items()}
 
     _fail_each(home, run, int(tries), random.Random(int(seed)), int(error))
 
@@ -59,7 +59,7 @@ def outputs(folder: str, tries: str, seed: str, error: str) -> None:
     from lib.scoring.score import score
 
     data, home = write_data(Path(folder), {}), Path(folder, "home")
-    made = performed(Store(Path(folder, "store")), recipe_for(data, "scratch", training={"epochs": 1}), STEPS)
+    made = performed(FolderStore(Path(folder, "store")), recipe_for(data, "scratch", training={"epochs": 1}), STEPS)
     classifier = made["finetune"].folder
     predictor = Predictor.load(classifier, device="cpu")
     model = Model("toy", "1", "the one", predictor.labels)
@@ -146,7 +146,7 @@ def files(folder: str) -> None:
 
     def run() -> None:
         require_room()  # as every step does
-        performed(Store(Path(folder, "home")), recipe, STEPS)
+        performed(FolderStore(Path(folder, "home")), recipe, STEPS)
 
     for soft, hard in ((OPEN_FILES // 4, OPEN_FILES), (OPEN_FILES // 2, OPEN_FILES // 2)):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -21,7 +21,8 @@ from flows.run.delivery import deliver_others
 from flows.run.unfinished import all_noted, begun
 from lib.errors import ServiceError
 from lib.files.listing import SHA256_TAG, problems
-from lib.store.artifacts import MANIFEST, Artifact, Store
+from lib.store.artifacts import MANIFEST, Artifact
+from lib.store.folder import FolderStore
 from lib.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from tasks.record.mlflow_run import AwayError, client
 from tasks.record.outbox import Outbox, new_record
@@ -109,7 +110,7 @@ class Damaged:
         """A damaged artifact is not found, and the warning names the file."""
         step, key = file.relative_to(self.store).parts[:2]
         warned: list[str] = []
-        found = Store(self.store, warn=warned.append).find(step, key)
+        found = FolderStore(self.store, warn=warned.append).find(step, key)
         if found is not None:
             assert file.name == MANIFEST, f"{step}: {file.name} was used"
             assert found == self.artifacts[step, key], f"{step}: the manifest was believed"
@@ -211,7 +212,7 @@ def damaged(finished: tuple[Home, Any]) -> Iterator[Damaged]:
         patch.setenv("FINETUNE_HOME", str(home.folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tracking = client()
-        store = Store(home.folder / "store")
+        store = FolderStore(home.folder / "store")
         found = {(m.step, m.key): store.find(m.step, m.key) for m in store.manifests()}
         scratch = store.scratch("finetune", "0" * 32)
         write_checkpoint(scratch, CHECKPOINT, number=5, fingerprint="same")

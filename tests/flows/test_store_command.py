@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from flows.store import main
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from tasks.record.mlflow_run import client
 from tests.support.said import after_the_first_line
 
@@ -19,14 +20,14 @@ SIZE = 2500
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
     """The store of a home of its own, on a terminal that is wide enough."""
     monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "200")
-    return Store(tmp_path / "home" / "store")
+    return FolderStore(tmp_path / "home" / "store")
 
 
-def publish(store: Store, step: str, name: str = "", **inputs: Artifact) -> Artifact:
+def publish(store: FolderStore, step: str, name: str = "", **inputs: Artifact) -> Artifact:
     ingredients = {"step": step, "name": name, "inputs": {made: artifact.digest for made, artifact in inputs.items()}}
     with store.write(step, key_of(ingredients), ingredients) as folder:
         (folder / "data.txt").write_text(f"{step} {name}".ljust(SIZE))
@@ -39,7 +40,7 @@ def object_of(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_list_shows_every_artifact(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_every_artifact(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     finetune = publish(shelf, "finetune")
     publish(shelf, "evaluate", finetune=finetune)
     publish(shelf, "finetune", "tried")
@@ -53,7 +54,7 @@ def test_list_shows_every_artifact(shelf: Store, capsys: pytest.CaptureFixture[s
     assert lines[-1].endswith(f", in {shelf.root}")
 
 
-def test_list_as_json_has_whole_keys_and_plain_numbers(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_as_json_has_whole_keys_and_plain_numbers(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     split = publish(shelf, "split")
     finetune = publish(shelf, "finetune", split=split)
     assert main(["list", "--json"]) == 0
@@ -66,7 +67,7 @@ def test_list_as_json_has_whole_keys_and_plain_numbers(shelf: Store, capsys: pyt
 
 
 def test_what_either_use_case_is_for_and_all_before_it_is_referenced(
-    shelf: Store, capsys: pytest.CaptureFixture[str]
+    shelf: FolderStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = publish(shelf, "finetune_instructions", tokenize_entries=publish(shelf, "tokenize_entries"))
     answers = publish(shelf, "respond", finetune_instructions=trained)
@@ -81,7 +82,7 @@ def test_what_either_use_case_is_for_and_all_before_it_is_referenced(
 
 @pytest.mark.parametrize("deleted", [False, True], ids=["run", "deleted run of a version"])
 def test_what_mlflow_refers_to_is_not_pruned(
-    shelf: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, deleted: bool
+    shelf: FolderStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, deleted: bool
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     split = publish(shelf, "split")
@@ -99,19 +100,19 @@ def test_what_mlflow_refers_to_is_not_pruned(
     assert shelf.find("split", split.key) == split
 
 
-def test_an_artifact_without_a_manifest_is_listed(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_artifact_without_a_manifest_is_listed(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     publish(shelf, "split").file("manifest.json").unlink()
     assert main(["list"]) == 0
     assert "unknown" in capsys.readouterr().out
 
 
-def test_verify_succeeds_on_whole_artifacts(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_succeeds_on_whole_artifacts(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     publish(shelf, "split")
     assert main(["verify"]) == 0
     assert capsys.readouterr().out == f"1 artifact verified, none damaged, in {shelf.root}\n"
 
 
-def test_verify_names_damage_and_exits_with_1(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_damage_and_exits_with_1(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     split = publish(shelf, "split")
     publish(shelf, "finetune")
     split.file("data.txt").unlink()
@@ -128,7 +129,7 @@ def test_verify_names_damage_and_exits_with_1(shelf: Store, capsys: pytest.Captu
     }
 
 
-def test_prune_removes_and_says_what(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_removes_and_says_what(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     used, tried = publish(shelf, "finetune"), publish(shelf, "finetune", "tried")
     publish(shelf, "evaluate", finetune=used)
     assert main(["prune", "--unreferenced"]) == 0
@@ -139,7 +140,7 @@ def test_prune_removes_and_says_what(shelf: Store, capsys: pytest.CaptureFixture
     assert (used.folder.exists(), tried.folder.exists()) == (True, False)
 
 
-def test_prune_as_a_dry_run_removes_nothing(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_as_a_dry_run_removes_nothing(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     split = publish(shelf, "split")
     assert main(["prune", "--to-size", "1KB", "--dry-run"]) == 0
     assert "1 artifact and 0 leftovers would be removed: " in capsys.readouterr().out
@@ -150,7 +151,7 @@ def test_prune_as_a_dry_run_removes_nothing(shelf: Store, capsys: pytest.Capture
     assert split.folder.exists()
 
 
-def test_prune_by_age_spares_what_is_young(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_by_age_spares_what_is_young(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     publish(shelf, "split")
     assert main(["prune", "--older-than", "1h", "--json"]) == 0
     assert object_of(capsys)["artifacts"] == []
@@ -158,7 +159,7 @@ def test_prune_by_age_spares_what_is_young(shelf: Store, capsys: pytest.CaptureF
     assert len(object_of(capsys)["artifacts"]) == 1
 
 
-def test_prune_of_damaged_artifacts_spares_whole_ones(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_of_damaged_artifacts_spares_whole_ones(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     whole, damaged = publish(shelf, "split"), publish(shelf, "finetune")
     damaged.file("data.txt").write_text("short")
     assert main(["prune", "--damaged"]) == 0
@@ -167,15 +168,15 @@ def test_prune_of_damaged_artifacts_spares_whole_ones(shelf: Store, capsys: pyte
 
 HOLD = """
 import pathlib, signal, sys
-from lib.store.artifacts import Store
-lock = Store(pathlib.Path(sys.argv[1])).lock("split", sys.argv[2])
+from lib.store.folder import FolderStore
+lock = FolderStore(pathlib.Path(sys.argv[1])).lock("split", sys.argv[2])
 lock.acquire()
 print("holding", flush=True)
 signal.pause()
 """
 
 
-def test_prune_says_what_a_running_process_keeps(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_says_what_a_running_process_keeps(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     split = publish(shelf, "split")
     arguments = [sys.executable, "-c", HOLD, str(shelf.root), split.key]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
@@ -205,7 +206,7 @@ def test_prune_says_what_a_running_process_keeps(shelf: Store, capsys: pytest.Ca
     ],
 )
 def test_a_mistake_is_one_sentence_and_changes_nothing(
-    shelf: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    shelf: FolderStore, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     split = publish(shelf, "split")
     assert main(arguments) == 2
@@ -222,7 +223,7 @@ def test_a_mistake_is_one_sentence_and_changes_nothing(
     ("text", "size"), [("10KB", 10**4), ("2MB", 2 * 10**6), ("1.5GB", 15 * 10**8), ("2GiB", 2**31), ("1 tb", 10**12)]
 )
 def test_sizes_are_read_with_their_units(
-    shelf: Store, capsys: pytest.CaptureFixture[str], text: str, size: int
+    shelf: FolderStore, capsys: pytest.CaptureFixture[str], text: str, size: int
 ) -> None:
     """A file without blocks fills the store to exactly that size, and then to a byte more."""
     split = publish(shelf, "split")
@@ -234,7 +235,7 @@ def test_sizes_are_read_with_their_units(
         assert len(object_of(capsys)["artifacts"]) == excess
 
 
-def test_a_store_that_is_not_there_is_empty(shelf: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_is_not_there_is_empty(shelf: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     assert object_of(capsys)["artifacts"] == []
     assert main(["verify"]) == 0

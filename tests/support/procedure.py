@@ -11,7 +11,8 @@ from lib.model.gpt2.gpt import new_gpt
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.progress import silent
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from tasks.engine.step import AnyRecipe, Step, Work
 
 
@@ -26,7 +27,7 @@ def checkpoint(folder: Path, config: GPTConfig) -> Path:
     return folder
 
 
-def perform(store: Store, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> Artifact:
+def perform(store: FolderStore, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> Artifact:
     """The step's artifact, made by its own function without Prefect around it."""
     ingredients = step.ingredients(recipe, inputs)
     with store.write(step.name, key_of(ingredients), ingredients, noted=step.noted) as folder:

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from lib.evaluation.classify.findings import Findings
 from lib.recipes.classify import ClassifyRecipe
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from tasks.environment import store_folder
 from tasks.registry.candidates import classifier_candidate
 from tasks.registry.decide import decide
@@ -48,7 +49,7 @@ def run_of(tracking: MlflowClient) -> str:
 
 def artifacts() -> dict[str, Artifact]:
     """The finished run's artifacts by step."""
-    store = Store(store_folder())
+    store = FolderStore(store_folder())
     made = {manifest.step: store.find(manifest.step, manifest.key) for manifest in store.manifests()}
     return {step: artifact for step, artifact in made.items() if artifact is not None}
 

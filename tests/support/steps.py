@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lib.recipes.classify import ClassifyRecipe
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
@@ -42,13 +43,13 @@ def write_data(folder: Path, labels: dict[str, str]) -> Path:
     return file
 
 
-def finetuned(store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]) -> Artifact:
+def finetuned(store: FolderStore, data: Path, weights: str | Path, **sections: dict[str, Any]) -> Artifact:
     """Runs the flow's steps up to the training; returns the classifier."""
     return steps_until_trained(store, data, weights, **sections)[1]["finetune"]
 
 
 def steps_until_trained(
-    store: Store, data: Path, weights: str | Path, **sections: dict[str, Any]
+    store: FolderStore, data: Path, weights: str | Path, **sections: dict[str, Any]
 ) -> tuple[ClassifyRecipe, dict[str, Artifact]]:
     """Runs the flow's steps up to the training; returns the recipe, and the artifacts by step."""
     recipe = recipe_for(data, weights, **sections)
@@ -69,7 +70,7 @@ def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> C
     return build_recipe(fields)
 
 
-def performed(store: Store, recipe: ClassifyRecipe, steps: Sequence[Step]) -> dict[str, Artifact]:
+def performed(store: FolderStore, recipe: ClassifyRecipe, steps: Sequence[Step]) -> dict[str, Artifact]:
     """Runs steps one after another; returns their artifacts by name."""
     made: dict[str, Artifact] = {}
     for step in steps:

@@ -25,7 +25,8 @@ from lib.evaluation.flat import flatten_published
 from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from lib.training.history import history_table, write_history
 from tasks.environment import store_folder
 from tests.support.recipes import load_recipe
@@ -105,7 +106,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made(step: str, facts: dict[str, Any], history: list[dict[str, float]]) -> Artifact:
     """An artifact of a training in the store, with these facts and this history."""
-    store = Store(store_folder())
+    store = FolderStore(store_folder())
     ingredients = {"step": step}
     with store.write(step, key_of(ingredients), ingredients) as folder:
         (folder / "training.json").write_text(json.dumps(facts))
@@ -122,7 +123,7 @@ def trained() -> Artifact:
 
 def weights(**identity: str) -> Artifact:
     """A backbone in the store that says of its weights what it has of them."""
-    store = Store(store_folder())
+    store = FolderStore(store_folder())
     ingredients = {"step": "backbone", "identity": identity}
     with store.write("backbone", key_of(ingredients), ingredients) as folder:
         (folder / "sanity.txt").write_text("Hello")

@@ -20,7 +20,8 @@ from lib.evaluation.judge.summary import assess
 from lib.files.jsonfile import save_json
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from lib.text.entry_tokens import tokenize_entries
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
@@ -38,13 +39,13 @@ JUDGED = {"judge/mean": 49.456, "judge/mean_low": 40.1, "judge/mean_high": 58.92
 ANSWER = "The wind\ntore [it]."  # no mark-up of the terminal's
 
 
-def kept(store: Store, step: str) -> Any:
+def kept(store: FolderStore, step: str) -> Any:
     """The folder of a new artifact, to be filled in a with block."""
     return store.write(step, key_of({"step": step}), {"step": step})
 
 
 @pytest.fixture
-def artifacts(store: Store) -> dict[str, Artifact]:
+def artifacts(store: FolderStore) -> dict[str, Artifact]:
     """Those of a run on the bundled entries, as far as the table reads them."""
     read = read_entries(FILE)
     splits = split_entries(read.table, train=0.85, test=0.1, shuffle=False, seed=123, group_duplicates=True)
@@ -109,7 +110,7 @@ def test_what_a_judge_said(artifacts: dict[str, Artifact], metrics: dict[str, fl
     assert dict(instruct_facts(artifacts, METRICS | metrics, RECIPE)).get("judge") == shown
 
 
-def test_a_curve_ends_with_what_the_kept_weights_have(artifacts: dict[str, Artifact], store: Store) -> None:
+def test_a_curve_ends_with_what_the_kept_weights_have(artifacts: dict[str, Artifact], store: FolderStore) -> None:
     """Not with the last row, whose weights are gone; and with the final figure, where the same was measured again."""
     with store.write("finetune_instructions", "k" * 32, {}) as folder:
         write_history(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lib.recipes.classify import ClassifyRecipe
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from tasks.engine.runner import Performer
 from tasks.engine.step import Run, Step, Work, step
 from tests.support.recipes import build_recipe
@@ -36,7 +37,7 @@ def test_a_step_whose_server_was_lost_at_its_end_counts_as_made_by_the_run_that_
                 lost.append(True)
                 step._run(run if made_by == "this run" else Run(RECIPE), ingredients, inputs)
                 raise ConnectionError("the server is gone")
-            found = Store(tmp_path / "store").find(step.name, key_of(ingredients))
+            found = FolderStore(tmp_path / "store").find(step.name, key_of(ingredients))
             return SimpleNamespace(result=lambda: found)
 
         return called

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.training.history import Row, history_table, write_history
 from tasks.environment import store_folder
 from tasks.record.metrics import log_curves, log_final_metrics, run_called
@@ -50,7 +51,7 @@ def new_run(tracking: MlflowClient, **tags: str) -> Run:
 
 def trained_in(run: Run | str) -> Artifact:
     """The artifact of a training that this run did."""
-    store = Store(store_folder())
+    store = FolderStore(store_folder())
     key = "0" * 64
     with store.write(
         "finetune", key, {}, notes={"tracking_run": run if isinstance(run, str) else run.info.run_id}

@@ -27,7 +27,7 @@ def finetuned(tmp_path: Path) -> Artifact:
         (folder / name).write_text(name)
     (folder / "recipe.json").write_text(json.dumps({"encoding": {"max_length": 77}}))
     (folder / INFERENCE).write_text(json.dumps({"network": "gpt2", "precision": "float32"}))
-    return Artifact(step="finetune_instructions", key="a" * 32, digest="b" * 64, folder=folder)
+    return Artifact(step="finetune_instructions", key="a" * 32, digest="b" * 64).in_folder(folder)
 
 
 def candidate(finetuned: Artifact, **overrides: Any) -> Candidate:

@@ -38,7 +38,7 @@ def fetched(folder: Path, **data: Any) -> tuple[Any, Artifact]:
     ingredients = download.ingredients(recipe, {})
     folder.mkdir()
     download.compute(work(download, recipe, folder))
-    return ingredients["identity"], Artifact(step="download", key="k", digest="d", folder=folder)
+    return ingredients["identity"], Artifact(step="download", key="k", digest="d").in_folder(folder)
 
 
 def work(step: Step, recipe: Any, folder: Path) -> Work[Any]:
@@ -287,7 +287,7 @@ def test_several_files_of_instructions_are_one_data_set(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
     download.compute(work(download, recipe, folders[0]))
-    source = Artifact(step="download", key="k", digest="d", folder=folders[0])
+    source = Artifact(step="download", key="k", digest="d").in_folder(folders[0])
     entries.compute(work(entries, recipe, folders[1]), download=source)
     made = pd.read_parquet(folders[1] / "entries.parquet")
     assert made[["id", "instruction"]].to_numpy().tolist() == [[0, "one"], [1, "two"], [2, "three"]]

@@ -46,7 +46,7 @@ def ingredients(of: Step, setting: str, folder: Path) -> dict[str, Any]:
     (folder / "backbone.json").write_text(json.dumps(facts))
     lengths = {split: {"tokens": 100} for split in (*SPLITS, "reserve")}
     (folder / "tokens.json").write_text(json.dumps({"splits": lengths}))
-    made = {name: Artifact(step=name, key="0" * 32, digest=name, folder=folder) for name in ("backbone", "tokenize")}
+    made = {name: Artifact(step=name, key="0" * 32, digest=name).in_folder(folder) for name in ("backbone", "tokenize")}
     return of.ingredients(recipe(of, setting), made)
 
 

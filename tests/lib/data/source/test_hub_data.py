@@ -265,7 +265,7 @@ def run(folder: Path, recipe: Any) -> Artifact:
     scratch = folder.with_name(f"{folder.name}-scratch")
     told = step.ingredients(recipe, {})["identity"]
     step.compute(Work(fields, {}, folder, scratch, logging.getLogger("test"), silent, tracking_run="", identity=told))
-    return Artifact(step="download", key="k", digest="d", folder=folder)
+    return Artifact(step="download", key="k", digest="d").in_folder(folder)
 
 
 @pytest.fixture

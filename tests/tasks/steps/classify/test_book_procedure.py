@@ -20,7 +20,8 @@ from lib.model.classifier import new_classifier
 from lib.model.gpt2.pooled import PooledGPT
 from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import load_gpt
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.training.batches import EncodedMessages
 from lib.training.classify.finetune import finetune
 from tasks.steps.classify.balance import balance
@@ -46,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.data
 def test_book_prints_what_the_published_script_prints(
-    real_data: Path, weights: Path, store: Store, tmp_path: Path
+    real_data: Path, weights: Path, store: FolderStore, tmp_path: Path
 ) -> None:
     small = {"model.size": "from-weights", "model.weights": str(weights), "training.device": "cpu"}
     recipe = load_recipe("book", small | {"data.url": str(real_data / "sms+spam+collection.zip")})

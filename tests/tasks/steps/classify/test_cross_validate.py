@@ -16,7 +16,8 @@ from lib.evaluation.classify import label_check
 from lib.evaluation.classify.label_check import doubts_warning, load_label_check, load_spread
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import silent
-from lib.store.artifacts import Artifact, Store, key_of
+from lib.store.artifacts import Artifact, key_of
+from lib.store.folder import FolderStore
 from lib.store.warnings import warnings_of
 from tasks.steps.classify.cross_validate import cross_validate
 from tests.support.e2e import PROJECT
@@ -40,12 +41,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Recipe, dict[str, Artifact]]:
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FolderStore, Recipe, dict[str, Artifact]]:
     """What a classifier is trained from: its last block is to learn, and features of the others are kept."""
     folder = tmp_path_factory.mktemp("made")
     (folder / "weights").mkdir()
     weights = checkpoint(folder / "weights", GPTConfig(context_length=32, emb_dim=32, n_heads=2, n_layers=2))
-    store = Store(folder / "store")
+    store = FolderStore(folder / "store")
     recipe = recipe_for(data, weights)
     return store, recipe, performed(store, recipe, STEPS[:-1])
 
@@ -62,12 +63,12 @@ def with_folds(recipe: Recipe, folds: int | None = 3, **training: Any) -> Recipe
     return recipe.model_copy(update={"evaluation": evaluation, "training": changed})
 
 
-def doubted(store: Store, recipe: Recipe, artifacts: dict[str, Artifact]) -> Artifact:
+def doubted(store: FolderStore, recipe: Recipe, artifacts: dict[str, Artifact]) -> Artifact:
     return perform(store, recipe, cross_validate, **{name: artifacts[name] for name in cross_validate.inputs})
 
 
 def test_wrong_labels_are_listed_first_with_their_place_in_the_file(
-    made: tuple[Store, Recipe, dict[str, Artifact]], data: Path
+    made: tuple[FolderStore, Recipe, dict[str, Artifact]], data: Path
 ) -> None:
     artifact = doubted(*made)
     assert sorted(path.name for path in artifact.folder.iterdir()) == [
@@ -95,7 +96,7 @@ def test_wrong_labels_are_listed_first_with_their_place_in_the_file(
 
 
 def test_labels_are_mended_as_the_page_says(
-    made: tuple[Store, Recipe, dict[str, Artifact]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[FolderStore, Recipe, dict[str, Artifact]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (PROJECT / "docs" / "choosing.md").read_text(encoding="utf-8")
     section = page[page.index("## Labels that are wrong") : page.index("## With a GPU")]
@@ -115,7 +116,7 @@ def test_labels_are_mended_as_the_page_says(
 
 
 def test_without_features_or_with_random_ones_n_grams_are_judged(
-    made: tuple[Store, Recipe, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch
+    made: tuple[FolderStore, Recipe, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(label_check, "MOST_LISTED", 40)  # of more messages, only the first are listed
     store, recipe, artifacts = made
@@ -128,7 +129,9 @@ def test_without_features_or_with_random_ones_n_grams_are_judged(
     assert {suspect.id for suspect in check.first[:3]} == set(WRONG)
 
 
-def test_only_with_folds_does_the_training_decide_the_key(made: tuple[Store, Recipe, dict[str, Artifact]]) -> None:
+def test_only_with_folds_does_the_training_decide_the_key(
+    made: tuple[FolderStore, Recipe, dict[str, Artifact]],
+) -> None:
     _, recipe, artifacts = made
     inputs = {name: artifacts[name] for name in cross_validate.inputs}
 
@@ -141,7 +144,7 @@ def test_only_with_folds_does_the_training_decide_the_key(made: tuple[Store, Rec
 
 
 def test_the_classifier_itself_is_measured_on_folds(
-    made: tuple[Store, Recipe, dict[str, Artifact]], caplog: pytest.LogCaptureFixture
+    made: tuple[FolderStore, Recipe, dict[str, Artifact]], caplog: pytest.LogCaptureFixture
 ) -> None:
     store, recipe, artifacts = made
     caplog.set_level("INFO")

@@ -24,7 +24,8 @@ from lib.inference.engines.loading import load_engine
 from lib.model.labels import with_temperature
 from lib.progress import NOBODY
 from lib.recipes.classify import ClassifyRecipe
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from tasks.record.engine import engine_table, served_with
 from tasks.steps.classify.cross_validate import cross_validate
 from tasks.steps.classify.engine import engine
@@ -43,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
-        return steps_until_trained(Store(folder / "store"), write_data(folder, {}), "scratch")
+        return steps_until_trained(FolderStore(folder / "store"), write_data(folder, {}), "scratch")
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def calibrated(recipe: ClassifyRecipe) -> ClassifyRecipe:
     return ClassifyRecipe.model_validate({**recipe.model_dump(mode="json"), "evaluation": {"calibrate": True}})
 
 
-def served(store: Store, trained: Made, **fields: Any) -> Artifact:
+def served(store: FolderStore, trained: Made, **fields: Any) -> Artifact:
     recipe, made = trained
     inputs = {name: made[name] for name in engine.inputs}
     return perform(store, with_serving(recipe, **fields), engine, **inputs)
@@ -81,7 +82,7 @@ def read(artifact: Artifact, name: str) -> Any:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_torch_that_is_named_is_not_measured(store: Store, trained: Made, precision: str) -> None:
+def test_torch_that_is_named_is_not_measured(store: FolderStore, trained: Made, precision: str) -> None:
     made = served(store, trained, engine="torch", precision=precision)
     assert files(made) == {"engine.json", "engines.json"}
     assert read(made, "engine.json") == {"engine": "torch", "precision": precision}
@@ -90,14 +91,14 @@ def test_torch_that_is_named_is_not_measured(store: Store, trained: Made, precis
     assert engine_table(made) == []
 
 
-def test_onnxruntime_that_is_named_is_exported_and_compared(store: Store, trained: Made) -> None:
+def test_onnxruntime_that_is_named_is_exported_and_compared(store: FolderStore, trained: Made) -> None:
     made = served(store, trained, engine="onnxruntime", precision="float32")
     assert files(made) == {"engine.json", "engines.json", "model.onnx", "model.onnx.data"}
     assert load_engine(trained[1]["finetune"].folder, engine=made.folder).name == "onnxruntime"
     assert read(made, "engines.json")["chosen"] == "onnxruntime float32"
 
 
-def test_the_fastest_that_agrees_is_chosen(store: Store, trained: Made, speeds: dict[str, float]) -> None:
+def test_the_fastest_that_agrees_is_chosen(store: FolderStore, trained: Made, speeds: dict[str, float]) -> None:
     speeds |= {"onnxruntime float32": 250, "torch bfloat16": 200}
     made = served(store, (calibrated(trained[0]), trained[1]), largest_flip_share=1)
     table = read(made, "engines.json")
@@ -113,7 +114,7 @@ def test_the_fastest_that_agrees_is_chosen(store: Store, trained: Made, speeds: 
 
 
 def test_a_bad_candidate_is_refused_however_fast(
-    store: Store, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "onnxruntime int8"
     speeds |= {name: 900}
@@ -139,7 +140,7 @@ def test_a_bad_candidate_is_refused_however_fast(
 
 
 def test_a_candidate_that_cannot_be_made_is_left_out(
-    store: Store, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unwritable(original: Any, folder: Path) -> None:
         raise WeightsError("a classifier on gpt2 cannot be written as ONNX (why): export with --format hf")
@@ -154,7 +155,7 @@ def test_a_candidate_that_cannot_be_made_is_left_out(
 
 
 def test_if_nothing_agrees_the_recipe_is_refused(
-    store: Store, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "refusal", lambda *_: "gives 9 of 12 messages another label")
     with pytest.raises(RecipeError, match=r"\(onnxruntime int8 gives 9 of 12 .*\): set serving\.precision"):
@@ -194,7 +195,7 @@ def test_the_key_has_what_the_choice_depends_on(trained: Made, monkeypatch: pyte
 
 
 def test_without_onnxruntime_torch_serves(
-    store: Store, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, trained: Made, speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_spec = util.find_spec
     monkeypatch.setattr("lib.extras.find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
@@ -202,7 +203,7 @@ def test_without_onnxruntime_torch_serves(
     assert [row["name"] for row in table["candidates"]] == ["torch float32", "torch bfloat16"]
 
 
-def test_every_figure_is_of_what_is_served(store: Store, trained: Made) -> None:
+def test_every_figure_is_of_what_is_served(store: FolderStore, trained: Made) -> None:
     recipe, made = trained
     exact = served(store, trained, engine="onnxruntime", precision="float32")
     doubted = perform(store, recipe, cross_validate, **{name: made[name] for name in cross_validate.inputs})

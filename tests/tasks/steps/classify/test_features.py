@@ -51,7 +51,7 @@ def inputs(tmp_path: Path) -> dict[str, Artifact]:
     (folders["tokenize"] / "tokens.json").write_text(json.dumps({"splits": lengths}))
     facts = {"network": GPT2, "width": 8, "depth": 3, "pooling": "last_token", "uncut": None, "head": None}
     (folders["backbone"] / "backbone.json").write_text(json.dumps(facts))
-    made = {name: Artifact(step=name, key="k", digest=name, folder=folder) for name, folder in folders.items()}
+    made = {name: Artifact(step=name, key="k", digest=name).in_folder(folder) for name, folder in folders.items()}
     return {"tokenizer": tokenizer._run(Run(recipe()), tokenizer.ingredients(recipe(), {}), {}), **made}
 
 

@@ -25,8 +25,8 @@ def test_a_wrong_positive_label_is_refused_before_the_training(tmp_path: Path) -
     fields: Any = DeclaredFields(build_recipe(values), [*finetune.reads, *finetune.unkeyed], "finetune")
     tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": [0, 1]})
     save_parts(tokens, tmp_path / "train", TOKENS, labels=["ham", "spam"])
-    tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
-    absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    tokenize = Artifact(step="tokenize", key="k", digest="d").in_folder(tmp_path)
+    absent = Artifact(step="backbone", key="k", digest="d").in_folder(tmp_path / "not even there")
     work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
     with pytest.raises(LabelError, match=r"positive_label is 'junk', but the labels are ham, spam"):
         finetune.compute(work, tokenizer=absent, backbone=absent, tokenize=tokenize, features=absent)
@@ -45,8 +45,8 @@ def test_a_threshold_that_cannot_be_chosen_is_refused_before_the_training(
         tokens = pd.DataFrame({"id": [0, 1], "tokens": [[1], [2]], "target": targets})
         save_parts(tokens, tmp_path / name, TOKENS, labels=labels)
     (tmp_path / "tokens.json").write_text("{}")
-    tokenize = Artifact(step="tokenize", key="k", digest="d", folder=tmp_path)
-    absent = Artifact(step="backbone", key="k", digest="d", folder=tmp_path / "not even there")
+    tokenize = Artifact(step="tokenize", key="k", digest="d").in_folder(tmp_path)
+    absent = Artifact(step="backbone", key="k", digest="d").in_folder(tmp_path / "not even there")
     work = Work(fields, {}, tmp_path, tmp_path, logging.getLogger("test"), silent, tracking_run="")
     with pytest.raises(LabelError, match=sentence):
         finetune.compute(work, tokenizer=absent, backbone=absent, tokenize=tokenize, features=absent)

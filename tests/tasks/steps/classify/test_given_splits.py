@@ -19,7 +19,8 @@ from lib.errors import LabelError, MessagesError
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.flat import flatten_metrics
 from lib.progress import NOBODY
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
@@ -53,7 +54,11 @@ def written(file: Path, rows: Sequence[Row], header: Row = ("label", "text")) ->
 
 
 def made_by(
-    store: Store, steps: Sequence[Step], files: dict[str, Any], data: dict[str, Any] | None = None, **sections: Any
+    store: FolderStore,
+    steps: Sequence[Step],
+    files: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    **sections: Any,
 ) -> dict[str, Artifact]:
     """The artifacts of these steps by name, `holdout` being the split's: no frozen test set is there."""
     recipe = build_recipe({"data": {"files": files, **(data or {})}, **sections})
@@ -83,7 +88,7 @@ TEST = [("spam", "prize seventy"), ("ham", "lunch sixty"), ("ham", "Lunch, aa!")
 
 
 def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unheard = nullcontext(NOBODY)  # no MLflow run is there to hear of the training
     monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda *_: unheard)
@@ -116,7 +121,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
 
 
 def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = {
         "train": written(tmp_path / "a.csv", TRAIN),
@@ -137,7 +142,7 @@ def test_a_split_that_is_given_is_not_balanced_and_its_near_duplicates_stay(
     ]
 
 
-def test_one_file_in_several_pieces_gives_the_messages_of_the_whole(store: Store, tmp_path: Path) -> None:
+def test_one_file_in_several_pieces_gives_the_messages_of_the_whole(store: FolderStore, tmp_path: Path) -> None:
     whole = written(tmp_path / "whole.csv", TRAIN)
     pieces = [written(tmp_path / f"{number}.csv", TRAIN[4 * number : 4 * number + 4]) for number in range(12)]
     digests = {made_by(store, (download, messages), {"train": files})["messages"].digest for files in (whole, pieces)}
@@ -153,14 +158,14 @@ def test_one_file_in_several_pieces_gives_the_messages_of_the_whole(store: Store
     ],
 )
 def test_what_is_wrong_with_a_given_file_is_said_of_that_file(
-    store: Store, tmp_path: Path, rows: list[Row], header: Row, error: type[Exception], sentence: str
+    store: FolderStore, tmp_path: Path, rows: list[Row], header: Row, error: type[Exception], sentence: str
 ) -> None:
     files = {"train": written(tmp_path / "a.csv", TRAIN), "test": written(tmp_path / "t.csv", rows, header)}
     with pytest.raises(error, match=sentence):
         made_by(store, (download, messages), files)
 
 
-def test_two_files_of_one_name_are_told_apart_by_their_addresses(store: Store, tmp_path: Path) -> None:
+def test_two_files_of_one_name_are_told_apart_by_their_addresses(store: FolderStore, tmp_path: Path) -> None:
     paths = [written(tmp_path / folder / "data.csv", rows) for folder, rows in (("a", TRAIN), ("b", [("ham", "")]))]
     with pytest.raises(MessagesError) as refused:
         made_by(store, (download, messages), {"train": paths})
@@ -196,7 +201,7 @@ def test_two_files_of_one_name_are_told_apart_by_their_addresses(store: Store, t
     ids=["TREC", "SST-2", "Banking77"],
 )
 def test_published_splits_are_read_as_they_are(
-    store: Store,
+    store: FolderStore,
     real_data: Path,
     files: dict[str, str],
     rows: dict[str, int],

@@ -14,12 +14,12 @@ from contextlib import nullcontext
 from pathlib import Path
 import tasks.steps.classify.finetune as training
 from lib.progress import NOBODY
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tests.support.steps import finetuned, write_data
 
 training.watched = lambda work, step: nullcontext(NOBODY)  # the pages of MLflow and Prefect
 folder = Path(sys.argv[1])
-finetuned(Store(folder / "store"), write_data(folder, {}), "scratch", training={"epochs": 1})
+finetuned(FolderStore(folder / "store"), write_data(folder, {}), "scratch", training={"epochs": 1})
 print(sorted({"transformers", "tokenizers", "peft"} & sys.modules.keys()))
 """
 

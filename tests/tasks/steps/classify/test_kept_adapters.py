@@ -14,7 +14,8 @@ from lib.errors import FinetuneError
 from lib.inference.predictor import Predictor
 from lib.model.gpt2.sizes import GPTConfig
 from lib.progress import NOBODY
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from tests.support.procedure import checkpoint
 from tests.support.saved import write_weights
 from tests.support.steps import TEXTS, finetuned, write_data
@@ -30,7 +31,7 @@ def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda work, step: nullcontext(NOBODY))
 
 
-def adapted(store: Store, folder: Path, weights: Path | str, **classifier: Any) -> Artifact:
+def adapted(store: FolderStore, folder: Path, weights: Path | str, **classifier: Any) -> Artifact:
     data = write_data(folder, {})
     return finetuned(store, data, weights, classifier={"trainable": "lora", **classifier}, lora=LORA)
 
@@ -51,25 +52,25 @@ def require_same(made: Artifact, base: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["BERT", "RoBERTa", "Llama", "GPT-2"])
-def test_peft_gives_our_probabilities(family: str, store: Store, tmp_path: Path) -> None:
+def test_peft_gives_our_probabilities(family: str, store: FolderStore, tmp_path: Path) -> None:
     base = write_weights(family, tmp_path / "weights")
     require_same(adapted(store, tmp_path, base), base)
 
 
-def test_our_gpt2s_adapters_have_the_names_of_transformers(store: Store, tmp_path: Path) -> None:
+def test_our_gpt2s_adapters_have_the_names_of_transformers(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     base = checkpoint(tmp_path / "weights", GPTConfig(context_length=24, emb_dim=16, n_heads=2, n_layers=2))
     require_same(adapted(store, tmp_path, base), base)
 
 
-def test_our_gpt2_has_no_more_labels_than_dimensions(store: Store, tmp_path: Path) -> None:
+def test_our_gpt2_has_no_more_labels_than_dimensions(store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     base = checkpoint(tmp_path / "weights", GPTConfig(context_length=24, emb_dim=2, n_heads=1, n_layers=1))
     with pytest.raises(FinetuneError, match=r"lora\.keep is true, but the classifier has 3 labels and 2 dimensions"):
         adapted(store, tmp_path, base)
 
 
-def test_what_no_class_could_load_is_refused_before_the_training(store: Store, tmp_path: Path) -> None:
+def test_what_no_class_could_load_is_refused_before_the_training(store: FolderStore, tmp_path: Path) -> None:
     base = write_weights("BERT", tmp_path / "weights")
     with pytest.raises(FinetuneError, match=r"for bert has classifier\.pooling 'mean' .*: train with .* 'cls' and"):
         adapted(store, tmp_path, base, pooling="mean")

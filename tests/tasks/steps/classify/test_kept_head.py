@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from lib.errors import FinetuneError
 from lib.inference.predictor import Predictor
 from lib.progress import NOBODY
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tests.support.saved import write_weights
 from tests.support.steps import TEXTS, WORDS, finetuned, write_data
 
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("family", "pooling"), [("BERT", "auto"), ("BERT", "mean"), ("Llama", "auto")])
 def test_a_network_of_transformers_goes_on_where_it_was(
-    family: str, pooling: str, data: Path, store: Store, tmp_path: Path
+    family: str, pooling: str, data: Path, store: FolderStore, tmp_path: Path
 ) -> None:
     weights = write_weights(family, tmp_path / "weights")
     first = finetuned(store, data, weights, classifier={"pooling": pooling}).folder
@@ -57,13 +57,13 @@ def test_a_network_of_transformers_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("pooling", ["auto", "mean"])
-def test_our_gpt2_goes_on_where_it_was(pooling: str, data: Path, store: Store) -> None:
+def test_our_gpt2_goes_on_where_it_was(pooling: str, data: Path, store: FolderStore) -> None:
     first = finetuned(store, data, "scratch", classifier={"pooling": pooling}).folder
     again = finetuned(store, data, first, classifier={"head": "keep"}, **STILL).folder
     require_same(probabilities(first), probabilities(again))
 
 
-def test_a_head_of_others_has_its_labels_in_another_order(data: Path, store: Store, tmp_path: Path) -> None:
+def test_a_head_of_others_has_its_labels_in_another_order(data: Path, store: FolderStore, tmp_path: Path) -> None:
     """A classifier that transformers made, with its labels from the last to the first."""
     first = finetuned(store, data, write_weights("BERT", tmp_path / "weights")).folder
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(first)
@@ -77,7 +77,7 @@ def test_a_head_of_others_has_its_labels_in_another_order(data: Path, store: Sto
     require_same(probabilities(first), probabilities(again))
 
 
-def test_rows_of_our_gpt2s_head_are_put_into_order_too(data: Path, store: Store, tmp_path: Path) -> None:
+def test_rows_of_our_gpt2s_head_are_put_into_order_too(data: Path, store: FolderStore, tmp_path: Path) -> None:
     first = finetuned(store, data, "scratch").folder
     other = tmp_path / "other"
     other.mkdir()
@@ -94,7 +94,7 @@ def test_rows_of_our_gpt2s_head_are_put_into_order_too(data: Path, store: Store,
 
 
 def test_a_new_head_begins_anew_and_the_log_says_what_could_be_kept(
-    data: Path, store: Store, caplog: pytest.LogCaptureFixture
+    data: Path, store: FolderStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = finetuned(store, data, "scratch").folder
     caplog.set_level(logging.INFO)
@@ -104,7 +104,7 @@ def test_a_new_head_begins_anew_and_the_log_says_what_could_be_kept(
     assert f"the head is new; classifier.head keep would go on with that of {first}" in caplog.text
 
 
-def test_what_cannot_be_kept_is_one_sentence(data: Path, store: Store, tmp_path: Path) -> None:
+def test_what_cannot_be_kept_is_one_sentence(data: Path, store: FolderStore, tmp_path: Path) -> None:
     first = finetuned(store, data, "scratch").folder
     renamed = write_data(tmp_path, {"spam": "junk"})
     keep = {"head": "keep"}

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from lib.errors import FinetuneError, LabelError, MessagesError
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.store.warnings import warnings_of
 from tasks.steps.classify.balance import balance
 from tasks.steps.classify.messages import messages
@@ -46,7 +47,7 @@ Make = Callable[..., Made]
 
 
 @pytest.fixture
-def make(store: Store) -> Make:
+def make(store: FolderStore) -> Make:
     """Runs the steps up to the split on a file, by the recipe `quickstart` with changes."""
 
     def make(file: Path | str, **changes: str) -> Made:

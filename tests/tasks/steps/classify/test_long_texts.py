@@ -39,7 +39,8 @@ from lib.scoring.result import Model
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
 from lib.serving.classifier import TextClassifier
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.long_texts import LongTexts
 from lib.text.windows import Windows
@@ -78,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_documents(tmp_path_factory.mktemp("documents") / "documents.csv", 240)
 
 
-def trained(store: Store, data: Path, encoding: dict[str, Any], **more: Any) -> Made:
+def trained(store: FolderStore, data: Path, encoding: dict[str, Any], **more: Any) -> Made:
     sections = {"training": TRAINING, "serving": {"engine": "torch", "precision": "float32"}, **more}
     weights = sections.pop("weights", "scratch")
     return steps_until_trained(store, data, weights, encoding={"max_length": LENGTH, **encoding}, **sections)
@@ -98,7 +99,7 @@ def probabilities(predictor: Predictor, texts: list[str]) -> Probabilities:
     ],
 )
 def test_the_end_decides_where_it_is_read(
-    encoding: dict[str, Any], least: float, most: float, store: Store, data: Path
+    encoding: dict[str, Any], least: float, most: float, store: FolderStore, data: Path
 ) -> None:
     _, made = trained(store, data, encoding)
     given = Predictor.load(made["finetune"].folder, device="cpu").predict(text for text, _ in UNSEEN)
@@ -129,7 +130,7 @@ def test_a_run_on_real_documents_says_what_it_does_not_read(reports: Path, tmp_p
 
 @pytest.mark.parametrize(("encoding", "least", "most"), [({}, 0.25, 0.75), ({"long_texts": "head_and_tail"}, 0.95, 1)])
 def test_the_end_of_real_documents_decides(
-    encoding: dict[str, Any], least: float, most: float, reports: Path, minilm: Path, store: Store
+    encoding: dict[str, Any], least: float, most: float, reports: Path, minilm: Path, store: FolderStore
 ) -> None:
     training = {"epochs": 8, "learning_rate": 1e-3, "evaluate_batches": 1}
     _, made = trained(store, reports, {**encoding, "max_length": 256}, weights=minilm, training=training)
@@ -142,7 +143,7 @@ def test_the_end_of_real_documents_decides(
 @pytest.fixture(scope="module")
 def in_windows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Made:
     """A run in windows up to its evaluation, with features."""
-    store = Store(tmp_path_factory.mktemp("windows") / "store")
+    store = FolderStore(tmp_path_factory.mktemp("windows") / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
         recipe, made = trained(store, data, {"long_texts": "windows"}, training={**TRAINING, "epochs": 1})
@@ -240,7 +241,7 @@ def test_the_server_and_mlflow_answer_the_same_and_explain(
 
 
 def test_onnx_runtime_reads_windows_as_rows(
-    in_windows: Made, evaluated: pd.DataFrame, expected: Probabilities, store: Store, tmp_path: Path
+    in_windows: Made, evaluated: pd.DataFrame, expected: Probabilities, store: FolderStore, tmp_path: Path
 ) -> None:
     recipe, made = in_windows
     auto = ClassifyRecipe.model_validate({**recipe.model_dump(mode="json"), "serving": {"engine": "onnxruntime"}})
@@ -264,7 +265,9 @@ def test_onnx_runtime_reads_windows_as_rows(
     ("family", "trainable"),
     [("BERT", "head"), ("ModernBERT", "lora"), ("Llama", "last_two_blocks"), ("Qwen3", "all")],
 )
-def test_any_network_and_whatever_learns(family: str, trainable: str, data: Path, store: Store, tmp_path: Path) -> None:
+def test_any_network_and_whatever_learns(
+    family: str, trainable: str, data: Path, store: FolderStore, tmp_path: Path
+) -> None:
     weights = write_weights(family, tmp_path / "weights")
     fields: dict[str, Any] = {"classifier": {"trainable": trainable}, "training": {**TRAINING, "epochs": 1}}
     if trainable == "lora":

@@ -13,7 +13,7 @@ import pytest
 from lib.data import groups, parts
 from lib.data.parts import Parts
 from lib.data.tables import MESSAGES, SPLIT, TOKENS
-from lib.store.artifacts import Store
+from lib.store.folder import FolderStore
 from tests.support.recipes import load_recipe
 from tests.support.steps import STEPS, performed
 
@@ -73,7 +73,7 @@ def check(name: str, recipe: str, changes: dict[str, Any], folder: Path, monkeyp
     monkeypatch.setenv("FINETUNE_HOME", str(folder / "home"))
     monkeypatch.setattr(parts, "ROWS_PER_PART", 1000)
     monkeypatch.setattr(groups, "ROWS_PER_GROUP", 128)
-    made = performed(Store(folder / "store"), load_recipe(recipe, changes), STEPS[:7])
+    made = performed(FolderStore(folder / "store"), load_recipe(recipe, changes), STEPS[:7])
     tables = {
         (step, table): Parts(made[step].file(table), schema)
         for step, (schema, names) in TABLES.items()

@@ -21,7 +21,8 @@ from lib.model.gpt2.writing import pretrained_gpt
 from lib.model.language_model import Writing
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import load_recipe
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.text.gpt2 import gpt2_tokenizer
 from lib.text.prompts import named_style
 from lib.training.instruct.batches import load_splits
@@ -47,7 +48,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.data
 def test_book_prints_and_answers_what_the_published_script_does(
-    real_data: Path, weights: Path, store: Store, tmp_path: Path
+    real_data: Path, weights: Path, store: FolderStore, tmp_path: Path
 ) -> None:
     first = json.loads((real_data / "instruction-data.json").read_text(encoding="utf-8"))[: PUBLISHED["entries"]]
     file = tmp_path / "first.json"

@@ -21,7 +21,8 @@ from lib.progress import NOBODY, Listener
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import build_recipe
 from lib.serving.follower import log_follower
-from lib.store.artifacts import Artifact, Store
+from lib.store.artifacts import Artifact
+from lib.store.folder import FolderStore
 from lib.text.tokenizer import load_tokenizer
 from tasks.steps.backbone import backbone
 from tasks.steps.download import download
@@ -59,7 +60,7 @@ def recipe(data: Path, weights: Path, **sections: Mapping[str, Any]) -> Instruct
     return build_recipe({**given, "training": {**training, **sections.get("training", {})}}, model=InstructRecipe)
 
 
-def run(store: Store, chosen: InstructRecipe, *, until: Any = evaluate_answers) -> dict[str, Artifact]:
+def run(store: FolderStore, chosen: InstructRecipe, *, until: Any = evaluate_answers) -> dict[str, Artifact]:
     """The artifacts of the steps up to one, by name."""
     made: dict[str, Artifact] = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -90,7 +91,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> dict[str, Artifact]:
-    return run(Store(tmp_path_factory.mktemp("store")), recipe(data, weights))
+    return run(FolderStore(tmp_path_factory.mktemp("store")), recipe(data, weights))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> dict[str, 
     file = tmp_path_factory.mktemp("talks") / "talks.jsonl"
     file.write_text("\n".join(map(json.dumps, talks)))
     chosen = recipe(file, weights, encoding={"too_long": "drop"})
-    return run(Store(tmp_path_factory.mktemp("store")), chosen)
+    return run(FolderStore(tmp_path_factory.mktemp("store")), chosen)
 
 
 def test_all_answers_of_a_conversation_are_learnt_and_the_last_is_written(
@@ -212,7 +213,7 @@ def test_transformers_alone_writes_the_same(saved: Path) -> None:
 
 
 def test_other_styles_have_their_words_in_the_saved_model(tmp_path: Path, data: Path, weights: Path) -> None:
-    made = run(Store(tmp_path), recipe(data, weights, prompt={"style": "phi3"}), until=finetune_instructions)
+    made = run(FolderStore(tmp_path), recipe(data, weights, prompt={"style": "phi3"}), until=finetune_instructions)
     use = json.loads(made["finetune_instructions"].file("inference.json").read_text())
     assert use["prompt"]["style"] == "phi3"
     assert use["prompt"]["before_instruction"] == "<|user|>\n"
@@ -272,5 +273,5 @@ def test_refused_before_anything_is_trained(
     more = {"encoding": {"max_length": 40}} if "nothing left" in sentence else {}
     chosen = recipe(data, weights, **{**sections, **more, "model": model})
     with pytest.raises(error, match=sentence) as refused:
-        run(Store(tmp_path / "store"), chosen, until=finetune_instructions)
+        run(FolderStore(tmp_path / "store"), chosen, until=finetune_instructions)
     assert "\n" not in f"{refused.value}"

@@ -1,0 +1,157 @@
+"""What every artifact store does, wherever it keeps its artifacts: `lib.store.folder` and `lib.store.objects` are two.
+
+A reader sees all of an artifact or nothing. One that is whole is never changed; a damaged one is replaced by whoever
+makes it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from lib.files.lock import Lock
+from lib.store.artifacts import Artifact, Manifest, digest_of, inventory, versions
+
+Key = tuple[str, str]  # step and key
+Reference = tuple[str, str]  # step and digest, as later artifacts refer to it
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something in a store that can be removed, as a whole. name: its place in the store. size: bytes."""
+
+    name: str
+    size: int
+    remove: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Lying:
+    """An artifact as it lies in a store, damaged or not. size: bytes, with its manifest. changed: UTC."""
+
+    size: int
+    changed: datetime
+
+
+class Store(Protocol):
+    """Artifacts by step and key. `warn` gets one sentence for each damaged one that is come upon."""
+
+    warn: Callable[[str], None]
+
+    @property
+    def place(self) -> str:
+        """Where it is, as a person names it."""
+
+    @property
+    def local(self) -> Path:
+        """The folder on this machine for what is no artifact: scratch, locks, notes for Prefect."""
+
+    @property
+    def parallel(self) -> int:
+        """How many of its artifacts are best looked at side by side."""
+
+    # -- reading --
+
+    def find(self, step: str, key: str) -> Artifact | None:
+        """Returns the undamaged artifact with this key, or None; a damaged one is reported through `warn`."""
+
+    def bound(self, artifact: Artifact) -> Artifact:
+        """Returns an artifact that came out of a result with a way to its files; one that has a way keeps it."""
+
+    def manifest(self, step: str, key: str) -> Manifest:
+        """Reads a manifest; raises StoreError if it is missing or damaged."""
+
+    def manifests(self, step: str | None = None) -> Iterator[Manifest]:
+        """Yields the manifests of all readable artifacts (of one step), oldest first."""
+
+    def problems(self, step: str, key: str) -> list[str]:
+        """Reads all files of an artifact; returns a phrase for each problem."""
+
+    def fetch(self, step: str, key: str, folder: Path) -> None:
+        """Writes the files of an artifact into a folder; raises StoreError if they are not those of its manifest."""
+
+    # -- writing --
+
+    def lock(self, step: str, key: str) -> Lock:
+        """Returns the lock of a key, not acquired yet; it ends with its process."""
+
+    def scratch(self, step: str, key: str) -> Path:
+        """Returns a folder for what an interrupted step resumes from; publishing the artifact removes it."""
+
+    def write(
+        self,
+        step: str,
+        key: str,
+        ingredients: Mapping[str, Any],
+        *,
+        noted: tuple[str, ...] = (),
+        notes: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[Path]:
+        """Yields a folder to fill, which becomes the artifact at the end of the block and is removed after an
+        exception.
+
+        The caller holds the key's lock, so that no other process computes the same artifact. `noted` files stay out of
+        the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
+        """
+
+    def copying(self, manifest: Manifest) -> AbstractContextManager[Path]:
+        """Yields a folder to fill with the files of another store's artifact, which keeps its manifest here."""
+
+    # -- housekeeping: see `lib.store.housekeeping` --
+
+    def keys(self) -> list[Key]:
+        """The artifacts that lie here, damaged or not, by step and key."""
+
+    def lying(self, step: str, key: str) -> Lying | None:
+        """An artifact as it lies here; None: not any more."""
+
+    def size(self) -> int:
+        """Bytes of all that is here."""
+
+    def held(self) -> set[Key]:
+        """The keys that running processes have locked."""
+
+    def inputs_in_work(self, held: set[Key]) -> Iterator[Reference]:
+        """Yields the inputs of the artifacts that running processes are making."""
+
+    def things(self, step: str, key: str) -> list[Thing]:
+        """An artifact, and what is kept because of it."""
+
+    def unfinished(self) -> list[Key]:
+        """The keys of which something other than an artifact lies here."""
+
+    def stale(self, step: str, key: str, age: timedelta, now: datetime) -> list[Thing]:
+        """What dead writers left of a key that nobody else holds, and scratch that has not changed for `age`."""
+
+    def clear_locks(self) -> None:
+        """Removes locks that nobody holds."""
+
+
+def manifest_of(
+    folder: Path,
+    step: str,
+    key: str,
+    ingredients: Mapping[str, Any],
+    *,
+    noted: tuple[str, ...],
+    notes: Mapping[str, str] | None,
+    started: float,
+) -> Manifest:
+    """Describes a finished folder. `started`: when its making began, of `time.monotonic`."""
+    files = inventory(folder, noted)
+    return Manifest(
+        step=step,
+        key=key,
+        digest=digest_of(files),
+        files=files,
+        ingredients=dict(ingredients),
+        notes=dict(notes or {}),
+        versions=versions(),
+        created=datetime.now(UTC),
+        seconds=round(time.monotonic() - started, 3),
+    )
