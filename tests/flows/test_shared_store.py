@@ -37,7 +37,7 @@ def test_a_store_that_was_copied_to_a_bucket_serves_another_home_with_all_its_st
     done = other.call(*other.arguments("--json"))
     assert done.returncode == 0, done.stdout + done.stderr
     again = json.loads(done.stdout.splitlines()[-1])
-    assert ran(again) == ["register"]
+    assert ran(again) == []
     assert digests(again) == digests(result)
     assert all(set(step["artifact"]) == {"step", "key", "digest"} for step in again["steps"] if step["artifact"])
     assert not [path for path in (other.folder / "store").iterdir() if not path.name.startswith(".")]
