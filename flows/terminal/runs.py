@@ -60,11 +60,9 @@ def _run_as_the_book(recipe: Recipe, program: Program[Recipe], stream: TextIO) -
     use_case: UseCase = program.use_case()
     with listening(log.listener):
         result = run_beside_prefect(lambda: program.run(use_case, recipe), say_warning)
-    outcomes = {outcome.step: outcome for outcome in Result.model_validate(result).steps}
-    training = outcomes[use_case.trains.name]
-    assert training.artifact is not None, "the training is a step with an artifact"
-    if training.state == "cached":
-        replay(training.artifact, log.listener)
+    done, training = Result.model_validate(result), use_case.trains.name
+    if {outcome.step: outcome.state for outcome in done.steps}[training] == "cached":
+        replay(done.artifacts()[training], log.listener)
     log.end()
     return result
 

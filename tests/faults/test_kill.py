@@ -148,7 +148,7 @@ EVERY_DAY = [
     ("between write and rename", Moment("os:fsync", 2, "before", signal="SIGKILL")),
     ("around a checkpoint", Moment("lib.training.checkpoint:write_tensors", 2, "after", signal="SIGKILL", group=True)),
     ("around a checkpoint", Moment("lib.training.checkpoint:into_place", 3, "before", signal="SIGTERM")),
-    ("between write and rename", Moment("lib.store.artifacts:sync", 4, "before", signal="SIGHUP", group=True)),
+    ("between write and rename", Moment("lib.store.folder:sync", 4, "before", signal="SIGHUP", group=True)),
     ("while registering", Moment(f"{MLFLOW}create_logged_model", 1, "after", signal="SIGKILL")),
     ("while registering", Moment(f"{MLFLOW}log_model_artifacts", 1, "before", signal="SIGTERM", group=True)),
     ("while registering", Moment(f"{MLFLOW}finalize_logged_model", 1, "after", signal="SIGKILL", group=True)),

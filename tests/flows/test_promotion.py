@@ -238,7 +238,7 @@ def test_a_classifier_that_learned_from_the_frozen_test_set_is_not_compared(
     shutil.rmtree(shuffled / "validation")
     shutil.copytree(shuffled / "test", shuffled / "validation")
     late = variant(made, tmp_path / "late", bias=(0.1, 0.0))
-    late["holdout"] = made["holdout"].model_copy(update={"folder": shuffled})
+    late["holdout"] = made["holdout"].in_folder(shuffled)
     told = decision(published, publish(run, recipe("e2e"), late))
     assert told[""] == "not comparable"
     assert told["why"].startswith("it learned from 80 messages of the frozen test set")

@@ -66,7 +66,7 @@ def variant(
         save_file({**weights, HEAD_BIAS: torch.tensor(bias)}, folder / "model.safetensors")
     if labels:
         (folder / "labels.json").write_text(json.dumps(labels))
-    return {**made, "finetune": original.model_copy(update={"folder": folder, "digest": folder.name})}
+    return {**made, "finetune": original.model_copy(update={"digest": folder.name}).in_folder(folder)}
 
 
 def deciding(made: dict[str, Artifact], folder: Path, **decision: Any) -> dict[str, Artifact]:
@@ -74,7 +74,7 @@ def deciding(made: dict[str, Artifact], folder: Path, **decision: Any) -> dict[s
     shutil.copytree(made["evaluate"].folder, folder)
     findings = Findings.load(folder)
     replace(findings, decision=replace(findings.decision, **decision)).save(folder)
-    return {**made, "evaluate": made["evaluate"].model_copy(update={"folder": folder})}
+    return {**made, "evaluate": made["evaluate"].in_folder(folder)}
 
 
 @flow
