@@ -310,13 +310,18 @@ def table(results: Json) -> str:
         lines.append(f"| {step} | " + " | ".join(cells) + " |")
     sums = [sum(by[count, step]["processor"] for step in TABLES if (count, step) in by) for count in counts]
     lines.append("| the five tables | " + " | ".join(f"{seconds:,.1f} s" for seconds in sums) + " |")
-    whole = [sum(run["processor"] for run in results["counts"][f"{count}"]) for count in counts]
-    lines.append("| all | " + " | ".join(f"{seconds / 60:,.1f} min" for seconds in whole) + " |")
-    peaks = [max(run["anonymous"] for run in results["counts"][f"{count}"]) for count in counts]
-    lines.append("| highest peak | " + " | ".join(f"{peak / 2**20:,.0f} MiB" for peak in peaks) + " |")
-    sizes = [sum(run["size"] for run in results["counts"][f"{count}"]) for count in counts]
-    lines.append("| bytes on the disk | " + " | ".join(f"{size / 1e9:,.2f} GB" for size in sizes) + " |")
-    return "\n".join(lines) + f"\n\n{_on_paper(results['counts'][f'{counts[-1]}'], counts[-1])}"
+    complete = [count for count in counts if len(results["counts"][f"{count}"]) == len(MEASURED)]
+    whole = {count: results["counts"][f"{count}"] for count in complete}
+    shown: dict[str, Callable[[Sequence[Json]], str]] = {
+        "all": lambda runs: f"{sum(run['processor'] for run in runs) / 60:,.1f} min",
+        "highest peak": lambda runs: f"{max(run['anonymous'] for run in runs) / 2**20:,.0f} MiB",
+        "on the disk": lambda runs: f"{sum(run['size'] for run in runs) / 1e9:,.2f} GB",
+    }
+    for name, say in shown.items():
+        cells = [say(whole[count]) if count in whole else "" for count in counts]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    paper = f"\n\n{_on_paper(results['counts'][f'{counts[-1]}'], counts[-1])}" if counts[-1] in whole else ""
+    return "\n".join(lines) + paper
 
 
 def _on_paper(runs: Sequence[Json], count: int) -> str:
