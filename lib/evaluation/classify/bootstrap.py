@@ -3,7 +3,8 @@
 B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979); the percentile interval.
 Each draw takes as many messages of each class as there are, with replacement: the class shares of a test split are
 chosen, by stratifying or balancing, and are no part of what is uncertain. A metric is computed from sums over messages,
-so that a draw is a row of how often each message was drawn, and all draws are one matrix product.
+so that a draw is a row of how often each message was drawn, and all draws are one matrix product. Of a large class sums
+are drawn, and no messages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 DRAWS = 2_000
 CELLS = 4_000_000  # of the matrix of draws that are in memory at a time: 32 MB
+LARGE = 100_000  # messages of a class, from which on sums are drawn
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +77,12 @@ def _draw(targets: Targets, given: Targets, extra: Floats, *, classes: int, draw
     for label in np.unique(targets).tolist():
         rows = np.flatnonzero(targets == label)
         seen, cells = np.unique(given[rows], return_inverse=True)
+        if len(rows) >= LARGE:
+            numbers, summed = _drawn_sums(generator, cells, extra[rows], draws)
+            predicted[:, seen] += numbers
+            sums += summed
+            hits[:, label] = numbers[:, seen == label].sum(axis=1)
+            continue
         columns = np.concatenate([np.eye(len(seen))[cells], extra[rows]], axis=1)  # (rows of the class, seen + 2)
         for part, counts in _counts(generator, len(rows), draws):
             found = counts @ columns
@@ -93,6 +101,27 @@ def _counts(generator: np.random.Generator, rows: int, draws: int) -> Iterator[t
         height = part.stop - begin
         drawn = generator.integers(rows, size=(height, rows)) + rows * np.arange(height)[:, None]
         yield part, np.bincount(drawn.ravel(), minlength=height * rows).reshape(height, rows).astype(np.float64)
+
+
+def _drawn_sums(
+    generator: np.random.Generator, cells: NDArray[np.int64], extra: Floats, draws: int
+) -> tuple[NDArray[np.int64], Floats]:
+    """Draws how many messages of each cell are drawn (draws, cells), and the sums of `extra` (rows, 2) over them
+    (draws, 2), without drawing messages.
+
+    The numbers are multinomial, as they are when messages are drawn; a sum over so many has the mean and the covariance
+    that it then has, and is taken to be normal.
+    """
+    sizes = np.bincount(cells)
+    counts = generator.multinomial(len(cells), sizes / len(cells), size=draws)
+    sums = np.zeros((draws, 2))
+    for cell in range(len(sizes)):
+        values = extra[cells == cell]
+        spread = generator.multivariate_normal(
+            np.zeros(2), np.cov(values, rowvar=False, bias=True), draws, method="eigh"
+        )
+        sums += counts[:, [cell]] * values.mean(axis=0) + np.sqrt(counts[:, [cell]]) * spread
+    return counts, sums
 
 
 def _rates(sums: Sums, positive: int | None) -> dict[str, Floats]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
+from lib.evaluation.classify import bootstrap
 from lib.evaluation.classify.bootstrap import bootstrap_intervals
 from lib.evaluation.classify.metrics import measure
 from lib.model.labels import Probabilities, Targets
@@ -113,3 +114,23 @@ def test_of_scores_that_are_equal_the_area_moves_as_scikit_learns_does() -> None
     areas = [reference.roc_auc_score(targets[rows], rounded[rows, 1]) for rows in drawn]
     low, high = np.quantile(areas, [0.025, 0.975])
     assert (interval["low"], interval["high"]) == pytest.approx((low, high), abs=0.2 * (high - low))
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive", "rows"), [(BINARY, "spam", (3000, 1500)), (THREE, None, (2000, 40, 900))]
+)
+def test_sums_that_are_drawn_spread_as_those_over_drawn_messages(
+    labels: tuple[str, ...], positive: str | None, rows: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, probabilities = case(rows)
+    rule: dict[str, Any] = {"labels": labels, "positive": positive, "draws": 20_000, **CHANCE}
+    exact = bootstrap_intervals(targets, probabilities, **rule)
+    monkeypatch.setattr(bootstrap, "LARGE", 500)
+    drawn = bootstrap_intervals(targets, probabilities, **rule)
+    for name, bounds in exact.items():
+        other = drawn[name]
+        assert bounds is not None
+        assert other is not None
+        width = bounds["high"] - bounds["low"]
+        # Either bound comes from 20,000 draws, whose quantile has a standard error of 0.5 % of the width.
+        assert [other["low"], other["high"]] == pytest.approx([bounds["low"], bounds["high"]], abs=0.03 * width), name
