@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,13 +27,13 @@ from lib.files.jsonfile import read_strange_json, save_json
 from lib.files.lock import Lock, tried
 from lib.files.usage import bytes_in, last_change
 from lib.store.artifacts import KEY_LENGTH, MANIFEST, Artifact, Manifest
-from lib.store.store import Key, Lying, Reference, Thing, manifest_of
+from lib.store.store import Key, Lying, Making, Reference, Store, Thing
 
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 UNFINISHED = re.compile(rf"\.?({KEY.pattern})(-.+)?")  # with a dot: being written or removed
 
 
-class FolderStore:
+class FolderStore(Store):
     """A folder of artifacts; `warn` gets one sentence for each damaged artifact."""
 
     parallel = 1
@@ -148,32 +147,7 @@ class FolderStore:
         shutil.rmtree(self.root / ".scratch" / step / key, ignore_errors=True)
 
     @contextmanager
-    def write(
-        self,
-        step: str,
-        key: str,
-        ingredients: Mapping[str, Any],
-        *,
-        noted: tuple[str, ...] = (),
-        notes: Mapping[str, str] | None = None,
-    ) -> Iterator[Path]:
-        """Yields a folder to fill, which becomes the artifact: see `Store`."""
-        started = time.monotonic()
-        with self.working(step, key, ingredients) as folder:
-            yield folder
-            about = manifest_of(folder, step, key, ingredients, noted=noted, notes=notes, started=started)
-            self._publish(folder, about)
-        self.remove_scratch(step, key)
-
-    @contextmanager
-    def copying(self, manifest: Manifest) -> Iterator[Path]:
-        """Yields a folder to fill with the files of another store's artifact, which keeps its manifest here."""
-        with self.working(manifest.step, manifest.key, manifest.ingredients) as folder:
-            yield folder
-            self._publish(folder, manifest)
-
-    @contextmanager
-    def working(self, step: str, key: str, ingredients: Mapping[str, Any]) -> Iterator[Path]:
+    def making(self, step: str, key: str, ingredients: Mapping[str, Any]) -> Iterator[Making]:
         """Yields a hidden folder of its own, removed at the end, in which an artifact of these ingredients is made."""
         home = self.root / step
         with disk_full_is_clear(self.root):
@@ -186,7 +160,7 @@ class FolderStore:
                 folder.mkdir()
                 # Until the real manifest replaces it, this tells housekeeping which inputs are in use.
                 (folder / MANIFEST).write_text(json.dumps({"ingredients": dict(ingredients)}), encoding="utf-8")
-                yield folder
+                yield Making(folder, partial(self._publish, folder))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,14 +28,14 @@ from lib.store.fetched import FetchedFiles, fetch_file
 from lib.store.folder import KEY, FolderStore
 from lib.store.lease import LEASES, LIFE, Lease, lease_name
 from lib.store.placed import Placed, PlacedManifests, manifest_name
-from lib.store.store import Key, Lying, Reference, Thing, manifest_of
+from lib.store.store import Key, Lying, Making, Reference, Store, Thing
 
 STREAMS = 8  # files that are sent or read side by side
 GRACE = timedelta(days=1)  # files that no manifest names are kept as long: their writer may be at work, and cut off
 INGREDIENTS = "ingredients.json"  # beside the files while they are made: tells housekeeping which inputs are in use
 
 
-class ObjectStore:
+class ObjectStore(Store):
     """Artifacts below `s3://bucket/prefix`; `warn` gets one sentence for each damaged artifact. local: the folder for
     scratch, locks between processes of this machine, and the cache, which has `cache_size` bytes. life: seconds until
     a lease that nobody renews is taken over."""
@@ -84,7 +83,7 @@ class ObjectStore:
         if placed is None or problems:
             self.warn(f"the artifact {step}/{key} is damaged and will be made again: {'; '.join(problems)}")
             return None
-        self._local.remove_scratch(step, key)  # of a process that was killed once the artifact was in its place
+        self.remove_scratch(step, key)  # of a process that was killed once the artifact was in its place
         return placed.artifact.reached_by(self._files(placed.artifact, placed))
 
     def bound(self, artifact: Artifact) -> Artifact:
@@ -155,48 +154,28 @@ class ObjectStore:
         """Returns a folder of this machine for what an interrupted step resumes from."""
         return self._local.scratch(step, key)
 
-    @contextmanager
-    def write(
-        self,
-        step: str,
-        key: str,
-        ingredients: Mapping[str, Any],
-        *,
-        noted: tuple[str, ...] = (),
-        notes: Mapping[str, str] | None = None,
-    ) -> Iterator[Path]:
-        """Yields a folder to fill, which becomes the artifact: see `Store`."""
-        started = time.monotonic()
-        with self._working(step, key, ingredients) as (folder, parts):
-            yield folder
-            about = manifest_of(folder, step, key, ingredients, noted=noted, notes=notes, started=started)
-            self._publish(folder, Placed(**about.model_dump(), parts=parts))
+    def remove_scratch(self, step: str, key: str) -> None:
+        """Removes what an interrupted step would resume from."""
         self._local.remove_scratch(step, key)
 
     @contextmanager
-    def copying(self, manifest: Manifest) -> Iterator[Path]:
-        """Yields a folder to fill with the files of another store's artifact, which keeps its manifest here."""
-        with self._working(manifest.step, manifest.key, manifest.ingredients) as (folder, parts):
-            yield folder
-            self._publish(folder, Placed(**manifest.model_dump(), parts=parts))
-
-    @contextmanager
-    def _working(self, step: str, key: str, ingredients: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """Yields a folder of this machine to fill, and the name of one on the server, which goes with an exception."""
+    def making(self, step: str, key: str, ingredients: Mapping[str, Any]) -> Iterator[Making]:
+        """Yields a folder of this machine, in which an artifact is made; what was sent of it goes with an exception."""
         parts = uuid.uuid4().hex
-        with self._local.working(step, key, ingredients) as folder:
+        with self._local.making(step, key, ingredients) as here:
             self._bucket.require_conditions()
             note = f"{step}/{key}/{parts}/{INGREDIENTS}"
             self._bucket.put(note, json.dumps({"ingredients": dict(ingredients)}).encode())
             try:
-                yield folder, parts
+                yield Making(here.folder, lambda about: self._publish(here.folder, about, parts))
                 self._bucket.delete([note])
             except BaseException:
                 with suppress(StoreError):  # a prune finds it later
                     self._remove(f"{step}/{key}/{parts}")
                 raise
 
-    def _publish(self, folder: Path, ours: Placed) -> None:
+    def _publish(self, folder: Path, about: Manifest, parts: str) -> None:
+        ours = Placed(**about.model_dump(), parts=parts)
         objects = {ours.object_of(file): folder / file.name for file in ours.files}
         with ThreadPoolExecutor(STREAMS) as pool:
             list(pool.map(self._bucket.upload, objects.keys(), objects.values()))

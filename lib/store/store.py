@@ -1,4 +1,5 @@
 """What every artifact store does, wherever it keeps its artifacts: `lib.store.folder` and `lib.store.objects` are two.
+What becomes of a finished folder is the same in all, and stands here.
 
 A reader sees all of an artifact or nothing. One that is whole is never changed; a damaged one is replaced by whoever
 makes it again.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,14 @@ class Thing:
     name: str
     size: int
     remove: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Making:
+    """A folder to fill. publish: makes what is in it the artifact with this manifest."""
+
+    folder: Path
+    publish: Callable[[Manifest], None]
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,13 @@ class Store(Protocol):
     def scratch(self, step: str, key: str) -> Path:
         """Returns a folder for what an interrupted step resumes from; publishing the artifact removes it."""
 
+    def remove_scratch(self, step: str, key: str) -> None:
+        """Removes what an interrupted step would resume from."""
+
+    def making(self, step: str, key: str, ingredients: Mapping[str, Any]) -> AbstractContextManager[Making]:
+        """Yields a new folder of this machine for an artifact of these ingredients, which is removed at the end."""
+
+    @contextmanager
     def write(
         self,
         step: str,
@@ -91,16 +107,38 @@ class Store(Protocol):
         *,
         noted: tuple[str, ...] = (),
         notes: Mapping[str, str] | None = None,
-    ) -> AbstractContextManager[Path]:
+    ) -> Iterator[Path]:
         """Yields a folder to fill, which becomes the artifact at the end of the block and is removed after an
         exception.
 
         The caller holds the key's lock, so that no other process computes the same artifact. `noted` files stay out of
         the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
         """
+        started = time.monotonic()
+        with self.making(step, key, ingredients) as making:
+            yield making.folder
+            files = inventory(making.folder, noted)
+            making.publish(
+                Manifest(
+                    step=step,
+                    key=key,
+                    digest=digest_of(files),
+                    files=files,
+                    ingredients=dict(ingredients),
+                    notes=dict(notes or {}),
+                    versions=versions(),
+                    created=datetime.now(UTC),
+                    seconds=round(time.monotonic() - started, 3),
+                )
+            )
+        self.remove_scratch(step, key)
 
-    def copying(self, manifest: Manifest) -> AbstractContextManager[Path]:
+    @contextmanager
+    def copying(self, manifest: Manifest) -> Iterator[Path]:
         """Yields a folder to fill with the files of another store's artifact, which keeps its manifest here."""
+        with self.making(manifest.step, manifest.key, manifest.ingredients) as making:
+            yield making.folder
+            making.publish(manifest)
 
     # -- housekeeping: see `lib.store.housekeeping` --
 
@@ -130,28 +168,3 @@ class Store(Protocol):
 
     def clear_locks(self) -> None:
         """Removes locks that nobody holds."""
-
-
-def manifest_of(
-    folder: Path,
-    step: str,
-    key: str,
-    ingredients: Mapping[str, Any],
-    *,
-    noted: tuple[str, ...],
-    notes: Mapping[str, str] | None,
-    started: float,
-) -> Manifest:
-    """Describes a finished folder. `started`: when its making began, of `time.monotonic`."""
-    files = inventory(folder, noted)
-    return Manifest(
-        step=step,
-        key=key,
-        digest=digest_of(files),
-        files=files,
-        ingredients=dict(ingredients),
-        notes=dict(notes or {}),
-        versions=versions(),
-        created=datetime.now(UTC),
-        seconds=round(time.monotonic() - started, 3),
-    )
