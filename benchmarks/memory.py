@@ -19,12 +19,17 @@ def peak_bytes() -> int:
 
     Linux's `ru_maxrss` would not do: it begins with the peak of the process that started this one.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+    if Path("/proc/self/status").exists():
+        return status_bytes("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def status_bytes(field: str, process: int | str = "self") -> int:
+    """Returns a field of what Linux says of a process in kilobytes, in bytes; 0 once the process has ended. `VmHWM` is
+    the most memory it has had in use, `RssAnon` what it has now besides the pages of files."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
 
 
 def _tell() -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Measured, Row, Target, limit_row, machine, machine_kind
-from benchmarks.memory import peak_bytes
+from benchmarks.memory import peak_bytes, status_bytes
 from benchmarks.workload import PROJECT, Bench
 
 GROUP = "volume"
@@ -131,14 +131,17 @@ def publish(home: Path, count: int) -> StepRun:
     changes = [f"--{field}={value}" for field, value in _changes(home / "messages.csv").items()]
     command = [sys.executable, "-m", "flows", "classify", "--recipe", RECIPE, *changes, "--json"]
     environment = {**os.environ, "FINETUNE_HOME": f"{home}"}
-    began, peak = time.monotonic(), 0
+    began, anonymous, resident = time.monotonic(), 0, 0
     with tempfile.TemporaryFile(mode="w+") as said, tempfile.TemporaryFile(mode="w+") as log:
         run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=said, stderr=log)
         while True:
             ended, status, used = os.wait4(run.pid, os.WNOHANG)
             if ended:
                 break
-            peak = max(peak, anonymous_bytes(run.pid))
+            anonymous, resident = (
+                max(before, status_bytes(field, run.pid))
+                for before, field in ((anonymous, "RssAnon"), (resident, "VmHWM"))
+            )
             time.sleep(LOOK_SECONDS)
         run.returncode = os.waitstatus_to_exitcode(status)
         for output in (said, log):
@@ -152,8 +155,8 @@ def publish(home: Path, count: int) -> StepRun:
         PUBLISH,
         processor=used.ru_utime + used.ru_stime,
         seconds=time.monotonic() - began,
-        anonymous=peak,
-        resident=used.ru_maxrss * 1024,
+        anonymous=anonymous,
+        resident=resident,
         size=sum(file.stat().st_size for file in (home / "mlartifacts").rglob("*") if file.is_file()),
         rows=count,
     )
@@ -225,7 +228,7 @@ def _watched() -> Iterator[dict[str, Any]]:
     def watch() -> None:
         nonlocal peak
         while not ended.wait(LOOK_SECONDS):
-            peak = max(peak, anonymous_bytes(os.getpid()))
+            peak = max(peak, status_bytes("RssAnon"))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -234,15 +237,7 @@ def _watched() -> Iterator[dict[str, Any]]:
     seen |= {"processor": time.process_time() - processor, "seconds": time.monotonic() - clock}
     ended.set()
     watcher.join()
-    seen |= {"anonymous": max(peak, anonymous_bytes(os.getpid())), "resident": peak_bytes()}
-
-
-def anonymous_bytes(process: int) -> int:
-    """What a process has in memory besides the pages of files; 0 once it has ended."""
-    for line in Path(f"/proc/{process}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    seen |= {"anonymous": max(peak, status_bytes("RssAnon")), "resident": peak_bytes()}
 
 
 def _recipe(file: Path) -> Any:
