@@ -65,8 +65,8 @@ class RecipeError(FinetuneError):
 class ExtraError(FinetuneError):
     """A package that only some runs need is not installed.
 
-    Why: some packages are large and needed by few, so they are extras: `judge`, `lora`, `metrics`, `onnx`, `postgres`,
-    `s3`.
+    Why: some packages are large and needed by few, so they are extras: `cluster`, `judge`, `lora`, `metrics`, `onnx`,
+    `postgres`, `s3`.
     A run asks for its extra before its first step.
 
     What to do: run the command that the sentence ends with, in the environment that runs `finetune`, or leave the field

@@ -17,6 +17,7 @@ from lib.recipes.classifier import (
     Split,
     Training,
 )
+from lib.recipes.cluster import Cluster
 from lib.recipes.data import Data
 from lib.recipes.sections import (
     HUB,
@@ -39,10 +40,12 @@ class ClassifyRecipe(Recipe):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
+    cluster: Cluster = Cluster()
     published: Published = Published()
     registry: ClassifierRegistry = ClassifierRegistry()
 
     def require_extras(self) -> None:
+        self.cluster.require_extras()
         if self.classifier.trainable == "lora":
             require("peft", "lora", "classifier.trainable lora")
         if self.serving.engine == "onnxruntime" or self.serving.precision == "int8":

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from lib.extras import require
+from lib.recipes.cluster import Cluster
 from lib.recipes.sections import (
     HUB,
     BadRows,
@@ -317,10 +318,12 @@ class InstructRecipe(Recipe):
     respond: Respond = Respond()
     judge: Judge = Judge()
     evaluation: InstructEvaluation = InstructEvaluation()
+    cluster: Cluster = Cluster()
     published: InstructPublished = InstructPublished()
     registry: Registry = Registry()
 
     def require_extras(self) -> None:
+        self.cluster.require_extras()
         require("sacrebleu", "metrics", "measuring answers by chrF")
         if self.training.trainable == "lora":
             require("peft", "lora", "training.trainable lora")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from lib.recipes.cluster import Cluster
 from lib.recipes.sections import (
     Column,
     Place,
@@ -73,6 +74,7 @@ class ScoringJob(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to compute (auto: a GPU if any)")
     drift: Drift = Drift()
+    cluster: Cluster = Cluster()
 
     @model_validator(mode="after")
     def _columns_agree(self) -> ScoringJob:

@@ -152,6 +152,7 @@ BOOK = {
         "significance": 0.05,
         "max_false_positive_increase": 0.0,
     },
+    "cluster": {"kind": "local", "address": None, "workers": 1},
 }
 
 
@@ -595,3 +596,29 @@ def test_windows_are_padded_in_batches(padding: Any) -> None:
         f"the recipe: encoding.long_texts is 'windows', but classifier.padding {padding!r} is of the published"
         " procedure, which has none: choose padding 'batch', or long_texts 'head_and_tail'"
     )
+
+
+@pytest.mark.parametrize(
+    ("cluster", "sentence"),
+    [
+        (
+            {"address": "10.0.0.5:6379"},
+            "cluster.address names a Ray cluster, but cluster.kind is 'local': set it to 'ray', or leave the address"
+            " out",
+        ),
+        (
+            {"kind": "ray", "address": "http://10.0.0.5"},
+            "cluster.address is 'http://10.0.0.5': write host:port, as in 10.0.0.5:6379, or ray://host:port",
+        ),
+        ({"workers": 0}, "cluster.workers is 0, but must be a whole number of at least 1"),
+    ],
+)
+def test_a_cluster_that_contradicts_itself(cluster: object, sentence: str) -> None:
+    assert refusal({**SAMPLE, "cluster": cluster}).endswith(sentence)
+
+
+def test_a_cluster_is_this_process_unless_it_is_said() -> None:
+    cluster = build_recipe(SAMPLE).cluster
+    assert (cluster.kind, cluster.address, cluster.workers) == ("local", None, 1)
+    for address in ("10.0.0.5:6379", "head.example.org:6379", "ray://[::1]:10001"):
+        assert build_recipe({**SAMPLE, "cluster": {"kind": "ray", "address": address}}).cluster.address == address

@@ -108,6 +108,7 @@ BOOK = {
         "judge_mean": 49.45,
     },
     "registry": {"name": "instructions-book"},
+    "cluster": {"kind": "local", "address": None, "workers": 1},
 }
 
 

@@ -228,14 +228,17 @@ def test_what_a_step_declares_exists(name: str) -> None:
 # no artifact depends on.
 PUBLISHED = ("weights", "before_accuracy", "before_loss", "after_accuracy")
 DECISION = ("promote", "significance", "max_false_positive_increase")
+CLUSTER = ("cluster.kind", "cluster.address", "cluster.workers")
 UNREAD = {
     "classify": [
         "name",
+        *CLUSTER,
         *(f"published.{name}" for name in PUBLISHED),
         *(f"registry.{name}" for name in DECISION),
     ],
     "instruct": [
         *("name", "model.causal_mask"),  # a mask that is always causal
+        *CLUSTER,
         *(f"published.{name}" for name in ("weights", "before_loss", "judge_mean")),
         "registry.name",  # no frozen test set belongs to it
     ],
