@@ -66,7 +66,9 @@ def refusal(
         if finding["type"] == "extra_forbidden":
             findings[path] = unknown_field(path, model=model)
         elif finding["type"] == "value_error":
-            findings[path] = str(finding["ctx"]["error"])
+            said = str(finding["ctx"]["error"])
+            of_field = path in kinds and path not in said  # what a type refuses does not know whose it is
+            findings[path] = f"{flags.get(path, path)}: {said}" if of_field else said
         else:
             kind = "text in whole characters" if finding["type"] == HALVES else kinds.get(path, "a group of fields")
             findings[path] = f"{flags.get(path, path)} is {shown(_given(values, path, finding))}, but must be {kind}"

@@ -113,6 +113,8 @@ class SortedOrder:
     ) -> None:
         self.train_lengths = np.asarray(train_lengths)
         self.batch_size = batch_size
+        # Drawn again at each evaluation: a new array each time would leave ever more holes in the heap.
+        self._drawn = torch.empty(len(self.train_lengths), dtype=torch.int64)
         self.validation_lengths = np.asarray(validation_lengths)
         generator = torch.Generator().manual_seed(seed)
         self.validation_order = torch.randperm(len(self.validation_lengths), generator=generator).numpy()
@@ -133,7 +135,8 @@ class SortedOrder:
 
     def train_sample(self, batches: int | None) -> Batches:
         """Random messages, sorted by length."""
-        return self._sample(torch.randperm(len(self.train_lengths)).numpy(), self.train_lengths, batches)
+        torch.randperm(len(self.train_lengths), out=self._drawn)
+        return self._sample(self._drawn.numpy(), self.train_lengths, batches)
 
     def validation_sample(self, batches: int | None) -> Batches:
         """The same random messages each time, sorted by length."""

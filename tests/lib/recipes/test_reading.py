@@ -445,3 +445,9 @@ def test_a_positive_label_may_have_any_name(written: str, label: str | None, tmp
 def test_a_name_for_rare_labels_needs_a_class_that_they_become() -> None:
     with pytest.raises(RecipeError, match=r"rare_label_name is 'rest', but data\.rare_labels is 'drop'"):
         build_recipe({"data": {"url": "t.csv", "rare_labels": "drop", "rare_label_name": "rest"}})
+
+
+def test_what_a_type_refuses_is_told_of_its_field() -> None:
+    there_is_none = "there is no encoding 'utf8000': name one such as utf-8, cp1252 or utf-16"
+    assert refusal({"data": {"encoding": "utf8000"}}) == f"recipe mine: data.encoding: {there_is_none}"
+    assert refusal(SAMPLE, {"data.encoding": "utf8000"}) == f"--data.encoding: {there_is_none}"
