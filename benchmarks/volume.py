@@ -4,8 +4,8 @@ Every step runs in a process of its own, which tells its processor time and its 
 machine must have, and the pages of mapped files come on top where there is room. The messages are made of words without
 meaning, ten to sixteen each, and a tenth of them is learned from; the model is the tiny one. `publish` is the flow from
 a terminal that finds all steps' artifacts, reads every byte of them, records, and registers the classifier with its
-frozen test set. Prints a table, and writes JSON, a picture and the table of docs/performance.md; `--redraw` makes these
-anew from the JSON. The row "volume" of `python -m benchmarks` runs fewer.
+frozen test set. Prints a table, and writes JSON, a picture, the table of docs/performance.md, and what follows from
+it in docs/scale.md; `--redraw` makes these anew from the JSON. The row "volume" of `python -m benchmarks` runs fewer.
 """
 
 from __future__ import annotations
@@ -388,6 +388,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draw(results, PICTURE)
     PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    from benchmarks.scale.page import write_page  # here, because it reads these results
+
+    write_page()
     sys.stdout.write(table(results) + "\n")
     return 0
 
