@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.scale.case import DATED, Case, Machine, Prices, numbers
-from benchmarks.scale.measured import read
+from benchmarks.scale.measured import CARD, read
 from benchmarks.scale.network import backbone
 from benchmarks.scale.page import everything, write_page
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         write_page()
         return 0
-    found = everything(_case(options), read(options.measured))
+    found = everything(_case(options), read(options.measured), options.card)
     if options.only is not None:
         found = {options.only: found[options.only]}
     for name, table in found.items():
@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
             parser.add_argument(flag, type=float, default=each.default, help=help.replace("%", "%%"), metavar="NUMBER")
     parser.add_argument("--backbone", type=backbone, default="gpt2", help="gpt2, or a size of our GPT")
     parser.add_argument("--measured", default="cpu-2-cores", help="the machine whose rates are used")
+    parser.add_argument("--card", default=CARD, help=f"the card whose rate is used (default: {CARD})")
     parser.add_argument("--only", help="the name of a table")
     parser.add_argument("--write", action="store_true", help="write docs/scale.md")
     return parser

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +27,7 @@ from lib.evaluation.classify.suspects import MOST_JUDGED
 Fact = Literal["processor", "anonymous", "size"]
 Count = Callable[[float], float]
 TRAIN, TEST = 0.1, 0.8  # shares of the messages of benchmarks.volume
-CARDS = PROJECT / "benchmarks" / "results"
+CARDS, CARD = PROJECT / "benchmarks" / "results", "gpu-nvidia-h200"
 
 # Of n messages so many have some work.
 EACH: Count = lambda n: n  # noqa: E731 - formulas
@@ -141,11 +140,10 @@ def read(name: str = "cpu-2-cores") -> Measured:
     return Measured(of_volume["machine"], runs, {piece["name"]: piece for piece in of_pieces["pieces"]})
 
 
-def card_flops(file: Path | None = None) -> tuple[str, float]:
+def card_flops(kind: str = CARD) -> tuple[str, float]:
     """A measured card's name and the FLOP a second of its fastest product of matrices in bfloat16; raises
-    FileNotFoundError if none was measured."""
-    file = file or next(iter(sorted(CARDS.glob("gpu-*.json"))), CARDS / "gpu-*.json")
-    found = json.loads(file.read_text())
+    FileNotFoundError if none of this kind was measured."""
+    found = json.loads((CARDS / f"{kind}.json").read_text())
     rates = [
         max(row["details"]["gflops_per_second"].values())
         for row in found["rows"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from benchmarks.scale.case import FED, Case
 from benchmarks.scale.limits import GB, evaluation_seconds, limits
-from benchmarks.scale.measured import Fact, Measured, card_flops, read
+from benchmarks.scale.measured import CARD, Fact, Measured, card_flops, read
 from benchmarks.scale.network import backbone
 from benchmarks.scale.storage import artifacts, checkpoint_bytes
 from benchmarks.volume import MEASURED
@@ -53,9 +53,9 @@ def predictions(measured: Measured, sizes: Sequence[int]) -> Mapping[int, Mappin
     return found
 
 
-def tables(case: Case, measured: Measured) -> dict[str, str]:
-    """Returns each table of docs/scale.md by its name, for this case."""
-    card = card_flops()
+def tables(case: Case, measured: Measured, kind: str = CARD) -> dict[str, str]:
+    """Returns each table of docs/scale.md by its name, for this case. kind: of a measured card."""
+    card = card_flops(kind)
     return {
         "prediction": _prediction(measured),
         "artifacts": _artifacts(case),
@@ -260,9 +260,9 @@ def write_page() -> None:
     PAGE.write_text(page, encoding="utf-8")
 
 
-def everything(case: Case, measured: Measured) -> dict[str, str]:
+def everything(case: Case, measured: Measured, kind: str = CARD) -> dict[str, str]:
     """All that the page has of a case."""
-    return {**tables(case, measured), "shuffle": shuffle(case)}
+    return {**tables(case, measured, kind), "shuffle": shuffle(case)}
 
 
 def _table(head: Sequence[str], rows: Rows) -> str:
