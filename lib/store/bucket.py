@@ -36,15 +36,19 @@ class Object:
 
 class Bucket:
     """The objects of `s3://bucket/prefix`. Raises ExtraError without the extra `s3`, and StoreError if the address is
-    none, or if there are no credentials."""
+    none, or if there are no credentials.
 
-    def __init__(self, address: str) -> None:
-        require("obstore", "s3", f"an artifact store such as {address}")
+    what: what lies there, and named_by: what says so, for errors.
+    """
+
+    def __init__(self, address: str, *, what: str = "an artifact store", named_by: str = "FINETUNE_STORE") -> None:
+        shown = address.rpartition("@")[2]  # before it may be keys
+        require("obstore", "s3", f"{what} such as {shown}")
         parts = urlsplit(address)
         if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            shown = address.rpartition("@")[2]  # before it may be keys
-            raise StoreError(f"{shown} is no address of an artifact store: write s3://bucket/prefix, and nothing else")
+            raise StoreError(f"{shown} is no address of {what}: write s3://bucket/prefix, and nothing else")
         self.address = address.rstrip("/")
+        self._what, self._named_by = what, named_by
         self._name = parts.netloc
         self._store = opened(parts.netloc, parts.path.strip("/"))
         self._at = f" at {server}" if (server := endpoint()) else ""
@@ -76,7 +80,7 @@ class Bucket:
         sha256 = hashlib.sha256()
         with disk_full_is_clear(file.parent), file.open("wb") as target:
             for start in range(0, size, BLOCK):
-                block = self._block(name, start, min(BLOCK, size - start))
+                block = self.read(name, start, min(BLOCK, size - start))
                 if block is None:
                     return None
                 sha256.update(block)
@@ -87,13 +91,14 @@ class Bucket:
         """Reads an object of so many bytes; returns its SHA-256, or None as `download` does."""
         sha256 = hashlib.sha256()
         for start in range(0, size, BLOCK):
-            block = self._block(name, start, min(BLOCK, size - start))
+            block = self.read(name, start, min(BLOCK, size - start))
             if block is None:
                 return None
             sha256.update(block)
         return sha256.hexdigest()
 
-    def _block(self, name: str, start: int, length: int) -> memoryview | None:
+    def read(self, name: str, start: int, length: int) -> memoryview | None:
+        """Reads so many bytes of an object, at least one; None if it is not there, or ends before."""
         with self._clear():
             try:
                 block = memoryview(self._store.get_range(name, start=start, length=length))
@@ -163,7 +168,7 @@ class Bucket:
             if not keeps:
                 raise StoreError(
                     f"the server of {self._where} ignores conditional writes (If-None-Match and If-Match), so that two"
-                    " machines would overwrite each other's artifacts: use one that keeps them, such as Amazon S3 or a"
+                    " machines would overwrite each other's files: use one that keeps them, such as Amazon S3 or a"
                     " recent SeaweedFS, or a folder"
                 )
             self._keeps_conditions = True
@@ -209,12 +214,12 @@ class Bucket:
                 ) from None
             if isinstance(error, NotSupportedError) or status == 501:
                 raise StoreError(
-                    f"the server of {self._where} does not know a request that an artifact store needs: use"
-                    " another one, or a folder"
+                    f"the server of {self._where} does not know a request that {self._what} needs: use another one, or"
+                    " a folder"
                 ) from None
             if status is not None and status < 500:
                 raise StoreError(
-                    f"the server of {self._where} refuses a request with status {status}: see that FINETUNE_STORE,"
+                    f"the server of {self._where} refuses a request with status {status}: see that {self._named_by},"
                     " AWS_ENDPOINT_URL and AWS_REGION belong together"
                 ) from None
             what = "does not answer" if status is None else f"keeps failing (status {status})"
@@ -224,7 +229,9 @@ class Bucket:
             ) from None
 
     def _no_bucket(self) -> StoreError:
-        return StoreError(f"there is no bucket {self._name}{self._at}: make it, or let FINETUNE_STORE name another one")
+        return StoreError(
+            f"there is no bucket {self._name}{self._at}: make it, or let {self._named_by} name another one"
+        )
 
 
 class _NoBucketError(Exception):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 RETRIES = 5
-PATIENCE = timedelta(seconds=30)  # with a server that keeps failing
+SECONDS = 120  # of one request
+PATIENCE = timedelta(seconds=150)  # with a server that keeps failing: one request of which nothing is heard is repeated
 FRESH = timedelta(minutes=5)  # how long the credentials of a profile are used before they are asked for again
 CREDENTIALS = "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -40,7 +41,7 @@ def opened(bucket: str, prefix: str) -> S3Store:
     return S3Store(
         bucket,
         prefix=prefix or None,
-        client_options={"connect_timeout": "10s", "timeout": "120s", "allow_http": _may_be_plain(server)},
+        client_options={"connect_timeout": "10s", "timeout": f"{SECONDS}s", "allow_http": _may_be_plain(server)},
         retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE},
         **found,
     )

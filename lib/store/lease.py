@@ -37,6 +37,8 @@ class Lease:
     def __init__(self, bucket: Bucket, name: str, local: FileLock, life: float = LIFE) -> None:
         self._bucket, self._name, self._local, self._life = bucket, name, local, life
         self._etag: str | None = None  # of what this holder wrote last
+        self._nonce = ""  # in what this holder wrote last, or tried to
+        self._writing = threading.Lock()
         self._depth = 0
         self._ended = threading.Event()
 
@@ -57,11 +59,17 @@ class Lease:
         self._depth -= 1
         if self._depth == 0:
             self._ended.set()
-            with suppress(StoreError):  # it will end by itself
+            with suppress(StoreError), self._writing:  # it will end by itself
                 found = self._bucket.get(self._name)
                 if found is not None and found[1] == self._etag:
                     self._bucket.delete([self._name])
             self._local.release()
+
+    def is_held(self) -> bool:
+        """Asks whether it is still this holder's: one that was cut off for its life may have lost it."""
+        with self._writing:
+            found = self._bucket.get(self._name)
+            return found is not None and found[1] == self._etag
 
     def __enter__(self) -> Lease:
         self.acquire()
@@ -77,15 +85,14 @@ class Lease:
         since = 0.0
         while not self._write(None):
             found = self._bucket.get(self._name)
-            if found is None:
-                continue  # released meanwhile
-            content, etag = found
-            if etag != seen:
-                seen, since = etag, time.monotonic()
-            # With the local lock in hand, what this machine holds is of a process that was killed.
-            over = self._is_of_this_machine(content) or time.monotonic() - since > _life_of(content, self._life)
-            if over and self._write(etag):
-                break
+            if found is not None:  # otherwise released meanwhile
+                content, etag = found
+                if etag != seen:
+                    seen, since = etag, time.monotonic()
+                # With the local lock in hand, what this machine holds is of a process that was killed.
+                over = self._is_of_this_machine(content) or time.monotonic() - since > _life_of(content, self._life)
+                if over and self._write(etag):
+                    break
             if timeout is not None and 0 <= timeout <= time.monotonic() - waited_since:
                 raise Timeout(self._local.lock_file)
             time.sleep(POLL)
@@ -94,19 +101,30 @@ class Lease:
 
     def _write(self, over: str | None) -> bool:
         """Writes the lease anew: where there is none, or over the one with this ETag; returns whether it did."""
-        content = {"nonce": uuid.uuid4().hex, "machine": self._machine, "life": self._life}
-        written = json.dumps(content).encode()
-        bucket, name = self._bucket, self._name
-        etag = bucket.create(name, written) if over is None else bucket.swap(name, written, over)
-        if etag is not None:
-            self._etag = etag
-        return etag is not None
+        with self._writing:
+            self._nonce = uuid.uuid4().hex
+            content = {"nonce": self._nonce, "machine": self._machine, "life": self._life}
+            written = json.dumps(content).encode()
+            bucket, name = self._bucket, self._name
+            etag = bucket.create(name, written) if over is None else bucket.swap(name, written, over)
+            if etag is not None:
+                self._etag = etag
+            return etag is not None
 
     def _renew(self, ended: threading.Event) -> None:
         while not ended.wait(self._life / 3):
             with suppress(StoreError):  # a server that is away for a while
-                if self._etag is None or not self._write(self._etag):
+                if self._etag is None or not (self._write(self._etag) or self._was_written()):
                     return  # another has it: both go on, and the first to publish is right
+
+    def _was_written(self) -> bool:
+        """Whether the lease is what this holder tried to write last: its answer was lost, and it was tried again."""
+        with self._writing:
+            found = self._bucket.get(self._name)
+            if found is None or _field(found[0], "nonce") != self._nonce:
+                return False
+            self._etag = found[1]
+            return True
 
     @property
     def _machine(self) -> str:

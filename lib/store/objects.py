@@ -4,7 +4,7 @@ The files of an artifact lie at `<step>/<key>/<nonce>/<checksum>`, and its manif
 last at `<step>/<key>/manifest.json`, on the condition that there is none: whoever writes it first has made the
 artifact, and whoever comes second uses that and removes their own files. A damaged artifact is replaced on the
 condition that its manifest has not changed. What is read is checked, and lies in a cache on this machine; scratch stays
-here.
+here, and so does a finished artifact that the server did not take, until it is needed again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import StoreError
+from lib.files.disk import remove
 from lib.store.artifacts import MANIFEST, Artifact, Manifest
 from lib.store.bucket import Bucket, Object
 from lib.store.cache import Cache
@@ -32,6 +33,7 @@ from lib.store.store import Key, Lying, Making, Reference, Store, Thing
 
 STREAMS = 8  # files that are sent or read side by side
 GRACE = timedelta(days=1)  # files that no manifest names are kept as long: their writer may be at work, and cut off
+UNSENT = ".unsent"  # the folder on this machine with finished artifacts that the server did not take
 INGREDIENTS = "ingredients.json"  # beside the files while they are made: tells housekeeping which inputs are in use
 
 
@@ -57,6 +59,7 @@ class ObjectStore(Store):
         )
         self._manifests = PlacedManifests(self._bucket)
         self._local = FolderStore(local, warn)
+        self._unsent = FolderStore(local / UNSENT, warn)
         self._cache = _cache(local / ".cache", cache_size)
         self._life = life
 
@@ -74,8 +77,11 @@ class ObjectStore(Store):
 
     def find(self, step: str, key: str) -> Artifact | None:
         """Returns the artifact with this key if it looks whole, or None; a damaged one is reported through `warn`. Its
-        files are read, and checked, when they are needed."""
+        files are read, and checked, when they are needed. One that was made here and not taken is sent now."""
         found = self._manifests.read(step, key)
+        if found is None and self._unsent.find(step, key) is not None:
+            self._send(self._unsent.root / step / key, self._unsent.manifest(step, key), uuid.uuid4().hex)
+            found = self._manifests.read(step, key)
         if found is None:
             return None
         placed = found[0]
@@ -84,6 +90,7 @@ class ObjectStore(Store):
             self.warn(f"the artifact {step}/{key} is damaged and will be made again: {'; '.join(problems)}")
             return None
         self.remove_scratch(step, key)  # of a process that was killed once the artifact was in its place
+        remove(self._unsent.root / step / key)
         return placed.artifact.reached_by(self._files(placed.artifact, placed))
 
     def bound(self, artifact: Artifact) -> Artifact:
@@ -168,27 +175,50 @@ class ObjectStore(Store):
             self._bucket.put(note, json.dumps({"ingredients": dict(ingredients)}).encode())
             try:
                 yield Making(here.folder, lambda about: self._publish(here.folder, about, parts))
-                self._bucket.delete([note])
             except BaseException:
-                with suppress(StoreError):  # a prune finds it later
-                    self._remove(f"{step}/{key}/{parts}")
+                self._abandon(step, key, parts)
                 raise
+            with suppress(StoreError):  # a prune finds it later
+                self._bucket.delete([note])
 
     def _publish(self, folder: Path, about: Manifest, parts: str) -> None:
+        try:
+            stands = self._send(folder, about, parts)
+        except BaseException:
+            self._keep(folder, about)
+            raise
+        if stands.parts == parts:
+            self._cache.take(folder, about.files)
+        elif stands.digest != about.digest:
+            self.warn(
+                f"the artifact {about.step}/{about.key} came out with other bytes on another machine, which was first:"
+                " its files are used"
+            )
+
+    def _send(self, folder: Path, about: Manifest, parts: str) -> Placed:
+        """Sends the files of an artifact, and its manifest unless another one stands; returns the one that does."""
         ours = Placed(**about.model_dump(), parts=parts)
         objects = {ours.object_of(file): folder / file.name for file in ours.files}
         with ThreadPoolExecutor(STREAMS) as pool:
             list(pool.map(self._bucket.upload, objects.keys(), objects.values()))
         stands = self._manifests.publish(ours)
-        if stands.parts == ours.parts:
-            self._cache.take(folder, ours.files)
-            return
-        self._manifests.remove_files(ours)
-        if stands.digest != ours.digest:
-            self.warn(
-                f"the artifact {ours.step}/{ours.key} came out with other bytes on another machine, which was first:"
-                " its files are used"
-            )
+        if stands.parts != ours.parts:
+            self._manifests.remove_files(ours)
+        return stands
+
+    def _keep(self, folder: Path, about: Manifest) -> None:
+        """Keeps an artifact that could not be sent, so that its step need not be done again."""
+        with self._unsent.copying(about) as kept:
+            for file in about.files:
+                (kept / file.name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file.name).replace(kept / file.name)
+
+    def _abandon(self, step: str, key: str, parts: str) -> None:
+        """Removes files that were sent, unless a manifest names them: it may stand though its answer was lost."""
+        with suppress(StoreError):  # a prune finds them later
+            found = self._manifests.read(step, key)
+            if found is None or (found[0] is not None and found[0].parts != parts):
+                self._remove(f"{step}/{key}/{parts}")
 
     # -- housekeeping --
 
@@ -210,7 +240,7 @@ class ObjectStore(Store):
 
     def size(self) -> int:
         """Bytes of all that is here, and on this machine for unfinished artifacts; not of the cache."""
-        return sum(each.size for each in self._bucket.list()) + self._local.size_beside()
+        return sum(each.size for each in self._bucket.list()) + self._local.size_beside() + self._unsent.size()
 
     def held(self) -> set[Key]:
         """The keys that somebody has locked, or had until a moment ago."""
@@ -239,12 +269,16 @@ class ObjectStore(Store):
                 parts.setdefault((name[0], name[1]), set()).add(name[2])
         several = {key for key, names in parts.items() if len(names) != 2 or MANIFEST not in names}
         there = {key for key, names in parts.items() if MANIFEST in names}
-        return sorted(several.union(self._local.unfinished(there)))
+        return sorted(several.union(self._local.unfinished(there), self._unsent.keys()))
 
     def stale(self, step: str, key: str, age: timedelta, now: datetime) -> list[Thing]:
         """Files that no manifest has named for a day, and what dead writers left on this machine."""
         found = self._manifests.read(step, key)
         here = self._local.stale(step, key, age, now, there=found is not None)
+        unsent = self._unsent.lying(step, key)
+        if unsent is not None and unsent.changed < now - age:
+            place = self._unsent.root / step / key
+            here.append(Thing(f"{UNSENT}/{step}/{key}", unsent.size, partial(remove, place)))
         if found is not None and found[0] is None:
             return here  # nobody can tell which files a damaged manifest names
         parts: dict[str, list[Object]] = {}

@@ -45,12 +45,12 @@ def make_bucket(endpoint: str) -> None:
 
 
 @contextmanager
-def moto() -> Iterator[str]:
-    """moto's server, in this process; its address."""
+def moto(port: int = 0) -> Iterator[str]:
+    """moto's server, in this process; its address. Its objects outlive it, for the next one there."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell of every request
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,16 +22,17 @@ from filelock import Timeout
 
 from lib.errors import ExtraError, StoreError
 from lib.files.lock import tried
+from lib.store import client
 from lib.store.artifacts import MANIFEST, Artifact, Manifest, key_of
 from lib.store.bucket import Bucket
 from lib.store.folder import FolderStore
 from lib.store.housekeeping import copy, list_artifacts, prune, verify
-from lib.store.lease import lease_name
+from lib.store.lease import Lease, lease_name
 from lib.store.objects import GRACE, ObjectStore
 from lib.store.placed import PlacedManifests
 from lib.store.places import open_store
 from lib.store.store import Store
-from tests.support.object_servers import BUCKET, SECRET, careless, environment
+from tests.support.object_servers import BUCKET, SECRET, careless, environment, moto
 
 INGREDIENTS = {"step": "split", "fields": {"split.seed": 123}, "inputs": {"download": "d" * 64}, "code": {}}
 KEY = key_of(INGREDIENTS)
@@ -374,6 +376,87 @@ def test_a_lease_that_is_renewed_is_not_taken_and_one_that_was_lost_is_left_alon
     time.sleep(2.2)  # the server tells time in whole seconds
     here.clear_locks()
     assert here.held() == set()
+
+
+def test_a_lease_whose_renewal_was_written_and_not_answered_is_still_held(
+    on_seaweedfs: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_seaweedfs.life = 0.6
+    swap, swaps = Bucket.swap, list[str | None]()
+
+    def lost(bucket: Bucket, name: str, content: bytes, etag: str) -> str | None:
+        swaps.append(swap(bucket, name, content, etag))
+        return None  # as when the request is sent again, and finds what it wrote itself
+
+    lease = on_seaweedfs.home().lock("split", KEY)
+    assert isinstance(lease, Lease)
+    with lease:
+        monkeypatch.setattr(Bucket, "swap", lost)
+        time.sleep(1)
+        assert len(swaps) > 2
+        assert None not in swaps
+        assert lease.is_held()
+        on_seaweedfs.bucket.put(lease_name("split", KEY), b"another's")
+        assert not lease.is_held()
+
+
+def test_a_server_that_says_both_that_a_lease_is_there_and_is_not_is_not_asked_for_ever(
+    on_seaweedfs: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Bucket, "create", lambda bucket, name, content: asked.append(name))
+    monkeypatch.setattr(Bucket, "get", lambda bucket, name: None)
+    with pytest.raises(Timeout):
+        on_seaweedfs.home().lock("split", KEY).acquire(timeout=0.6)
+    assert 2 <= len(asked) <= 4
+
+
+def test_what_a_server_did_not_take_is_kept_here_and_sent_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RETRIES", 1)  # with their waits, those of a user take seconds
+    with ExitStack() as running:
+        endpoint = running.enter_context(moto())
+        for name, value in environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        homes = Shared(f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}", tmp_path, [])
+        here = homes.home()
+
+        def cut_off() -> None:
+            with here.write("split", KEY, INGREDIENTS) as folder:
+                (folder / "train.txt").write_text("hello")
+                running.close()
+
+        with pytest.raises(StoreError, match=r"does not answer: .*run again, which goes on from there$"):
+            cut_off()
+    with moto(int(endpoint.rpartition(":")[2])):
+        assert homes.home("there").find("split", KEY) is None
+        later = datetime.now(UTC) + timedelta(days=8)
+        assert f".unsent/split/{KEY}" in prune(here, (), unreferenced=True, dry_run=True, now=later).leftovers
+        sent = homes.home().find("split", KEY)  # as the next run does
+        assert sent is not None
+        assert sent == homes.home("there").find("split", KEY)
+        assert sent.file("train.txt").read_text() == "hello"
+        assert not list((here.local / ".unsent").glob("*/*"))
+
+
+def test_files_whose_manifest_stands_stay_though_the_server_failed_afterwards(
+    on_seaweedfs: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, create = on_seaweedfs.home(), Bucket.create
+
+    def failing(bucket: Bucket, name: str, content: bytes) -> str | None:
+        create(bucket, name, content)
+        raise StoreError("the server keeps failing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "create", failing)
+        with pytest.raises(StoreError, match="keeps failing"):
+            publish(store)
+    found = on_seaweedfs.home("there").find("split", KEY)
+    assert found is not None
+    assert files_of(found) == WHOLE
+    assert verify(store) == []
 
 
 # -- servers that cannot be used --
