@@ -29,6 +29,7 @@ from lib.inference.predictor import Predictor
 from lib.model.gpt2.sizes import SIZES
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.places import Folder
 from lib.scoring.result import Model
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
@@ -125,9 +126,9 @@ def _score(texts: list[str], count: int, folder: Path, device: str) -> Callable[
     profile, predicting = _profile(texts), _predictor(folder, device)
 
     def work() -> None:
-        with Output(folder / "scored").opened() as output:
+        with Output(Folder(folder / "scored")).opened() as output:
             result = score(
-                find_inputs([str(file)], format=None, without=output.folder),
+                find_inputs([str(file)], format=None, without=output.name),
                 output,
                 model=Model("benchmark", "1", "", LABELS),
                 predictor=lambda: predicting,

@@ -23,10 +23,12 @@ def artifact_store(warn: Callable[[str], None] = lambda sentence: None) -> Store
 def store_at(place: str | Path, warn: Callable[[str], None] = lambda sentence: None) -> Store:
     """Returns the store at a folder or an address. Raises StoreError for an address or a FINETUNE_CACHE_SIZE that is
     none."""
-    return open_store(place, local=store_folder(), cache_size=_cache_size(), warn=warn)
+    return open_store(place, local=store_folder(), cache_size=cache_size(), warn=warn)
 
 
-def _cache_size() -> int:
+def cache_size() -> int:
+    """Returns how many bytes of what is fetched stay on this machine. Raises StoreError for a FINETUNE_CACHE_SIZE that
+    is none."""
     written = os.environ.get("FINETUNE_CACHE_SIZE")
     if not written:
         return CACHE_SIZE

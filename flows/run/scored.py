@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
@@ -88,7 +87,7 @@ def perform(job: ScoringJob) -> dict[str, Any]:
         mlflow_run=recording.record.run,
         model=chosen.model.name,
         version=chosen.model.version,
-        output=str(Path(job.output).expanduser().absolute()),
+        output=scored.output,
         files=result.files,
         passed_over=list(scored.passed_over),
         scored=result.scored,

@@ -48,10 +48,11 @@ class ScoringJob(Section):
 
     inputs: Annotated[tuple[Place, ...], Field(min_length=1)] = Field(
         description="Parquet, CSV, TSV or JSON Lines, plain or compressed (gzip, bzip2, xz, zstandard): files,"
-        " folders or patterns such as in/*.csv"
+        " folders or patterns such as in/*.csv, on this machine or in an object store, s3://bucket/in/*.csv"
     )
-    output: Text = Field(
-        description="the folder for the answers; it is created, and answers for other files in it stay"
+    output: Place = Field(
+        description="the folder for the answers, or s3://bucket/prefix; it is created, and answers for other files in"
+        " it stay"
     )
     name: RegisteredName | None = Field(
         default=None, description="the registered model whose champion answers (null: the one registered last)"

@@ -1,9 +1,9 @@
-"""The output folder of scoring: writes parts, and finds those of earlier runs that are still valid.
+"""The output of scoring: writes parts, and finds those of earlier runs that are still valid.
 
 A part has the answers for some rows of one input file: `scored/<file>-rows-<first>-<last>.parquet` and, where rows
-could not be scored, `unscorable/` with the same name. Both are written under hidden names, synced and renamed, the
-unscorable rows first, so that a visible part is complete. The metadata of both files records what the part was made
-from, and its counts.
+could not be scored, `unscorable/` with the same name. Both are written elsewhere and appear whole, the unscorable rows
+first, so that a visible part is complete. The metadata of both files records what the part was made from, and its
+counts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,11 @@ from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lib.errors import StoreError
 from lib.evaluation.drift.comparison import Tally
-from lib.files.disk import disk_full_is_clear, sync
+from lib.scoring.places import KINDS, SCORED, UNSCORABLE, Place
 
-SCORED, UNSCORABLE = "scored", "unscorable"
 RECORD = b"finetune.part"  # of the Parquet file's metadata
 LONGEST_STEM = 40  # characters of an input's name in its parts' names
 HASH_LENGTH = 10  # digits that distinguish inputs of the same name in different folders
@@ -65,41 +62,28 @@ def prefix(file: str) -> str:
 
 
 class Output:
-    """A folder that one run at a time writes parts into."""
+    """A place that one run at a time writes parts into."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._earlier: dict[tuple[str, str], list[Path]] = {}  # by kind, and what their names begin with
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._earlier: dict[tuple[str, str], list[str]] = {}  # names by kind, and what they begin with
+
+    @property
+    def name(self) -> str:
+        """The folder's path, or the address."""
+        return self._place.name
 
     @contextmanager
     def opened(self) -> Iterator[Self]:
-        """Creates and locks the folder, and deletes unfinished parts of a killed run. Raises StoreError if the folder
-        cannot be used, is locked by another run, or the disk is full."""
-        try:
-            for name in (SCORED, UNSCORABLE):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise StoreError(
-                f"another run writes into {self.folder}: wait for it, or give another --output folder"
-            ) from None
-        except OSError as error:
-            raise StoreError(
-                f"{self.folder} cannot be used ({error.strerror}): give an --output folder that can be written"
-            ) from error
-        try:
-            with disk_full_is_clear(self.folder):
-                for begun in self.folder.glob("*/.*.parquet"):
-                    begun.unlink()
-                self._earlier = self._listed()
-                yield self
-        finally:
-            lock.release()
+        """Makes the place this run's alone. Raises StoreError if it cannot be used, is locked by another run, or the
+        disk is full."""
+        with self._place.opened():
+            self._earlier = self._listed()
+            yield self
 
     def finished(self, file: str, identity: str) -> dict[int, Part]:
         """Returns an input's parts with this identity, by their first row."""
-        parts = [self._read(path.name) for path in self._earlier.get((SCORED, prefix(file)), [])]
+        parts = [self._read(name) for name in self._earlier.get((SCORED, prefix(file)), [])]
         return {part.first: part for part in parts if part is not None and part.identity == identity}
 
     def _read(self, name: str) -> Part | None:
@@ -112,10 +96,10 @@ class Output:
     def _recorded(self, kind: str, name: str) -> Part | None:
         """Returns the record in one of a part's two files; None if it is missing or damaged."""
         try:
-            with pq.ParquetFile(self.folder / kind / name) as source:
-                part = Part.model_validate_json((source.metadata.metadata or {}).get(RECORD, b""))
-                rows = part.scored if kind == SCORED else sum(part.unscorable.values())
-                return part if source.metadata.num_rows == rows else None
+            metadata = self._place.metadata(kind, name)
+            part = Part.model_validate_json((metadata.metadata or {}).get(RECORD, b""))
+            rows = part.scored if kind == SCORED else sum(part.unscorable.values())
+            return part if metadata.num_rows == rows else None
         except (OSError, pa.ArrowException, ValidationError):
             return None
 
@@ -123,22 +107,22 @@ class Output:
         """Deletes an input's parts of earlier runs that are not among `parts`."""
         kept = {SCORED: {part.name for part in parts}, UNSCORABLE: {part.name for part in parts if part.unscorable}}
         for kind, names in kept.items():
-            for path in self._earlier.get((kind, prefix(file)), []):
-                if path.name not in names:
-                    path.unlink(missing_ok=True)
+            for name in self._earlier.get((kind, prefix(file)), []):
+                if name not in names:
+                    self._place.remove(kind, name)
 
-    def _listed(self) -> dict[tuple[str, str], list[Path]]:
+    def _listed(self) -> dict[tuple[str, str], list[str]]:
         """Lists what earlier runs left, once: an inbox may have very many files."""
         found = defaultdict(list)
-        for kind in (SCORED, UNSCORABLE):
-            for path in sorted((self.folder / kind).glob("*.parquet")):
-                found[kind, ROWS.sub("", path.name)].append(path)
+        for kind in KINDS:
+            for name in self._place.names(kind):
+                found[kind, ROWS.sub("", name)].append(name)
         return dict(found)
 
     @contextmanager
     def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
         """Opens a part for writing with the schemas of `SCORED` and `UNSCORABLE`; discards it if unpublished."""
-        writer = PartWriter(self.folder, schemas)
+        writer = PartWriter(self._place, schemas)
         try:
             yield writer
         finally:
@@ -148,11 +132,10 @@ class Output:
 class PartWriter:
     """A part being written; rows go to disk as they come."""
 
-    def __init__(self, folder: Path, schemas: Mapping[str, pa.Schema]) -> None:
-        self._folder = folder
-        self._paths = {kind: folder / kind / ".writing.parquet" for kind in (SCORED, UNSCORABLE)}
+    def __init__(self, place: Place, schemas: Mapping[str, pa.Schema]) -> None:
+        self._place = place
         self._writers = {
-            kind: pq.ParquetWriter(self._paths[kind], schema, compression="zstd") for kind, schema in schemas.items()
+            kind: pq.ParquetWriter(place.begun(kind), schema, compression="zstd") for kind, schema in schemas.items()
         }
 
     def add(self, kind: str, table: pa.Table) -> None:
@@ -166,13 +149,10 @@ class PartWriter:
             writer = self._writers.pop(kind)
             writer.add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
             writer.close()
-            final = self._folder / kind / part.name
             if kind == UNSCORABLE and not part.unscorable:
-                final.unlink(missing_ok=True)
-                continue
-            sync(self._paths[kind])
-            self._paths[kind].replace(final)
-            sync(final.parent)
+                self._place.remove(kind, part.name)
+            else:
+                self._place.publish(kind, part.name)
 
     def discard(self) -> None:
         """Deletes what was not published."""
@@ -180,5 +160,5 @@ class PartWriter:
             for writer in self._writers.values():
                 writer.close()
         finally:
-            for path in self._paths.values():
-                path.unlink(missing_ok=True)
+            for kind in KINDS:
+                self._place.begun(kind).unlink(missing_ok=True)

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from lib.evaluation.drift.comparison import Tallier
 from lib.progress import Progress, silent
+from lib.scoring.copies import Copies
 from lib.scoring.inputs import Identity, InputFile
-from lib.scoring.parts import SCORED, UNSCORABLE, Output, Part, PartWriter
+from lib.scoring.parts import Output, Part, PartWriter
+from lib.scoring.places import SCORED, UNSCORABLE
 from lib.scoring.reading import check_file, count_rows, read_rows
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns, Row
@@ -41,6 +43,7 @@ def score(
     profile: DriftProfile | None,
     columns: Columns,
     part_rows: int,
+    cache_size: int = 0,
     progress: Progress = silent,
 ) -> Result:
     """Scores every row of `files` into `output`, which is open; valid parts of earlier runs are kept.
@@ -52,18 +55,17 @@ def score(
         predictor: loads the classifier, once, and only if there is anything to score.
         profile: the drift profile; None: no tally of drift.
         part_rows: rows per part, except a file's last one.
+        cache_size: bytes of copies of objects that are kept between the first look at them and their turn.
 
     Raises:
         MessagesError: a file is unreadable or lacks a column; finished parts stay.
         SourceError: a file cannot be opened, or has changed meanwhile.
     """
-    for file in files:
-        check_file(file, columns)
-    counts = [count_rows(file, columns) for file in files]
-    total = None if None in counts else sum(count for count in counts if count is not None)
-    scoring = _Scoring(output, model, predictor, profile, columns, part_rows, progress, total)
-    for file in files:
-        scoring.score_file(file)
+    with Copies(cache_size) as copies:
+        scoring = _Scoring(output, model, predictor, profile, columns, part_rows, progress, copies)
+        scoring.look_at(files)
+        for file in files:
+            scoring.score_file(file)
     return scoring.result
 
 
@@ -89,15 +91,39 @@ class _Scoring:
         columns: Columns,
         part_rows: int,
         progress: Progress,
-        total: int | None,
+        copies: Copies,
     ) -> None:
         self.result = Result()
         self._output, self._model, self._columns, self._part_rows = output, model, columns, part_rows
         self._load = predictor
         self._predictor: Predictor | None = None
         self._tallier = None if profile is None else Tallier(profile)
-        self._progress, self._total = progress, total
+        self._progress, self._copies = progress, copies
+        self._total: int | None = None  # rows of all files, if they are known without reading them
         self._schemas = schemas(model.labels, with_id=columns.id is not None)
+
+    def look_at(self, files: Sequence[InputFile]) -> None:
+        """Reads the beginning of every file; an object whose parts are all finished is not fetched for that."""
+        counts: list[int | None] = []
+        for file in files:
+            rows = None if file.state is None else self._finished_rows(file)
+            if rows is None:
+                here = self._copies.bring(file)
+                check_file(here, self._columns)
+                rows = count_rows(here, self._columns)
+                self._copies.keep(file)
+            counts.append(rows)
+        self._total = None if None in counts else sum(count for count in counts if count is not None)
+
+    def _finished_rows(self, file: InputFile) -> int | None:
+        """The rows of a file of which all parts are finished; None: some are not."""
+        finished = self._output.finished(file.name, self._identity(file, Identity.of(file)))
+        rows = 0
+        while (part := finished.get(rows)) is not None:
+            rows += part.rows
+            if part.last:
+                return rows
+        return None
 
     def score_file(self, file: InputFile) -> None:
         """Keeps or makes a file's parts, in order."""
@@ -112,7 +138,7 @@ class _Scoring:
             kept = part is not None
             if part is None:
                 if rows is None:
-                    rows = _Rows(read_rows(file, self._columns, start=first))
+                    rows = _Rows(read_rows(self._copies.bring(file), self._columns, start=first))
                 if not rows.any_left():
                     break  # a file without rows
                 part = self._make(rows, file, first, identity, contents)
@@ -122,6 +148,7 @@ class _Scoring:
             self.result.add(part, kept=kept)
             self._progress(self.result.rows, self._total, "messages")
             first += part.rows
+        self._copies.drop(file)
         self._output.sweep(file.name, parts)
         self.result.files += 1
 
@@ -130,7 +157,7 @@ class _Scoring:
             {
                 "layout": LAYOUT,
                 "file": file.name,
-                "sha256": contents.sha256,
+                "sha256": contents.contents,
                 "format": [file.format, file.said],
                 "columns": astuple(self._columns),
                 "part_rows": self._part_rows,

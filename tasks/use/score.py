@@ -18,11 +18,13 @@ from lib.files.jsonfile import load_json
 from lib.inference.predictor import Predictor
 from lib.scoring.inputs import files_passed_over, find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.places import place_at
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
 from lib.scoring.score import score as score_files
 from tasks.engine.log import run_log
 from tasks.engine.pageless import create_link_artifact, create_table_artifact
+from tasks.environment import store_folder
 from tasks.record.live import PrefectProgress
 from tasks.record.mlflow_run import accepted, accepted_names, loss_warned
 from tasks.record.pages import page_in_mlflow
@@ -31,6 +33,7 @@ from tasks.record.view import View, save_view
 from tasks.registry.files import model_files
 from tasks.registry.models import CLASSIFIER, find_model
 from tasks.secrets import secrets_kept
+from tasks.store import cache_size
 
 if TYPE_CHECKING:
     from lib.progress import Progress
@@ -53,9 +56,11 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Scored:
-    """The result of a job, the files of its folders that were not scored, and how long this run took."""
+    """The result of a job, where its answers are, the files of its folders that were not scored, and how long this run
+    took."""
 
     result: Result
+    output: str
     passed_over: tuple[str, ...]
     seconds: float
 
@@ -85,9 +90,9 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     def load() -> Predictor:
         return Predictor.load(chosen.folder, device=job.device)
 
-    with Output(Path(job.output).expanduser()).opened() as output:
-        files = find_inputs(job.inputs, format=job.format, without=output.folder)
-        passed_over = files_passed_over(job.inputs, files, without=output.folder)
+    with Output(place_at(job.output, local=store_folder())).opened() as output:
+        files = find_inputs(job.inputs, format=job.format, without=output.name)
+        passed_over = files_passed_over(job.inputs, files, without=output.name)
         if passed_over:
             run_log().warning("not scored, because of their names' endings: %s", listed(passed_over))
         result = score_files(
@@ -98,9 +103,10 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
             profile=chosen.profile,
             columns=Columns(job.text_column, job.id_column, job.quoting, job.encoding, job.separator, job.sheet),
             part_rows=job.part_rows,
+            cache_size=cache_size(),
             progress=PrefectProgress("score", terminal, run_log().warning, of="scoring"),
         )
-    return Scored(result, tuple(passed_over), time.monotonic() - began)
+    return Scored(result, output.name, tuple(passed_over), time.monotonic() - began)
 
 
 def metrics_of(chosen: Chosen, scored: Scored) -> dict[str, float]:

@@ -54,6 +54,7 @@ def outputs(folder: str, tries: str, seed: str, error: str) -> None:
     from lib.inference.predictor import Predictor
     from lib.scoring.inputs import find_inputs
     from lib.scoring.parts import Output
+    from lib.scoring.places import Folder
     from lib.scoring.result import Model
     from lib.scoring.rows import Columns
     from lib.scoring.score import score
@@ -65,7 +66,7 @@ def outputs(folder: str, tries: str, seed: str, error: str) -> None:
     model = Model("toy", "1", "the one", predictor.labels)
 
     def scored() -> dict[str, str]:
-        with Output(home).opened() as opened:
+        with Output(Folder(home)).opened() as opened:
             files = find_inputs([str(data)], format=None, without=home)
             how: dict[str, Any] = {"model": model, "predictor": lambda: predictor, "profile": None}
             score(files, opened, **how, columns=Columns("text", None), part_rows=20)

@@ -265,8 +265,10 @@ def _opened(address: str, scratch: Path, size_limit: int, timeout: float, progre
             yield file
         return
     with disk_full_is_clear(scratch), claimed(address, scratch) as partial:
-        fetched = fetch_object if is_object(whole) else fetch
-        fetched(whole, partial, size_limit=size_limit, timeout=timeout, progress=progress)
+        if is_object(whole):
+            fetch_object(whole, partial, size_limit=size_limit, timeout=timeout, progress=progress)
+        else:
+            fetch(whole, partial, size_limit=size_limit, timeout=timeout, progress=progress)
         try:
             yield partial.file
         except (ChecksumError, ArchiveError, MessagesError):

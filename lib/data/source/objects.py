@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lib.data.source.partial import Partial
@@ -39,7 +40,7 @@ class Store:
     opened: Callable[[float], Any]
 
 
-# A fresh file system each time, so that nothing of an earlier environment or listing is kept.
+# Nothing of an earlier listing is kept, and of an earlier file system nothing that `_opened` does not know.
 FRESH = {"skip_instance_cache": True, "use_listings_cache": False}
 
 
@@ -80,8 +81,11 @@ def is_object(address: str) -> bool:
     return address.partition("://")[0].lower() in STORES and "://" in address
 
 
-def fetch_object(address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress) -> None:
-    """Completes `partial` from `address`, with only the rest of the file where that has not changed.
+def fetch_object(
+    address: str, partial: Partial, *, size_limit: int, timeout: float, progress: Progress
+) -> dict[str, str]:
+    """Completes `partial` from `address`, with only the rest of the file where that has not changed. Returns the
+    object's state, which it had before and after.
 
     Args:
         address: of one object; its scheme is in STORES.
@@ -118,34 +122,47 @@ def fetch_object(address: str, partial: Partial, *, size_limit: int, timeout: fl
     if changed:
         partial.remove()
         raise AddressError("changed while it was fetched", temporary=True)
+    return before
 
 
 def object_state(address: str, *, timeout: float) -> dict[str, str] | None:
     """Asks for the object's state without fetching it; None if nothing answers. Returns those of `etag`, `version` and
     `content_length` (bytes, in digits) that the store has."""
     try:
-        with _clear_errors(address):
-            return _state(_file_system(address, timeout), address, timeout)
+        return state_of(address, timeout=timeout)
     except AddressError:
         return None
+
+
+def state_of(address: str, *, timeout: float) -> dict[str, str]:
+    """Does as `object_state`, and raises AddressError as `fetch_object` does."""
+    with _clear_errors(address):
+        return _state(_file_system(address, timeout), address, timeout)
 
 
 def find_objects(address: str, *, timeout: float) -> list[str]:
     """Returns the addresses of the objects that a folder (it ends with a slash, or is no object) or a pattern stands
     for, sorted; the address itself if it is one object. Raises AddressError as `fetch_object` does."""
+    return list(find_states(address, timeout=timeout))
+
+
+def find_states(address: str, *, timeout: float) -> dict[str, dict[str, str]]:
+    """Does as `find_objects`; returns for each address what `object_state` does, as far as a listing has it."""
     scheme, _, path = address.partition("://")
     pattern = any(character in path for character in "*?[")
     with _clear_errors(address):
         store = _file_system(address, timeout)
-        if not pattern and not address.endswith("/") and store.info(address, timeout=timeout)["type"] == "file":
-            return [address]
+        if not pattern and not address.endswith("/"):
+            facts = store.info(address, timeout=timeout)
+            if facts["type"] == "file":
+                return {address: _stated(facts)}
         root = path.rstrip("/")
         if pattern:
             root = "/".join(part for part in _before_pattern(path))
         found: Mapping[str, Any] = store.find(f"{scheme}://{root}", detail=True, timeout=timeout)
     names = sorted(name for name, facts in found.items() if facts.get("type") == "file")
     fitting = [name for name in names if not pattern or _fits(name, path)]
-    return [f"{scheme}://{name}" for name in fitting]
+    return {f"{scheme}://{name}": _stated(found[name]) for name in fitting}
 
 
 def _before_pattern(path: str) -> Iterator[str]:
@@ -173,13 +190,23 @@ def _file_system(address: str, timeout: float) -> Any:
     scheme = address.partition("://")[0].lower()
     store = STORES[scheme]
     require(store.package, store.extra, f"an address such as {scheme}://…")
-    return store.opened(timeout)
+    return _opened(scheme, timeout, os.getpid(), tuple(sorted(os.environ.items())))
+
+
+@lru_cache(maxsize=4)
+def _opened(scheme: str, timeout: float, process: int, environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001
+    """Returns the same file system again, whose client takes a while to make, where it would be made the same."""
+    return STORES[scheme].opened(timeout)
 
 
 def _state(store: Any, address: str, timeout: float) -> dict[str, str]:
     facts = store.info(address, timeout=timeout)
     if facts["type"] != "file":
         raise AddressError("is a folder and not a file", by_hand=False)
+    return _stated(facts)
+
+
+def _stated(facts: Mapping[str, Any]) -> dict[str, str]:
     found = {
         name: next((facts[key] for key in keys if facts.get(key) is not None), None) for name, keys in STATE.items()
     }

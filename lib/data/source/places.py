@@ -80,7 +80,7 @@ def _objects(given: str, field: str, *, by_split: bool) -> Found:
         return Found(_counted(found, given, field))
     folder = given.rstrip("/")
     inside = [address.removeprefix(f"{folder}/") for address in found]
-    return _folder(folder, [name for name in inside if not _is_hidden(name)], field, by_split=by_split)
+    return _folder(folder, [name for name in inside if not is_hidden(name)], field, by_split=by_split)
 
 
 def _folder(folder: str, names: Sequence[str], field: str, *, by_split: bool) -> Found:
@@ -97,7 +97,8 @@ def _inside(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a path, or a folder in it, has a name that begins with a dot or an underscore."""
     return any(part[0] in "._" for part in name.split("/") if part)
 
 

@@ -22,6 +22,7 @@ from lib.inference.predictor import Predictor
 from lib.scoring import score as scoring
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.places import Folder
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
@@ -68,7 +69,7 @@ def run(inputs: Sequence[Path], output: Path, classifier: Path, **changes: Any) 
         "part_rows": PART,
         **changes,
     }
-    with Output(output).opened() as opened:
+    with Output(Folder(output)).opened() as opened:
         files = find_inputs([str(path) for path in inputs], format=None, without=output)
         return score(files, opened, **settings)
 
@@ -273,8 +274,8 @@ def test_a_file_that_changes_meanwhile_is_refused(table: Path, tmp_path: Path, c
 
 
 def test_one_run_at_a_time_in_a_folder(tmp_path: Path) -> None:
-    with Output(tmp_path / "out").opened(), pytest.raises(StoreError, match="another run writes into"):
-        Output(tmp_path / "out").opened().__enter__()
+    with Output(Folder(tmp_path / "out")).opened(), pytest.raises(StoreError, match="another run writes into"):
+        Output(Folder(tmp_path / "out")).opened().__enter__()
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_whole_parts(

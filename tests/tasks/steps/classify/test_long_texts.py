@@ -35,6 +35,7 @@ from lib.progress import NOBODY
 from lib.recipes.classify import ClassifyRecipe
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
+from lib.scoring.places import Folder
 from lib.scoring.result import Model
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
@@ -204,9 +205,9 @@ def test_scored_files_have_the_same_probabilities(
     evaluated: pd.DataFrame, expected: Probabilities, predictor: Predictor, tmp_path: Path
 ) -> None:
     evaluated[["text"]].to_csv(tmp_path / "texts.csv", index=False)
-    with Output(tmp_path / "scored").opened() as output:
+    with Output(Folder(tmp_path / "scored")).opened() as output:
         score(
-            find_inputs([str(tmp_path / "texts.csv")], format=None, without=output.folder),
+            find_inputs([str(tmp_path / "texts.csv")], format=None, without=output.name),
             output,
             model=Model("long", "1", "the one", LABELS),
             predictor=lambda: predictor,
