@@ -251,7 +251,7 @@ def test_a_run_that_lost_its_place_to_another_one_writes_no_more(
 
 
 def test_what_cannot_be_read_or_written_is_one_sentence_without_keys(
-    seaweedfs: There, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seaweedfs: There, moto_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(given: str) -> None:
         find_inputs([given], format=None, without=tmp_path)
@@ -271,8 +271,11 @@ def test_what_cannot_be_read_or_written_is_one_sentence_without_keys(
     refused(read, f"{empty}/*.csv", "^no file fits the pattern")
     refused(read, empty, f"^{empty} has no file to score: names must end with")
     refused(write, "gs://b/x", "^answers cannot be written to gs://….*s3://bucket/prefix")
-    refused(write, "s3://nobodys/x", "^there is no bucket nobodys at http://127.*: make it, or let --output name")
     refused(write, "s3://me:secret@b/x", "^b/x is no address of a place for answers")
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", moto_server)
+        refused(write, "s3://nobodys/x", "^there is no bucket nobodys at http://127.*: make it, or let --output name")
+        refused(read, "s3://nobodys/a.csv", "^s3://nobodys/a.csv does not exist: see that the address is right")
     with monkeypatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-one")
         refused(read, f"{empty}/a.csv", "may not be read with the credentials of the environment: set AWS_PROFILE")
