@@ -119,6 +119,16 @@ def give_way(file: Path) -> None:
         remove(file)
 
 
+def reserve(descriptor: int, size: int) -> None:
+    """Makes a file `size` bytes long and reserves its disk space now, where the system can."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except (AttributeError, OSError) as error:  # macOS has no such call; some file systems refuse it
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.ftruncate(descriptor, size)
+
+
 def sync(path: Path) -> None:
     """Waits until a file's contents, or a folder's names, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -98,6 +98,16 @@ def rows_of(texts: Sequence[Any]) -> Sequence[Any]:
     return texts.rows if isinstance(texts, Windows) else texts
 
 
+def piece_of(texts: Sequence[Any], some: slice) -> Sequence[Any]:
+    """Returns the texts at these neighbouring positions; where that is all of them, as they are."""
+    if some.stop - some.start == len(texts):
+        return texts
+    if not isinstance(texts, Windows):
+        return texts[some]
+    rows = slice(int(texts.starts[some.start]), int(texts.starts[some.stop]))
+    return replace(texts, rows=texts.rows[rows], counts=texts.counts[some])
+
+
 def take(texts: Texts, positions: Sequence[int]) -> Texts:
     """Returns the texts at these positions."""
     return texts.take(positions) if isinstance(texts, Windows) else [texts[position] for position in positions]

@@ -8,10 +8,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lib.data.lookup import places
 from lib.data.parts import Parts
-from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels, with_temperature
+from lib.evaluation.pieces import pieces
+from lib.files.mapped import IN_MEMORY, Arrays
+from lib.model.labels import MOST_PROBABLE, UNSCALED, Probabilities, Targets, given_labels, with_temperature
 
 RESERVE = "reserve"  # what undersampling left out: never trained on
 
@@ -22,7 +27,7 @@ class Answers:
 
     splits: the messages of each, with the schema `KEYED_MESSAGES`. probabilities: (rows, classes) of each. positive,
     threshold: of two labels, the one that precision and recall are about, and from which probability on it is given.
-    confidence: the intervals' level.
+    confidence: the intervals' level. arrays: where what is as long as the data lies.
     """
 
     splits: Mapping[str, Parts]
@@ -31,21 +36,38 @@ class Answers:
     positive: str | None
     threshold: float = MOST_PROBABLE
     confidence: float = 0.95
+    arrays: Arrays = IN_MEMORY
 
     def decided(self, threshold: float, temperature: float) -> Answers:
         """Returns what becomes of these probabilities by a temperature, and then a threshold."""
-        calibrated = {name: with_temperature(rows, temperature) for name, rows in self.probabilities.items()}
+        if temperature == UNSCALED:
+            return replace(self, threshold=threshold)
+        calibrated = {name: self.arrays.empty(rows.shape, np.float64) for name, rows in self.probabilities.items()}
+        for name, rows in self.probabilities.items():
+            for some in pieces(len(rows)):
+                calibrated[name][some] = with_temperature(rows[some], temperature)
         return replace(self, probabilities=calibrated, threshold=threshold)
 
     @cached_property
     def targets(self) -> dict[str, Targets]:
         """The right class of each message (rows,), by split."""
-        return {name: split.positions("label", self.labels) for name, split in self.splits.items()}
+        found = {name: self.arrays.empty((len(split),), np.int64) for name, split in self.splits.items()}
+        wanted = pa.array(self.labels, pa.string())
+        for name, split in self.splits.items():
+            first = 0
+            for batch in split.batches(["label"]):
+                found[name][first : first + len(batch)] = pc.index_in(batch.column("label"), wanted).to_numpy()
+                first += len(batch)
+        return found
 
     @cached_property
     def given(self) -> dict[str, Targets]:
         """The class that each message got (rows,), by split."""
-        return {name: given_labels(rows, **self.rule) for name, rows in self.probabilities.items()}
+        found = {name: self.arrays.empty((len(rows),), np.int64) for name, rows in self.probabilities.items()}
+        for name, rows in self.probabilities.items():
+            for some in pieces(len(rows)):
+                found[name][some] = given_labels(rows[some], **self.rule)
+        return found
 
     @property
     def rule(self) -> dict[str, Any]:
@@ -64,22 +86,28 @@ class Answers:
 
     def once(self, split: str) -> NDArray[np.int64]:
         """Returns the rows of a split's messages, each once, ascending."""
-        _, first = np.unique(self.splits[split].numbers("id"), return_index=True)
-        return np.sort(first)
+        seen, kept, first = np.zeros(0, np.bool_), [np.zeros(0, np.int64)], 0
+        for batch in self.splits[split].batches(["id"]):
+            ids = batch.column("id").to_numpy()  # row numbers of the source
+            seen = np.append(seen, np.zeros(max(0, int(ids.max(initial=-1)) + 1 - len(seen)), np.bool_))
+            _, rows = np.unique(ids, return_index=True)
+            rows = np.sort(rows[~seen[ids[rows]]])
+            seen[ids] = True
+            kept.append(first + rows)
+            first += len(batch)
+        return np.concatenate(kept)
 
-    def new(self) -> tuple[Targets, Probabilities]:
-        """Returns targets and probabilities of the messages of test split and reserve that have no near-duplicate among
-        those of the training. Undersampling ignores duplicates, so the reserve contains copies of training messages."""
+    def new(self) -> Iterator[tuple[Targets, Probabilities]]:
+        """Yields targets and probabilities of the messages of test split and reserve that have no near-duplicate among
+        those of the training, in pieces. Undersampling ignores duplicates, so the reserve contains copies of training
+        messages."""
         trained_on = np.unique(self.splits["train"].numbers("near_high"))
-        rows: dict[str, NDArray[np.bool_]] = {
-            name: ~np.isin(self.splits[name].numbers("near_high"), trained_on)
-            for name in ("test", RESERVE)
-            if name in self.splits
-        }
-        return (
-            np.concatenate([self.targets[name][kept] for name, kept in rows.items()]),
-            np.concatenate([self.probabilities[name][kept] for name, kept in rows.items()]),
-        )
+        for name in ("test", RESERVE):
+            first = 0
+            for batch in self.splits[name].batches(["near_high"]) if name in self.splits else ():
+                kept = first + np.flatnonzero(places(batch.column("near_high").to_numpy(), trained_on) < 0)
+                yield self.targets[name][kept], self.probabilities[name][kept]
+                first += len(batch)
 
 
 def text_batches(split: Parts) -> Iterator[list[str]]:

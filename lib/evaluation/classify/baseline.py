@@ -112,7 +112,7 @@ def _vectorized(train: tuple[Sequence[str], Targets]) -> tuple[WordVectors, Any]
 def majority(counts: Sequence[int], rows: int) -> Probabilities:
     """Returns the probabilities (rows, classes) of a baseline that knows only how frequent each label is, messages of
     each being `counts`: the most frequent one is given to every message."""
-    return np.tile(np.array(counts) / sum(counts), (rows, 1))
+    return np.broadcast_to(np.array(counts) / sum(counts), (rows, len(counts)))
 
 
 def _regression(inverse_penalty: float, rows: Any, targets: Targets) -> LogisticRegression:

@@ -9,13 +9,16 @@ are drawn, and no messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.evaluation.classify.metrics import log_losses
+from lib.evaluation.classify.ranks import Ranks
+from lib.evaluation.pieces import pieces
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 DRAWS = 2_000
@@ -23,6 +26,7 @@ CELLS = 4_000_000  # of the matrix of draws that are in memory at a time: 32 MB
 LARGE = 100_000  # messages of a class, from which on sums are drawn
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,66 @@ class Sums:
     hits: Floats
     log_loss: Floats
     auc_shift: Floats
+
+
+@dataclass
+class _Cell:
+    """Messages of one class that get one label: how many, and of their two columns the mean (2,) and the sums of the
+    products of what is left of them without it (2, 2)."""
+
+    rows: int
+    mean: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, columns: Floats) -> _Cell:
+        mean = columns.mean(axis=0)
+        return cls(len(columns), mean, (columns - mean).T @ (columns - mean))
+
+    def with_more(self, other: _Cell) -> _Cell:
+        """Joins two (T. F. Chan, G. H. Golub and R. J. LeVeque, The American Statistician 37, 1983)."""
+        rows, apart = self.rows + other.rows, other.mean - self.mean
+        squares = self.squares + other.squares + np.outer(apart, apart) * (self.rows * other.rows / rows)
+        return _Cell(rows, self.mean + apart * (other.rows / rows), squares)
+
+
+@dataclass(frozen=True)
+class _Messages:
+    """Messages, of which some are looked at at a time. ranks: of the classes whose areas count."""
+
+    targets: Targets
+    probabilities: Probabilities
+    rule: Mapping[str, Any]
+    ranks: Mapping[int, Ranks]
+
+    @property
+    def area(self) -> float | None:
+        """The area under the ROC curve, the mean over classes; None if there is none."""
+        areas = [ranks.area for ranks in self.ranks.values() if ranks.area is not None]
+        return float(np.mean(areas)) if areas else None
+
+    def given(self, rows: Rows) -> NDArray[np.intp]:
+        """Returns the label that each of these rows gets."""
+        return given_labels(self.probabilities[rows], **self.rule)
+
+    def extra(self, rows: Rows) -> Floats:
+        """Returns of each of these rows its log loss, and what one more of it adds to the area: (rows, 2)."""
+        targets, probabilities = self.targets[rows], self.probabilities[rows]
+        moved = np.zeros(len(targets))
+        for label, ranks in self.ranks.items():
+            moved += ranks.influence(targets == label, probabilities[:, label])
+        return np.stack([log_losses(targets, probabilities), moved / max(1, len(self.ranks))], axis=1)
+
+    def cells(self, label: int) -> dict[int, _Cell]:
+        """Returns the messages of a class by the label that they get."""
+        found: dict[int, _Cell] = {}
+        for some in pieces(len(self.targets)):
+            rows = some.start + np.flatnonzero(self.targets[some] == label)
+            given, extra = self.given(rows), self.extra(rows)
+            for seen in np.unique(given).tolist():
+                cell = _Cell.of(extra[given == seen])
+                found[seen] = found[seen].with_more(cell) if seen in found else cell
+        return dict(sorted(found.items()))
 
 
 def bootstrap_intervals(
@@ -59,38 +123,40 @@ def bootstrap_intervals(
     messages it sees too little, and is too narrow. The area under the ROC curve moves by its influence function (the
     components of E. R. DeLong, D. M. DeLong and D. L. Clarke-Pearson, Biometrics 44, 1988), which makes it a sum, too.
     """
-    given = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
+    rule = {"labels": labels, "positive": positive, "threshold": threshold}
     chosen = None if positive is None else labels.index(positive)
-    area, shifts = _auc_influence(targets, probabilities, chosen)
-    losses = -np.log(np.clip(probabilities[np.arange(len(targets)), targets], np.finfo(np.float64).eps, 1))
-    sums = _draw(targets, given, np.stack([losses, shifts], axis=1), classes=len(labels), draws=draws, seed=seed)
+    messages = _Messages(targets, probabilities, rule, _ranked(targets, probabilities, chosen))
+    sums = _draw(messages, classes=len(labels), draws=draws, seed=seed)
     found = _rates(sums, chosen) | {"log_loss": sums.log_loss / len(targets)}
-    if area is not None:
-        found["roc_auc"] = np.clip(area + sums.auc_shift, 0, 1)
+    if messages.area is not None:
+        found["roc_auc"] = np.clip(messages.area + sums.auc_shift, 0, 1)
     return {name: _interval(values, confidence) for name, values in found.items()}
 
 
-def _draw(targets: Targets, given: Targets, extra: Floats, *, classes: int, draws: int, seed: int) -> Sums:
-    """Draws messages within each class, and sums labels, hits and the two columns of `extra` (rows, 2)."""
+def _draw(messages: _Messages, *, classes: int, draws: int, seed: int) -> Sums:
+    """Draws messages within each class, and sums labels, hits, log losses and what moves the area."""
     predicted, hits, sums = np.zeros((draws, classes)), np.zeros((draws, classes)), np.zeros((draws, 2))
     generator = np.random.default_rng(seed)
-    for label in np.unique(targets).tolist():
-        rows = np.flatnonzero(targets == label)
-        seen, cells = np.unique(given[rows], return_inverse=True)
-        if len(rows) >= LARGE:
-            numbers, summed = _drawn_sums(generator, cells, extra[rows], draws)
-            predicted[:, seen] += numbers
+    occurring = np.bincount(messages.targets, minlength=classes)
+    for label in np.flatnonzero(occurring).tolist():
+        if occurring[label] >= LARGE:
+            cells = messages.cells(label)
+            numbers, summed = _drawn_sums(generator, list(cells.values()), draws)
+            for place, given in enumerate(cells):
+                predicted[:, given] += numbers[:, place]
+                if given == label:
+                    hits[:, label] = numbers[:, place]
             sums += summed
-            hits[:, label] = numbers[:, seen == label].sum(axis=1)
             continue
-        columns = np.concatenate([np.eye(len(seen))[cells], extra[rows]], axis=1)  # (rows of the class, seen + 2)
+        rows = np.flatnonzero(messages.targets == label)
+        seen, cell = np.unique(messages.given(rows), return_inverse=True)
+        columns = np.concatenate([np.eye(len(seen))[cell], messages.extra(rows)], axis=1)  # (rows, seen + 2)
         for part, counts in _counts(generator, len(rows), draws):
             found = counts @ columns
             predicted[part, seen] += found[:, :-2]
             sums[part] += found[:, -2:]
             hits[part, label] = found[:, :-2][:, seen == label].sum(axis=1)
-    occurring = np.bincount(targets, minlength=classes).astype(np.float64)
-    return Sums(occurring, predicted, hits, log_loss=sums[:, 0], auc_shift=sums[:, 1])
+    return Sums(occurring.astype(np.float64), predicted, hits, log_loss=sums[:, 0], auc_shift=sums[:, 1])
 
 
 def _counts(generator: np.random.Generator, rows: int, draws: int) -> Iterator[tuple[slice, Floats]]:
@@ -103,24 +169,19 @@ def _counts(generator: np.random.Generator, rows: int, draws: int) -> Iterator[t
         yield part, np.bincount(drawn.ravel(), minlength=height * rows).reshape(height, rows).astype(np.float64)
 
 
-def _drawn_sums(
-    generator: np.random.Generator, cells: NDArray[np.int64], extra: Floats, draws: int
-) -> tuple[NDArray[np.int64], Floats]:
-    """Draws how many messages of each cell are drawn (draws, cells), and the sums of `extra` (rows, 2) over them
-    (draws, 2), without drawing messages.
+def _drawn_sums(generator: np.random.Generator, cells: Sequence[_Cell], draws: int) -> tuple[NDArray[np.int64], Floats]:
+    """Draws how many messages of each cell are drawn (draws, cells), and the sums of their two columns (draws, 2),
+    without drawing messages.
 
     The numbers are multinomial, as they are when messages are drawn; a sum over so many has the mean and the covariance
     that it then has, and is taken to be normal.
     """
-    sizes = np.bincount(cells)
-    counts = generator.multinomial(len(cells), sizes / len(cells), size=draws)
+    sizes = np.array([cell.rows for cell in cells])
+    counts = generator.multinomial(sizes.sum(), sizes / sizes.sum(), size=draws)
     sums = np.zeros((draws, 2))
-    for cell in range(len(sizes)):
-        values = extra[cells == cell]
-        spread = generator.multivariate_normal(
-            np.zeros(2), np.cov(values, rowvar=False, bias=True), draws, method="eigh"
-        )
-        sums += counts[:, [cell]] * values.mean(axis=0) + np.sqrt(counts[:, [cell]]) * spread
+    for place, cell in enumerate(cells):
+        spread = generator.multivariate_normal(np.zeros(2), cell.squares / cell.rows, draws, method="eigh")
+        sums += counts[:, [place]] * cell.mean + np.sqrt(counts[:, [place]]) * spread
     return counts, sums
 
 
@@ -158,27 +219,11 @@ def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0))
 
 
-def _auc_influence(targets: Targets, probabilities: Probabilities, positive: int | None) -> tuple[float | None, Floats]:
-    """Returns the area under the ROC curve (the mean over classes without `positive`; None if there is none), and what
-    one more of each message adds to it (rows,)."""
-    areas, influence = [], np.zeros(len(targets))
-    for label in range(probabilities.shape[1]) if positive is None else [positive]:
-        inside = targets == label
-        if not 0 < inside.sum() < len(targets):
-            continue
-        above, below = np.sort(probabilities[inside, label]), np.sort(probabilities[~inside, label])
-        won = _share_below(below, probabilities[inside, label])  # (rows of the class,)
-        lost = 1 - _share_below(above, probabilities[~inside, label])  # (other rows,)
-        areas.append(float(won.mean()))
-        influence[inside] += (won - won.mean()) / len(above)
-        influence[~inside] += (lost - lost.mean()) / len(below)
-    return (float(np.mean(areas)) if areas else None), influence / max(1, len(areas))
-
-
-def _share_below(ordered: Floats, values: Floats) -> Floats:
-    """Returns the share of `ordered` that is below each value; what equals it counts half."""
-    left, right = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return np.asarray((left + right) / (2 * len(ordered)))
+def _ranked(targets: Targets, probabilities: Probabilities, positive: int | None) -> dict[int, Ranks]:
+    """Ranks messages by the probability of the positive class, or of each class; without those that say nothing."""
+    chosen = range(probabilities.shape[1]) if positive is None else [positive]
+    ranked = {label: Ranks.of(targets == label, probabilities[:, label]) for label in chosen}
+    return {label: ranks for label, ranks in ranked.items() if ranks.area is not None}
 
 
 def _interval(values: Floats, confidence: float) -> dict[str, float] | None:

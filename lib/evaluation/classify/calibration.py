@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.evaluation.pieces import pieces
 from lib.evaluation.significance import wilson_interval
 from lib.model.labels import LEAST_PROBABILITY, Probabilities, Targets, softmax
 
@@ -69,10 +70,14 @@ def calibration(
 ) -> Calibration:
     """Measures the calibration of the most probable label, whatever the threshold: `targets` (rows,), `probabilities`
     (rows, classes). `level` is the intervals'."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    rows = np.bincount(place, minlength=bins)
-    sure, hits = np.bincount(place, confidence, bins), np.bincount(place, right, bins)
+    rows, sure, hits, loss = np.zeros(bins, np.int64), np.zeros(bins), np.zeros(bins), 0.0
+    for some in pieces(len(targets)):
+        confidence, right = probabilities[some].max(axis=1), probabilities[some].argmax(axis=1) == targets[some]
+        place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+        rows += np.bincount(place, minlength=bins)
+        sure += np.bincount(place, confidence, bins)
+        hits += np.bincount(place, right, bins)
+        loss -= float(_log_of_right(targets[some], probabilities[some]).sum())
     return Calibration(
         bins=tuple(
             Bin(
@@ -86,8 +91,8 @@ def calibration(
             for index in np.flatnonzero(rows).tolist()
         ),
         error=float(np.abs(hits - sure).sum() / len(targets)),
-        by_chance=_error_by_chance(confidence, place, bins, seed),
-        log_loss=_log_loss(np.log(np.maximum(probabilities, LEAST_PROBABILITY)), targets),
+        by_chance=_error_by_chance(rows, sure, seed),
+        log_loss=loss / len(targets),
     )
 
 
@@ -110,16 +115,17 @@ def fit_temperature(targets: Targets, probabilities: Probabilities) -> Scaling:
     return Scaling(temperature=1 / high, at_the_end=bool(slope(1 / WARMEST) > 0 or slope(1 / COLDEST) < 0))
 
 
-def _log_loss(logs: Floats, targets: Targets) -> float:
-    return float(-logs[np.arange(len(targets)), targets].mean())
+def _log_of_right(targets: Targets, probabilities: Probabilities) -> Floats:
+    """Returns the logarithm of the probability of each row's label (rows,)."""
+    return np.asarray(np.log(np.maximum(probabilities[np.arange(len(targets)), targets], LEAST_PROBABILITY)))
 
 
-def _error_by_chance(confidence: Floats, place: NDArray[np.int64], bins: int, seed: int) -> float:
-    """Draws which messages are right if each is with its confidence: the 95th percentile of the error."""
+def _error_by_chance(rows: NDArray[np.int64], sure: Floats, seed: int) -> float:
+    """Draws which messages are right if each is with its confidence: the 95th percentile of the error. rows, sure: of
+    each bin its messages and their summed confidence, (bins,)."""
     generator = np.random.default_rng(seed)
-    rows = np.bincount(place, minlength=bins)
     # In a bin the number of right ones is close to binomial with the mean confidence, and cheap to draw whatever rows.
-    mean = np.bincount(place, confidence, bins) / np.maximum(rows, 1)
-    hits = generator.binomial(rows, np.clip(mean, 0, 1), size=(RESAMPLES, bins))
-    errors = np.abs(hits - rows * mean).sum(axis=1) / len(confidence)
+    mean = sure / np.maximum(rows, 1)
+    hits = generator.binomial(rows, np.clip(mean, 0, 1), size=(RESAMPLES, len(rows)))
+    errors = np.abs(hits - rows * mean).sum(axis=1) / rows.sum()
     return float(np.quantile(errors, 0.95))

@@ -1,6 +1,6 @@
 """Evaluates a classifier on every row of every split, and writes metrics, findings, predictions and figures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,13 @@ from lib.evaluation.classify.predictions import BASELINE_FILE, write_predictions
 from lib.evaluation.classify.rivals import Rivals, compare, fit_rivals, rival_metrics, write_baseline
 from lib.evaluation.classify.slices import slices
 from lib.evaluation.classify.suspects import Spread
+from lib.evaluation.pieces import pieces
 from lib.files.jsonfile import save_json
+from lib.files.mapped import IN_MEMORY, Arrays
 from lib.inference.engines.engine import Engine
-from lib.model.labels import Probabilities, positive_class
+from lib.model.labels import Probabilities, Targets, positive_class
 from lib.progress import Progress, part_of, silent
+from lib.text.windows import piece_of
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def evaluate(
     facts: Facts,
     choices: Choices,
     folder: Path,
+    arrays: Arrays = IN_MEMORY,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def evaluate(
     Args:
         splits: the messages of `train`, `validation`, `test`, and of `reserve` if there is one, as `KEYED_MESSAGES`.
         inputs: the tokens of the same rows; torch's engine takes their features too.
+        arrays: where what is as long as the data lies.
     """
     positive_class(engine.labels, choices.wanted.positive_label, choices.wanted.threshold)  # refused before the work
     names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
@@ -107,7 +112,10 @@ def evaluate(
     for name in names:
         if len(splits[name]) != len(inputs[name]):
             raise ValueError(f"the {len(inputs[name])} inputs of {name} are not those of its messages")
-        probabilities[name] = engine.probabilities(inputs[name], progress=part_of(progress, done, total))
+        probabilities[name] = arrays.empty((len(splits[name]), len(engine.labels)), np.float64)
+        for some in pieces(len(splits[name])):
+            asked, heard = piece_of(inputs[name], some), part_of(progress, done + some.start, total)
+            probabilities[name][some] = engine.probabilities(asked, progress=heard)
         done += len(splits[name])
     measured = {name: splits[name] for name in names}
     return write_evaluation(
@@ -117,6 +125,7 @@ def evaluate(
         labels=engine.labels,
         facts=facts,
         choices=choices,
+        arrays=arrays,
         warn=warn,
     )
 
@@ -129,12 +138,13 @@ def write_evaluation(
     labels: tuple[str, ...],
     facts: Facts,
     choices: Choices,
+    arrays: Arrays = IN_MEMORY,
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Does what `evaluate` does, from the probabilities (rows, classes) of each split as the network has them."""
     positive, warnings = positive_class(labels, choices.wanted.positive_label, choices.wanted.threshold), facts.warnings
     natural = facts.natural or facts.class_counts
-    network = Answers(splits, probabilities, labels, positive, confidence=choices.confidence)
+    network = Answers(splits, probabilities, labels, positive, confidence=choices.confidence, arrays=arrays)
     decision = decide(
         choices.wanted,
         labels,
@@ -191,7 +201,7 @@ def write_evaluation(
         slices=tuple(
             slices(
                 texts_of(splits["test"]),
-                answers.given["test"] == answers.targets["test"],
+                _right(answers.given["test"], answers.targets["test"]),
                 columns=facts.columns,
                 confidence=choices.confidence,
             )
@@ -204,6 +214,12 @@ def write_evaluation(
     )
     findings.save(folder)
     return metrics
+
+
+def _right(given: Targets, targets: Targets) -> Iterator[bool]:
+    """Yields whether each message got its label."""
+    for some in pieces(len(targets)):
+        yield from (given[some] == targets[some]).tolist()
 
 
 def _draw(

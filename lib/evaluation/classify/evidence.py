@@ -78,15 +78,12 @@ def at_natural_shares(
 ) -> tuple[dict[str, Any] | None, PrecisionRecall | None]:
     """Estimates figures and the positive label's curve at the class shares of `class_counts`, rows by label, from the
     messages that are new to the classifier; None where a class has none."""
-    targets, probabilities = answers.new()
     figures = natural_prevalence(
-        targets, probabilities, **answers.rule, class_counts=class_counts, confidence=answers.confidence
+        answers.new(), **answers.rule, class_counts=class_counts, confidence=answers.confidence
     )
     if answers.positive is None:
         return figures, None
-    curve = precision_recall(
-        targets, probabilities, labels=answers.labels, positive=answers.positive, class_counts=class_counts
-    )
+    curve = precision_recall(answers.new(), labels=answers.labels, positive=answers.positive, class_counts=class_counts)
     return figures, curve
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
-from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
 from lib.evaluation.classify.calibration import Calibration
+from lib.evaluation.classify.metrics import confusion_of
+from lib.evaluation.classify.ranks import Ranks
 from lib.evaluation.figures import (
     BLUE,
     CYCLE,
@@ -25,11 +26,13 @@ from lib.evaluation.figures import (
     mark,
     save_figures,
 )
+from lib.evaluation.pieces import pieces
 from lib.model.labels import Probabilities, Targets
 
 WORDED_CELLS = 4  # classes up to which each cell also shows its share, instead of a colour scale
 NAMED_CELLS = 12  # classes up to which each cell of the confusion matrix shows its count
 NAMED_CLASSES = 40  # classes up to which the axes of the confusion matrix name them
+MOST_DRAWN = 2_000  # points of a curve of precision and recall
 LONGEST_LABEL = 24  # characters of a label that a figure has room for
 
 
@@ -90,7 +93,9 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
 
 def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) -> Figure:
     """Draws the confusion matrix of the test messages: counts, shaded by their share of the true label."""
-    counts = confusion_matrix(targets, given, labels=np.arange(len(labels)))
+    counts = np.zeros((len(labels), len(labels)), np.int64)
+    for some in pieces(len(targets)):
+        counts += confusion_of(targets[some], given[some], len(labels))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = float(np.clip(2.9 + 0.55 * len(labels), 4.0, 10.0))
     in_words = len(labels) <= WORDED_CELLS
@@ -190,7 +195,9 @@ def draw_reliability(measured: Mapping[str, Calibration]) -> Figure:
 
 def _hardest(targets: Targets, probabilities: Probabilities, present: Sequence[int]) -> list[int]:
     """Returns as many classes as there are colours, those with the lowest average precision, in their own order."""
-    scores = {index: average_precision_score(targets == index, probabilities[:, index]) for index in present}
+    scores = {
+        index: Ranks.of(targets == index, probabilities[:, index]).curve(1).average_precision for index in present
+    }
     return sorted(sorted(scores, key=lambda index: (scores[index], index))[: len(CYCLE)])
 
 
@@ -201,8 +208,9 @@ def _precision_recall(
     name: str,
     **style: object,
 ) -> None:
-    precision, recall, _ = precision_recall_curve(truth, scores)
-    label = f"{name} {average_precision_score(truth, scores):.3f}"
+    curve = Ranks.of(truth, scores).curve(MOST_DRAWN)
+    recall, precision = np.append(curve.recall, 0.0), np.append(curve.precision, 1.0)  # as scikit-learn ends it
+    label = f"{name} {curve.average_precision:.3f}"
     axes.plot(recall, precision, drawstyle="steps-post", label=label, **style)  # type: ignore[arg-type]
 
 

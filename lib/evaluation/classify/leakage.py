@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ NEAR = 0.8  # the least cosine of near copies
 # and a second for 10,000; of long ones ten bytes for each of the text.
 MOST_COMPARED, MOST_BYTES = 200_000, 100_000_000
 
+KEYS = ("exact", "near_high")  # columns
 Keys = NDArray[np.uint64]
 
 
@@ -53,9 +54,7 @@ def leaks(splits: Mapping[str, Parts]) -> list[Leak]:
     that those of `copies_by_keys`.
     """
     if too_many_for_grams(splits):
-        return copies_by_keys(
-            {name: (each.numbers("exact"), each.numbers("near_high")) for name, each in splits.items()}
-        )
+        return copies_by_keys(splits)
     return copies_by_grams({name: list(texts_of(each)) for name, each in splits.items()})
 
 
@@ -67,13 +66,15 @@ def too_many_for_grams(splits: Mapping[str, Parts]) -> bool:
     return size > MOST_BYTES
 
 
-def copies_by_keys(splits: Mapping[str, tuple[Keys, Keys]]) -> list[Leak]:
-    """Finds copies by 64 bits of each text and of what `normalise` leaves of it (rows,) each: near copies are
-    near-duplicates, whose sets of n-grams are the same."""
+def copies_by_keys(splits: Mapping[str, Parts]) -> list[Leak]:
+    """Finds copies by 64 bits of each text and of what `normalise` leaves of it: near copies are near-duplicates, whose
+    sets of n-grams are the same."""
+    names = list(splits)
+    known = {name: [_first_rows(splits[name].numbers(key)) for key in KEYS] for name in names[:-1]}
     return [
-        Leak(name, source, tuple(_same_keys(splits[name], splits[source])))
-        for place, name in enumerate(splits)
-        for source in list(splits)[:place]
+        Leak(name, source, tuple(_same_keys(splits[name], *known[source])))
+        for place, name in enumerate(names)
+        for source in names[:place]
     ]
 
 
@@ -100,18 +101,30 @@ def without_copies(rows: int, *found: Leak) -> NDArray[np.bool_]:
     return kept
 
 
-def _same_keys(keys: tuple[Keys, Keys], others: tuple[Keys, Keys]) -> list[Copy]:
-    exact, near = (_first_rows(*pair) for pair in zip(keys, others, strict=True))
-    rows = np.flatnonzero((exact >= 0) | (near >= 0)).tolist()
-    return [
-        Copy(row, int(exact[row] if exact[row] >= 0 else near[row]), 1.0, exact=bool(exact[row] >= 0)) for row in rows
-    ]
+def _same_keys(split: Parts, exact: _FirstRows, near: _FirstRows) -> Iterator[Copy]:
+    first = 0
+    for batch in split.batches(KEYS):
+        same, alike = (known.of(batch.column(key).to_numpy()) for key, known in zip(KEYS, (exact, near), strict=True))
+        for row in np.flatnonzero((same >= 0) | (alike >= 0)).tolist():
+            of = int(same[row] if same[row] >= 0 else alike[row])
+            yield Copy(first + row, of, 1.0, exact=bool(same[row] >= 0))
+        first += len(batch)
 
 
-def _first_rows(keys: Keys, others: Keys) -> NDArray[np.int64]:
-    """Returns for each key (rows,) the first row with it among the others, -1 if there is none."""
-    known, first = np.unique(others, return_index=True)
-    return np.append(first, -1)[places(keys, known)]
+@dataclass(frozen=True)
+class _FirstRows:
+    """The first row with each key: the keys, ascending, and the rows."""
+
+    keys: Keys
+    rows: NDArray[np.int64]
+
+    def of(self, keys: Keys) -> NDArray[np.int64]:
+        """Returns for each key (rows,) the first row with it, -1 if there is none."""
+        return np.append(self.rows, -1)[places(keys, self.keys)]
+
+
+def _first_rows(keys: Keys) -> _FirstRows:
+    return _FirstRows(*np.unique(keys, return_index=True))
 
 
 def _copies(texts: Sequence[str], grams: Grams, others: Sequence[str], of_others: Grams) -> list[Copy]:

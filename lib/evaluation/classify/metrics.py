@@ -4,17 +4,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    confusion_matrix,
-    log_loss,
-    matthews_corrcoef,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
 
 from lib.errors import LabelError
+from lib.evaluation.classify.ranks import Ranks
+from lib.evaluation.pieces import pieces
 from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
+
+LEAST_PROBABILITY = np.finfo(np.float64).eps  # of the right label, in the log loss, as in scikit-learn
 
 
 def measure(
@@ -36,58 +33,74 @@ def measure(
     """
     if len(targets) == 0:
         raise LabelError("there are no messages to measure the classifier on: choose larger split fractions")
-    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
-    hits = int((predicted == targets).sum())
+    confusion, loss = np.zeros((len(labels), len(labels)), np.int64), 0.0
+    for some in pieces(len(targets)):
+        predicted = given_labels(probabilities[some], labels=labels, positive=positive, threshold=threshold)
+        confusion += confusion_of(targets[some], predicted, len(labels))
+        loss += float(log_losses(targets[some], probabilities[some]).sum())
+    hits = int(confusion.trace())
     low, high = wilson_interval(hits, len(targets), confidence)
     return {
         "rows": len(targets),
         "accuracy": hits / len(targets),
         "accuracy_interval": {"low": low, "high": high, "confidence": confidence},
-        **rates(targets, predicted, labels=labels, positive=positive),
+        **rates(confusion, labels=labels, positive=positive),
         "roc_auc": _roc_auc(targets, probabilities, labels, positive),
-        "log_loss": float(log_loss(targets, probabilities, labels=np.arange(len(labels)))),
+        "log_loss": loss / len(targets),
     }
 
 
-def rates(
-    targets: Targets,
-    predicted: Targets,
-    *,
-    labels: tuple[str, ...],
-    positive: str | None,
-    weights: NDArray[np.float64] | None = None,
-) -> dict[str, Any]:
-    """Returns precision, recall, F1, MCC, false positive rate, confusion matrix and the metrics per class. `weights`
-    (rows,): how much each row counts; without them `confusion` (rows true, columns predicted) holds integers."""
-    indices = np.arange(len(labels))
-    confusion = confusion_matrix(targets, predicted, labels=indices, sample_weight=weights)
-    by_class = precision_recall_fscore_support(
-        targets, predicted, labels=indices, sample_weight=weights, zero_division=0
-    )
+def confusion_of(targets: Targets, predicted: Targets, classes: int) -> NDArray[np.int64]:
+    """Counts rows by their class and the predicted one: (classes, classes)."""
+    places = np.asarray(targets, np.int64) * classes + predicted
+    return np.asarray(np.bincount(places, minlength=classes * classes).reshape(classes, classes))
+
+
+def log_losses(targets: Targets, probabilities: Probabilities) -> NDArray[np.float64]:
+    """Returns each row's log loss (rows,)."""
+    of_right = probabilities[np.arange(len(targets)), targets]
+    return np.asarray(-np.log(np.clip(of_right, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)))
+
+
+def rates(confusion: NDArray[Any], *, labels: tuple[str, ...], positive: str | None) -> dict[str, Any]:
+    """Returns precision, recall, F1, MCC, false positive rate, confusion matrix and the metrics per class.
+
+    confusion: (classes, classes), the rows of each true class by the predicted one, or what they count.
+    """
+    rows, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    of_class = [_ratio(hits, predicted), _ratio(hits, rows), _ratio(2 * hits, rows + predicted)]
     # The classes among targets or predictions, as in scikit-learn's macro average.
-    occurring = np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1))
+    occurring = np.flatnonzero(rows + predicted)
     chosen = occurring if positive is None else [labels.index(positive)]
-    precision, recall, f1 = (float(column[chosen].mean()) for column in by_class[:3])
-    figures: dict[str, Any] = {
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        # With a single class it is 0 by convention, where scikit-learn would warn.
-        "mcc": float(matthews_corrcoef(targets, predicted, sample_weight=weights)) if len(occurring) > 1 else 0.0,
-    }
+    precision, recall, f1 = (float(column[chosen].mean()) for column in of_class)
+    figures: dict[str, Any] = {"precision": precision, "recall": recall, "f1": f1, "mcc": _mcc(rows, predicted, hits)}
     if positive is not None:
         figures["false_positive_rate"] = _false_positive_rate(confusion, labels.index(positive))
     figures["confusion"] = confusion.tolist()
     figures["classes"] = {
         label: {
-            "rows": int((targets == index).sum()),
-            "precision": float(by_class[0][index]),
-            "recall": float(by_class[1][index]),
-            "f1": float(by_class[2][index]),
+            "rows": int(rows[index]),
+            "precision": float(of_class[0][index]),
+            "recall": float(of_class[1][index]),
+            "f1": float(of_class[2][index]),
         }
         for index, label in enumerate(labels)
     }
     return figures
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Divides; a ratio without cases counts as zero."""
+    return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
+
+
+def _mcc(rows: NDArray[Any], predicted: NDArray[Any], hits: NDArray[Any]) -> float:
+    """Computes Matthews' correlation of any number of classes (J. Gorodkin, Computational Biology and Chemistry 28,
+    2004); with a single class it is 0 by convention."""
+    rows, predicted = rows.astype(np.float64), predicted.astype(np.float64)
+    total = rows.sum()
+    spread = (total**2 - rows @ rows) * (total**2 - predicted @ predicted)
+    return float((total * hits.sum() - rows @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None:
@@ -100,9 +113,6 @@ def _roc_auc(
 ) -> float | None:
     """The area under the ROC curve; of more than two classes the mean of one against the rest, where defined."""
     chosen = range(len(labels)) if positive is None else [labels.index(positive)]
-    areas = [
-        roc_auc_score(targets == index, probabilities[:, index])
-        for index in chosen
-        if 0 < (targets == index).sum() < len(targets)
-    ]
-    return float(np.mean(areas)) if areas else None
+    areas = [Ranks.of(targets == index, probabilities[:, index]).area for index in chosen]
+    defined = [area for area in areas if area is not None]
+    return float(np.mean(defined)) if defined else None

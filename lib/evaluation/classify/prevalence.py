@@ -1,16 +1,19 @@
 """Estimates metrics at the class shares that messages come with; precision and false alarms depend on them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from lib.evaluation.classify.metrics import confusion_of, rates
+from lib.evaluation.classify.ranks import Ranks
 from lib.evaluation.significance import wilson_interval
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
 
 MOST_POINTS = 200  # of a curve that is drawn or printed
+Messages = Iterable[tuple[Targets, Probabilities]]  # in pieces of (rows,) and (rows, classes)
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,7 @@ class PrecisionRecall:
 
 
 def natural_prevalence(
-    targets: Targets,
-    probabilities: Probabilities,
+    messages: Messages,
     *,
     labels: tuple[str, ...],
     positive: str | None,
@@ -40,10 +42,10 @@ def natural_prevalence(
 ) -> dict[str, Any] | None:
     """Estimates the metrics at the class shares of the source, from rows that were never trained on.
 
-    The rows are the test split and, if there is one, the reserve (what undersampling left out): `targets` (rows,),
-    `probabilities` (rows, classes) float64. `class_counts` are rows by label, as messages come: of the source, or of a
-    given test split. With s_c the share of class c there and n_c of the n rows here, each row of class c has the weight
-    w_c = s_c * n / n_c, so that the weighted rows have those shares. Then
+    The rows are the test split and, if there is one, the reserve (what undersampling left out), in pieces of `targets`
+    (rows,) and `probabilities` (rows, classes) float64. `class_counts` are rows by label, as messages come: of the
+    source, or of a given test split. With s_c the share of class c there and n_c of the n rows here, each row of class
+    c has the weight w_c = s_c * n / n_c, so that the weighted rows have those shares. Then
 
         accuracy = sum_c s_c * recall_c
         precision of p = s_p * recall_p / sum_c s_c * (share of class c's rows that are predicted as p)
@@ -58,25 +60,25 @@ def natural_prevalence(
 
     Returns None if a class of the source has no row here.
     """
-    from lib.evaluation.classify.metrics import rates  # here, because runs that read a curve compute none
-
-    counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
+    confusion = np.zeros((len(labels), len(labels)), np.int64)
+    for targets, probabilities in messages:
+        predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
+        confusion += confusion_of(targets, predicted, len(labels))
+    counts, shares = confusion.sum(axis=1), _shares(labels, class_counts)
     if (counts[shares > 0] == 0).any():
         return None
-    predicted = given_labels(probabilities, labels=labels, positive=positive, threshold=threshold)
-    weights = _weights(targets, shares)
-    weighted = rates(targets, predicted, labels=labels, positive=positive, weights=weights)
+    weighted = confusion * _weights(counts, shares)[:, None]
     # (classes, classes): of all arriving messages, the share that is truly of the row's and predicted as the column's
-    joint = np.array(weighted["confusion"]) / len(targets)
-    hits = np.bincount(targets[predicted == targets], minlength=len(labels))
+    joint = weighted / counts.sum()
     accuracy = float(joint.trace())
-    low, high = _interval(accuracy, hits, counts, shares, confidence)
+    low, high = _interval(accuracy, confusion.diagonal(), counts, shares, confidence)
+    measured = rates(weighted, labels=labels, positive=positive)
     figures: dict[str, Any] = {
-        "rows": len(targets),
+        "rows": int(counts.sum()),
         "shares": {label: float(share) for label, share in zip(labels, shares, strict=True)},
         "accuracy": accuracy,
         "accuracy_interval": {"low": low, "high": high, "confidence": confidence},
-        **{name: weighted[name] for name in ("precision", "recall", "f1", "mcc")},
+        **{name: measured[name] for name in ("precision", "recall", "f1", "mcc")},
         "errors_per_1000": float(1000 * (joint.sum() - joint.trace())),
     }
     if positive is not None:
@@ -87,8 +89,7 @@ def natural_prevalence(
 
 
 def precision_recall(
-    targets: Targets,
-    probabilities: Probabilities,
+    messages: Messages,
     *,
     labels: tuple[str, ...],
     positive: str,
@@ -98,25 +99,19 @@ def precision_recall(
 
     Of more than 200 thresholds 200 are returned, at even steps of recall; the average precision is of all.
     """
-    from sklearn.metrics import precision_recall_curve
-
-    counts, shares = np.bincount(targets, minlength=len(labels)), _shares(labels, class_counts)
+    index = labels.index(positive)
+    ranks = Ranks.of_pieces((targets == index, probabilities[:, index]) for targets, probabilities in messages)
+    shares = _shares(labels, class_counts)
+    counts = np.array([len(ranks.outside), len(ranks.inside)] if index else [len(ranks.inside), len(ranks.outside)])
     if (counts == 0).any() or (shares == 0).any():
         return None
-    index = labels.index(positive)
-    precision, recall, thresholds = precision_recall_curve(
-        targets == index, probabilities[:, index], sample_weight=_weights(targets, shares)
-    )
-    average = float(-(np.diff(recall) * precision[:-1]).sum())
-    rising = recall[-2::-1]  # without the point (1, 0), which belongs to no threshold
-    steps = np.searchsorted(rising, np.linspace(rising[0], rising[-1], MOST_POINTS))
-    every = np.arange(len(thresholds))
-    kept = every if len(every) <= MOST_POINTS else np.unique(len(thresholds) - 1 - np.minimum(steps, every[-1]))
+    weights = _weights(counts, shares)
+    curve = ranks.curve(MOST_POINTS, weights=(float(weights[index]), float(weights[1 - index])))
     return PrecisionRecall(
-        thresholds=tuple(thresholds[kept].tolist()),
-        precision=tuple(precision[kept].tolist()),
-        recall=tuple(recall[kept].tolist()),
-        average_precision=average,
+        thresholds=tuple(curve.thresholds.tolist()),
+        precision=tuple(curve.precision.tolist()),
+        recall=tuple(curve.recall.tolist()),
+        average_precision=curve.average_precision,
         prevalence=float(shares[index]),
     )
 
@@ -126,10 +121,9 @@ def _shares(labels: tuple[str, ...], class_counts: Mapping[str, int]) -> Probabi
     return np.asarray(source / source.sum())
 
 
-def _weights(targets: Targets, shares: Probabilities) -> Probabilities:
-    """Returns how much each row counts (rows,), so that the weighted rows have the natural shares."""
-    counts = np.bincount(targets, minlength=len(shares))
-    return np.asarray((shares * len(targets) / np.maximum(counts, 1))[targets])
+def _weights(counts: Targets, shares: Probabilities) -> Probabilities:
+    """Returns how much a row of each class counts (classes,), so that the weighted rows have the natural shares."""
+    return np.asarray(shares * counts.sum() / np.maximum(counts, 1))
 
 
 def _interval(

@@ -19,6 +19,7 @@ from lib.evaluation.classify.decision import Wanted, decide
 from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, TunedBaseline
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.predictions import BASELINE_ANSWERED, probability_columns, shares
+from lib.evaluation.pieces import pieces
 from lib.evaluation.sampling import sample_by_key
 from lib.evaluation.significance import PairedTest, paired_tests
 from lib.model.labels import AUTO, MOST_PROBABLE, Probabilities, Targets, given_labels
@@ -62,8 +63,11 @@ def fit_rivals(answers: Answers, natural: Mapping[str, int], wanted: Wanted, *, 
         rows = fitted.probabilities(texts)
         threshold = decide(replace(wanted, calibrate=False), answers.labels, targets, rows).threshold
     tuned = TunedBaseline(fitted.about, fitted.inverse_penalty, fitted.rows, fitted.of_rows, SEED, threshold)
-    given = [fitted.probabilities(batch) for batch in text_batches(answers.splits["test"])]
-    return Rivals({BASELINE: np.concatenate([np.zeros((0, classes)), *given]), **simple}, tuned)
+    given, first = answers.arrays.empty((len(answers.splits["test"]), classes), np.float64), 0
+    for batch in text_batches(answers.splits["test"]):
+        given[first : first + len(batch)] = fitted.probabilities(batch)
+        first += len(batch)
+    return Rivals({BASELINE: given, **simple}, tuned)
 
 
 def answer_again(
@@ -108,20 +112,23 @@ def compare(answers: Answers, rivals: Rivals) -> list[PairedTest]:
     targets = answers.targets["test"]
     right = {CLASSIFIER: answers.given["test"] == targets}
     for name, rows in rivals.probabilities.items():
-        right[name] = given_labels(rows, **_rule(answers, rivals, name)) == targets
+        rule, right[name] = _rule(answers, rivals, name), np.empty(len(targets), np.bool_)
+        for some in pieces(len(targets)):
+            right[name][some] = given_labels(rows[some], **rule) == targets[some]
     return paired_tests(right)
 
 
 def write_baseline(answers: Answers, rivals: Rivals, file: Path) -> None:
     """Writes the baseline's answers to the test messages: id, predicted, and probability_<label> for each label."""
-    rows, columns = rivals.probabilities[BASELINE], probability_columns(answers.labels)
-    given = given_labels(rows, **_rule(answers, rivals, BASELINE))
-    names, ids = pa.array(answers.labels, pa.string()), answers.splits["test"].numbers("id")
+    columns, names = probability_columns(answers.labels), pa.array(answers.labels, pa.string())
     with FileWriter(file, pa.schema([*BASELINE_ANSWERED, *columns])) as writer:
-        for first in range(0, len(rows), ROWS_PER_GROUP):
-            part = slice(first, first + ROWS_PER_GROUP)
-            values = {"id": pa.array(ids[part]), "predicted": names.take(pa.array(given[part]))}
-            writer.write(pa.record_batch({**values, **shares(rows[part], columns)}))
+        first = 0
+        for batch in answers.splits["test"].batches(["id"]):
+            rows = rivals.probabilities[BASELINE][first : first + len(batch)]
+            given = given_labels(rows, **_rule(answers, rivals, BASELINE))
+            values = {"id": batch.column("id"), "predicted": names.take(pa.array(given))}
+            writer.write(pa.record_batch({**values, **shares(rows, columns)}))
+            first += len(batch)
 
 
 def _rule(answers: Answers, rivals: Rivals, name: str) -> dict[str, Any]:

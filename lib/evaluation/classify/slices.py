@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,19 +69,27 @@ class Slice:
     of_column: bool = False
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The part that each message is in (rows,), as a position in `values`; -1: in none."""
+class _Counts:
+    """How many messages have each value, and how many of these are right; values in the order in which they occur."""
 
-    what: str
-    values: Sequence[str]
-    of: NDArray[np.int32]
-    of_column: bool = False
+    def __init__(self) -> None:
+        self.by_value: dict[str, list[int]] = {}
+
+    def add(self, value: str, right: bool) -> None:
+        """Adds a message."""
+        counts = self.by_value.setdefault(value, [0, 0])
+        counts[0] += 1
+        counts[1] += right
+
+    def most_frequent_first(self) -> list[tuple[str, int, int]]:
+        """Returns values, messages and right ones; of as many the first to occur."""
+        counted = [(value, rows, hits) for value, (rows, hits) in self.by_value.items()]
+        return sorted(counted, key=lambda each: -each[1])
 
 
 def slices(
     texts: Iterable[str],
-    right: NDArray[np.bool_],
+    right: NDArray[np.bool_] | Iterable[bool],
     *,
     columns: Mapping[str, Iterable[object]] | None = None,
     confidence: float = 0.95,
@@ -91,34 +99,87 @@ def slices(
     texts: each is read once, and not kept. columns: more values of each message, by their column's name; of each column
     the 20 most frequent values are parts. A part that is all messages is left out.
     """
-    measured = []
-    for each in [*_by_text(texts), *(_column(name, values) for name, values in (columns or {}).items())]:
-        counts = np.bincount(each.of[each.of >= 0], minlength=len(each.values))
-        for place in _in_order(each, counts):
-            if LEAST_ROWS <= counts[place] < len(right):
-                measured.append((each, place, each.of == place))
-    p_values = holm([_p_value(right, inside) for _, _, inside in measured])
+    every, right_ones, found = _counted(texts, right, columns or {})
+    kept = [part for part in found if LEAST_ROWS <= part.rows < every]
+    p_values = holm([_p_value(part.hits, part.rows, right_ones, every) for part in kept])
     return [
         Slice(
-            what=each.what,
-            value=each.values[place],
-            rows=int(inside.sum()),
-            accuracy=float(right[inside].mean()),
-            interval=wilson_interval(int(right[inside].sum()), int(inside.sum()), confidence),
-            accuracy_of_rest=float(right[~inside].mean()),
+            what=part.what,
+            value=part.value,
+            rows=part.rows,
+            accuracy=part.hits / part.rows,
+            interval=wilson_interval(part.hits, part.rows, confidence),
+            accuracy_of_rest=(right_ones - part.hits) / (every - part.rows),
             p_value=p_value,
-            of_column=each.of_column,
+            of_column=part.of_column,
         )
-        for (each, place, inside), p_value in zip(measured, p_values, strict=True)
+        for part, p_value in zip(kept, p_values, strict=True)
     ]
 
 
-def _in_order(parts: _Parts, counts: NDArray[np.int64]) -> list[int]:
-    """Returns quarters as they are, and other values the most frequent first; of the same number the first to occur."""
-    if parts.values is QUARTERS:
-        return list(range(len(QUARTERS)))
-    order: list[int] = np.argsort(-counts, kind="stable").tolist()
-    return order
+class _Part(NamedTuple):
+    """Messages with a value, and how many of them are right."""
+
+    what: str
+    value: str
+    rows: int
+    hits: int
+    of_column: bool = False
+
+
+def _counted(
+    texts: Iterable[str], right: NDArray[np.bool_] | Iterable[bool], columns: Mapping[str, Iterable[object]]
+) -> tuple[int, int, list[_Part]]:
+    """Counts all messages, the right ones, and those of each part."""
+    every = right_ones = 0
+    lengths: dict[int, list[int]] = {}
+    looked_at = {name: _Counts() for name in ("digits", "links", "capitals", "script")}
+    of_columns = {name: _Counts() for name in columns}
+    values = {name: iter(each) for name, each in columns.items()}
+    for text, is_right in zip(texts, right, strict=True):
+        every += 1
+        right_ones += bool(is_right)
+        counts = lengths.setdefault(len(text), [0, 0])
+        counts[0] += 1
+        counts[1] += bool(is_right)
+        for name, value in (
+            ("digits", _with(_has_digit(text))),
+            ("links", _with(LINK.search(text) is not None)),
+            ("capitals", _with(_shouts(text))),
+            ("script", script_of(text)),
+        ):
+            looked_at[name].add(value, bool(is_right))
+        for name, rest in values.items():
+            value_there = next(rest)
+            if value_there is not None and value_there == value_there:  # not missing
+                of_columns[name].add(str(value_there), bool(is_right))
+    found = _quarters(lengths)
+    for name, each in looked_at.items():
+        found += [_Part(name, *counted) for counted in each.most_frequent_first()]
+    for name, each in of_columns.items():
+        found += [_Part(name, *counted, of_column=True) for counted in each.most_frequent_first()[:MOST_VALUES]]
+    return every, right_ones, found
+
+
+def _quarters(lengths: Mapping[int, Sequence[int]]) -> list[_Part]:
+    """Returns the quarters of messages with as many of each length, and as many right ones."""
+    ordered = sorted(lengths)
+    rows, hits = (np.array([lengths[length][kind] for length in ordered], np.int64) for kind in (0, 1))
+    quarter = np.searchsorted(_quartiles(np.array(ordered, np.int64), rows), ordered)
+    return [
+        _Part(LENGTH, name, int(rows[quarter == number].sum()), int(hits[quarter == number].sum()))
+        for number, name in enumerate(QUARTERS)
+    ]
+
+
+def _quartiles(ordered: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns the three quartiles of ascending numbers that occur so often, halfway as NumPy's are."""
+    behind = np.cumsum(rows)
+    if not len(rows):
+        return np.zeros(3)
+    places = np.array([0.25, 0.5, 0.75]) * (behind[-1] - 1)
+    low, high = (ordered[np.searchsorted(behind, at, "right")] for at in (np.floor(places), np.ceil(places)))
+    return np.asarray(low + (places - np.floor(places)) * (high - low))
 
 
 def script_of(text: str) -> str:
@@ -139,30 +200,8 @@ def _script(char: str) -> str:
     return SCRIPTS.get(re.split(r"[ -]", name)[0], OTHER_SCRIPT)
 
 
-def _by_text(texts: Iterable[str]) -> list[_Parts]:
-    """Returns what is looked at in every text."""
-    lengths, flags, scripts = array("q"), {name: array("i") for name in ("digits", "links", "capitals")}, _Values()
-    for text in texts:
-        lengths.append(len(text))
-        flags["digits"].append(_has_digit(text))
-        flags["links"].append(LINK.search(text) is not None)
-        flags["capitals"].append(_shouts(text))
-        scripts.add(script_of(text))
-    sizes = np.array(lengths)
-    edges = np.quantile(sizes, [0.25, 0.5, 0.75]) if len(sizes) else np.zeros(3)
-    quarters = np.searchsorted(edges, sizes).astype(np.int32)
-    return [
-        _Parts(LENGTH, QUARTERS, quarters),
-        *(_with(name, np.array(each, np.int32)) for name, each in flags.items()),
-        scripts.parts("script"),
-    ]
-
-
-def _with(name: str, present: NDArray[np.int32]) -> _Parts:
-    """Returns messages with and without something, in the order in which they first occur."""
-    first = int(present[0]) if len(present) else 1
-    values = ("with", "without") if first else ("without", "with")
-    return _Parts(name, values, np.where(present == first, 0, 1).astype(np.int32))
+def _with(present: bool) -> str:
+    return "with" if present else "without"
 
 
 def _has_digit(text: str) -> bool:
@@ -179,38 +218,8 @@ def _shouts(text: str) -> bool:
     return letters >= LETTERS_TO_SHOUT and capitals >= CAPITALS * letters
 
 
-class _Values:
-    """The value of each message, as a position among the values in the order in which they first occur."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-        self._of = array("i")
-
-    def add(self, value: str | None) -> None:
-        """Adds a message; None: it has no value."""
-        self._of.append(-1 if value is None else self._places.setdefault(value, len(self._places)))
-
-    def parts(self, what: str, *, of_column: bool = False) -> _Parts:
-        """Returns the parts that the values make."""
-        return _Parts(what, tuple(self._places), np.array(self._of, np.int32), of_column)
-
-
-def _column(name: str, values: Iterable[object]) -> _Parts:
-    """Returns a column's most frequent values, without what is missing."""
-    found = _Values()
-    for value in values:
-        found.add(None if value is None or value != value else str(value))
-    every = found.parts(name, of_column=True)
-    counts = np.bincount(every.of[every.of >= 0], minlength=len(every.values))
-    kept = np.sort(np.argsort(-counts, kind="stable")[:MOST_VALUES])
-    place = np.full(len(every.values) + 1, -1, np.int32)  # the last one is that of -1, no value
-    place[kept] = np.arange(len(kept))
-    return _Parts(name, tuple(every.values[each] for each in kept), place[every.of], of_column=True)
-
-
-def _p_value(right: NDArray[np.bool_], inside: NDArray[np.bool_]) -> float:
+def _p_value(hits: int, rows: int, all_hits: int, all_rows: int) -> float:
     from scipy.stats import fisher_exact  # here, because runs with a cached evaluation read slices and compute none
 
-    hits, rest = right[inside], right[~inside]
-    table = [[int(hits.sum()), int((~hits).sum())], [int(rest.sum()), int((~rest).sum())]]
-    return float(fisher_exact(table).pvalue)
+    rest = all_hits - hits
+    return float(fisher_exact([[hits, rows - hits], [rest, all_rows - rows - rest]]).pvalue)

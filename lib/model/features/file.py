@@ -4,7 +4,6 @@ A safetensors file has `features` (tokens, emb_dim), the input of the first lear
 block learns); `offsets` (messages + 1,) int64, where each message begins and ends; and `ids` (messages,) int64.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lib.errors import WeightsError
-from lib.files.disk import disk_full_is_clear, require_space
+from lib.files.disk import disk_full_is_clear, require_space, reserve
 from lib.model.backbone import Backbone
 from lib.model.machine.cuda import on_device
 from lib.model.machine.fast import fast
@@ -186,7 +185,7 @@ def write_features(
         fast(network, backbone.width),
     ):
         require_space(scratch, int(begins[-1]) - 512 * os.fstat(writing.fileno()).st_blocks, "the rest of the features")
-        _reserve(writing.fileno(), int(begins[-1]))
+        reserve(writing.fileno(), int(begins[-1]))
         _write_at(writing.fileno(), header, 0)
         room = room or Room()
 
@@ -224,16 +223,6 @@ def _note(note: Path, content: dict[str, Any]) -> None:
     new = note.with_name(f"{note.name}.new")
     new.write_text(json.dumps(content))
     new.replace(note)
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    """Makes the file `size` bytes long and reserves its disk space now, where the system can."""
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except (AttributeError, OSError) as error:  # macOS has no such call; some file systems refuse it
-        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
-        os.ftruncate(descriptor, size)
 
 
 def _write_at(descriptor: int, content: bytes | memoryview, at: int) -> None:

@@ -12,6 +12,7 @@ from lib.data.tables import KEYED_MESSAGES, SLICES, SPLITS
 from lib.data.tokens import REPORT, load_long_texts, load_tokens
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
+from lib.files.mapped import Arrays
 from lib.inference.engines.engine import TORCH
 from lib.model.usage import load_usage
 from lib.model.weights.saved import INFERENCE
@@ -113,6 +114,7 @@ def evaluate(
             natural_prevalence=recipe.evaluation.natural_prevalence,
         ),
         folder=work.folder,
+        arrays=Arrays(work.scratch),
         progress=work.progress,
         warn=work.warn,
     )

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from lib.data.duplicates import normalise
-from lib.data.messages.keys import keys_of
 from lib.evaluation.classify import grams, leakage
 from lib.evaluation.classify.grams import candidates, cosines, grams_of, nearest
 from lib.evaluation.classify.leakage import NEAR, Copy, copies_by_grams, copies_by_keys, leaks, without_copies
@@ -75,18 +74,18 @@ def test_case_digits_and_punctuation_do_not_hide_a_copy() -> None:
     assert without_copies(4, leak).tolist() == [False, True, False, False]
 
 
-def test_keys_find_the_same_copies_but_for_those_with_other_words() -> None:
+def test_keys_find_the_same_copies_but_for_those_with_other_words(tmp_path: Path) -> None:
     texts = {
         "train": ["Call 0800-123 NOW to claim!", "see you", "ok", "ok", "a b c d"],
         "validation": ["e f g h", "a b c d", "see you"],
         "test": ["call 0900 99 now to claim", "lunch?", "ok", "OK.", "e f g h", "see you"],
     }
-    keys = {name: keys_of(each) for name, each in texts.items()}
-    by_keys = {
-        name: (each.column("exact").to_numpy(), each.column("near_high").to_numpy()) for name, each in keys.items()
+    frames = {
+        name: pd.DataFrame({"id": range(len(each)), "text": each, "label": "ham"}) for name, each in texts.items()
     }
-    assert copies_by_keys(by_keys) == copies_by_grams(texts)
-    assert copies_by_keys(by_keys)[1].exact == 2
+    splits = keyed_splits(frames, tmp_path)
+    assert copies_by_keys(splits) == copies_by_grams(texts)
+    assert copies_by_keys(splits)[1].exact == 2
 
 
 def test_each_split_is_looked_for_in_those_before_it() -> None:

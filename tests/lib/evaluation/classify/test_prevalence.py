@@ -23,8 +23,7 @@ def estimate_if_known(
     positive: str | None = "spam",
 ) -> dict[str, Any] | None:
     return natural_prevalence(
-        np.array(targets),
-        np.eye(len(labels))[np.array(predicted)],
+        [(np.array(targets), np.eye(len(labels))[np.array(predicted)])],
         labels=labels,
         positive=positive,
         class_counts=counts,
@@ -103,7 +102,7 @@ def test_the_curve_is_that_of_messages_as_they_come() -> None:
     """Nine ham for each spam: the same as each ham message nine times, with scikit-learn."""
     targets, probabilities = balanced(120)
     found = precision_recall(
-        targets, probabilities, labels=("ham", "spam"), positive="spam", class_counts={"ham": 900, "spam": 100}
+        [(targets, probabilities)], labels=("ham", "spam"), positive="spam", class_counts={"ham": 900, "spam": 100}
     )
     assert found is not None
     rows = np.repeat(np.arange(120), np.where(targets == 0, 9, 1))
@@ -119,7 +118,7 @@ def test_the_curve_is_that_of_messages_as_they_come() -> None:
 def test_a_long_curve_is_thinned_from_end_to_end() -> None:
     targets, probabilities = balanced(4_000)
     found = precision_recall(
-        targets, probabilities, labels=("ham", "spam"), positive="spam", class_counts={"ham": 1, "spam": 1}
+        [(targets, probabilities)], labels=("ham", "spam"), positive="spam", class_counts={"ham": 1, "spam": 1}
     )
     assert found is not None
     assert MOST_POINTS / 2 < len(found.recall) <= MOST_POINTS
@@ -131,4 +130,4 @@ def test_a_long_curve_is_thinned_from_end_to_end() -> None:
 
 def test_without_messages_of_a_label_there_is_no_curve() -> None:
     rule: dict[str, Any] = {"labels": ("ham", "spam"), "positive": "spam", "class_counts": {"ham": 9, "spam": 1}}
-    assert precision_recall(np.zeros(3, int), np.full((3, 2), 0.5), **rule) is None
+    assert precision_recall([(np.zeros(3, int), np.full((3, 2), 0.5))], **rule) is None

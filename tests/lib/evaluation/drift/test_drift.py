@@ -236,6 +236,17 @@ def test_chi_squared_and_kolmogorov_are_those_of_the_tables(degrees: int, probab
         assert kolmogorov_p_value(distance, 200) == pytest.approx(exact, rel=0.1, abs=1e-9)
 
 
+def assert_same(made: DriftProfile, other: DriftProfile) -> None:
+    """Sums of weights depend on the pieces in which messages come, by rounding."""
+    for kind in ("score", "length"):
+        for what in ("values", "masses"):
+            assert getattr(getattr(made, kind), what) == pytest.approx(getattr(getattr(other, kind), what))
+    assert (made.known, made.labels, made.messages) == (other.known, other.labels, other.messages)
+    assert made.most_probable == pytest.approx(other.most_probable)
+    for name in ("effective", "unknown", "unknown_variance"):
+        assert getattr(made, name) == pytest.approx(getattr(other, name))
+
+
 def test_a_profile_survives_its_file_and_need_not_be_there(tmp_path: Any) -> None:
     assert read_profile(tmp_path) is None
     (tmp_path / "predictions").mkdir()
@@ -249,6 +260,6 @@ def test_a_profile_survives_its_file_and_need_not_be_there(tmp_path: Any) -> Non
               for split in ("train", "validation", "test")}  # fmt: skip
     arguments: dict[str, Any] = {"class_counts": {"ham": 9, "spam": 1}, "tokenizer": gpt2_tokenizer()}
     read = [predictions(HELD_OUT).slice(row, 2) for row in (0, 2)]
-    assert drift_profile(read, labels=LABELS, **arguments, tokens=tokens) == expected
+    assert_same(drift_profile(read, labels=LABELS, **arguments, tokens=tokens), expected)
     assert (tmp_path / "drift_profile.json").read_bytes() == first
     assert len(first) < 10_000
