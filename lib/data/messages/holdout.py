@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lib.data.draws import sample_with_rare
 from lib.data.lookup import places
 from lib.data.messages.alike import straddling_by_keys
-from lib.data.messages.keys import NEAR, NearKeys
+from lib.data.messages.keys import EXACT, NEAR, NearKeys
 from lib.data.parts import Parts, PartsWriter, counted
 from lib.data.queries import Queries
 from lib.data.tables import KEYED_SPLIT, MESSAGES, SPLITS
@@ -24,15 +25,26 @@ from lib.files.disk import copy_folder
 
 LEARNED_FROM = ("train", "validation")  # validation may choose which weights are kept
 NOTHING = "none"
+# Messages of a frozen test set, and the least of a label: on so many a tenth of a point's difference is no chance, and
+# every later version answers them again.
+MOST_FROZEN, LEAST_OF_LABEL = 100_000, 100
 
 
 def freezable(splits: Mapping[str, Parts]) -> pd.DataFrame:
-    """Returns the test messages (id, text, label) without a near-duplicate in what the run learned from. With
-    `split.group_duplicates` these are all of them; without, the classifier may know some test messages."""
-    known = NearKeys.of_tables(splits[name] for name in LEARNED_FROM)
-    test = splits["test"].batches([*MESSAGES.names, NEAR])
-    kept = (batch.select(MESSAGES.names).filter(pa.array(~known.mark(batch))) for batch in test)
-    frame: pd.DataFrame = pa.Table.from_batches(kept, MESSAGES).to_pandas()
+    """Returns the test messages (id, text, label) without a near-duplicate in what the run learned from, in order; of
+    more than `MOST_FROZEN` a sample by their texts' keys, with `LEAST_OF_LABEL` of each label that has as many. With
+    `split.group_duplicates` no test message has one; without, the classifier may know some."""
+    known, test = NearKeys.of_tables(splits[name] for name in LEARNED_FROM), splits["test"]
+    labels = pa.array(test.labels, pa.string())
+    rows, keys, targets, first = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 0
+    for batch in test.batches(["label", EXACT, NEAR]):
+        kept = np.flatnonzero(~known.mark(batch))
+        rows.append(first + kept)
+        keys.append(batch.column(EXACT).to_numpy()[kept])
+        targets.append(pc.index_in(batch.column("label"), labels).to_numpy()[kept].astype(np.int64))
+        first += len(batch)
+    chosen = sample_with_rare(np.concatenate(keys), np.concatenate(targets), MOST_FROZEN, least=LEAST_OF_LABEL)
+    frame: pd.DataFrame = test.take(np.concatenate(rows)[chosen], MESSAGES.names).to_pandas()
     return frame
 
 

@@ -16,6 +16,7 @@ from lib.data.lookup import places
 from lib.data.parts import Parts
 from lib.data.tables import KEYS
 
+EXACT = "exact"  # the column of a text's own key
 NEAR = "near_high"  # the column by which near-duplicates are found where 64 bits suffice
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lib.data.draws import sample_by_key
 from lib.data.tables import SPLITS
 from lib.evaluation.classify.answers import Answers, texts_at
 from lib.evaluation.classify.bootstrap import bootstrap_intervals
@@ -16,7 +17,6 @@ from lib.evaluation.classify.leakage import Leak, without_copies
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.mistakes import MOST_COMPARED, Mistake, confident_mistakes, most_confident
 from lib.evaluation.classify.prevalence import PrecisionRecall, natural_prevalence, precision_recall
-from lib.evaluation.sampling import sample_by_key
 from lib.model.labels import with_temperature
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lib.data.draws import draws
+from lib.data.draws import sample_with_rare
 from lib.data.groups import ROWS_PER_GROUP
 from lib.data.parts import FileWriter, Parts
 from lib.evaluation.classify.answers import Answers, text_batches, texts_at
@@ -20,7 +20,6 @@ from lib.evaluation.classify.findings import BASELINE, CLASSIFIER, MAJORITY, Tun
 from lib.evaluation.classify.metrics import measure
 from lib.evaluation.classify.predictions import BASELINE_ANSWERED, probability_columns, shares
 from lib.evaluation.pieces import pieces
-from lib.evaluation.sampling import sample_by_key
 from lib.evaluation.significance import PairedTest, paired_tests
 from lib.model.labels import AUTO, MOST_PROBABLE, Probabilities, Targets, given_labels
 
@@ -88,13 +87,7 @@ def drawn(split: Parts, targets: Targets) -> tuple[list[str], Targets]:
     """Returns texts and classes of the messages that a baseline learns from, or is chosen on: all, or of more than
     `MOST_ROWS` a sample, and of each class `LEAST_OF_CLASS` messages if it has as many, so that none is unknown to the
     baseline only because it is rare."""
-    keys = split.numbers("exact")
-    rows = sample_by_key(keys, MOST_ROWS, SEED)
-    rare = np.bincount(targets[rows], minlength=int(targets.max(initial=-1)) + 1) < LEAST_OF_CLASS
-    of_rare = np.flatnonzero(rare[targets])
-    in_turn = of_rare[np.lexsort((draws(keys[of_rare], SEED), targets[of_rare]))]  # class by class
-    turn = np.arange(len(in_turn)) - np.searchsorted(targets[in_turn], targets[in_turn])
-    rows = np.union1d(rows, in_turn[turn < LEAST_OF_CLASS])
+    rows = sample_with_rare(split.numbers("exact"), targets, MOST_ROWS, least=LEAST_OF_CLASS, seed=SEED)
     return texts_at(split, rows), targets[rows]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lib.data.messages import holdout
 from lib.data.messages.holdout import exclusion_digest, freezable, hold_out, ids_to_hold_out
 from lib.data.messages.split import split_messages
 from lib.data.parts import Parts
@@ -92,6 +93,25 @@ def test_only_test_messages_that_the_run_did_not_learn_from_can_be_frozen(splits
     assert freezable(splits)[["id", "text", "label"]].to_dict("records") == [
         {"id": 6, "text": "lunch?", "label": "ham"}
     ]
+
+
+def test_of_many_messages_a_sample_is_frozen_with_enough_of_rare_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = ["ham"] * 50 + ["spam"] * 3
+    test = pd.DataFrame({"id": range(53), "text": [f"{'a' * row} b" for row in range(53)], "label": labels})
+    made = {
+        name: keyed(test[:0] if name != "test" else test, tmp_path / name) for name in ("train", "validation", "test")
+    }
+    assert len(freezable(made)) == 53
+    monkeypatch.setattr(holdout, "MOST_FROZEN", 10)
+    monkeypatch.setattr(holdout, "LEAST_OF_LABEL", 2)
+    frozen = freezable(made)
+    assert 10 <= len(frozen) <= 12
+    assert (frozen["label"] == "spam").sum() >= 2
+    assert frozen["id"].is_monotonic_increasing
+    fewer = keyed(test.drop(index=int(frozen["id"].iloc[0])).reset_index(drop=True), tmp_path / "fewer")
+    assert len(set(freezable({**made, "test": fewer})["text"]) ^ set(frozen["text"])) <= 3  # all others stay
 
 
 @pytest.mark.parametrize("group_duplicates", [True, False])

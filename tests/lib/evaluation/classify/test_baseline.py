@@ -11,11 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline, make_union
 
+from lib.data.draws import sample_by_key
 from lib.errors import LabelError
 from lib.evaluation.classify import rivals, word_vectors
 from lib.evaluation.classify.baseline import GRID, fit_baseline, majority, refit_baseline
 from lib.evaluation.classify.word_vectors import WordVectors
-from lib.evaluation.sampling import sample_by_key, sample_rows
+from lib.evaluation.sampling import sample_rows
 from tests.support.keyed import keyed
 
 TRAIN = ["win a free prize now", "claim your free cash", "see you at lunch", "are you home yet"] * 3
