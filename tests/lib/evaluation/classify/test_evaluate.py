@@ -9,10 +9,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from lib.evaluation import pieces
 from lib.evaluation.classify.decision import Wanted
 from lib.evaluation.classify.evaluate import Choices, Facts, evaluate
 from lib.evaluation.classify.findings import Findings
 from lib.evaluation.drift.profile import read_profile, write_profile
+from lib.evaluation.flat import flatten_metrics
+from lib.files import mapped
+from lib.files.mapped import Arrays
+from lib.inference.engines.engine import ALIKE
 from lib.inference.engines.torch_engine import TorchEngine
 from lib.model.classifier import class_probabilities, load_classifier
 from lib.text.gpt2 import gpt2_tokenizer
@@ -67,6 +72,24 @@ def test_the_files_and_that_they_are_the_same_bytes_again(run: Run) -> None:
     assert contents(first) == contents(second)
     assert json.loads((first / "metrics.json").read_text()) == metrics
     assert list(metrics) == ["train", "validation", "test", "baseline", "majority", "natural_prevalence"]
+
+
+def test_pieces_of_any_size_give_the_same(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, first = run("whole")
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    monkeypatch.setattr(mapped, "LEAST", 1)
+    cut, second = run("cut", arrays=Arrays(tmp_path / "arrays"))
+    told, expected = (flatten_metrics(metrics) for metrics in (cut, whole))
+    assert told == pytest.approx(expected, abs=1e-5)
+    assert contents(second).keys() == FILES
+    tables = [pq.read_table(folder / "predictions").to_pandas() for folder in (first, second)]
+    for column in tables[0]:
+        if column.startswith("probability_"):
+            assert tables[1][column].to_numpy() == pytest.approx(tables[0][column].to_numpy(), abs=ALIKE)
+        else:
+            assert tables[1][column].equals(tables[0][column])
+    found = [Findings.load(folder) for folder in (first, second)]
+    assert found[0].slices == found[1].slices
 
 
 def test_predictions_are_the_classifiers_probabilities_of_every_row(
