@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -204,7 +205,7 @@ def perform(step: str, home: Path) -> StepRun:
     ingredients = last.ingredients(recipe, inputs)
     key = key_of(ingredients)
     noted = (*last.noted, WARNINGS)
-    with _watched() as seen, store.write(last.name, key, ingredients, noted=noted) as folder:
+    with _watched() as seen, _no_page(), store.write(last.name, key, ingredients, noted=noted) as folder:
         work = Work(
             recipe=recipe,
             whole_recipe=recipe.model_dump(mode="json"),
@@ -217,6 +218,15 @@ def perform(step: str, home: Path) -> StepRun:
         )
         last.compute(work, **inputs)
     return StepRun(step, rows=_rows_of(home / "messages.csv"), size=store.manifest(last.name, key).size, **seen)
+
+
+@contextmanager
+def _no_page() -> Iterator[None]:
+    """Leaves out Prefect's page, for which a step outside a flow would start a server."""
+    from tasks.record.live import PrefectProgress
+
+    with patch.object(PrefectProgress, "_show"):
+        yield
 
 
 @contextmanager

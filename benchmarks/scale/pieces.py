@@ -59,9 +59,11 @@ class Piece:
 
 
 def _judged(given: Given) -> Work:
+    from lib.evaluation.classify.suspects import judged_rows
     from tasks.steps.classify.cross_validate import _messages
 
-    return lambda: _messages(list(given.splits.values()))
+    splits = list(given.splits.values())
+    return lambda: _messages(splits, judged_rows(sum(map(len, splits)), 2))
 
 
 def _grams(given: Given) -> Work:
@@ -89,6 +91,7 @@ def _evaluation(given: Given) -> Work:
     import sklearn.metrics  # noqa: F401
 
     from lib.evaluation.classify.evaluate import Choices, Facts, write_evaluation
+    from lib.files.mapped import Arrays
 
     generator = np.random.default_rng(1)
     found = {}
@@ -102,7 +105,13 @@ def _evaluation(given: Given) -> Work:
     facts = Facts(history=history, class_counts={"ham": 7, "spam": 3}, straddling={}, about={})
     choices = Choices(baseline=False)
     return lambda: write_evaluation(
-        given.folder, splits=given.splits, probabilities=found, labels=("ham", "spam"), facts=facts, choices=choices
+        given.folder,
+        splits=given.splits,
+        probabilities=found,
+        labels=("ham", "spam"),
+        facts=facts,
+        choices=choices,
+        arrays=Arrays(given.folder / "arrays"),
     )
 
 

@@ -46,3 +46,19 @@ def by_text(batches: Iterable[tuple[pa.Array, pa.Array | pa.ChunkedArray]], text
         inside = pa.array(rows, pa.int64())
         found.update(zip(read.take(inside).to_pylist(), values.take(inside).to_pylist(), strict=True))
     return found
+
+
+class FirstTimes:
+    """Says which rows are the first of their message, in a table that repeats some; takes a byte for each id."""
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(0, np.bool_)  # by id, which is a row number of the source
+
+    def mark(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Returns which of the next rows (rows,), with these ids, are the first of their message."""
+        self._seen = np.append(self._seen, np.zeros(max(0, int(ids.max(initial=-1)) + 1 - len(self._seen)), np.bool_))
+        _, first = np.unique(ids, return_index=True)
+        marked = np.zeros(len(ids), np.bool_)
+        marked[first] = ~self._seen[ids[first]]
+        self._seen[ids] = True
+        return marked

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lib.data.lookup import places
+from lib.data.lookup import FirstTimes, places
 from lib.data.parts import Parts
 from lib.evaluation.pieces import pieces
 from lib.files.mapped import IN_MEMORY, Arrays
@@ -86,14 +86,9 @@ class Answers:
 
     def once(self, split: str) -> NDArray[np.int64]:
         """Returns the rows of a split's messages, each once, ascending."""
-        seen, kept, first = np.zeros(0, np.bool_), [np.zeros(0, np.int64)], 0
+        first_times, kept, first = FirstTimes(), [np.zeros(0, np.int64)], 0
         for batch in self.splits[split].batches(["id"]):
-            ids = batch.column("id").to_numpy()  # row numbers of the source
-            seen = np.append(seen, np.zeros(max(0, int(ids.max(initial=-1)) + 1 - len(seen)), np.bool_))
-            _, rows = np.unique(ids, return_index=True)
-            rows = np.sort(rows[~seen[ids[rows]]])
-            seen[ids] = True
-            kept.append(first + rows)
+            kept.append(first + np.flatnonzero(first_times.mark(batch.column("id").to_numpy())))
             first += len(batch)
         return np.concatenate(kept)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from lib.data.lookup import look_up
+from lib.data.lookup import FirstTimes, look_up
 from lib.data.parts import Parts
 from lib.data.tables import KEYED_SPLIT, LINES, SPLITS, TOKENS
 from lib.data.tokens import REPORT
@@ -81,11 +83,9 @@ def cross_validate(
     from lib.evaluation.classify.suspects import judged_rows, spread, suspects
 
     splits = [Parts(holdout.file(name), KEYED_SPLIT) for name in SPLITS]
-    table = _messages(splits)
-    rows, folds = len(table), work.recipe.evaluation.folds
+    rows, folds = sum(int(once.sum()) for _, _, once in _once(splits)), work.recipe.evaluation.folds
     labels = Parts(tokenize.file("train"), TOKENS).labels
-    if folds is None:
-        table = table.iloc[judged_rows(rows, len(labels))].reset_index(drop=True)
+    table = _messages(splits, judged_rows(rows, len(labels)) if folds is None else range(rows))
     if folds is None:
         predictions, by = _second_opinion(work, table, splits, len(labels), tokenize, features)
     else:
@@ -111,14 +111,30 @@ def cross_validate(
         work.warn(sentence)
 
 
-def _messages(splits: Sequence[Parts]) -> pd.DataFrame:
-    """Returns of the messages of all splits, each once, numbers: id, target, that of the `split`, the number `group` of
-    those that are near-duplicates, and their `place` among the rows of all splits."""
-    columns = {name: np.concatenate([each.numbers(name) for each in splits]) for name in ("id", "target", "near_high")}
-    table = pd.DataFrame({"id": columns["id"], "target": columns["target"], "place": np.arange(len(columns["id"]))})
-    table["split"] = np.repeat(np.arange(len(splits)), list(map(len, splits)))
-    table["group"] = pd.factorize(columns["near_high"])[0]
-    return table.drop_duplicates("id", ignore_index=True)
+def _once(splits: Sequence[Parts]) -> Iterator[tuple[int, pa.RecordBatch, NDArray[np.bool_]]]:
+    """Yields the rows of all splits, with the number of theirs and whether each is the first of its message."""
+    first_times = FirstTimes()
+    for number, each in enumerate(splits):
+        for batch in each.batches(["id", "target", "near_high"]):
+            yield number, batch, first_times.mark(batch.column("id").to_numpy())
+
+
+def _messages(splits: Sequence[Parts], chosen: Sequence[int]) -> pd.DataFrame:
+    """Returns of some messages of all splits, which are counted each once, numbers: id, target, that of the `split`,
+    the number `group` of those that are near-duplicates, and their `place` among the rows of all splits.
+
+    chosen: which ones, ascending.
+    """
+    wanted, found, before, places = np.asarray(chosen, np.int64), [], 0, 0
+    for number, batch, once in _once(splits):
+        rows = np.flatnonzero(once)
+        low, high = np.searchsorted(wanted, [before, before + len(rows)])
+        some = rows[wanted[low:high] - before]
+        columns = {name: batch.column(name).to_numpy()[some] for name in batch.schema.names}
+        found.append(pd.DataFrame({**columns, "place": places + some, "split": number}))
+        before, places = before + len(rows), places + len(batch)
+    table = pd.concat(found, ignore_index=True)
+    return table.assign(group=pd.factorize(table["near_high"])[0]).drop(columns="near_high")
 
 
 def _described(table: pd.DataFrame, splits: Sequence[Parts], messages: Artifact) -> pd.DataFrame:
