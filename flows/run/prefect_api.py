@@ -16,19 +16,14 @@ from prefect.events.clients import PrefectEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_CLIENT_MAX_RETRIES,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    get_current_settings,
-    temporary_settings,
-)
+from prefect.settings import get_current_settings
 
 from flows.run.temporary_server import temporary_server
 from flows.run.unfinished import Unfinished, begun, tell_ends
 from lib.errors import ServiceError
 from lib.secrets import public
 from tasks.engine.pageless import ANSWER_SECONDS, Outcome, impatient, outcome_noted
+from tasks.engine.settings import changed_settings
 from tasks.environment import make_home, require_room
 from tasks.record.mlflow_run import reason_of
 
@@ -79,7 +74,7 @@ def find_prefect(address: str) -> None:
     """Asks the server once, also whether its version fits; raises ServiceError if it does not answer."""
     try:
         with (
-            temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 0}),
+            changed_settings(api={"url": address}, client={"max_retries": 0}),
             get_client(sync_client=True, httpx_settings={"timeout": ANSWER_SECONDS}) as prefect,
         ):
             prefect.raise_for_api_version_mismatch()
@@ -150,5 +145,5 @@ def no_heartbeats() -> Iterator[None]:
     if "heartbeat_frequency" in get_current_settings().flows.model_fields_set:
         yield
         return
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with changed_settings(flows={"heartbeat_frequency": None}):
         yield

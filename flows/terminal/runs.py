@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from prefect.logging.configuration import setup_logging
+from prefect.logging.configuration import ensure_logging_setup
 
 from flows.run.prefect_api import no_heartbeats, prefect_server, run_beside_prefect
 from flows.run.result import Result, listening
@@ -93,7 +93,7 @@ def keep_errors_off_the_terminal() -> None:
             return False
         return not record.name.startswith(INTERNAL) and not record.getMessage().startswith(UNNEEDED)
 
-    setup_logging()  # later calls of Prefect's keep the handlers, and so the filter
+    ensure_logging_setup()  # later calls of Prefect's keep the handlers, and so the filter
     for name in (None, "prefect", "prefect._internal"):
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(is_for_people)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tasks.engine.log import LOG
+from tasks.engine.settings import changed_settings
 
 T = TypeVar("T")
 AGAIN_SECONDS = 60.0  # after which a server that was lost is asked again
@@ -68,9 +69,7 @@ def noted(work: Callable[[], T]) -> T:
 def impatient() -> Iterator[None]:
     """In this block a server that is gone, or gives no answer, is not waited for as long as Prefect does: seven minutes
     for each request."""
-    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_AGAIN, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}):
+    with changed_settings(client={"max_retries": TRIES_AGAIN}, api={"request_timeout": ANSWER_SECONDS}):
         yield
 
 
