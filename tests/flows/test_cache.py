@@ -113,8 +113,8 @@ def own_code(copied: Home, tmp_path: Path) -> Home:
     """The finished run's store with a copy of the project's code beside it, to be edited."""
     project = tmp_path / "project"
     for folder in ("flows", "tasks", "lib", "recipes"):
-        shutil.copytree(PROJECT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return replace(copied, project=project, environment={**copied.environment, "PYTHONPATH": str(project)})
+        shutil.copytree(PROJECT / folder, project / folder)  # with its compiled modules, and their times
+    return replace(copied, project=project)
 
 
 def edit(home: Home, name: str, old: str, new: str) -> None:

@@ -147,8 +147,8 @@ class Home:
 
     def call(self, *arguments: str, module: str = "flows.classify", text: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command to its end, whatever that is."""
-        if self.project == PROJECT and can_be_forked(self.environment):
-            return run_forked([module, *arguments], folder=PROJECT, environment=self.env(), text=text)
+        if can_be_forked(self.environment):
+            return run_forked([module, *arguments], folder=self.project, environment=self.env(), text=text)
         return subprocess.run(
             self.command(*arguments, module=module),
             cwd=self.project,

@@ -7,6 +7,7 @@ environment, folder and streams that it is given, and it imports the project's o
 from __future__ import annotations
 
 import atexit
+import copy
 import importlib
 import multiprocessing
 import os
@@ -18,12 +19,14 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
+PROJECT = Path(__file__).resolve().parents[2]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.support.imported"])
 # A fork would take over the present path, to which MLflow adds the code of each model that a test loads.
 PATH = [*sys.path]
+APPENDING = os.O_WRONLY | os.O_APPEND
 # What only the project's own code reads, which a fork imports itself, or Prefect, or what is read when it is needed.
 READ_LATE = ("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "DATABASE", "COLUMNS")
 
@@ -39,14 +42,16 @@ def run_forked(
     folder: Path,
     environment: Mapping[str, str],
     text: str = "",
+    together: bool = False,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Does what `subprocess.run` does with `python -m {arguments}` and `text` on standard input. Raises TimeoutExpired
-    if it takes longer than `seconds`."""
+    """Does what `subprocess.run` does with `python -m {arguments}` and `text` on standard input, in this project or a
+    copy of it; `together`: with one stream for all that it says. Raises TimeoutExpired if it takes longer than
+    `seconds`."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(text.encode())
         given.seek(0)
-        streams = [_link(stream) for stream in (given, out, err)]
+        streams = [_link(stream) for stream in (given, out, out if together else err)]
         process = CONTEXT.Process(target=_run, args=([*arguments], str(folder), dict(environment), streams, PATH))
         process.start()
         try:
@@ -75,11 +80,15 @@ def _run(
     arguments: list[str], folder: str, environment: dict[str, str], streams: list[str], path: list[str]
 ) -> NoReturn:
     """In the fork: what the interpreter does with `python -m {arguments}`, from its streams to its exit status."""
-    sys.path[:] = path
+    sys.path[:] = [folder, *path]
+    if Path(folder) != PROJECT:  # which has code of its own
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("flows", "tasks", "lib")]:
+            del sys.modules[name]
+    logging_before = _logging_variables()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+    for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, APPENDING, APPENDING), strict=True)):
         opened = os.open(stream, flags)
         os.dup2(opened, number)
         os.close(opened)
@@ -87,7 +96,7 @@ def _run(
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
     sys.argv = [*arguments]
-    _read_settings()
+    _read_settings(logging_before)
     status = 0
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
@@ -103,12 +112,21 @@ def _run(
     os._exit(status)
 
 
-def _read_settings() -> None:
+def _logging_variables() -> dict[str, str]:
+    """What the environment says of logging."""
+    return {name: value for name, value in os.environ.items() if "LOGGING" in name}
+
+
+def _read_settings(logging_before: Mapping[str, str]) -> None:
     """Lets Prefect, which is imported already, read this command's environment as it does when it is imported."""
     import tasks  # noqa: F401 - sets what the command has not set
 
     importlib.import_module("prefect.context").refresh_global_settings_context()
-    importlib.import_module("prefect.logging.configuration").setup_logging(incremental=False)
+    configuration: Any = importlib.import_module("prefect.logging.configuration")
+    if _logging_variables() == logging_before:  # as nearly always: to make it of all settings again takes a second
+        made = {name: value for name, value in configuration.PROCESS_LOGGING_CONFIG.items() if name != "incremental"}
+        configuration.load_logging_config = lambda path: copy.deepcopy(made)
+    configuration.setup_logging(incremental=False)
 
 
 def _status(end: SystemExit) -> int:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import accelerate  # noqa: F401
+import jinja2  # noqa: F401
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_pdf
 import matplotlib.figure  # noqa: F401
@@ -14,13 +15,17 @@ import prefect.events.worker
 import prefect.flow_engine
 import prefect.logging.configuration
 import prefect.task_engine
-import prefect.transactions  # noqa: F401
+import prefect.transactions
+import prefect.utilities.visualization  # noqa: F401
+import pydantic.v1  # noqa: F401
 import sklearn.feature_extraction.text
 import sklearn.linear_model  # noqa: F401
+import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401
 import torch._dynamo  # noqa: F401
 
 # Sets what MLflow and Arrow read when they are imported.
 import tasks  # noqa: F401 # isort: skip
+import mlflow.store.model_registry.sqlalchemy_store  # isort: skip
 import mlflow.store.tracking.sqlalchemy_store  # isort: skip
 import mlflow.pyfunc  # noqa: F401 # isort: skip
 from mlflow.utils.requirements_utils import _init_packages_to_modules_map  # isort: skip
