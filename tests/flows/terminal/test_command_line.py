@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from lib.recipes import reading
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
+from tasks.engine.settings import changed_settings
 from tasks.environment import home
 from tasks.record.mlflow_run import client, reason_of
 from tests.support.e2e import free_port
+from tests.support.forked import run_forked
 from tests.support.http_server import HttpServer, Reply
 from tests.support.recipes import load_recipe
 from tests.support.said import after_the_first_line
@@ -69,7 +71,15 @@ class IdleFlow:
 
 
 @pytest.fixture
-def flow() -> IdleFlow:
+def server(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The session's Prefect server, named: what is tried here would only wait for a temporary one."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+    with changed_settings(api={"url": prefect_api}):
+        yield
+
+
+@pytest.fixture
+def flow(server: None) -> IdleFlow:
     return IdleFlow()
 
 
@@ -218,7 +228,7 @@ def test_a_mistake_is_one_sentence_and_nothing_runs(
     assert refused(capsys, *argv) == sentence
 
 
-def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_flow_refuses_is_one_sentence_too(server: None, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         raise SourceError("there is no file x.csv: correct data.url")
 
@@ -228,7 +238,7 @@ def test_what_a_flow_refuses_is_one_sentence_too(capsys: pytest.CaptureFixture[s
 
 
 def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.org")
@@ -241,7 +251,7 @@ def test_what_mlflow_raises_in_the_middle_of_a_run_is_one_sentence(
     )
 
 
-def test_a_mistake_of_the_program_keeps_its_traceback() -> None:
+def test_a_mistake_of_the_program_keeps_its_traceback(server: None) -> None:
     def fail(use_case: UseCase, recipe: ClassifyRecipe) -> dict[str, Any]:
         raise KeyError("x")
 
@@ -312,7 +322,7 @@ def test_explain_shows_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "never made before" in capsys.readouterr().out
 
 
-def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_failed_comes_last_and_the_rest_is_told(server: None, capsys: pytest.CaptureFixture[str]) -> None:
     reason = "no judge answers at http://127.0.0.1:11434: start it, and run again"
     failed = {"step": "judge", "state": "failed", "seconds": 0.2, "artifact": None, "reason": reason}
     result = {**RESULT, "steps": [*RESULT["steps"], failed]}
@@ -328,7 +338,7 @@ def test_a_step_that_failed_comes_last_and_the_rest_is_told(capsys: pytest.Captu
 INSTRUCT = replace(instruct.PROGRAM, use_case=never)
 
 
-def test_the_recipes_and_flags_are_those_of_the_flow() -> None:
+def test_the_recipes_and_flags_are_those_of_the_flow(server: None) -> None:
     recipes: list[InstructRecipe] = []
 
     def run(use_case: UseCase, recipe: InstructRecipe) -> dict[str, Any]:
@@ -563,15 +573,9 @@ def test_a_prefect_server_that_is_not_there(
     )
 
 
-def test_a_whole_run_without_its_prefect_server_ends_without_a_traceback(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.classify", "--recipe", "quickstart"],
-        cwd=PROJECT,
-        env={**os.environ, "PREFECT_API_URL": f"{closed()}/api"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_whole_run_without_its_prefect_server_ends_without_a_traceback() -> None:
+    environment = {**os.environ, "PREFECT_API_URL": f"{closed()}/api"}
+    done = run_forked(["flows.classify", "--recipe", "quickstart"], folder=PROJECT, environment=environment)
     assert (done.returncode, done.stdout) == (2, "")
     error = after_the_first_line(done.stderr)
     assert error.startswith("error: Prefect does not answer at http://127.0.0.1:")
