@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.recipes.classify import ClassifyRecipe
-from lib.store.artifacts import Artifact
+from lib.store.artifacts import Artifact, key_of
 from lib.store.folder import FolderStore
 from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
@@ -51,9 +51,10 @@ def finetuned(store: FolderStore, data: Path, weights: str | Path, **sections: d
 def steps_until_trained(
     store: FolderStore, data: Path, weights: str | Path, **sections: dict[str, Any]
 ) -> tuple[ClassifyRecipe, dict[str, Artifact]]:
-    """Runs the flow's steps up to the training; returns the recipe, and the artifacts by step."""
+    """Runs the flow's steps up to the training, where the store has none of their artifacts yet; returns the recipe,
+    and the artifacts by step."""
     recipe = recipe_for(data, weights, **sections)
-    return recipe, performed(store, recipe, STEPS)
+    return recipe, performed(store, recipe, STEPS, reuse=True)
 
 
 def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> ClassifyRecipe:
@@ -70,9 +71,14 @@ def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> C
     return build_recipe(fields)
 
 
-def performed(store: FolderStore, recipe: ClassifyRecipe, steps: Sequence[Step]) -> dict[str, Artifact]:
-    """Runs steps one after another; returns their artifacts by name."""
+def performed(
+    store: FolderStore, recipe: ClassifyRecipe, steps: Sequence[Step], *, reuse: bool = False
+) -> dict[str, Artifact]:
+    """Runs steps one after another, with `reuse` those alone whose artifacts are not in the store; returns their
+    artifacts by name."""
     made: dict[str, Artifact] = {}
     for step in steps:
-        made[step.name] = perform(store, recipe, step, **{name: made[name] for name in step.inputs})
+        inputs = {name: made[name] for name in step.inputs}
+        there = store.find(step.name, key_of(step.ingredients(recipe, inputs))) if reuse else None
+        made[step.name] = there or perform(store, recipe, step, **inputs)
     return made

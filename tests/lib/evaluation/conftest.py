@@ -26,7 +26,7 @@ def messages(first: int, rows: int, labels: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def splits() -> dict[str, pd.DataFrame]:
     """40 + 12 + 20 messages with both labels in turn, and 30 left out by undersampling; no near-duplicates."""
     both = ("ham", SPAM)
@@ -38,13 +38,13 @@ def splits() -> dict[str, pd.DataFrame]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def inputs(splits: dict[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """The tokens of each split."""
     return {name: tokenize(split["text"], gpt2_tokenizer(), max_length=12) for name, split in splits.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def history() -> pd.DataFrame:
     """Three rows of a training's history."""
     return pd.DataFrame(
@@ -60,7 +60,7 @@ def history() -> pd.DataFrame:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def facts(history: pd.DataFrame) -> dict[str, Any]:
     """The arguments of `evaluate` that come from earlier steps."""
     return {

@@ -50,7 +50,7 @@ def plainly(targets: Targets, probabilities: Probabilities, draws: int, **rule: 
 def test_intervals_are_those_of_resampling_one_after_the_other(rows: tuple[int, ...], rule: dict[str, Any]) -> None:
     targets, probabilities = case(rows)
     ours = bootstrap_intervals(targets, probabilities, **rule, **CHANCE)
-    theirs = plainly(targets, probabilities, 300, **rule)
+    theirs = plainly(targets, probabilities, 150, **rule)
     assert ours.keys() == theirs.keys() - {"accuracy"}
     for name, interval in ours.items():
         assert interval is not None

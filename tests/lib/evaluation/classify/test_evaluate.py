@@ -34,18 +34,16 @@ FILES = {"metrics.json", "findings.json", "predictions/part-00000.parquet", "bas
 }
 
 
-@pytest.fixture
-def run(
+@pytest.fixture(scope="module")
+def made(
     classifier_folder: Path,
     splits: dict[str, pd.DataFrame],
     inputs: dict[str, list[list[int]]],
     facts: dict[str, Any],
-    tmp_path: Path,
 ) -> Run:
-    """Evaluate into a folder of that name; returns what `evaluate` returned, and the folder."""
+    """Evaluates into a folder; returns what `evaluate` returned, and the folder."""
 
-    def run(name: str = "evaluation", **changes: Any) -> tuple[dict[str, Any], Path]:
-        folder = tmp_path / name
+    def made(folder: Path, **changes: Any) -> tuple[dict[str, Any], Path]:
         values = {"splits": splits, "inputs": inputs, **facts, **changes}
         names = {kind: {each.name for each in fields(kind)} & values.keys() for kind in (Facts, Choices, Wanted)}
         kinds = {kind: {name: values.pop(name) for name in names[kind]} for kind in names}
@@ -54,19 +52,31 @@ def run(
             facts=Facts(**kinds[Facts]),
             choices=Choices(wanted=Wanted(**kinds[Wanted]), **kinds[Choices]),
             folder=folder,
-            **{**values, "splits": keyed_splits(values["splits"], tmp_path)},
+            **{**values, "splits": keyed_splits(values["splits"], folder.parent)},
         )
         return metrics, folder
 
-    return run
+    return made
+
+
+@pytest.fixture
+def run(made: Run, tmp_path: Path) -> Run:
+    """Evaluates into a folder of that name; returns what `evaluate` returned, and the folder."""
+    return lambda name="evaluation", **changes: made(tmp_path / name, **changes)
+
+
+@pytest.fixture(scope="module")
+def usual(made: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """What an evaluation comes to in which nothing is changed, and its folder. To be read only."""
+    return made(tmp_path_factory.mktemp("usual") / "evaluation")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_files_and_that_they_are_the_same_bytes_again(run: Run) -> None:
-    metrics, first = run("first")
+def test_the_files_and_that_they_are_the_same_bytes_again(usual: tuple[dict[str, Any], Path], run: Run) -> None:
+    metrics, first = usual
     _, second = run("second")
     assert contents(first).keys() == FILES
     assert contents(first) == contents(second)
@@ -74,8 +84,10 @@ def test_the_files_and_that_they_are_the_same_bytes_again(run: Run) -> None:
     assert list(metrics) == ["train", "validation", "test", "baseline", "majority", "natural_prevalence"]
 
 
-def test_pieces_of_any_size_give_the_same(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, first = run("whole")
+def test_pieces_of_any_size_give_the_same(
+    usual: tuple[dict[str, Any], Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, first = usual
     monkeypatch.setattr(pieces, "PIECE", 7)
     monkeypatch.setattr(mapped, "LEAST", 1)
     cut, second = run("cut", arrays=Arrays(tmp_path / "arrays"))
@@ -93,9 +105,12 @@ def test_pieces_of_any_size_give_the_same(run: Run, tmp_path: Path, monkeypatch:
 
 
 def test_predictions_are_the_classifiers_probabilities_of_every_row(
-    run: Run, classifier_folder: Path, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+    usual: tuple[dict[str, Any], Path],
+    classifier_folder: Path,
+    splits: dict[str, pd.DataFrame],
+    inputs: dict[str, list[list[int]]],
 ) -> None:
-    metrics, folder = run()
+    metrics, folder = usual
     table = pq.read_table(folder / "predictions")
     assert table.schema.names == [
         "split", "id", "text", "label", "predicted", "probability_ham", "probability_spam & <scam>",
@@ -116,9 +131,12 @@ def test_predictions_are_the_classifiers_probabilities_of_every_row(
 
 
 def test_the_reserve_counts_at_natural_prevalence_without_copies_of_what_was_trained_on(
-    run: Run, splits: dict[str, pd.DataFrame], inputs: dict[str, list[list[int]]]
+    usual: tuple[dict[str, Any], Path],
+    run: Run,
+    splits: dict[str, pd.DataFrame],
+    inputs: dict[str, list[list[int]]],
 ) -> None:
-    assert run()[0]["natural_prevalence"]["rows"] == 20 + 30
+    assert usual[0]["natural_prevalence"]["rows"] == 20 + 30
     copied = splits["reserve"].copy()
     copied.loc[3, "text"] = splits["train"]["text"][0].upper() + " !! 123"
     metrics, _ = run("again", splits={**splits, "reserve": copied})
@@ -181,8 +199,10 @@ def test_inputs_of_other_messages_are_refused(run: Run, inputs: dict[str, list[l
         run(inputs={**inputs, "test": inputs["test"][1:]})
 
 
-def test_the_threshold_moves_labels_and_figures_and_no_probability(run: Run) -> None:
-    plain, before = run("plain")
+def test_the_threshold_moves_labels_and_figures_and_no_probability(
+    usual: tuple[dict[str, Any], Path], run: Run
+) -> None:
+    plain, before = usual
     strict, after = run("strict", threshold=0.999)
     tables = [pq.read_table(folder / "predictions").to_pandas() for folder in (before, after)]
     assert set(tables[1]["predicted"]) == {"ham"}

@@ -35,6 +35,12 @@ def require_same(one: dict[str, list[float]], other: dict[str, list[float]]) -> 
         assert other[label] == pytest.approx(row, abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
+    """One store for all tests here, which share what is the same in their runs."""
+    return FolderStore(tmp_path_factory.mktemp("shared") / "store")
+
+
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without the pages of MLflow and Prefect."""
