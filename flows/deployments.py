@@ -22,6 +22,7 @@ from flows.run.recorded import perform
 from flows.use_cases.classify import CLASSIFY
 from flows.use_cases.instruct import INSTRUCT
 from flows.use_cases.use_case import UseCase
+from lib.data.source.objects import is_object
 from lib.errors import (
     ArchiveError,
     ChecksumError,
@@ -38,6 +39,7 @@ from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import build_recipe, load_recipe
 from lib.recipes.scoring import ScoringJob
 from lib.recipes.sections import Recipe
+from lib.scoring import objects
 from tasks.environment import home
 from tasks.report.drift import SCORING
 
@@ -114,27 +116,31 @@ def score_messages(
     """Scores files with a registered classifier; returns what `--json` prints on the command line.
 
     Args:
-        inputs: files, folders or patterns; one that is not absolute lies in the worker's $FINETUNE_HOME
-        output: the folder for the answers; what is in it already is kept
+        inputs: files, folders (in a bucket with a slash at the end) or patterns; one that is neither absolute nor an
+            address lies in the worker's $FINETUNE_HOME
+        output: the folder for the answers, or s3://bucket/prefix; what is in it already is kept
         changes: the other fields of a scoring job
     """
     places = [_in_home(place) for place in inputs]
-    waiting = [str(place) for place in places if not _is_empty_folder(place)]
-    if not waiting:
-        return Completed(message="Nothing to score: there is no file in " + ", ".join(str(place) for place in places))
-    given: Mapping[str, Any] = {"inputs": waiting, "output": str(_in_home(output))}
     with retried_if_that_can_help():
+        waiting = [place for place in places if not _is_empty_folder(place)]
+        if not waiting:
+            return Completed(message="Nothing to score: there is no file in " + ", ".join(places))
+        given: Mapping[str, Any] = {"inputs": waiting, "output": _in_home(output)}
         job = build_recipe(given, changes.fields(), origin="the job", model=ScoringJob)
         return scored.score_messages.fn(job)
 
 
-def _in_home(place: str) -> Path:
-    return home() / Path(place).expanduser()
+def _in_home(place: str) -> str:
+    return place if "://" in place else str(home() / Path(place).expanduser())
 
 
-def _is_empty_folder(place: Path) -> bool:
-    """Whether there is such a folder and nothing in it yet: nothing is wrong with a quiet hour."""
-    return place.is_dir() and not any(path.is_file() for path in place.rglob("*"))
+def _is_empty_folder(place: str) -> bool:
+    """Whether there is such a folder and nothing in it yet: nothing is wrong with a quiet hour. In a bucket one without
+    anything in it is not there."""
+    if is_object(place):
+        return place.endswith("/") and not objects.below(place)
+    return Path(place).is_dir() and not any(path.is_file() for path in Path(place).rglob("*"))
 
 
 # -- one for each deployment of prefect.yaml ----------------------------------------------------------------------

@@ -28,5 +28,10 @@ def require(package: str, extra: str, purpose: str) -> None:
     The package itself is not imported, so the check costs nothing where it passes.
     """
     if find_spec(package) is None:
-        install = f"pip install 'finetune-flows[{extra}]'"
-        raise ExtraError(f"{purpose} needs the package {package}, which is not installed: run `{install}`")
+        raise missing_package(package, extra, purpose)
+
+
+def missing_package(package: str, extra: str, purpose: str) -> ExtraError:
+    """Returns the error of a package that is missing; `purpose` as in `require`."""
+    install = f"pip install 'finetune-flows[{extra}]'"
+    return ExtraError(f"{purpose} needs the package {package}, which is not installed: run `{install}`")

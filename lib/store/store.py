@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from lib.files.lock import Lock
 from lib.store.artifacts import Artifact, Manifest, digest_of, inventory, versions
 
+_versions = cache(versions)  # which takes tens of milliseconds
 Key = tuple[str, str]  # step and key
 Reference = tuple[str, str]  # step and digest, as later artifacts refer to it
 
@@ -126,7 +128,7 @@ class Store(Protocol):
                     files=files,
                     ingredients=dict(ingredients),
                     notes=dict(notes or {}),
-                    versions=versions(),
+                    versions=dict(_versions()),
                     created=datetime.now(UTC),
                     seconds=round(time.monotonic() - started, 3),
                 )

@@ -31,7 +31,7 @@ from sqlalchemy.pool import NullPool
 
 from lib.errors import FinetuneError, ServiceError, chain_of
 from lib.evaluation.flat import metric_name
-from lib.extras import require
+from lib.extras import missing_package, require
 from lib.secrets import redacted, revealed
 from tasks.engine.log import run_log
 from tasks.environment import (
@@ -198,6 +198,8 @@ def reason_of(error: BaseException) -> str:
         return str(error)
     reason = error.__cause__ or error
     for link in chain_of(error):
+        if isinstance(link, ImportError) and link.name == "boto3":
+            return str(missing_package("boto3", "s3", "MLflow, whose files are in a bucket,"))
         if isinstance(link, OSError):
             reason = link
     text = redacted(" ".join(str(reason).split()))

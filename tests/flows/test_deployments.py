@@ -57,6 +57,14 @@ def test_an_entrypoint_loads_with_its_retries_and_time_out_and_takes_its_paramet
     assert set(flow.validate_parameters(stored["parameters"])) >= set(stored["parameters"])
 
 
+def test_an_address_of_a_scoring_deployment_is_none_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.deployments import _in_home
+
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path))
+    places = ("s3://bucket/in/", "inbox", "/elsewhere/in")
+    assert [_in_home(place) for place in places] == ["s3://bucket/in/", f"{tmp_path}/inbox", "/elsewhere/in"]
+
+
 def test_the_server_has_what_the_stored_list_says(running: Up) -> None:
     found = {}
     for deployment in running.post("deployments/filter", {}):
