@@ -15,7 +15,7 @@ from tests.faults.outcomes import Outcomes, scale
 
 pytestmark = pytest.mark.faults
 
-SECONDS = scale(8, 1200)  # of each target
+SECONDS = scale(4, 1200)  # of each target
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -138,7 +138,7 @@ def chains(count: int, name: str) -> Iterator[tuple[random.Random, str]]:
 
 def test_at_any_moment_of_any_step(kills: Kills, later: Subject, tmp_path: Path) -> None:
     for draw, name in chains(scale(1, 80), "steps"):
-        steps = sorted(draw.sample(range(len(later.steps)), scale(5, 1)))
+        steps = sorted(draw.sample(range(len(later.steps)), scale(3, 1)))
         moments = [("at any moment of a step", later.random_moment(draw, step)) for step in steps]
         kills.attempt(later, moments, tmp_path / name)
 

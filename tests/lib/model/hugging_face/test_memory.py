@@ -13,7 +13,7 @@ import transformers
 
 PROJECT = Path(__file__).resolve().parents[4]
 SCRIPT = """
-import json, sys, threading
+import json, sys, threading, time
 from pathlib import Path
 import torch
 import transformers.models.llama.modeling_llama
@@ -30,6 +30,7 @@ def watch():
     global peak
     while going:
         peak = max(peak, anonymous())
+        time.sleep(0.001)  # or loading would wait for this thread
 
 watching = threading.Thread(target=watch)
 watching.start()
