@@ -22,7 +22,7 @@ from lib.files.checksum import file_sha256, json_sha256
 MANIFEST = "manifest.json"
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits of SHA-256
 NOTED_PACKAGES = (
-    *("finetune-flows", "torch", "transformers", "onnxruntime", "numpy", "pandas", "pyarrow", "tiktoken"),
+    *("finetune-flows", "torch", "transformers", "tokenizers", "onnxruntime", "numpy", "pandas", "pyarrow", "tiktoken"),
     *("scikit-learn", "accelerate", "matplotlib"),
 )
 

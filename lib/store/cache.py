@@ -88,12 +88,11 @@ class Cache:
                 self._share(place, shared)
         return place
 
-    def take(self, folder: Path, files: Iterable[File]) -> None:
-        """Moves an artifact's files, which are whole, from a folder to where they are looked for."""
-        files = list(files)
+    def take(self, folder: Path, files: Iterable[File], here: Iterable[File]) -> None:
+        """Moves those of an artifact's files that are `here`, and whole, from a folder to where they are looked for."""
         target = self.folder(files)
         with disk_full_is_clear(self.root):
-            for file in files:
+            for file in here:
                 (target / file.name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / file.name).replace(target / file.name)
                 self._share(target / file.name, self._shared(file.sha256))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -22,14 +22,14 @@ from typing import Any
 
 from lib.errors import StoreError
 from lib.files.disk import remove
-from lib.store.artifacts import MANIFEST, Artifact, Manifest
+from lib.store.artifacts import MANIFEST, Artifact, File, Manifest, inventory
 from lib.store.bucket import Bucket, Object
 from lib.store.cache import Cache
 from lib.store.fetched import FetchedFiles, fetch_file
 from lib.store.folder import KEY, FolderStore
 from lib.store.lease import LEASES, LIFE, Lease, lease_name
 from lib.store.placed import Placed, PlacedManifests, manifest_name
-from lib.store.store import Key, Lying, Making, Reference, Store, Thing
+from lib.store.store import Elsewhere, Key, Lying, Making, Reference, Store, Thing
 
 STREAMS = 8  # files that are sent or read side by side
 GRACE = timedelta(days=1)  # files that no manifest names are kept as long: their writer may be at work, and cut off
@@ -80,7 +80,8 @@ class ObjectStore(Store):
         files are read, and checked, when they are needed. One that was made here and not taken is sent now."""
         found = self._manifests.read(step, key)
         if found is None and self._unsent.find(step, key) is not None:
-            self._send(self._unsent.root / step / key, self._unsent.manifest(step, key), uuid.uuid4().hex)
+            unsent = self._unsent.manifest(step, key)
+            self._send(self._unsent.root / step / key, unsent, uuid.uuid4().hex, unsent.files)
             found = self._manifests.read(step, key)
         if found is None:
             return None
@@ -174,7 +175,8 @@ class ObjectStore(Store):
             note = f"{step}/{key}/{parts}/{INGREDIENTS}"
             self._bucket.put(note, json.dumps({"ingredients": dict(ingredients)}).encode())
             try:
-                yield Making(here.folder, lambda about: self._publish(here.folder, about, parts))
+                elsewhere = Elsewhere(self.place, step, key, parts, self._cache.limit)
+                yield Making(here.folder, lambda about: self._publish(here.folder, about, parts), elsewhere)
             except BaseException:
                 self._abandon(step, key, parts)
                 raise
@@ -182,25 +184,26 @@ class ObjectStore(Store):
                 self._bucket.delete([note])
 
     def _publish(self, folder: Path, about: Manifest, parts: str) -> None:
+        here = [file for file in about.files if (folder / file.name).exists()]  # the others were added elsewhere
         try:
-            stands = self._send(folder, about, parts)
+            stands = self._send(folder, about, parts, here)
         except BaseException:
-            self._keep(folder, about)
+            if len(here) == len(about.files):
+                self._keep(folder, about)
             raise
         if stands.parts == parts:
-            self._cache.take(folder, about.files)
+            self._cache.take(folder, about.files, here)
         elif stands.digest != about.digest:
             self.warn(
                 f"the artifact {about.step}/{about.key} came out with other bytes on another machine, which was first:"
                 " its files are used"
             )
 
-    def _send(self, folder: Path, about: Manifest, parts: str) -> Placed:
-        """Sends the files of an artifact, and its manifest unless another one stands; returns the one that does."""
+    def _send(self, folder: Path, about: Manifest, parts: str, here: Sequence[File]) -> Placed:
+        """Sends the files that are here, and the manifest of all unless another one stands; returns the one that
+        does."""
         ours = Placed(**about.model_dump(), parts=parts)
-        objects = {ours.object_of(file): folder / file.name for file in ours.files}
-        with ThreadPoolExecutor(STREAMS) as pool:
-            list(pool.map(self._bucket.upload, objects.keys(), objects.values()))
+        self._upload(ours.folder, here, folder)
         stands = self._manifests.publish(ours)
         if stands.parts != ours.parts:
             self._manifests.remove_files(ours)
@@ -219,6 +222,17 @@ class ObjectStore(Store):
             found = self._manifests.read(step, key)
             if found is None or (found[0] is not None and found[0].parts != parts):
                 self._remove(f"{step}/{key}/{parts}")
+
+    def receive(self, elsewhere: Elsewhere, folder: Path) -> list[File]:
+        """Adds the files of a folder to an artifact that another machine is making; returns them."""
+        files = inventory(folder)
+        self._upload(f"{elsewhere.step}/{elsewhere.key}/{elsewhere.parts}", files, folder)
+        return files
+
+    def _upload(self, place: str, files: Sequence[File], folder: Path) -> None:
+        objects = {f"{place}/{file.sha256}": folder / file.name for file in files}
+        with ThreadPoolExecutor(STREAMS) as pool:
+            list(pool.map(self._bucket.upload, objects.keys(), objects.values()))
 
     # -- housekeeping --
 

@@ -8,16 +8,16 @@ makes it again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from lib.files.lock import Lock
-from lib.store.artifacts import Artifact, Manifest, digest_of, inventory, versions
+from lib.store.artifacts import Artifact, File, Manifest, digest_of, inventory, versions
 
 _versions = cache(versions)  # which takes tens of milliseconds
 Key = tuple[str, str]  # step and key
@@ -34,11 +34,37 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Where other machines add files to an artifact that is being made: a folder of a store on a server. parts: its
+    name. cache_size: bytes of what they keep of what they read."""
+
+    address: str
+    step: str
+    key: str
+    parts: str
+    cache_size: int
+
+
+@dataclass(frozen=True)
 class Making:
-    """A folder to fill. publish: makes what is in it the artifact with this manifest."""
+    """A folder to fill. publish: makes what is in it the artifact with this manifest.
+
+    elsewhere: where other machines add files; None: into the same folder, if they see it. added: those files.
+    """
 
     folder: Path
     publish: Callable[[Manifest], None]
+    elsewhere: Elsewhere | None = None
+    added: dict[str, File] = field(default_factory=dict)  # by name
+
+    def add(self, files: Iterable[File]) -> None:
+        """Takes note of files that other machines have added."""
+        self.added.update((file.name, file) for file in files)
+
+    def inventory(self, noted: tuple[str, ...]) -> list[File]:
+        """Returns all files, by name."""
+        added = (file.model_copy(update={"noted": file.name in noted}) for file in self.added.values())
+        return sorted([*inventory(self.folder, noted), *added], key=lambda file: file.name)
 
 
 @dataclass(frozen=True)
@@ -110,16 +136,29 @@ class Store(Protocol):
         noted: tuple[str, ...] = (),
         notes: Mapping[str, str] | None = None,
     ) -> Iterator[Path]:
-        """Yields a folder to fill, which becomes the artifact at the end of the block and is removed after an
-        exception.
+        """Yields a folder to fill, which becomes the artifact at the end of the block; otherwise as `writing`."""
+        with self.writing(step, key, ingredients, noted=noted, notes=notes) as making:
+            yield making.folder
+
+    @contextmanager
+    def writing(
+        self,
+        step: str,
+        key: str,
+        ingredients: Mapping[str, Any],
+        *,
+        noted: tuple[str, ...] = (),
+        notes: Mapping[str, str] | None = None,
+    ) -> Iterator[Making]:
+        """Yields what becomes the artifact at the end of the block, and is removed after an exception.
 
         The caller holds the key's lock, so that no other process computes the same artifact. `noted` files stay out of
         the digest; `notes` go into the manifest only. Raises StoreError if the disk is full.
         """
         started = time.monotonic()
         with self.making(step, key, ingredients) as making:
-            yield making.folder
-            files = inventory(making.folder, noted)
+            yield making
+            files = making.inventory(noted)
             making.publish(
                 Manifest(
                     step=step,

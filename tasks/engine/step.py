@@ -32,6 +32,8 @@ from tasks.store import artifact_store
 if TYPE_CHECKING:
     from prefect import Task
 
+    from lib.store.store import Making
+
 Inputs = Mapping[str, Artifact]  # a step's input artifacts, by the step that made each
 AnyRecipe = ClassifyRecipe | InstructRecipe
 Recipe = TypeVar("Recipe", bound=AnyRecipe)  # of the flow or flows with the step
@@ -71,6 +73,7 @@ class Work(Generic[Recipe]):
     tracking_run: str  # the MLflow run that live metrics go to
     identity: Mapping[str, str] = field(default_factory=dict)  # what enters the key besides fields and inputs
     listener: Listener = NOBODY  # gets what a training measures
+    making: Making | None = None  # what `folder` is of, which other machines may add files to
 
     def warn(self, sentence: str) -> None:
         """Says a sentence now, and keeps it with the artifact: runs that reuse it show it too, on all their pages."""
@@ -153,12 +156,13 @@ class Step:
         log = run_log()
         store = artifact_store(warn=log.warning)
         notes = {"tracking_run": run.tracking_run}
-        with store.write(self.name, key, ingredients, noted=(*self.noted, WARNINGS), notes=notes) as folder:
+        with store.writing(self.name, key, ingredients, noted=(*self.noted, WARNINGS), notes=notes) as making:
             fields = DeclaredFields(run.recipe, self.reads + self.unkeyed, self.name)
             work = Work(
                 recipe=cast(AnyRecipe, fields),
                 whole_recipe=run.recipe.model_dump(mode="json"),
-                folder=folder,
+                folder=making.folder,
+                making=making,
                 scratch=store.scratch(self.name, key),
                 log=log,
                 progress=run.progress,

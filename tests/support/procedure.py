@@ -12,7 +12,7 @@ from lib.model.gpt2.sizes import GPTConfig
 from lib.model.gpt2.weights import save_gpt
 from lib.progress import silent
 from lib.store.artifacts import Artifact, key_of
-from lib.store.folder import FolderStore
+from lib.store.store import Store
 from tasks.engine.step import AnyRecipe, Step, Work
 
 
@@ -27,14 +27,25 @@ def checkpoint(folder: Path, config: GPTConfig) -> Path:
     return folder
 
 
-def perform(store: FolderStore, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> Artifact:
+def perform(store: Store, recipe: AnyRecipe, step: Step, **inputs: Artifact) -> Artifact:
     """The step's artifact, made by its own function without Prefect around it."""
     ingredients = step.ingredients(recipe, inputs)
-    with store.write(step.name, key_of(ingredients), ingredients, noted=step.noted) as folder:
+    with store.writing(step.name, key_of(ingredients), ingredients, noted=step.noted) as making:
         scratch = store.scratch(step.name, key_of(ingredients))
         log = logging.getLogger(__name__)
         identity = ingredients.get("identity", {})
-        step.compute(Work(recipe, recipe.model_dump(mode="json"), folder, scratch, log, silent, "", identity), **inputs)
+        work = Work(
+            recipe,
+            recipe.model_dump(mode="json"),
+            making.folder,
+            scratch,
+            log,
+            silent,
+            "",
+            identity,
+            making=making,
+        )
+        step.compute(work, **inputs)
     made = store.find(step.name, key_of(ingredients))
     assert made is not None
     return made

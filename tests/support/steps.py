@@ -11,6 +11,7 @@ import numpy as np
 from lib.recipes.classify import ClassifyRecipe
 from lib.store.artifacts import Artifact, key_of
 from lib.store.folder import FolderStore
+from lib.store.store import Store
 from tasks.engine.step import Step
 from tasks.steps.backbone import backbone
 from tasks.steps.classify.balance import balance
@@ -72,7 +73,7 @@ def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> C
 
 
 def performed(
-    store: FolderStore, recipe: ClassifyRecipe, steps: Sequence[Step], *, reuse: bool = False
+    store: Store, recipe: ClassifyRecipe, steps: Sequence[Step], *, reuse: bool = False
 ) -> dict[str, Artifact]:
     """Runs steps one after another, with `reuse` those alone whose artifacts are not in the store; returns their
     artifacts by name."""

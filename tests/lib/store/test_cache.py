@@ -100,7 +100,7 @@ def test_files_that_were_made_here_are_taken_without_fetching(used: Used, tmp_pa
     for file in files:
         (tmp_path / "made" / file.name).write_bytes(content(file.name.rpartition("/")[2]))
     files[1] = files[1].model_copy(update={"sha256": hashlib.sha256(content("b")).hexdigest()})
-    used.cache.take(tmp_path / "made", files)
+    used.cache.take(tmp_path / "made", files, files)
     used(files)
     assert used.fetched == []
 
