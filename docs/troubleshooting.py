@@ -16,6 +16,7 @@ from docs.sentences import WARNING, Sentence, Source
 AREAS = {
     "flows": "The command line",
     "lib.recipes": "Recipes",
+    "lib.cluster": "Other processes and machines",
     "lib.data.source": "Files: fetched, unpacked, read",
     "lib.data": "Messages and entries",
     "lib.text": "Tokenizers, prompts and lengths",

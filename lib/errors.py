@@ -176,6 +176,18 @@ class StoreError(FinetuneError):
     """
 
 
+class ClusterError(FinetuneError):
+    """A cluster that cannot compute parts: no Ray cluster there, other code on its machines, workers that die.
+
+    Why: parts of a step are computed by other processes, or on other machines, which must have this program in the same
+    version and the same packages, and must reach the files that they work on. A part whose worker dies is computed
+    again, a few times; more often it would die again.
+
+    What to do: correct what the sentence names. `cluster.workers 1` with `cluster.kind local` computes everything in
+    the run's own process, with the same result; what is finished is kept in any case.
+    """
+
+
 class JudgeError(FinetuneError):
     """The judge of answers: no server, no such model, a refused key, a server that keeps failing.
 

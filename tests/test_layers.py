@@ -19,6 +19,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("files", "processes"),
         ("text",),
         ("store",),
+        ("cluster",),
         ("recipes",),  # a recipe's prompt styles are those of `lib.text.prompts`
         ("data",),
         ("model",),
@@ -38,6 +39,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("adapters",),
         ("backbone", "language_model", "choice"),
         ("gpt2", "hugging_face"),
+        ("network",),
         ("features",),
         ("*",),
     ),
