@@ -70,6 +70,13 @@ class Tally:
         self.read += int(rows.sum())
         np.add.at(self.of_labels, targets, np.stack([np.ones_like(unread), unread > 0, lengths, unread], axis=1))
 
+    def include(self, other: Tally) -> None:
+        """Adds what another one has counted."""
+        self.lengths += other.lengths
+        self.rows += other.rows
+        self.read += other.read
+        self.of_labels += other.of_labels
+
     def report(self, *, windows: bool) -> dict[str, float | int]:
         """Returns a split's part of the report: see `lib.data.tokens.Tokenized`."""
         messages, truncated = self.of_labels[:, :2].sum(axis=0).tolist()

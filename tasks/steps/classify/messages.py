@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lib.cluster.cluster import Cluster, paired
 from lib.data.messages.alike import find_alike
 from lib.data.messages.checks import EXAMPLES, message_warnings
 from lib.data.messages.files import SplitsRead, read_splits
@@ -22,6 +23,7 @@ from lib.data.source.reader import How
 from lib.data.tables import KEYED_MESSAGES, LEFT_OUT, LINES, SLICES, SPLITS
 from lib.files.jsonfile import save_json
 from lib.recipes.data import names_of_labels
+from tasks.engine.cluster import computing
 from tasks.engine.step import Work, step
 from tasks.engine.tables import asking
 from tasks.steps.sources import fetched_files
@@ -57,6 +59,7 @@ TABLES = {"train": "messages", "validation": "validation", "test": "test"}  # in
         "split.names",
         "evaluation.slices",
     ],
+    unkeyed=["cluster"],
     # Of what the profile says the tables decide all that later steps read; the files are named. The slices are read by
     # the evaluation alone, whose key has them: naming another column does not train again.
     noted=["profile.json", FILES, LINES_OF_MESSAGES, SLICES_FILE],
@@ -95,7 +98,8 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
         for rows in found.left_out():
             left_out.write(rows)
             reasons.update(rows.column("reason").to_pylist())
-    counted = _write_messages(found, work.folder, slices=work.recipe.evaluation.slices is not None)
+    with computing(work) as cluster:
+        counted = _write_messages(found, work.folder, slices=work.recipe.evaluation.slices is not None, cluster=cluster)
     tables = {SPLITS.index(split): Parts(work.folder / TABLES[split], KEYED_MESSAGES) for split in found.splits}
     with asking(work) as queries:
         alike = find_alike(queries, tables, examples=EXAMPLES)
@@ -110,8 +114,9 @@ def messages(work: Work[ClassifyRecipe], download: Artifact) -> None:
     save_json(found.files, work.folder / FILES)
 
 
-def _write_messages(found: SplitsRead, folder: Path, *, slices: bool) -> Counted:
-    """Writes the messages of each split with their keys, their lines and their slices; returns what was counted."""
+def _write_messages(found: SplitsRead, folder: Path, *, slices: bool, cluster: Cluster) -> Counted:
+    """Writes the messages of each split with their keys, which the cluster computes, their lines and their slices;
+    returns what was counted."""
     counted = Counted()
     with ExitStack() as files:
         beside = [files.enter_context(FileWriter(folder / LINES_OF_MESSAGES, LINES))]
@@ -119,15 +124,14 @@ def _write_messages(found: SplitsRead, folder: Path, *, slices: bool) -> Counted
             beside.append(files.enter_context(FileWriter(folder / SLICES_FILE, SLICES)))
         for split in found.splits:
             with PartsWriter(folder / TABLES[split], KEYED_MESSAGES, labels=found.labels) as table:
-                for rows in found.messages(split):
-                    table.write(_keyed(rows))
+                for rows, keys in paired(cluster, keys_of, found.messages(split), _texts):
+                    table.write(pa.table([*rows.columns, *keys.columns], [*rows.schema.names, *keys.schema.names]))
                     for each in beside:
                         each.write(rows)
                     counted.add(rows)
     return counted
 
 
-def _keyed(messages: pa.RecordBatch) -> pa.Table:
-    """Returns messages with their keys."""
-    keys = keys_of(messages.column("text").to_pylist())
-    return pa.table([*messages.columns, *keys.columns], [*messages.schema.names, *keys.schema.names])
+def _texts(messages: pa.RecordBatch) -> list[str]:
+    texts: list[str] = messages.column("text").to_pylist()
+    return texts

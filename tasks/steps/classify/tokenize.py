@@ -9,7 +9,7 @@ from lib.data.tables import MESSAGES, SPLIT, SPLITS
 from lib.data.tokens import REPORT, write_tokens
 from lib.files.jsonfile import save_json
 from lib.text.long_texts import CUT_END, FIELDS, LongTexts
-from lib.text.tokenizer import load_tokenizer
+from tasks.engine.cluster import computing
 from tasks.engine.step import Work, step
 from tasks.steps.tokenizer import context_length
 
@@ -35,21 +35,23 @@ def long_texts(recipe: ClassifyRecipe) -> LongTexts:
     return LongTexts(encoding.long_texts, **fields)
 
 
-@step("tokenize", reads=["encoding.max_length"], unkeyed=LONG_TEXTS, identity=_identity)
+@step("tokenize", reads=["encoding.max_length"], unkeyed=[*LONG_TEXTS, "cluster"], identity=_identity)
 def tokenize(work: Work[ClassifyRecipe], balance: Artifact, holdout: Artifact, tokenizer: Artifact) -> None:
     """Tokenizes, and cuts long texts or makes windows of them: the parts of each split and the reserve,
     `tokens.json` with lengths and what is not read."""
     splits = {name: Parts(holdout.file(name), SPLIT) for name in SPLITS}
-    tokenized = write_tokens(
-        {**splits, "reserve": Parts(balance.file("reserve"), MESSAGES)},
-        work.folder,
-        labels=splits["train"].labels,
-        tokenizer=load_tokenizer(tokenizer.folder),
-        max_length=work.recipe.encoding.max_length,
-        context_length=context_length(tokenizer),
-        long_texts=long_texts(work.recipe),
-        scratch=work.scratch,
-    )
+    with computing(work, balance, holdout, tokenizer) as cluster:
+        tokenized = write_tokens(
+            {**splits, "reserve": Parts(balance.file("reserve"), MESSAGES)},
+            work.folder,
+            labels=splits["train"].labels,
+            tokenizer=tokenizer.folder,
+            max_length=work.recipe.encoding.max_length,
+            context_length=context_length(tokenizer),
+            long_texts=long_texts(work.recipe),
+            scratch=work.scratch,
+            cluster=cluster,
+        )
     save_json(tokenized.report, work.folder / REPORT)
     for sentence in tokenized.warnings:
         work.warn(sentence)

@@ -232,7 +232,6 @@ CLUSTER = ("cluster.kind", "cluster.address", "cluster.workers")
 UNREAD = {
     "classify": [
         "name",
-        *CLUSTER,
         *(f"published.{name}" for name in PUBLISHED),
         *(f"registry.{name}" for name in DECISION),
     ],
