@@ -33,6 +33,7 @@ PASSED_ON = {
     "lib.recipes.reading",
     "lib.store.folder",
     "lib.store.objects",
+    "tasks.steps.classify.features",
     "tasks.steps.classify.messages",
     "tasks.steps.classify.tokenize",
     "tasks.use.export",

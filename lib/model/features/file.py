@@ -1,12 +1,14 @@
 """Computes, writes and reads features: the output of the frozen blocks for every real token of every message.
 
-A safetensors file has `features` (tokens, emb_dim), the input of the first learning block (of the final norm, if no
-block learns); `offsets` (messages + 1,) int64, where each message begins and ends; and `ids` (messages,) int64.
+A split has a safetensors file, or several parts of it. Each has `features` (tokens, emb_dim), the input of the first
+learning block (of the final norm, if no block learns); `offsets` (messages + 1,) int64, where each message begins and
+ends; and `ids` (messages,) int64.
 """
 
 import hashlib
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,19 +38,26 @@ NOTE_EVERY = 64  # batches between two records of progress on the disk
 
 
 class Features(Sequence[Tensor]):
-    """The features of a split's messages in their order: item i is (length, emb_dim), a view of the memory-mapped file.
+    """The features of a split's messages in their order: item i is (length, emb_dim), a view of a memory-mapped file.
 
-    `blocks` is the number of blocks that made them. Raises `WeightsError` if `file` belongs to messages other than
+    `blocks` is the number of blocks that made them. offsets: where each message begins and ends among the tokens of all
+    (messages + 1,) int64. Raises `WeightsError` if `place`, a file or a folder of parts, belongs to messages other than
     `ids`.
     """
 
-    def __init__(self, file: Path, ids: npt.ArrayLike) -> None:
-        with safe_open(file, framework="pt") as stored:  # memory-mapped: pages are read when they are used
-            self.blocks = int(stored.metadata()["blocks"])
-            self.flat: Tensor = stored.get_tensor("features")
-            self.offsets: NDArray[np.int64] = stored.get_tensor("offsets").numpy()
-            if not np.array_equal(stored.get_tensor("ids").numpy(), np.asarray(ids)):
-                raise WeightsError(f"{file} has the features of other messages: remove it, and it is computed again")
+    def __init__(self, place: Path, ids: npt.ArrayLike) -> None:
+        self._pieces: list[Tensor] = []
+        lengths, found = [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+        for file in [place] if place.is_file() else sorted(place.glob("part-*.safetensors")):
+            with safe_open(file, framework="pt") as stored:  # memory-mapped: pages are read when they are used
+                self.blocks = int(stored.metadata()["blocks"])
+                self._pieces.append(stored.get_tensor("features"))
+                lengths.append(np.diff(stored.get_tensor("offsets").numpy()))
+                found.append(stored.get_tensor("ids").numpy())
+        self.offsets: NDArray[np.int64] = np.cumsum(np.concatenate(lengths))
+        self._begins = np.cumsum([0, *map(len, self._pieces)]).tolist()  # the first token of each piece, and the end
+        if not self._pieces or not np.array_equal(np.concatenate(found), np.asarray(ids)):
+            raise WeightsError(f"{place} has the features of other messages: remove it, and it is computed again")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -61,7 +70,14 @@ class Features(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         position = range(len(self))[index]
-        return self.flat[int(self.offsets[position]) : int(self.offsets[position + 1])]
+        begin, end = int(self.offsets[position]), int(self.offsets[position + 1])
+        piece = bisect_right(self._begins, begin, hi=len(self._pieces)) - 1
+        return self._pieces[piece][begin - self._begins[piece] : end - self._begins[piece]]
+
+    @property
+    def flat(self) -> Tensor:
+        """All of them, (tokens, emb_dim); a copy where they lie in several files."""
+        return self._pieces[0] if len(self._pieces) == 1 else torch.cat(self._pieces)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -76,7 +92,7 @@ class Features(Sequence[Tensor]):
     @property
     def resident(self) -> bool:
         """Whether the features lie in a GPU's memory."""
-        return self.flat.is_cuda
+        return self._pieces[0].is_cuda
 
     def padded(self, positions: Sequence[int] | NDArray[np.int64], width: int) -> tuple[Tensor, Tensor]:
         """Returns those of some messages, cut to `width`, in one copy: (batch, width, emb_dim) with any numbers at the
@@ -90,9 +106,14 @@ class Features(Sequence[Tensor]):
 
     def move_to(self, device: torch.device) -> None:
         """Moves the features to a GPU's memory if they fit into half of what is free there."""
-        size = self.flat.numel() * self.flat.element_size()
-        if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
-            self.flat = self.flat.to(device)
+        if device.type != "cuda":
+            return
+        size = sum(piece.numel() * piece.element_size() for piece in self._pieces)
+        if 2 * size < torch.cuda.mem_get_info(device)[0]:
+            whole = self._pieces[0].new_empty((int(self.offsets[-1]), *self._pieces[0].shape[1:]), device=device)
+            for begin, piece in zip(self._begins, self._pieces, strict=False):
+                whole[begin : begin + len(piece)].copy_(piece)
+            self._pieces, self._begins = [whole], [0, len(whole)]
 
 
 class ChosenFeatures(Sequence[Tensor]):

@@ -17,12 +17,12 @@ from lib.text.windows import Windows, rows_of
 def split_inputs(tokens: Path, features: Path | None, split: str) -> Sequence[Any]:
     """Returns the features of each message or of its windows, or its tokens where no features are kept or wanted
     (`features` None). tokens, features: artifact folders with the parts of each split and, where kept,
-    `<split>.safetensors`."""
+    those of features."""
     read = load_tokens(tokens, split)
-    file = None if features is None else features / f"{split}.safetensors"
-    if file is None or not file.exists():
+    place = None if features is None else features / split
+    if place is None or not place.exists():
         return read.texts
-    kept = Features(file, read.row_ids)
+    kept = Features(place, read.row_ids)
     if not isinstance(read.texts, Windows):
         return kept
     return Windows(kept, read.texts.counts, read.texts.pooling)

@@ -6,25 +6,21 @@ from typing import TYPE_CHECKING
 
 from lib.data.parts import Parts
 from lib.data.tables import SPLITS, TOKENS
-from lib.data.tokens import REPORT, load_tokens
+from lib.data.tokens import REPORT
 from lib.files.jsonfile import load_json, save_json
 from lib.model.features.choice import FeatureChoice, FeatureSize, FrozenPart, choose_features
 from lib.model.machine.device import device_here, feature_dtype
 from lib.model.trainable import learning_blocks
-from lib.progress import part_of
-from lib.text.windows import lengths_of, rows_of
+from tasks.engine.cluster import computing
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
-from tasks.steps.classify.network import keeps_head, load_network
+from tasks.steps.classify.network import keeps_head, saved_network
 from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
-
-
-ANY_LABELS = ("a", "b")  # the frozen part does not depend on them
 
 
 def choice(recipe: ClassifyRecipe, inputs: Inputs) -> FeatureChoice:
@@ -86,16 +82,15 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
         "model.causal_mask",
         "evaluation.natural_prevalence",
         "model.weights",  # named in errors
+        "cluster",
     ],
     identity=_identity,
     tags=["gpu"],
 )
 def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact, tokenize: Artifact) -> None:
-    """Runs the frozen part once over every message or window; `features.json` says whether features are kept, in a
-    file per split."""
-    from lib.model.features.file import write_features
-    from lib.model.machine.device import device_name
-    from lib.model.machine.memory import Room
+    """Runs the frozen part once over every message or window; `features.json` says whether features are kept, in
+    parts of each split."""
+    from lib.model.features.parts import Frozen, write_feature_parts
 
     chosen = choice(work.recipe, {"backbone": backbone, "tokenize": tokenize})
     work.log.info("features are %s: %s", "kept" if chosen.keep else "not kept", chosen.reason)
@@ -103,27 +98,20 @@ def features(work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact
     if not chosen.keep:
         return
     keeps_head(work.recipe, backbone, Parts(tokenize.file("train"), TOKENS).labels)  # refuse before the work
-    network = load_network(work.recipe, tokenizer, backbone, ANY_LABELS, dropout=0.0)
     learning = _learning_blocks(work.recipe)
     assert learning is not None, "something is frozen where features are kept"
-    splits = {name: load_tokens(tokenize.folder, name) for name in _splits(work.recipe)}
-    tokens_of = {name: int(lengths_of(rows_of(split.texts)).sum()) for name, split in splits.items()}
-    done, room = 0, Room(warn=work.warn)
-    for name, split in splits.items():
-        file = work.scratch / f"{name}.safetensors"  # survives an interruption, unlike the artifact's folder
-        if not file.exists():
-            write_features(
-                file,
-                network,
-                rows_of(split.texts),
-                split.row_ids,
-                blocks=network.depth - learning,
-                dtype=work.identity["dtype"],
-                scratch=work.scratch,
-                device=device_name(work.identity["device"]),
-                progress=part_of(work.progress, done, sum(tokens_of.values())),
-                room=room,
-            )
-        done += tokens_of[name]
-    for name in splits:
-        (work.scratch / f"{name}.safetensors").rename(work.folder / f"{name}.safetensors")
+    device = work.identity["device"]
+    network = saved_network(work.recipe, tokenizer, backbone)
+    with computing(work, backbone, tokenize, cards=int(device == "cuda")) as cluster:
+        warnings = write_feature_parts(
+            tokenize.folder,
+            _splits(work.recipe),
+            work.folder,
+            Frozen(network, learning, work.identity["dtype"], device),
+            width=facts_of(backbone)["width"],
+            scratch=work.scratch,
+            cluster=cluster,
+            progress=work.progress,
+        )
+    for sentence in warnings:
+        work.warn(sentence)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lib.model.backbone import Backbone, Pooling
     from lib.model.classifier import Classifier
+    from lib.model.network import SavedNetwork
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
     from lib.training.classify.single_label import SingleLabel
@@ -38,24 +39,23 @@ def load_network(
     new_head: bool = True,
 ) -> Backbone:
     """Loads the network on which a classifier of these labels is made; `new_head` as in `load_backbone`."""
-    from lib.model.gpt2.pooled import PooledGPT
-    from lib.model.gpt2.weights import load_gpt
-    from lib.model.hugging_face.pooled import load_backbone
+    return saved_network(recipe, tokenizer, backbone).load(labels, dropout=dropout, new_head=new_head)
+
+
+def saved_network(recipe: ClassifyRecipe, tokenizer: Artifact, backbone: Artifact) -> SavedNetwork:
+    """Returns the network that a recipe describes, not loaded yet."""
+    from lib.model.network import SavedNetwork
     from lib.text.tokenizer import load_tokenizer
 
-    pooling, causal_mask = pooling_of(recipe, backbone), recipe.model.causal_mask
-    if facts_of(backbone)["network"] == GPT2:
-        return PooledGPT(load_gpt(backbone.folder, dropout=dropout, causal_mask=causal_mask), pooling=pooling)
-    return load_backbone(
+    own = facts_of(backbone)["network"] == GPT2
+    return SavedNetwork(
         backbone.folder,
-        labels,
-        pooling=pooling,
-        context_length=context_length(tokenizer),
-        pad=load_tokenizer(tokenizer.folder).pad,
-        dropout=dropout,
-        causal_mask=causal_mask,
-        seed=recipe.training.seed,
-        new_head=new_head,
+        own=own,
+        pooling=pooling_of(recipe, backbone),
+        context_length=0 if own else context_length(tokenizer),
+        pad=0 if own else load_tokenizer(tokenizer.folder).pad,
+        causal_mask=recipe.model.causal_mask,
+        seed=0 if own else recipe.training.seed,
     )
 
 

@@ -191,3 +191,20 @@ def test_features_are_padded_in_one_copy(tmp_path: Path) -> None:
         assert lengths.tolist() == [min(len(features[row]), width) for row in rows]
         for place, row in enumerate(rows):
             assert torch.equal(batch[place, : lengths[place]], features[row][:width])
+
+
+def test_parts_are_one_sequence(tmp_path: Path) -> None:
+    network = backbone()
+    whole = Features(written(tmp_path / "whole", network), IDS)
+    some = {"blocks": 2, "dtype": "float32", "scratch": tmp_path / "scratch"}
+    (tmp_path / "train").mkdir()
+    for number, rows in enumerate((slice(0, 2), slice(2, 2), slice(2, 5))):
+        file = tmp_path / "train" / f"part-{number:05}.safetensors"
+        write_features(file, network, SEQUENCES[rows], IDS[rows], **some)  # type: ignore[arg-type]
+    parted = Features(tmp_path / "train", IDS)
+    assert parted.offsets.tolist() == whole.offsets.tolist()
+    for found, expected in zip(parted, whole, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)  # of a batch with other rows
+    torch.testing.assert_close(parted.flat, whole.flat, atol=1e-6, rtol=1e-5)
+    with pytest.raises(WeightsError, match="features of other messages"):
+        Features(tmp_path / "train", IDS[1:])

@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from lib.data.parts import save_parts
 from lib.data.tables import SPLITS, TOKENS
+from lib.model.features import parts
 from lib.model.features.file import Features
 from lib.model.features.inputs import split_inputs
 from lib.model.gpt2.gpt import new_gpt
@@ -107,7 +109,7 @@ def test_a_split_is_trained_on_as_features_where_they_are_kept(
 
 def test_a_reserve_that_is_not_evaluated_is_not_run(inputs: dict[str, Artifact]) -> None:
     artifact = made(recipe(evaluation={"natural_prevalence": False}), inputs)
-    assert not artifact.file("reserve.safetensors").exists()
+    assert not artifact.file("reserve").exists()
     assert isinstance(split_inputs(inputs["tokenize"].folder, artifact.folder, "reserve"), TokenRows)
 
 
@@ -126,11 +128,27 @@ def test_splits_that_were_finished_before_an_interruption_are_not_computed_again
     artifact = made(recipe(), inputs, lambda done, total, unit: later.append(done))
     assert seen[:1] == [8]
     assert later == [16, 24, 32]
-    assert {file.name for file in artifact.folder.iterdir()} == {
-        *(f"{name}.safetensors" for name in RUN),
+    assert {f"{file.relative_to(artifact.folder)}" for file in artifact.folder.rglob("*.*")} == {
+        *(f"{name}/part-00000.safetensors" for name in RUN),
         "features.json",
         "manifest.json",
     }
+
+
+def test_parts_have_a_bounded_number_of_rows(
+    inputs: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = list(split_inputs(inputs["tokenize"].folder, made(recipe(), inputs).folder, "test"))
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 2)
+    monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "another"))
+    artifact = made(recipe(), inputs)
+    found = split_inputs(inputs["tokenize"].folder, artifact.folder, "test")
+    assert [file.name for file in sorted(artifact.file("test").iterdir())] == [
+        "part-00000.safetensors",
+        "part-00001.safetensors",
+    ]
+    for one, other in zip(found, whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
 def test_an_explanation_waits_for_what_the_key_is_made_of(inputs: dict[str, Artifact]) -> None:
