@@ -128,6 +128,17 @@ class Predictor:
         return self.tokenizer.encode(window.texts)
 
 
+@dataclass(frozen=True)
+class SavedPredictor:
+    """A classifier's folder, which is loaded when this is called: see `Predictor.load`."""
+
+    folder: Path
+    device: str = "auto"
+
+    def __call__(self) -> Predictor:
+        return Predictor.load(self.folder, device=self.device)
+
+
 class _Window(NamedTuple):
     """Some texts, and the position of the first (from 1)."""
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from lib.cluster.cluster import HERE, Cluster, paired
 from lib.evaluation.drift.comparison import Tallier
 from lib.progress import Progress, silent
+from lib.scoring.answering import Answers, Question, answer, loaded
 from lib.scoring.copies import Copies
 from lib.scoring.inputs import Identity, InputFile
 from lib.scoring.parts import Output, Part, PartWriter
@@ -26,8 +27,6 @@ from lib.store.artifacts import key_of
 if TYPE_CHECKING:
     from lib.evaluation.drift.profile import DriftProfile
     from lib.inference.predictor import Predictor
-
-Floats = NDArray[np.float64]
 
 LAYOUT = 1  # of the parts; increase it to invalidate parts of earlier versions of this project
 WINDOW_ROWS = 4096  # rows in memory at once, as the predictor takes them
@@ -44,6 +43,7 @@ def score(
     columns: Columns,
     part_rows: int,
     cache_size: int = 0,
+    cluster: Cluster = HERE,
     progress: Progress = silent,
 ) -> Result:
     """Scores every row of `files` into `output`, which is open; valid parts of earlier runs are kept.
@@ -52,31 +52,25 @@ def score(
     columns and the part size are the same. After a file is done, its invalid parts are deleted.
 
     Args:
-        predictor: loads the classifier, once, and only if there is anything to score.
+        predictor: loads the classifier, once in a process, and only if there is anything to score.
         profile: the drift profile; None: no tally of drift.
         part_rows: rows per part, except a file's last one.
         cache_size: bytes of copies of objects that are kept between the first look at them and their turn.
+        cluster: where windows of texts are answered; other processes must be able to load the classifier.
 
     Raises:
         MessagesError: a file is unreadable or lacks a column; finished parts stay.
         SourceError: a file cannot be opened, or has changed meanwhile.
     """
     with Copies(cache_size) as copies:
-        scoring = _Scoring(output, model, predictor, profile, columns, part_rows, progress, copies)
+        scoring = _Scoring(output, model, predictor, profile, columns, part_rows, cluster, progress, copies)
         scoring.look_at(files)
-        for file in files:
-            scoring.score_file(file)
+        try:
+            for file in files:
+                scoring.score_file(file)
+        finally:
+            loaded.cache_clear()
     return scoring.result
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Of the scorable rows of a window: their tokens, uncut; the probability of each label (rows, labels); and the
-    indices of the labels that are given (rows,)."""
-
-    tokens: Sequence[list[int]]
-    probabilities: Floats
-    given: NDArray[np.intp]
 
 
 class _Scoring:
@@ -90,14 +84,13 @@ class _Scoring:
         profile: DriftProfile | None,
         columns: Columns,
         part_rows: int,
+        cluster: Cluster,
         progress: Progress,
         copies: Copies,
     ) -> None:
         self.result = Result()
         self._output, self._model, self._columns, self._part_rows = output, model, columns, part_rows
-        self._load = predictor
-        self._predictor: Predictor | None = None
-        self._tallier = None if profile is None else Tallier(profile)
+        self._predictor, self._profile, self._cluster = predictor, profile, cluster
         self._progress, self._copies = progress, copies
         self._total: int | None = None  # rows of all files, if they are known without reading them
         self._schemas = schemas(model.labels, with_id=columns.id is not None)
@@ -170,16 +163,16 @@ class _Scoring:
         count, scored = 0, 0
         labels = np.zeros(len(self._model.labels), dtype=np.int64)
         reasons: Counter[str] = Counter()
-        tally = None if self._tallier is None else self._tallier.nothing()
+        tally = None if self._profile is None else Tallier(self._profile).nothing()
         with self._output.writing(self._schemas) as writer:
-            for window in _windows(islice(rows, self._part_rows)):
-                answers = self._write(writer, file, window)
+            windows = _windows(islice(rows, self._part_rows))
+            for window, answers in paired(self._cluster, answer, windows, self._question):
+                self._write(writer, file, window, answers)
                 reasons.update(row.reason for row in window if row.reason is not None)
                 if answers is not None:
                     labels += np.bincount(answers.given, minlength=len(labels))
                     scored += len(answers.given)
-                    if self._tallier and tally:
-                        tally = tally.plus(self._tallier.count(answers.tokens, answers.probabilities))
+                    tally = tally.plus(answers.tally) if tally and answers.tally else tally
                 count += len(window)
                 self._progress(self.result.rows + count, self._total, "messages")
             part = Part(
@@ -197,19 +190,16 @@ class _Scoring:
             writer.publish(part)
         return part
 
-    def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row]) -> _Answers | None:
-        """Scores a window; returns the answers to its scorable rows, in order, if there are any."""
-        scorable = [row for row in window if row.text is not None]
-        answers = None
-        if scorable:
-            self._predictor = self._predictor or self._load()
-            tokens = self._predictor.tokenizer.encode([str(row.text) for row in scorable])
-            answers = _Answers(tokens, *self._predictor.decide(tokens))
-            writer.add(SCORED, self._scored(file, scorable, answers))
-        writer.add(UNSCORABLE, self._unscorable(file, [row for row in window if row.text is None]))
-        return answers
+    def _question(self, window: Sequence[Row]) -> Question:
+        return Question([row.text for row in window if row.text is not None], self._predictor, self._profile)
 
-    def _scored(self, file: InputFile, rows: Sequence[Row], answers: _Answers) -> pa.Table:
+    def _write(self, writer: PartWriter, file: InputFile, window: Sequence[Row], answers: Answers | None) -> None:
+        """Writes a window; `answers` are those of its scorable rows, in order, if there are any."""
+        if answers is not None:
+            writer.add(SCORED, self._scored(file, [row for row in window if row.text is not None], answers))
+        writer.add(UNSCORABLE, self._unscorable(file, [row for row in window if row.text is None]))
+
+    def _scored(self, file: InputFile, rows: Sequence[Row], answers: Answers) -> pa.Table:
         shares = answers.probabilities
         columns = {
             "file": pa.repeat(file.name, len(rows)),

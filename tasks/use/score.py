@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from lib.cluster.opening import Choice, open_cluster
 from lib.errors import listed
 from lib.evaluation.drift.profile import DriftProfile, read_profile
 from lib.files.jsonfile import load_json
-from lib.inference.predictor import Predictor
+from lib.inference.predictor import SavedPredictor
+from lib.model.machine.device import device_here
 from lib.scoring.inputs import files_passed_over, find_inputs
 from lib.scoring.parts import Output
 from lib.scoring.places import place_at
@@ -36,6 +40,7 @@ from tasks.secrets import secrets_kept
 from tasks.store import cache_size
 
 if TYPE_CHECKING:
+    from lib.cluster.cluster import Cluster
     from lib.progress import Progress
     from lib.recipes.scoring import ScoringJob
 
@@ -87,10 +92,7 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
     """Scores the job's files. Raises FinetuneError if files cannot be read; finished parts stay."""
     began = time.monotonic()
 
-    def load() -> Predictor:
-        return Predictor.load(chosen.folder, device=job.device)
-
-    with Output(place_at(job.output, local=store_folder())).opened() as output:
+    with Output(place_at(job.output, local=store_folder())).opened() as output, _computing(job) as cluster:
         files = find_inputs(job.inputs, format=job.format, without=output.name)
         passed_over = files_passed_over(job.inputs, files, without=output.name)
         if passed_over:
@@ -99,14 +101,27 @@ def score(job: ScoringJob, chosen: Chosen, terminal: Progress) -> Scored:
             files,
             output,
             model=chosen.model,
-            predictor=load,
+            predictor=SavedPredictor(chosen.folder, job.device),
             profile=chosen.profile,
             columns=Columns(job.text_column, job.id_column, job.quoting, job.encoding, job.separator, job.sheet),
             part_rows=job.part_rows,
             cache_size=cache_size(),
+            cluster=cluster,
             progress=PrefectProgress("score", terminal, run_log().warning, of="scoring"),
         )
     return Scored(result, output.name, tuple(passed_over), time.monotonic() - began)
+
+
+@contextmanager
+def _computing(job: ScoringJob) -> Iterator[Cluster]:
+    """Yields where texts are answered. Machines of a Ray cluster must see this home, where the classifier lies."""
+    choice = Choice(job.cluster.kind, job.cluster.address, job.cluster.workers)
+    store_folder().mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix=".score-", dir=store_folder()) as folder,
+        open_cluster(choice, scratch=Path(folder), cards=int(device_here(job.device) == "cuda")) as cluster,
+    ):
+        yield cluster
 
 
 def metrics_of(chosen: Chosen, scored: Scored) -> dict[str, float]:

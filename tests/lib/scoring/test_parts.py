@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lib.cluster.opening import Choice, open_cluster
 from lib.errors import MessagesError, SourceError, StoreError
 from lib.evaluation.drift.profile import DriftProfile, drift_profile
-from lib.inference.predictor import Predictor
+from lib.inference.predictor import Predictor, SavedPredictor
 from lib.scoring import score as scoring
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
@@ -113,6 +114,18 @@ def test_parts_hold_every_row_once_with_what_the_classifier_says(
     assert set(zip(scored["model_name"], scored["model_version"], strict=True)) == {("toy", "1")}
     assert (result.scored, result.unscorable, result.parts_written) == (ROWS - 1, {"empty": 1}, 6)
     assert result.labels == scored["label"].value_counts().to_dict()
+
+
+def test_processes_write_the_same_bytes(
+    table: Path, tmp_path: Path, classifier_folder: Path, profile: DriftProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "WINDOW_ROWS", 50)
+    alone = run([table], tmp_path / "alone", classifier_folder, profile=profile)
+    saved = SavedPredictor(classifier_folder, "cpu")
+    with open_cluster(Choice("local", None, 2), scratch=tmp_path) as cluster:
+        result = run([table], tmp_path / "pool", classifier_folder, profile=profile, predictor=saved, cluster=cluster)
+    assert result == alone
+    assert bytes_of(tmp_path / "pool") == bytes_of(tmp_path / "alone")
 
 
 def test_a_second_run_keeps_every_part_and_needs_no_classifier(
