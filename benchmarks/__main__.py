@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "inspecting": ("pydantic",),
     "scoring": ("pydantic", "filelock"),
     "volume": ("pydantic", "duckdb"),
+    "parts": ("pydantic",),
     "serving": ("prefect", "mlflow", "fastapi", "uvicorn", "onnxruntime"),
 }
 QUICK_OUTPUT = PROJECT / "build" / "benchmarks"
