@@ -5,7 +5,8 @@ from collections.abc import Iterator
 PIECE = 131_072  # rows
 
 
-def pieces(rows: int) -> Iterator[slice]:
-    """Yields the rows in order, at most `PIECE` at a time."""
-    for first in range(0, rows, PIECE):
-        yield slice(first, min(first + PIECE, rows))
+def pieces(rows: int, size: int | None = None) -> Iterator[slice]:
+    """Yields the rows in order, at most `size` (None: `PIECE`) at a time."""
+    size = PIECE if size is None else size
+    for first in range(0, rows, size):
+        yield slice(first, min(first + size, rows))

@@ -1,6 +1,7 @@
 """Evaluates a classifier on every row of every split, and writes metrics, findings, predictions and figures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lib.cluster.cluster import HERE, Cluster
 from lib.data.parts import Parts
 from lib.data.tables import SPLITS
 from lib.evaluation.classify.answers import RESERVE, Answers, texts_of
+from lib.evaluation.classify.asking import Served, ask
 from lib.evaluation.classify.calibration import Calibration
 from lib.evaluation.classify.classes import class_table
 from lib.evaluation.classify.decision import AS_THEY_ARE, Wanted, calibration_warning, decide, shares_warning
@@ -34,8 +37,7 @@ from lib.files.jsonfile import save_json
 from lib.files.mapped import IN_MEMORY, Arrays
 from lib.inference.engines.engine import Engine
 from lib.model.labels import Probabilities, Targets, positive_class
-from lib.progress import Progress, part_of, silent
-from lib.text.windows import piece_of
+from lib.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def evaluate(
     choices: Choices,
     folder: Path,
     arrays: Arrays = IN_MEMORY,
+    served: Served | None = None,
+    opened: Callable[[], AbstractContextManager[Cluster]] = lambda: nullcontext(HERE),
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -103,20 +107,16 @@ def evaluate(
         splits: the messages of `train`, `validation`, `test`, and of `reserve` if there is one, as `KEYED_MESSAGES`.
         inputs: the tokens of the same rows; torch's engine takes their features too.
         arrays: where what is as long as the data lies.
+        served: the engine and the inputs once more, as other processes find them. opened: where these are asked.
     """
     positive_class(engine.labels, choices.wanted.positive_label, choices.wanted.threshold)  # refused before the work
     names = [*SPLITS, RESERVE] if choices.natural_prevalence and RESERVE in splits else list(SPLITS)
-    total = sum(len(splits[name]) for name in names)
-    probabilities: dict[str, Probabilities] = {}
-    done = 0
     for name in names:
         if len(splits[name]) != len(inputs[name]):
             raise ValueError(f"the {len(inputs[name])} inputs of {name} are not those of its messages")
-        probabilities[name] = arrays.empty((len(splits[name]), len(engine.labels)), np.float64)
-        for some in pieces(len(splits[name])):
-            asked, heard = piece_of(inputs[name], some), part_of(progress, done + some.start, total)
-            probabilities[name][some] = engine.probabilities(asked, progress=heard)
-        done += len(splits[name])
+    asked = {name: inputs[name] for name in names}
+    with opened() as cluster:
+        probabilities = ask(engine, asked, served=served, arrays=arrays, cluster=cluster, progress=progress)
     measured = {name: splits[name] for name in names}
     return write_evaluation(
         folder,

@@ -19,6 +19,7 @@ from lib.model.weights.saved import INFERENCE
 from lib.store.warnings import warnings_digest, warnings_of
 from lib.text.long_texts import CUT_END
 from lib.text.windows import rows_of
+from tasks.engine.cluster import computing
 from tasks.engine.step import Work, step
 from tasks.steps.classify.decision import wanted
 from tasks.steps.classify.messages import SLICES_FILE
@@ -47,6 +48,7 @@ def _identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     "evaluate",
     reads=["evaluation", "classifier", "training", "balance.method"],
     unkeyed=[
+        "cluster",
         "training.checkpoint_every",
         "training.device",
         "training.feature_cache",
@@ -70,6 +72,9 @@ def evaluate(
 ) -> None:
     """Measures every row of every split with the engine that serves: `metrics.json`, `findings.json`,
     `predictions/`, `baseline.parquet`, `figures/`; and `drift_profile.json`, to compare later messages with."""
+    import torch
+
+    from lib.evaluation.classify.asking import Served
     from lib.evaluation.classify.evaluate import Choices, Facts
     from lib.evaluation.classify.evaluate import evaluate as write_evaluation
     from lib.evaluation.classify.label_check import load_label_check, load_spread
@@ -82,17 +87,16 @@ def evaluate(
     recipe = work.recipe
     splits = {name: Parts(holdout.file(name), KEYED_MESSAGES) for name in SPLITS}
     splits["reserve"] = Parts(balance.file("reserve"), KEYED_MESSAGES)
-    served = load_engine(finetune.folder, device=work.identity["device"], engine=engine.folder)
+    device = work.identity["device"]
+    served = load_engine(finetune.folder, device=device, engine=engine.folder)
+    kept = features.folder if served.name == TORCH else None
     class_counts = load_json(messages.file("profile.json"))["labels"]
     divided = load_json(holdout.file("split.json"))
     natural = divided["labels"]["test"] if "test" in divided["given"] else None
     write_evaluation(
         served,
         splits=splits,
-        inputs={
-            name: split_inputs(tokenize.folder, features.folder if served.name == TORCH else None, name)
-            for name in splits
-        },
+        inputs={name: split_inputs(tokenize.folder, kept, name) for name in splits},
         facts=Facts(
             history=read_history(finetune.file("history.parquet")),
             class_counts=class_counts,
@@ -115,6 +119,8 @@ def evaluate(
         ),
         folder=work.folder,
         arrays=Arrays(work.scratch),
+        served=Served(finetune.folder, engine.folder, device, tokenize.folder, kept, torch.get_num_threads()),
+        opened=lambda: computing(work, finetune, engine, tokenize, features, cards=int(device == "cuda")),
         progress=work.progress,
         warn=work.warn,
     )
