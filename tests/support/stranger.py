@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -95,8 +96,9 @@ class Logged:
 
 
 @contextmanager
-def logged_by(log: Callable[..., LoggedModel], folder: Path, place: Path) -> Iterator[Logged]:
-    """What `log` makes of a model's folder; everything lies below `place`."""
+def logged_by(log: Callable[..., LoggedModel], folder: Path, place: Path, database: Path) -> Iterator[Logged]:
+    """What `log` makes of a model's folder; everything lies below `place`. `database`: one of MLflow's without runs."""
+    shutil.copyfile(database, place / "mlflow.db")
     with tracking_restored():
         yield _logged(log, folder, place)
 

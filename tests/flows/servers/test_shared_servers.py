@@ -63,8 +63,10 @@ def test_a_tracking_server_gets_the_whole_run_and_serves_the_champion(
         assert len(list(fetched.rglob("drift_profile.json"))) == 1
 
 
-def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(copied: Home, tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'other.db'}"
+def test_the_pages_of_a_database_come_from_a_server_that_is_started_over_it(
+    copied: Home, tmp_path: Path, new_database: Path
+) -> None:
+    uri = f"sqlite:///{shutil.copyfile(new_database, tmp_path / 'other.db')}"
     MlflowClient(uri).create_experiment("of the other database")
     home = replace(copied, environment={**copied.environment, "MLFLOW_TRACKING_URI": uri})
     command = home.command("--mlflow-port", str(port := free_port()), module="flows.ui")

@@ -28,8 +28,8 @@ TEXTS = ["You are a winner", "see you at lunch"]
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path) -> Iterator[Logged]:
-    with logged_by(log_classifier, classifier_folder, tmp_path_factory.mktemp("mlflow")) as logged:
+def logged(tmp_path_factory: pytest.TempPathFactory, classifier_folder: Path, new_database: Path) -> Iterator[Logged]:
+    with logged_by(log_classifier, classifier_folder, tmp_path_factory.mktemp("mlflow"), new_database) as logged:
         yield logged
 
 
@@ -70,10 +70,14 @@ def test_the_requirements_name_all_that_the_code_imports(logged: Logged) -> None
     assert not any("+" in version for version in required.values())
 
 
-def test_a_classifier_of_transformers_is_served_elsewhere_with_what_it_requires(tmp_path: Path) -> None:
-    folder = save_family_classifier("BERT", write_weights("BERT", tmp_path / "weights"), tmp_path / "saved")
+def test_a_classifier_of_transformers_is_served_elsewhere_with_what_it_requires(
+    tmp_path: Path, new_database: Path
+) -> None:
+    folder = save_family_classifier(
+        "BERT", write_weights("BERT", tmp_path / "weights", num_hidden_layers=2), tmp_path / "saved"
+    )
     (tmp_path / "mlflow").mkdir()
-    with logged_by(log_classifier, folder, tmp_path / "mlflow") as logged:
+    with logged_by(log_classifier, folder, tmp_path / "mlflow", new_database) as logged:
         seen = logged.ask(TEXTS)
         assert logged.imported() - set(logged.required()) == {"onnxruntime", "peft"}
     assert Path(seen["lib"]) == logged.folder / "code" / "lib" / "__init__.py"
@@ -84,11 +88,13 @@ def test_a_classifier_of_transformers_is_served_elsewhere_with_what_it_requires(
     assert [row[1:] for row in seen["rows"]] == [pytest.approx(row, abs=1e-6) for row in wanted]
 
 
-def test_a_classifier_on_onnxruntime_is_served_elsewhere_without_torch(tmp_path: Path) -> None:
-    folder = save_family_classifier("BERT", write_weights("BERT", tmp_path / "weights"), tmp_path / "saved")
+def test_a_classifier_on_onnxruntime_is_served_elsewhere_without_torch(tmp_path: Path, new_database: Path) -> None:
+    folder = save_family_classifier(
+        "BERT", write_weights("BERT", tmp_path / "weights", num_hidden_layers=2), tmp_path / "saved"
+    )
     write_engine_file(folder, folder)
     (tmp_path / "mlflow").mkdir()
-    with logged_by(log_classifier, folder, tmp_path / "mlflow") as logged:
+    with logged_by(log_classifier, folder, tmp_path / "mlflow", new_database) as logged:
         seen = logged.ask(TEXTS)
         assert {"onnxruntime", "tokenizers"} < set(logged.required())
         assert not {"torch", "transformers", "safetensors"} & set(logged.required())

@@ -33,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Logged]:
-    with logged_by(log_follower, folder, tmp_path_factory.mktemp("mlflow")) as logged:
+def logged(tmp_path_factory: pytest.TempPathFactory, folder: Path, new_database: Path) -> Iterator[Logged]:
+    with logged_by(log_follower, folder, tmp_path_factory.mktemp("mlflow"), new_database) as logged:
         yield logged
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def test_without_a_duel_only_the_outcome_is_told(fields: dict[str, Any], expecte
 
 
 def test_drift_is_what_the_last_scoring_run_of_this_version_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, new_database: Path
 ) -> None:
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    uri = f"sqlite:///{shutil.copyfile(new_database, tmp_path / 'mlflow.db')}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert drift_since(registered()) == ""  # nothing was ever scored
     tracking = MlflowClient(uri)

@@ -221,7 +221,9 @@ def test_other_styles_have_their_words_in_the_saved_model(tmp_path: Path, data: 
     assert Answerer.load(made["finetune_instructions"].folder, device="cpu", writing=writing).write(QUESTIONS)
 
 
-def test_a_logged_model_answers_in_a_fresh_process(tmp_path: Path, made: dict[str, Artifact], saved: Path) -> None:
+def test_a_logged_model_answers_in_a_fresh_process(
+    tmp_path: Path, made: dict[str, Artifact], saved: Path, new_database: Path
+) -> None:
     folder = tmp_path / "registered"
     folder.mkdir()
     for file in saved.iterdir():
@@ -230,7 +232,7 @@ def test_a_logged_model_answers_in_a_fresh_process(tmp_path: Path, made: dict[st
     respond_ = {"max_new_tokens": 8, "batch_size": 2, "temperature": 0.0, "top_k": None, "top_p": None, "seed": 1}
     use = json.loads((folder / "inference.json").read_text())
     (folder / "inference.json").write_text(json.dumps({**use, "respond": respond_}))
-    with logged_by(log_follower, folder, tmp_path) as logged:
+    with logged_by(log_follower, folder, tmp_path, new_database) as logged:
         assert {"transformers", "tokenizers", "jinja2", "torch"} <= logged.required().keys()
         seen = logged.ask([{"instruction": instruction, "input": input_} for instruction, input_ in QUESTIONS])
     assert [row for (row,) in seen["rows"]] == list(Answerer.load(folder, device="cpu").answer(QUESTIONS))
