@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "growth": (),
     "inspecting": ("pydantic",),
     "scoring": ("pydantic", "filelock"),
+    "storing": ("obstore", "s3fs", "boto3"),
     "volume": ("pydantic", "duckdb"),
     "parts": ("pydantic",),
     "serving": ("prefect", "mlflow", "fastapi", "uvicorn", "onnxruntime"),
