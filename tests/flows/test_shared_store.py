@@ -17,23 +17,26 @@ from tests.support.object_servers import BUCKET, SECRET, environment
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.parametrize("server", ["moto", "seaweedfs"])
 def test_a_store_that_was_copied_to_a_bucket_serves_another_home_with_all_its_steps(
     finished: tuple[Home, Any],
     home: Home,
-    seaweedfs_server: str,
+    server: str,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     first, result = finished
+    endpoint = request.getfixturevalue(f"{server}_server")
     place = f"s3://{BUCKET}/{uuid.uuid4().hex[:8]}"
-    for name, value in {**environment(seaweedfs_server), "FINETUNE_HOME": str(tmp_path / "copying")}.items():
+    for name, value in {**environment(endpoint), "FINETUNE_HOME": str(tmp_path / "copying")}.items():
         monkeypatch.setenv(name, value)
     assert main(["copy", str(first.folder / "store"), place, "--json"]) == 0
     copied = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (copied["artifacts"], copied["damaged"]) == (len(STEPS), [])
 
-    other = replace(home, environment={**home.environment, **environment(seaweedfs_server), "FINETUNE_STORE": place})
+    other = replace(home, environment={**home.environment, **environment(endpoint), "FINETUNE_STORE": place})
     done = other.call(*other.arguments("--json"))
     assert done.returncode == 0, done.stdout + done.stderr
     again = json.loads(done.stdout.splitlines()[-1])

@@ -344,14 +344,14 @@ signal.pause()
 
 
 def test_the_lock_of_a_killed_process_is_free_at_once_on_its_machine_and_after_its_life_on_others(
-    on_seaweedfs: Shared,
+    shared: Shared,
 ) -> None:
     for other, least, most in (("there", 0.0, 1.5), ("elsewhere", 1.0, 5.0)):
-        arguments = [on_seaweedfs.place, str(on_seaweedfs.folder / "there"), KEY, "2"]
+        arguments = [shared.place, str(shared.folder / "there"), KEY, "2"]
         child = subprocess.Popen([sys.executable, "-c", HOLD, *arguments], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         assert child.stdout.readline() == "holding\n"
-        store = on_seaweedfs.home(other)
+        store = shared.home(other)
         with pytest.raises(Timeout):
             store.lock("split", KEY).acquire(timeout=0)
         os.kill(child.pid, signal.SIGKILL)
