@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -13,11 +14,12 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 
-from benchmarks import growth, report, scoring, tokenizing
+from benchmarks import growth, report, scoring, storing, tokenizing
 from benchmarks.__main__ import GROUPS, main, not_installed
 from benchmarks.features import floor_operations
 from benchmarks.harness import DifferentResultsError, Measured, ratio_row, require_same
@@ -110,6 +112,17 @@ def test_scoring_does_each_job_on_as_many_messages_as_asked(job: str, bench: Ben
     source.write_text(json.dumps(bench.workload.messages.texts[:8]), encoding="utf-8")
     result = scoring.measure(job, 20, source, "cpu")  # which checks that every message was scored
     assert set(result) == {"seconds", "peak_bytes"}
+
+
+@pytest.mark.parametrize("side", storing.SIDES)
+def test_storing_gets_what_it_put_on_each_side(side: str, seaweedfs_server: str, tmp_path: Path) -> None:
+    source = tmp_path / "artifact"
+    source.mkdir()
+    for number in range(2):
+        (source / f"{number}").write_bytes(bytes([number]) * 1000)
+    with patch.dict(os.environ):
+        result = storing.measure(side, seaweedfs_server, source, 1)  # which compares the bytes
+    assert set(result) == {"put", "got", "peak_bytes"}
 
 
 def test_growth_repeats_texts_with_their_words_in_another_order() -> None:
