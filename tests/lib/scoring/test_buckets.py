@@ -270,6 +270,7 @@ def test_what_cannot_be_read_or_written_is_one_sentence_without_keys(
     refused(read, f"{empty}/none.csv", f"^{empty}/none.csv does not exist: see that the address is right")
     refused(read, f"{empty}/*.csv", "^no file fits the pattern")
     refused(read, empty, f"^{empty} has no file to score: names must end with")
+    assert objects.below(f"{empty}/quiet/") == []
     refused(write, "gs://b/x", "^answers cannot be written to gs://….*s3://bucket/prefix")
     refused(write, "s3://me:secret@b/x", "^b/x is no address of a place for answers")
     with monkeypatch.context() as patch:
