@@ -11,11 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.support.e2e import answers, free_port, wait_until
@@ -46,18 +47,33 @@ def make_bucket(endpoint: str) -> None:
 
 @contextmanager
 def moto(port: int = 0) -> Iterator[str]:
-    """moto's server, in this process; its address. Its objects outlive it, for the next one there."""
+    """moto's server, in this process; its address. Its objects outlive it, for the next one there.
+
+    It answers one request after another: moto looks whether an object is there and writes it without a lock between.
+    """
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    listening: Any = server._server
+    listening.app = _one_at_a_time(listening.app)
     try:
         make_bucket(f"http://{host}:{port}")
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+def _one_at_a_time(application: Callable[..., Any]) -> Callable[..., Any]:
+    lock = Lock()
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        with lock:
+            return application(environ, start_response)
+
+    return answer
 
 
 @contextmanager
