@@ -67,8 +67,10 @@ class SingleLabel:
 
 @cache
 def _on(device: torch.device, weights: tuple[float, ...]) -> Tensor:
-    """Returns the class weights there; always the same tensor, which a recorded step goes on reading."""
-    return torch.tensor(weights, device=device)
+    """Returns the class weights there; always the same tensor, which a recorded step goes on reading. A training that
+    is resumed at the end of an epoch needs them in an evaluation first, of which no gradient could take a tensor."""
+    with torch.inference_mode(False):
+        return torch.tensor(weights, device=device)
 
 
 SINGLE_LABEL = SingleLabel()
