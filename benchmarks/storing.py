@@ -90,10 +90,10 @@ def measure(side: str, endpoint: str, source: Path, times: int) -> dict[str, flo
     """Seconds of each direction (the median of so many, after one that does not count) and peak bytes of this process.
     Raises DifferentResultsError if what was got is not what was put."""
     os.environ.update(environment(endpoint))
-    folder = source.with_name(f"{source.name}-{side}")
     wanted = {file.name: file_sha256(file) for file in source.iterdir()}
     took: dict[str, list[float]] = {direction: [] for direction in DIRECTIONS}
     for turn in range(times + 1):
+        folder = source.with_name(f"{source.name}-{side}-{turn}")  # a cache does not know that its folder was removed
         put, get = SIDES[side](folder, source, turn)
         took["put"].append(seconds(put))
         got: list[Path] = []
