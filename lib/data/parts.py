@@ -205,11 +205,16 @@ class Parts:
         values: npt.NDArray[Any] = self.table([column]).column(column).to_numpy()
         return values
 
-    def positions(self, column: str, names: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Returns the position of each row's text in a column among these names (rows,)."""
-        wanted = pa.array(names, pa.string())
-        found = [pc.index_in(batch.column(column), wanted).cast(pa.int64()) for batch in self.batches([column])]
-        return np.concatenate([np.zeros(0, np.int64), *(each.to_numpy(zero_copy_only=False) for each in found)])
+    def positions(
+        self, column: str, names: Sequence[str], *, out: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Returns the position of each row's text in a column among these names (rows,); in `out` if that is given."""
+        found, wanted, first = np.empty(len(self), np.int64) if out is None else out, pa.array(names, pa.string()), 0
+        for batch in self.batches([column]):
+            places = pc.index_in(batch.column(column), wanted)
+            found[first : first + len(batch)] = places.to_numpy(zero_copy_only=False)
+            first += len(batch)
+        return found
 
     def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
         """Returns the rows at these positions, in their order. Reads only the groups that have some of them."""

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -183,8 +184,10 @@ def digest_of(files: Sequence[File]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Returns the versions of what results may depend on, as manifests note them."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Returns the versions of what results may depend on, as manifests note them; found out once, which takes tens of
+    milliseconds."""
     found = {"python": platform.python_version()}
     for package in NOTED_PACKAGES:
         try:

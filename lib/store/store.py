@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from lib.files.lock import Lock
 from lib.store.artifacts import Artifact, File, Manifest, digest_of, inventory, versions
 
-_versions = cache(versions)  # which takes tens of milliseconds
 Key = tuple[str, str]  # step and key
 Reference = tuple[str, str]  # step and digest, as later artifacts refer to it
 
@@ -167,7 +165,7 @@ class Store(Protocol):
                     files=files,
                     ingredients=dict(ingredients),
                     notes=dict(notes or {}),
-                    versions=dict(_versions()),
+                    versions=dict(versions()),
                     created=datetime.now(UTC),
                     seconds=round(time.monotonic() - started, 3),
                 )

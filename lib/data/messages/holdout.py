@@ -35,16 +35,11 @@ def freezable(splits: Mapping[str, Parts]) -> pd.DataFrame:
     more than `MOST_FROZEN` a sample by their texts' keys, with `LEAST_OF_LABEL` of each label that has as many. With
     `split.group_duplicates` no test message has one; without, the classifier may know some."""
     known, test = NearKeys.of_tables(splits[name] for name in LEARNED_FROM), splits["test"]
-    labels = pa.array(test.labels, pa.string())
-    rows, keys, targets, first = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 0
-    for batch in test.batches(["label", EXACT, NEAR]):
-        kept = np.flatnonzero(~known.mark(batch))
-        rows.append(first + kept)
-        keys.append(batch.column(EXACT).to_numpy()[kept])
-        targets.append(pc.index_in(batch.column("label"), labels).to_numpy()[kept].astype(np.int64))
-        first += len(batch)
-    chosen = sample_with_rare(np.concatenate(keys), np.concatenate(targets), MOST_FROZEN, least=LEAST_OF_LABEL)
-    frame: pd.DataFrame = test.take(np.concatenate(rows)[chosen], MESSAGES.names).to_pandas()
+    unknown = [np.zeros(0, np.bool_), *(~known.mark(batch) for batch in test.batches([NEAR]))]
+    rows = np.flatnonzero(np.concatenate(unknown))
+    keys, targets = test.numbers(EXACT)[rows], test.positions("label", test.labels)[rows]
+    chosen = sample_with_rare(keys, targets, MOST_FROZEN, least=LEAST_OF_LABEL)
+    frame: pd.DataFrame = test.take(rows[chosen], MESSAGES.names).to_pandas()
     return frame
 
 

@@ -8,8 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lib.data.lookup import FirstTimes, places
@@ -51,14 +49,10 @@ class Answers:
     @cached_property
     def targets(self) -> dict[str, Targets]:
         """The right class of each message (rows,), by split."""
-        found = {name: self.arrays.empty((len(split),), np.int64) for name, split in self.splits.items()}
-        wanted = pa.array(self.labels, pa.string())
-        for name, split in self.splits.items():
-            first = 0
-            for batch in split.batches(["label"]):
-                found[name][first : first + len(batch)] = pc.index_in(batch.column("label"), wanted).to_numpy()
-                first += len(batch)
-        return found
+        return {
+            name: split.positions("label", self.labels, out=self.arrays.empty((len(split),), np.int64))
+            for name, split in self.splits.items()
+        }
 
     @cached_property
     def given(self) -> dict[str, Targets]:

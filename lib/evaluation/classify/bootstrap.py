@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.evaluation.classify.metrics import log_losses
+from lib.evaluation.classify.metrics import log_losses, matthews_correlation, ratio
 from lib.evaluation.classify.ranks import Ranks
 from lib.evaluation.pieces import pieces
 from lib.model.labels import MOST_PROBABLE, Probabilities, Targets, given_labels
@@ -189,34 +189,21 @@ def _rates(sums: Sums, positive: int | None) -> dict[str, Floats]:
     """Returns what `lib.evaluation.classify.metrics.rates` does, for each draw (draws,)."""
     rows, predicted, hits = sums.rows, sums.predicted, sums.hits
     columns = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, np.broadcast_to(rows, hits.shape)),
-        "f1": _ratio(2 * hits, rows + predicted),
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, np.broadcast_to(rows, hits.shape)),
+        "f1": ratio(2 * hits, rows + predicted),
     }
     occurring = (rows > 0) | (predicted > 0)
     found = {
-        name: _ratio((column * occurring).sum(axis=1), occurring.sum(axis=1))
+        name: ratio((column * occurring).sum(axis=1), occurring.sum(axis=1))
         if positive is None
         else column[:, positive]
         for name, column in columns.items()
     }
-    found["mcc"] = _mcc(rows, predicted, hits)
+    found["mcc"] = matthews_correlation(rows, predicted, hits)
     if positive is not None and rows[1 - positive]:
         found["false_positive_rate"] = (predicted[:, positive] - hits[:, positive]) / rows[1 - positive]
     return found
-
-
-def _mcc(rows: Floats, predicted: Floats, hits: Floats) -> Floats:
-    """Computes Matthews' correlation of any number of classes (J. Gorodkin, Computational Biology and Chemistry 28)."""
-    total = rows.sum()
-    together = total * hits.sum(axis=1) - predicted @ rows
-    spread = (total**2 - (rows**2).sum()) * (total**2 - (predicted**2).sum(axis=1))
-    return _ratio(together, np.sqrt(spread))
-
-
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Floats:
-    """Divides; a ratio without cases counts as zero."""
-    return np.asarray(np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0))
 
 
 def _ranked(targets: Targets, probabilities: Probabilities, positive: int | None) -> dict[int, Ranks]:

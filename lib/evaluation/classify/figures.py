@@ -26,7 +26,6 @@ from lib.evaluation.figures import (
     mark,
     save_figures,
 )
-from lib.evaluation.pieces import pieces
 from lib.model.labels import Probabilities, Targets
 
 WORDED_CELLS = 4  # classes up to which each cell also shows its share, instead of a colour scale
@@ -93,9 +92,7 @@ def draw_accuracy(history: pd.DataFrame, majority_share: float) -> Figure:
 
 def draw_confusion(targets: Targets, given: Targets, labels: tuple[str, ...]) -> Figure:
     """Draws the confusion matrix of the test messages: counts, shaded by their share of the true label."""
-    counts = np.zeros((len(labels), len(labels)), np.int64)
-    for some in pieces(len(targets)):
-        counts += confusion_of(targets[some], given[some], len(labels))
+    counts = confusion_of(targets, given, len(labels))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = float(np.clip(2.9 + 0.55 * len(labels), 4.0, 10.0))
     in_words = len(labels) <= WORDED_CELLS

@@ -52,8 +52,10 @@ def measure(
 
 def confusion_of(targets: Targets, predicted: Targets, classes: int) -> NDArray[np.int64]:
     """Counts rows by their class and the predicted one: (classes, classes)."""
-    places = np.asarray(targets, np.int64) * classes + predicted
-    return np.asarray(np.bincount(places, minlength=classes * classes).reshape(classes, classes))
+    counts = np.zeros(classes * classes, np.int64)
+    for some in pieces(len(targets)):
+        counts += np.bincount(np.asarray(targets[some], np.int64) * classes + predicted[some], minlength=len(counts))
+    return counts.reshape(classes, classes)
 
 
 def log_losses(targets: Targets, probabilities: Probabilities) -> NDArray[np.float64]:
@@ -68,12 +70,13 @@ def rates(confusion: NDArray[Any], *, labels: tuple[str, ...], positive: str | N
     confusion: (classes, classes), the rows of each true class by the predicted one, or what they count.
     """
     rows, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
-    of_class = [_ratio(hits, predicted), _ratio(hits, rows), _ratio(2 * hits, rows + predicted)]
+    of_class = [ratio(hits, predicted), ratio(hits, rows), ratio(2 * hits, rows + predicted)]
     # The classes among targets or predictions, as in scikit-learn's macro average.
     occurring = np.flatnonzero(rows + predicted)
     chosen = occurring if positive is None else [labels.index(positive)]
     precision, recall, f1 = (float(column[chosen].mean()) for column in of_class)
-    figures: dict[str, Any] = {"precision": precision, "recall": recall, "f1": f1, "mcc": _mcc(rows, predicted, hits)}
+    mcc = float(matthews_correlation(rows, predicted, hits))
+    figures: dict[str, Any] = {"precision": precision, "recall": recall, "f1": f1, "mcc": mcc}
     if positive is not None:
         figures["false_positive_rate"] = _false_positive_rate(confusion, labels.index(positive))
     figures["confusion"] = confusion.tolist()
@@ -89,18 +92,20 @@ def rates(confusion: NDArray[Any], *, labels: tuple[str, ...], positive: str | N
     return figures
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """Divides; a ratio without cases counts as zero."""
-    return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
+    return np.asarray(np.divide(part, whole, out=np.zeros(np.shape(part)), where=whole > 0))
 
 
-def _mcc(rows: NDArray[Any], predicted: NDArray[Any], hits: NDArray[Any]) -> float:
+def matthews_correlation(rows: NDArray[Any], predicted: NDArray[Any], hits: NDArray[Any]) -> NDArray[np.float64]:
     """Computes Matthews' correlation of any number of classes (J. Gorodkin, Computational Biology and Chemistry 28,
-    2004); with a single class it is 0 by convention."""
+    2004) from counts of each class: (classes,), or (draws, classes) of several sets with the same `rows`. With a single
+    class it is 0 by convention."""
     rows, predicted = rows.astype(np.float64), predicted.astype(np.float64)
     total = rows.sum()
-    spread = (total**2 - rows @ rows) * (total**2 - predicted @ predicted)
-    return float((total * hits.sum() - rows @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+    together = total * hits.sum(axis=-1) - predicted @ rows
+    spread = (total**2 - (rows**2).sum()) * (total**2 - (predicted**2).sum(axis=-1))
+    return ratio(together, np.sqrt(spread))
 
 
 def _false_positive_rate(confusion: NDArray[Any], positive: int) -> float | None:

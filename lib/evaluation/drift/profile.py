@@ -43,13 +43,7 @@ class Distribution(BaseModel):
     masses: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: NDArray[Any], weights: Floats) -> Self:
-        """Makes the distribution of `values` (rows,), weighted by `weights` (rows,)."""
-        distinct, places = np.unique(values.astype(np.float64), return_inverse=True)
-        return cls.of_distinct(distinct, np.bincount(places, weights).astype(np.float64))
-
-    @classmethod
-    def of_distinct(cls, distinct: Floats, weights: Floats) -> Self:
+    def of(cls, distinct: Floats, weights: NDArray[Any]) -> Self:
         """Makes the distribution of ascending `distinct` values (values,), each with its weight (values,)."""
         masses = weights / weights.sum()
         if len(distinct) > MOST_VALUES:
@@ -202,12 +196,12 @@ class _HeldOut:
     def scores_as_steps(self) -> Distribution:
         """The distribution of scores."""
         steps = np.flatnonzero(self.scores)
-        return Distribution.of_distinct(np.round(steps / 10**SCORE_DIGITS, SCORE_DIGITS), self.scores[steps])
+        return Distribution.of(np.round(steps / 10**SCORE_DIGITS, SCORE_DIGITS), self.scores[steps])
 
     def lengths_as_steps(self) -> Distribution:
         """The distribution of the messages' numbers of tokens."""
         there = np.flatnonzero(self.lengths)
-        return Distribution.of_distinct(there.astype(np.float64), self.lengths[there])
+        return Distribution.of(there.astype(np.float64), self.lengths[there])
 
     @property
     def unknown(self) -> float:

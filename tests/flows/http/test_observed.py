@@ -32,7 +32,7 @@ def profile() -> DriftProfile:
     scores = np.arange(100) / 100
     return DriftProfile(
         tokenizer="bytes", labels=("ham", "spam"), messages=1000, effective=1000.0,
-        score=Distribution.of(scores, np.ones(100)), length=Distribution.of(np.ones(1), np.ones(1)),
+        score=Distribution.of(*np.unique(scores, return_counts=True)), length=Distribution.of(np.ones(1), np.ones(1)),
         most_probable={"ham": 0.5, "spam": 0.5}, unknown=0.0, unknown_variance=0.0, known="",
     )  # fmt: skip
 
