@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,22 @@ def made() -> dict[str, Any]:
 
 
 def test_the_tables_are_up_to_date(made: dict[str, Any]) -> None:
+    """A figure's last place may differ by one: of pairs seen equally often a training merges now one, now another."""
     page = (DOCS / "tokenizers.md").read_text(encoding="utf-8")
-    assert made["page_with_tables"](page) == page, "run `python docs/five_tokenizers.py`"
+    (words, figures), (made_words, made_figures) = apart(page), apart(made["page_with_tables"](page))
+    assert made_words == words, "run `python docs/five_tokenizers.py`"
+    assert all(
+        abs(Decimal(found) - Decimal(said)) <= Decimal(1).scaleb(-len(said.partition(".")[2]))
+        for said, found in zip(figures, made_figures, strict=True)
+    ), "run `python docs/five_tokenizers.py`"
     with pytest.raises(ValueError, match="the page needs the lines"):
         made["page_with_tables"]("# Tokenizers\n")
+
+
+def apart(page: str) -> tuple[list[str], list[str]]:
+    """The text between the table's figures, and the figures."""
+    parts = re.split(r"(?<=\| )(\d+\.?\d*)(?=[ %])", page)
+    return parts[::2], parts[1::2]
 
 
 def test_each_message_goes_through_each_of_five_tokenizers(made: dict[str, Any]) -> None:
