@@ -1,0 +1,69 @@
+"""A Ray cluster of two machines, which are two nodes on this one; the second can be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.extras import installed
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class RayNodes:
+    """A cluster of two nodes with so many processors each. home: what they, as other machines would, call
+    $FINETUNE_HOME."""
+
+    cluster: Any
+    home: Path
+    processors: int
+    second: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start_second()
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def start_second(self) -> None:
+        self.second = self.cluster.add_node(num_cpus=self.processors)
+
+    def kill_second(self) -> None:
+        """Ends the second node as a machine ends that loses its power, and starts another one."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+        self.start_second()
+
+
+@contextmanager
+def ray_nodes(home: Path, *, processors: int = 2) -> Iterator[RayNodes]:
+    """Starts the two nodes, over a home of their own; skips where there is no Ray."""
+    if not installed(["ray"]):
+        pytest.skip("needs Ray, of the extra cluster")
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_worker_niceness": "0",  # of tests beside others
+        "RAY_health_check_period_ms": "1000",  # a node that is gone is missed sooner than after half a minute
+        "RAY_health_check_failure_threshold": "3",
+        "FINETUNE_HOME": str(home),
+        "PYTHONPATH": str(PROJECT),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        import ray
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": processors, "include_dashboard": False})
+        try:
+            yield RayNodes(cluster, home, processors)
+        finally:
+            ray.shutdown()  # one that is still connected would wait for nodes that have ended
+            cluster.shutdown()  # type: ignore[no-untyped-call]
