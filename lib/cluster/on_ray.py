@@ -5,6 +5,7 @@ What a task returns is small; what it writes lies in folders that all machines s
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -26,7 +27,9 @@ from lib.store.store import Making
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LOGGER = logging.getLogger(__name__)
 CONNECT_SECONDS = 10.0
+SAID_CHARACTERS = 200  # at most, of a warning by Ray
 AGAIN = 2  # times that Ray computes a part again whose worker died
 ENVIRONMENT = {  # before Ray is imported
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing phones home
@@ -67,6 +70,7 @@ class RayCluster:
         before = signal.getsignal(signal.SIGTERM)
         try:
             _require_open(self._address)
+            ray._private.worker.print_to_stdstream = _warn
             ray.init(address=self._address or "auto", log_to_driver=False, configure_logging=False)
             self._connected = True
         except Exception as error:  # of many classes, and with words for developers of Ray
@@ -89,7 +93,8 @@ class RayCluster:
         """Yields `function(item)` for each item, in order; see `Cluster`."""
         import ray
 
-        task = ray.remote(max_retries=AGAIN, num_cpus=1, num_gpus=self._cards, scheduling_strategy="SPREAD")(_done)
+        part = ray.remote(max_retries=AGAIN, num_cpus=1, num_gpus=self._cards, scheduling_strategy="SPREAD")(_done)
+        task = part.options(name=function.__name__)  # by which Ray tells of it
         agreement = Agreement.here(function.__module__)
 
         def begin(number: int, item: Item) -> None:
@@ -150,6 +155,13 @@ def _require_open(address: str | None) -> None:
     if address is not None:
         place = urlsplit(address if "://" in address else f"ray://{address}")
         socket.create_connection((place.hostname, place.port), timeout=CONNECT_SECONDS).close()
+
+
+def _warn(data: Any, ignore_prefix: bool) -> None:  # noqa: ARG001 - as Ray calls it
+    """Warns of what Ray would print to standard output, which a program may read: its first line, as the rest is for
+    Ray's developers."""
+    words = " ".join(data["lines"]).strip().partition("\n")[0]
+    LOGGER.warning("the Ray cluster says: %s", words.strip()[:SAID_CHARACTERS])
 
 
 def _done(agreement: Agreement, workplace: Workplace, function: Callable[[Any], Any], item: Any) -> Done:

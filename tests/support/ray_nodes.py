@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import pytest
 from lib.extras import installed
 
 PROJECT = Path(__file__).resolve().parents[2]
+WITHOUT = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}  # seconds of each start
 
 
 @dataclass
@@ -23,7 +26,7 @@ class RayNodes:
     cluster: Any
     home: Path
     processors: int
-    second: Any = field(init=False)
+    second: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.start_second()
@@ -33,12 +36,16 @@ class RayNodes:
         return str(self.cluster.address)
 
     def start_second(self) -> None:
-        self.second = self.cluster.add_node(num_cpus=self.processors)
+        """Starts the second node unless it runs. Its processes end with the thread that does this."""
+        if self.second is None:
+            self.second = self.cluster.add_node(num_cpus=self.processors)
 
-    def kill_second(self) -> None:
-        """Ends the second node as a machine ends that loses its power, and starts another one."""
+    def kill_second(self, *, again: bool = True) -> None:
+        """Ends the second node as a machine ends that loses its power, and may start another one."""
         self.cluster.remove_node(self.second, allow_graceful=False)
-        self.start_second()
+        self.second = None
+        if again:
+            self.start_second()
 
 
 @contextmanager
@@ -55,15 +62,18 @@ def ray_nodes(home: Path, *, processors: int = 2) -> Iterator[RayNodes]:
         "FINETUNE_HOME": str(home),
         "PYTHONPATH": str(PROJECT),
     }
-    with pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        settings["RAY_TMPDIR"] = folder  # short, because names of sockets are
         for name, value in settings.items():
             patch.setenv(name, value)
         import ray
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": processors, "include_dashboard": False})
+        before = signal.getsignal(signal.SIGTERM)  # Ray's would end nodes, and stay
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": processors, **WITHOUT})
         try:
             yield RayNodes(cluster, home, processors)
         finally:
             ray.shutdown()  # one that is still connected would wait for nodes that have ended
             cluster.shutdown()  # type: ignore[no-untyped-call]
+            signal.signal(signal.SIGTERM, before)
