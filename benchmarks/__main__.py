@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "tokenizing": (),
     "features": (),
     "cached_flow": ("prefect", "mlflow"),
+    "together": (),
     "growth": (),
     "inspecting": ("pydantic",),
     "scoring": ("pydantic", "filelock"),

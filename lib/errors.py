@@ -153,13 +153,15 @@ class WeightsError(FinetuneError):
 
 
 class TrainingError(FinetuneError):
-    """Training cannot continue: a loss that is not a finite number.
+    """Training cannot continue: a loss that is not a finite number, or processes that are killed again and again.
 
     Why: the learning rate is too high for these weights, or the precision too low, so that the numbers grew without
-    bound.
+    bound. Of several processes (`training.processes`) one that is killed is started again with the others, a few times:
+    more often it would be killed again, most often because memory is exhausted.
 
     What to do: lower `training.learning_rate` by a factor of ten, add `training.warmup_steps`, set
-    `training.gradient_clip` to 1, or use `training.precision float32`.
+    `training.gradient_clip` to 1, or use `training.precision float32`. Where processes are killed, lower
+    `training.processes` or `training.batch_size`; the same command goes on from the last checkpoint.
     """
 
 

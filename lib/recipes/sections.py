@@ -363,7 +363,14 @@ class Optimisation(Section):
     """The optimisation."""
 
     epochs: Epochs = 5
-    batch_size: int = Field(default=8, ge=1, description="messages or entries a batch")
+    batch_size: int = Field(default=8, ge=1, description="messages or entries a batch, of each process")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=4096,
+        description="how many processes train together, in step: their batches count as one, which is so many times as"
+        " large; on CUDA each has a card of its own",
+    )
     learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, after warm-up")
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW's")
     schedule: Literal["constant", "cosine"] = Field(
@@ -398,6 +405,15 @@ class Optimisation(Section):
         default=False,
         description="also measure what the published procedure prints before the first step and after the last one",
     )
+
+    @model_validator(mode="after")
+    def _published_figures_are_of_one_process(self) -> Optimisation:
+        if self.published_figures and self.processes > 1:
+            raise ValueError(
+                f"training.published_figures is true, and training.processes is {self.processes}: the published"
+                " procedure has one process, so set that to 1, or leave those figures out"
+            )
+        return self
 
 
 class Registry(Section):

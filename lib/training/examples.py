@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -12,6 +13,9 @@ from lib.model.classifier import evaluating
 from lib.model.machine.cuda import on_device
 from lib.model.machine.memory import Room, parts, within_memory
 from lib.training.objective import Objective
+from lib.training.team import ALONE, Team
+
+Measured = list[tuple[Tensor, Tensor]]  # outputs and targets of a batch's parts
 
 
 class Batch(NamedTuple):
@@ -36,17 +40,21 @@ class Split(Protocol):
     def batch(self, rows: list[int]) -> Batch:
         """The examples at these positions."""
 
+    def targets_of(self, rows: list[int]) -> Tensor:
+        """The targets of the examples at these positions, as their batch has them."""
+
 
 @dataclass(frozen=True)
 class Examples:
     """A split and its objective. `model` is the trained model as accelerate wraps it.
 
-    room: of memory, in rows of a batch.
+    room: of memory, in rows of a batch. team: the processes that each compute a share of every batch.
     """
 
     split: Split
     objective: Objective
     room: Room = field(default_factory=Room, compare=False)
+    team: Team = field(default=ALONE, compare=False)
 
     def prepare(self, device: torch.device) -> None:
         """Called once before the first batch."""
@@ -57,17 +65,30 @@ class Examples:
         return next(self.losses(model, rows, len(rows)))
 
     def losses(self, model: nn.Module, rows: list[int], at_once: int) -> Iterator[tuple[Tensor, int]]:
-        """Yields the losses of a batch's parts of `at_once` rows, each with the number of tokens read. A part's loss
-        has the part's share in the batch, so that they add up to the batch's mean loss."""
-        batches = [self.split.batch(rows[part]) for part in parts(len(rows), at_once)]
-        shares = self._shares([batch.targets for batch in batches])
-        for batch, share in zip(batches, shares, strict=True):
-            yield _shared(self.objective.loss(_output(model, batch), batch.targets), share), batch.tokens
+        """Yields the losses of parts of `at_once` rows of this process's share of a batch, each with the number of
+        tokens read. A part's loss has the part's share in the whole batch, so that they add up to the batch's mean
+        loss; in a team, times its size, because the gradients of its processes are averaged. Where nothing of the batch
+        is left for this process, it computes a row that counts nothing: all have to take part."""
+        share = self.team.share(rows)
+        ours = share or rows[:1]
+        batches = [self.split.batch(ours[part]) for part in parts(len(ours), at_once)]
+        if self.team.size == 1:
+            shares = self._shares([batch.targets for batch in batches])
+        else:
+            whole = self.objective.weight(self.split.targets_of(rows)) or 1.0
+            count = self.team.size if share else 0.0
+            shares = [count * self.objective.weight(batch.targets) / whole for batch in batches]
+        for batch, part in zip(batches, shares, strict=True):
+            loss = _shared(self.objective.loss(_output(model, batch), batch.targets), part)
+            yield loss, batch.tokens if share else 0
 
-    def outputs(self, model: nn.Module, rows: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Returns the model's output for the batch, and its targets; for each of its parts where memory is short."""
+    def outputs(self, model: nn.Module, rows: list[int]) -> Measured:
+        """Returns the model's output for the batch, and its targets; for each of its parts where memory is short, and
+        of no rows nothing."""
+        if not rows:
+            return []
 
-        def work(at_once: int) -> list[tuple[Tensor, Tensor]]:
+        def work(at_once: int) -> Measured:
             batches = (self.split.batch(rows[part]) for part in parts(len(rows), at_once))
             return [(_output(model, batch), batch.targets) for batch in batches]
 
@@ -75,18 +96,23 @@ class Examples:
 
     def measure(self, model: nn.Module, batches: Sequence[list[int]]) -> dict[str, float]:
         """Returns `loss` (mean of the batch means) and the objective's measures, without dropout or gradients."""
-        measured: list[tuple[Tensor, Tensor]] = []
-        losses: list[Tensor] = []  # read together at the end: reading makes a GPU wait
         with evaluating(model):
-            for rows in batches:
-                found = self.outputs(model, rows)
-                shares = self._shares([targets for _, targets in found])
-                parted = zip(found, shares, strict=True)
+            found = self._together([self.outputs(model, self.team.share(rows)) for rows in batches])
+            losses: list[Tensor] = []  # read together at the end: reading makes a GPU wait
+            for of_batch in found:
+                shares = self._shares([targets for _, targets in of_batch])
+                parted = zip(of_batch, shares, strict=True)
                 losses.append(added([_shared(self.objective.loss(*pair), share) for pair, share in parted]))
-                measured += found
             mean = math.fsum(torch.stack(losses).tolist()) / len(losses)
-            outputs, targets = zip(*measured, strict=True)
+            outputs, targets = zip(*chain.from_iterable(found), strict=True)
             return {"loss": mean, **self.objective.measure(outputs, targets)}
+
+    def _together(self, found: list[Measured]) -> list[Measured]:
+        """Returns what all processes found, batch by batch."""
+        if self.team.size == 1:
+            return found
+        ours = [[(output.cpu(), targets) for output, targets in of_batch] for of_batch in found]
+        return [list(chain.from_iterable(of_batch)) for of_batch in zip(*self.team.all(ours), strict=True)]
 
     def _shares(self, targets: list[Tensor]) -> list[float | None]:
         """Returns the share of each part in the mean loss of all of them; None: there is but one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from itertools import count
+from signal import SIGTERM
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from lib.errors import TrainingError
 from lib.model.machine.graphs import Replayed, ReplayedModule, replays
-from lib.model.machine.memory import within_memory
-from lib.processes.stopping import Held, signals_held
+from lib.model.machine.memory import memory_suffices, within_memory
+from lib.processes.stopping import Held, Stopped
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
@@ -35,7 +36,7 @@ class State:
     steps: int = 0  # batches of the whole training
     updates: int = 0  # optimizer steps done
     examples_seen: int = 0
-    tokens_seen: int = 0  # without padding
+    tokens_seen: int = 0  # without padding, as far as the processes have added up what they read
     seconds: float = 0.0
     learning_rate: float = 0.0  # of the latest update
     rows: list[Row] = field(default_factory=list)
@@ -56,7 +57,7 @@ def best_row(rows: Sequence[Row]) -> int:
 @dataclass
 class Loop:
     """One training. `model` and `optimizer` are prepared by `accelerator`; `train` and `validation` share the room of
-    memory."""
+    memory and the team. Each process of a team has the same loop, in step with the others."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -75,13 +76,14 @@ class Loop:
         plain = self.accelerator.unwrap_model(self.model)  # without the wrapper of a data-parallel training
         self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
         self.unchecked: list[Tensor] = []  # losses not yet checked to be finite; checking makes a GPU wait
-        self.room = self.train.room
+        self.tokens = 0  # read by this process and not yet in `state.tokens_seen`
+        self.room, self.team = self.train.room, self.train.team
         device = self.accelerator.device
-        self.measured = self.model
+        self.measured = self.model if self.team.size == 1 else plain  # each process measures on its own
         self.replayed: Replayed | None = None
         if self.train.split.recordable and self.validation.split.recordable:
-            self.measured = ReplayedModule(self.model, device)
-            if self.settings.gradient_accumulation == 1 and replays(plain):
+            self.measured = ReplayedModule(self.measured, device)
+            if self.settings.gradient_accumulation == 1 and self.team.size == 1 and replays(plain):
                 self.replayed = Replayed(self._learn, device)
         self.saved_at = 0  # state.steps of the latest checkpoint
         self.started = time.perf_counter()
@@ -95,9 +97,9 @@ class Loop:
         state = self.state
         self.started = time.perf_counter() - state.seconds
         self.model.train()
-        with signals_held() as held:
+        with self.team.asked() as held:
             self._run_epochs(held)
-        self._require_finite_losses()
+        self._settle()
 
     def _run_epochs(self, held: Held) -> None:
         """Trains epoch by epoch; a signal that asks to stop is heeded between two optimizer steps, with a
@@ -105,23 +107,26 @@ class Loop:
         state = self.state
         while state.epoch < self.settings.epochs and not self._out_of_patience():
             if state.batches is None:
-                state.batches = self.order.epoch()
+                state.batches = self.team.first(self.order.epoch)
             while state.done < len(state.batches):
                 complete = self._train_batch(state.batches)
                 if (state.steps - 1) % self.settings.evaluate_every == 0:
                     self._evaluate()
                 self.listener.progress(state.steps, self.total_steps, "steps")
-                if complete and (self._checkpoint_is_due() or held.heard):
-                    self._require_finite_losses()
+                stop = complete and self.team.any_asked(held.heard)
+                if complete and (self._checkpoint_is_due() or stop):
+                    self._settle()
                     self.saved_at = state.steps
                     self.save(self.checkpoint(), state.steps)
+                if stop:
                     held.obey()
+                    raise Stopped(SIGTERM)  # another process was asked
             if self.evaluate_epochs:
                 self._evaluate()
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0
             if self.sample is not None:
-                self._require_finite_losses()  # with weights that are not numbers a GPT cannot write
-                state.samples.append(self.sample())
+                self._settle()  # with weights that are not numbers a GPT cannot write
+                state.samples.append(self.team.first(self.sample))
                 self.listener.on_sample(state.epoch, state.samples[-1])
 
     def checkpoint(self) -> Checkpoint:
@@ -137,7 +142,8 @@ class Loop:
         }
         tensors |= {f"weights.{name}": parameter.detach() for name, parameter in self.learning.items()}
         tensors |= {f"best.{name}": weight for name, weight in state.best.items()}
-        tensors |= {f"generator.{name}": numbers for name, numbers in generator_states(self.accelerator.device).items()}
+        for rank, states in enumerate(self.team.all(generator_states(self.accelerator.device))):
+            tensors |= {f"{_generator(rank)}{name}": numbers for name, numbers in states.items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
         return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
@@ -159,7 +165,7 @@ class Loop:
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        restore_generators(_under("generator.", tensors), self.accelerator.device)
+        restore_generators(_under(_generator(self.team.rank), tensors), self.accelerator.device)
         replay(self.state.rows, self.state.samples, self.listener)
 
     def _train_batch(self, batches: Batches) -> bool:
@@ -179,23 +185,28 @@ class Loop:
                     self._add_gradients(earlier, at_once, together, synchronise=False)
             return self._add_gradients(batch, at_once, together, synchronise=complete)
 
-        loss, tokens = within_memory(learn, len(batch), self.room)
+        rows = len(self.team.share(batch)) or 1
+        if self.team.size == 1:
+            loss, tokens = within_memory(learn, rows, self.room)
+        else:  # no second try: the others would have a part of its gradients twice
+            with memory_suffices("a process's batch of training.batch_size"):
+                loss, tokens = learn(rows)
         if complete:
             self._update()
         self.unchecked.append(loss)
         state.done += 1
         state.steps += 1
         state.examples_seen += len(batch)
-        state.tokens_seen += tokens
+        self.tokens += tokens
         return complete
 
     def _add_gradients(self, batch: list[int], at_once: int, together: int, *, synchronise: bool) -> tuple[Tensor, int]:
         """Adds the gradients of the batch's mean loss, divided by `together`, `at_once` messages at a time; returns the
-        loss and how many tokens were read. synchronise: whether devices that train together then share theirs."""
+        loss and how many tokens were read. synchronise: whether processes that train together then share theirs."""
         if self.replayed is not None and at_once == len(batch):
             examples = self.train.split.batch(batch)
             return self.replayed(*examples.inputs, examples.targets), examples.tokens
-        losses, read, last = [], 0, -(-len(batch) // at_once)
+        losses, read, last = [], 0, max(1, -(-len(self.team.share(batch)) // at_once))
         computed = self.train.losses(self.model, batch, at_once)
         for number in range(1, last + 1):
             with nullcontext() if synchronise and number == last else self.accelerator.no_sync(self.model):
@@ -236,11 +247,12 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Measures both splits and adds a row; training comes first, since both may draw random numbers."""
-        self._require_finite_losses()
+        self._settle()
         state, batches = self.state, self.settings.evaluate_batches
+        order, first = self.order, self.team.first
         measured = {
-            "train": self.train.measure(self.measured, self.order.train_sample(batches)),
-            "validation": self.validation.measure(self.measured, self.order.validation_sample(batches)),
+            "train": self.train.measure(self.measured, first(lambda: order.train_sample(batches))),
+            "validation": self.validation.measure(self.measured, first(lambda: order.validation_sample(batches))),
         }
         if not all(math.isfinite(split["loss"]) for split in measured.values()):
             raise _not_finite(f"measured after step {state.steps - 1}")
@@ -253,6 +265,7 @@ class Loop:
             "learning_rate": state.learning_rate,
         }
         row |= {f"{name}_{what}": value for name, split in measured.items() for what, value in split.items()}
+        row = first(lambda: row)  # what is decided by it is decided alike, also where processors round differently
         state.rows.append(row)
         if self.settings.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
             state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
@@ -270,13 +283,17 @@ class Loop:
         epoch_of_best = math.ceil(self.state.rows[best_row(self.state.rows)]["epoch"])
         return self.state.epoch - epoch_of_best >= self.settings.patience
 
-    def _require_finite_losses(self) -> None:
-        """Raises `TrainingError` at the first loss since the last check that is infinite or not a number."""
+    def _settle(self) -> None:
+        """Adds up what all processes have counted since the last time. Raises `TrainingError` at the first loss since
+        then that is infinite or not a number."""
         losses = torch.stack(self.unchecked).tolist() if self.unchecked else []
-        for behind, loss in zip(range(len(losses), 0, -1), losses, strict=True):
-            if not math.isfinite(loss):
-                raise _not_finite(f"at step {self.state.steps - behind}")
+        every = self.team.all((losses, self.tokens))
+        self.state.tokens_seen += sum(tokens for _, tokens in every)
         self.unchecked.clear()
+        self.tokens = 0
+        for behind, loss in zip(range(len(losses), 0, -1), zip(*(each for each, _ in every), strict=True), strict=True):
+            if not all(map(math.isfinite, loss)):
+                raise _not_finite(f"at step {self.state.steps - behind}")
 
 
 def _not_finite(where: str) -> TrainingError:
@@ -284,6 +301,11 @@ def _not_finite(where: str) -> TrainingError:
         f"The loss {where} is not a finite number: lower training.learning_rate, raise training.warmup_steps"
         " or set training.gradient_clip"
     )
+
+
+def _generator(rank: int) -> str:
+    """Returns how the names of a process's generators begin in a checkpoint."""
+    return f"generator.{rank}." if rank else "generator."
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Settings of a training as plain values; a recipe's section `training` describes and checks the same fields."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -9,7 +9,8 @@ class Settings:
     """How a model is optimised and measured."""
 
     epochs: int = 5  # passes over the training split
-    batch_size: int = 8  # messages or entries
+    batch_size: int = 8  # messages or entries, of each process
+    processes: int = 1  # that train together
     learning_rate: float = 5e-5  # AdamW's, after warm-up
     weight_decay: float = 0.1  # AdamW's
     schedule: str = "constant"  # or "cosine"
@@ -25,6 +26,20 @@ class Settings:
     precision: str = "float32"  # or "bfloat16"
     device: str = "auto"  # or "cpu", "cuda"
     published_figures: bool = False  # whether to measure what the published procedure prints before and after
+
+    @property
+    def whole_batch(self) -> int:
+        """Messages or entries of a batch, those of all processes together."""
+        return self.batch_size * self.processes
+
+    @property
+    def of_each(self) -> str:
+        """Says whose batch size it is, where there are several processes."""
+        return f", of each of {self.processes} processes" if self.processes > 1 else ""
+
+    def alone(self) -> "Settings":
+        """Returns the settings with which one process computes what several do together, but for rounding."""
+        return replace(self, batch_size=self.whole_batch, processes=1)
 
     def procedure(self) -> dict[str, Any]:
         """Returns what a result depends on: everything but the interval of checkpoints."""

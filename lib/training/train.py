@@ -20,12 +20,13 @@ from lib.model.machine.memory import memory_suffices
 from lib.model.machine.processor import processors
 from lib.progress import NOBODY, Listener
 from lib.training.batches import Order
-from lib.training.checkpoint import read_checkpoint, write_checkpoint
+from lib.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from lib.training.examples import Examples
 from lib.training.history import history_table
 from lib.training.loop import Loop, best_row
 from lib.training.published import Published
 from lib.training.settings import Settings
+from lib.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ def train(
     training is interrupted and called again with the same `scratch`: a checkpoint there is resumed if it has the same
     `mark` (see `mark_of`), and its rows and samples are replayed.
 
+    The processes of the splits' team, `settings.processes`, each call it with the same arguments. What one process with
+    batches of `settings.whole_batch` computes, they compute together, but for rounding and dropout's draws. The first
+    one alone reads and writes `scratch`.
+
     Args:
         splits: `train` and `validation`; others are prepared too, for `published`.
         sample: called after each epoch; must not draw from torch's generator.
@@ -73,9 +78,16 @@ def train(
         RecipeError: no such device, or its memory is too small.
         StoreError: the disk is full.
     """
+    team = splits["train"].team
+    if team.size != settings.processes:
+        raise ValueError(f"{settings.processes} processes were to train together, and there are {team.size}")
+
+    def save(checkpoint: Checkpoint, number: int) -> None:
+        write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark)
+
     with (
         memory_suffices(),
-        _accelerated(model, settings) as (accelerator, prepared, optimizer),
+        _accelerated(model, settings, team) as (accelerator, prepared, optimizer),
         repeatable(accelerator.device),
     ):
         for split in splits.values():
@@ -91,12 +103,12 @@ def train(
             evaluate_epochs=evaluate_epochs,
             sample=sample,
             listener=listener,
-            save=lambda checkpoint, number: write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark),
+            save=save if team.rank == 0 else lambda checkpoint, number: None,
         )
         if published is not None:
             published.measure_before(prepared)
-        torch.manual_seed(settings.seed)
-        checkpoint = read_checkpoint(scratch, fingerprint=mark, warn=listener.warn)
+        torch.manual_seed(settings.seed + team.rank)
+        checkpoint = _first_checkpoint(team, lambda: read_checkpoint(scratch, fingerprint=mark, warn=listener.warn))
         if checkpoint is not None:
             loop.restore(checkpoint)
         loop.run()
@@ -118,13 +130,23 @@ def train(
     )
 
 
+def _first_checkpoint(team: Team, read: Callable[[], Checkpoint | None]) -> Checkpoint | None:
+    """Returns in all processes the checkpoint that the first one reads."""
+    found = read() if team.rank == 0 else None
+    state = team.first(lambda: None if found is None else found.state)
+    if state is None:
+        return None
+    return Checkpoint(state, team.first_tensors({} if found is None else found.tensors))
+
+
 @contextmanager
 def _accelerated(
-    model: nn.Module, settings: Settings
+    model: nn.Module, settings: Settings, team: Team
 ) -> Iterator[tuple[Accelerator, nn.Module, torch.optim.Optimizer]]:
     """Sets up and finally undoes Accelerate's device, precision and wrapping for `model`, and an AdamW."""
     precision = "bf16" if settings.precision == "bfloat16" else "no"
-    accelerator = Accelerator(cpu=device_name(settings.device) == "cpu", mixed_precision=precision)
+    cpu = device_name(settings.device) == "cpu"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=team.handlers())
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     own = set(vars(model))

@@ -24,6 +24,7 @@ from lib.secrets import redacted
 from lib.store.artifacts import Artifact, key_of
 from lib.store.fingerprint import code_fingerprint
 from lib.store.warnings import WARNINGS, add_warning
+from lib.training.team import ALONE, Team
 from tasks.engine.log import run_log
 from tasks.environment import require_room
 from tasks.secrets import secrets_kept
@@ -74,6 +75,7 @@ class Work(Generic[Recipe]):
     identity: Mapping[str, str] = field(default_factory=dict)  # what enters the key besides fields and inputs
     listener: Listener = NOBODY  # gets what a training measures
     making: Making | None = None  # what `folder` is of, which other machines may add files to
+    team: Team = ALONE  # the processes that train together, of which this is one
 
     def warn(self, sentence: str) -> None:
         """Says a sentence now, and keeps it with the artifact: runs that reuse it show it too, on all their pages."""
@@ -105,6 +107,11 @@ class Step:
     noted: tuple[str, ...]
     code: Mapping[str, str]  # the fingerprint of the code that this process loaded
     task_options: Mapping[str, Any]
+
+    @property
+    def alone(self) -> Callable[..., None]:
+        """The function itself, where another one has it done by several processes (see `tasks.steps.together`)."""
+        return cast(Callable[..., None], inspect.unwrap(self.compute))
 
     @property
     def inputs(self) -> tuple[str, ...]:

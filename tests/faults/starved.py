@@ -190,7 +190,7 @@ def _address_space() -> int:
 def main(name: str, *arguments: str) -> None:
     """Does what the first argument names."""
     logging.disable(logging.WARNING)
-    with patch("tasks.steps.classify.finetune.watched", lambda work, step: nullcontext(NOBODY)):
+    with patch("tasks.steps.together.watched", lambda work, step: nullcontext(NOBODY)):
         works: dict[str, Callable[..., None]] = {"writes": writes, "outputs": outputs, "memory": memory, "files": files}
         works[name](*arguments)
 

@@ -27,6 +27,7 @@ from lib.training.examples import Examples
 from lib.training.objective import Objective
 from lib.training.published import ClassificationFigures
 from lib.training.settings import Settings
+from lib.training.team import ALONE, Team
 from lib.training.train import Trained, mark_of, train
 
 IN_WORDS = {"train": "training"}  # a split's name in errors
@@ -52,6 +53,7 @@ def finetune(
     fingerprint: str = "",
     listener: Listener = NOBODY,
     before_merging: Callable[[Classifier], None] = lambda _: None,
+    team: Team = ALONE,
 ) -> Trained:
     """Trains the parameters of `classifier` that require gradients, in place.
 
@@ -71,6 +73,7 @@ def finetune(
         splits: `train` and `validation`; with `settings.published_figures` also `test`.
         objective: the loss and the measures.
         before_merging: gets the trained classifier while its adapters are beside its weights.
+        team: the processes that train together, each of which calls this: see `train`.
 
     Raises:
         ValueError: the features are of another frozen part; published figures without a test split.
@@ -95,11 +98,13 @@ def finetune(
         checked[name] = Messages(inputs, objective.checked(split.targets, len(classifier.labels), named), **shape)
     order = _order(checked["train"].inputs, checked["validation"].inputs, padding, settings)
     room = Room(warn=listener.remark)
-    examples = {name: Examples(split, objective, room) for name, split in checked.items()}
+    examples = {name: Examples(split, objective, room, team) for name, split in checked.items()}
     published = None
     if settings.published_figures:
-        if "test" not in checked or not isinstance(order, PublishedOrder):
-            raise ValueError("the published figures need a test split, and another padding than 'batch'")
+        if "test" not in checked or not isinstance(order, PublishedOrder) or team.size > 1:
+            raise ValueError(
+                "the published figures need a test split, and another padding than 'batch', and one process"
+            )
         test_count = len(checked["test"].inputs)
         published = ClassificationFigures(order, examples, test_count, seed=settings.seed, tell=listener.on_figures)
     depends_on = {
@@ -150,13 +155,13 @@ def _checked_inputs(split: EncodedMessages, name: str, classifier: Classifier, m
 
 def _order(train: Sequence[Any], validation: Sequence[Any], padding: Padding, settings: Settings) -> Order:
     """Sorts by length where each batch is padded on its own; otherwise keeps the published loaders' order."""
-    size = settings.batch_size
+    size = settings.whole_batch
     if padding == "batch":
         return SortedOrder(lengths_of(train), lengths_of(validation), size, seed=settings.seed)
     if len(train) < size:
         raise RecipeError(
-            f"training.batch_size is {size}, and there are only {len(train)} training messages: lower"
-            " it (with classifier.padding other than batch, only whole batches are trained on)"
+            f"training.batch_size is {settings.batch_size}{settings.of_each}, and there are only {len(train)} training"
+            " messages: lower it (with classifier.padding other than batch, only whole batches are trained on)"
         )
     return PublishedOrder(len(train), len(validation), size)
 

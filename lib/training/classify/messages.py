@@ -37,6 +37,10 @@ class Messages(NamedTuple):
         """Whether batches are features on a card, and so of few shapes, and the network may be recorded."""
         return self.recorded and isinstance(self.inputs, Features) and self.inputs.resident
 
+    def targets_of(self, rows: list[int]) -> Tensor:
+        """Returns the targets of these messages (batch, ...)."""
+        return self.targets[rows]
+
     def batch(self, rows: list[int]) -> Batch:
         """Returns padded messages and their lengths, as a classifier takes them; or padded windows, their lengths and
         those of each message's, as `Windowed` does. Features on a card are padded to a multiple of WIDTHS, so that they

@@ -96,7 +96,17 @@ class EncodedEntries:
 
     def batch(self, rows: list[int]) -> Batch:
         """Returns the entries at these positions; the model is called with the places and tokens of the targets too."""
-        inputs, targets, lengths = collate(
+        inputs, targets, lengths = self._collated(rows)
+        flat = targets.flatten()
+        places = (flat != IGNORED).nonzero().squeeze(1)
+        return Batch((inputs, places, flat[places]), targets, int(lengths.sum()))
+
+    def targets_of(self, rows: list[int]) -> Tensor:
+        """Returns the next tokens of these entries (batch, width)."""
+        return self._collated(rows).targets
+
+    def _collated(self, rows: list[int]) -> EntryBatch:
+        return collate(
             [self.tokens[row] for row in rows],
             [self.starts[row] for row in rows] if self.mask_instruction else None,
             earlier_answers=[self.earlier[row] for row in rows] if self.earlier else (),
@@ -104,9 +114,6 @@ class EncodedEntries:
             end=self.end,
             pad=self.pad,
         )
-        flat = targets.flatten()
-        places = (flat != IGNORED).nonzero().squeeze(1)
-        return Batch((inputs, places, flat[places]), targets, int(lengths.sum()))
 
 
 def load_splits(folder: Path, names: Sequence[str], *, mask_instruction: bool) -> dict[str, EncodedEntries]:

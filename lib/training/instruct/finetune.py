@@ -18,6 +18,7 @@ from lib.training.instruct.batches import EncodedEntries
 from lib.training.instruct.next_token import NextToken, Predicting
 from lib.training.published import InstructionFigures
 from lib.training.settings import Settings
+from lib.training.team import ALONE, Team
 from lib.training.train import Trained, mark_of, train
 
 
@@ -32,6 +33,7 @@ def finetune_instructions(
     fingerprint: str = "",
     sample: Callable[[], str] | None = None,
     listener: Listener = NOBODY,
+    team: Team = ALONE,
 ) -> Trained:
     """Trains the parameters of `model` that require gradients, in place.
 
@@ -45,6 +47,7 @@ def finetune_instructions(
         splits: `train` and `validation`.
         gradient_checkpointing: keeps only each block's input and recomputes the rest for the gradients.
         sample: lets the model write something after each epoch; must not draw from torch's global generator.
+        team: the processes that train together, each of which calls this: see `train`.
 
     Raises:
         RecipeError: batch_size does not fit the data; no such device.
@@ -53,11 +56,11 @@ def finetune_instructions(
     """
     order = _order(splits["train"], splits["validation"], settings, published_order)
     room = Room(warn=listener.remark)
-    examples = {name: Examples(split, NextToken(), room) for name, split in splits.items()}
+    examples = {name: Examples(split, NextToken(), room, team) for name, split in splits.items()}
     published = None
     if settings.published_figures:
-        if not isinstance(order, PublishedOrder):
-            raise ValueError("the published figures need the published order")
+        if not isinstance(order, PublishedOrder) or team.size > 1:
+            raise ValueError("the published figures need the published order, and one process")
         published = InstructionFigures(order, examples, seed=settings.seed, tell=listener.on_figures)
     model.gradient_checkpointing = gradient_checkpointing
     predicting = Predicting(model)
@@ -86,13 +89,13 @@ def finetune_instructions(
 
 
 def _order(train: EncodedEntries, validation: EncodedEntries, settings: Settings, published: bool) -> Order:
-    size = settings.batch_size
+    size = settings.whole_batch
     if not published:
         return SortedOrder(train.lengths(), validation.lengths(), size, seed=settings.seed)
     if len(train.tokens) < size:
         raise RecipeError(
-            f"training.batch_size is {size}, and there are only {len(train.tokens)} training entries: lower it (with"
-            " training.order published, only whole batches are trained on)"
+            f"training.batch_size is {settings.batch_size}{settings.of_each}, and there are only {len(train.tokens)}"
+            " training entries: lower it (with training.order published, only whole batches are trained on)"
         )
     return PublishedOrder(len(train.tokens), len(validation.tokens), size)
 

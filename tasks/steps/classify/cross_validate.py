@@ -212,7 +212,7 @@ def _by_folds(
     targets = table["target"].to_numpy(np.int64)
     train, validation = np.bincount(table["split"], minlength=len(SPLITS))[:2]
     procedure = Procedure(
-        settings=training_settings(recipe.training, work.identity["device"]),
+        settings=training_settings(recipe.training, work.identity["device"]).alone(),
         padding=recipe.classifier.padding,
         max_length=load_json(tokenize.file(REPORT))["max_length"],
         objective=objective_of(recipe, targets.tolist()),

@@ -14,17 +14,17 @@ from lib.errors import RecipeError
 from lib.files.jsonfile import load_json
 from lib.model.labels import AUTO, positive_class, require_both
 from lib.model.places import GPT2
+from lib.recipes.classify import ClassifyRecipe
 from tasks.engine.step import Work, step
-from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
 from tasks.steps.classify.network import could_keep_head, objective_of, untrained_classifier
+from tasks.steps.together import together
 from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
     from lib.model.backbone import Backbone
     from lib.model.classifier import Classifier
-    from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
 
 ADAPTER = "adapter"  # the folder of adapters that are kept
@@ -48,6 +48,7 @@ ADAPTER = "adapter"  # the folder of adapters that are kept
     noted=NOTED,
     tags=["gpu"],
 )
+@together(ClassifyRecipe)
 def finetune(
     work: Work[ClassifyRecipe], tokenizer: Artifact, backbone: Artifact, tokenize: Artifact, features: Artifact
 ) -> None:
@@ -74,19 +75,21 @@ def finetune(
     max_length = load_json(tokenize.file(REPORT))["max_length"]
     classifier = untrained_classifier(recipe, tokenizer, backbone, labels)
     keep = _keep_adapters(recipe, classifier.backbone, len(labels), work.folder / ADAPTER)
-    with watched(work, "finetune") as listener:
-        trained = train_classifier(
-            classifier,
-            splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
-            settings=training_settings(recipe.training, work.identity["device"]),
-            padding=recipe.classifier.padding,
-            max_length=max_length,
-            objective=objective_of(recipe, targets["train"]),
-            scratch=work.scratch,
-            fingerprint=features.digest,
-            listener=listener,
-            before_merging=keep,
-        )
+    trained = train_classifier(
+        classifier,
+        splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
+        settings=training_settings(recipe.training, work.identity["device"]),
+        padding=recipe.classifier.padding,
+        max_length=max_length,
+        objective=objective_of(recipe, targets["train"]),
+        scratch=work.scratch,
+        fingerprint=features.digest,
+        listener=work.listener,
+        before_merging=keep,
+        team=work.team,
+    )
+    if work.team.rank > 0:
+        return  # the first one keeps what all of them have
     usage = Usage(
         max_length=max_length,
         padding=recipe.classifier.padding,

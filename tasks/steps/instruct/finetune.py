@@ -12,19 +12,19 @@ from lib.errors import MessagesError, RecipeError, WeightsError
 from lib.files.jsonfile import load_json, save_json
 from lib.model.places import GPT2
 from lib.model.weights.saved import INFERENCE
+from lib.recipes.instruct import InstructRecipe
 from lib.text.prompts import CHAT, STYLES, PromptStyle, Style, chosen_style
 from lib.text.tokenizer import load_tokenizer
 from tasks.engine.step import Work, step
-from tasks.record.live import watched
 from tasks.steps.backbone import facts_of
 from tasks.steps.instruct.tokenize import answerable, encoded_splits
+from tasks.steps.together import together
 from tasks.steps.tokenizer import context_length, tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
 if TYPE_CHECKING:
     from lib.inference.answerer import Question
     from lib.model.language_model import LanguageModel
-    from lib.recipes.instruct import InstructRecipe
     from lib.store.artifacts import Artifact
     from lib.text.tokenizer import Tokenizer
     from lib.training.instruct.batches import EncodedEntries
@@ -40,6 +40,7 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
     noted=NOTED,
     tags=["gpu"],
 )
+@together(InstructRecipe)
 def finetune_instructions(
     work: Work[InstructRecipe],
     tokenizer: Artifact,
@@ -64,17 +65,19 @@ def finetune_instructions(
     answerer = Answerer(model, style, tokens, recipe.training.precision, writing)
     _require_answerable(splits, model.longest_prompt)
 
-    with watched(work, "finetune_instructions") as listener:
-        trained = train(
-            model,
-            splits,
-            settings=training_settings(recipe.training, work.identity["device"]),
-            published_order=recipe.training.order == "published",
-            gradient_checkpointing=recipe.training.gradient_checkpointing,
-            scratch=work.scratch,
-            sample=lambda: answerer.write([question])[0].response,
-            listener=listener,
-        )
+    trained = train(
+        model,
+        splits,
+        settings=training_settings(recipe.training, work.identity["device"]),
+        published_order=recipe.training.order == "published",
+        gradient_checkpointing=recipe.training.gradient_checkpointing,
+        scratch=work.scratch,
+        sample=lambda: answerer.write([question])[0].response,
+        listener=work.listener,
+        team=work.team,
+    )
+    if work.team.rank > 0:
+        return  # the first one keeps what all of them have
     model.save(work.folder, answerer.stops)
     for file in tokenizer_files(tokenizer):
         shutil.copyfile(file, work.folder / file.name)

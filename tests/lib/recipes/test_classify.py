@@ -101,6 +101,7 @@ BOOK = {
     "training": {
         "epochs": 5,
         "batch_size": 8,
+        "processes": 1,
         "learning_rate": 5e-5,
         "weight_decay": 0.1,
         "schedule": "constant",

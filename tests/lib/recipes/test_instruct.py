@@ -61,6 +61,7 @@ BOOK = {
         "trainable": "all",
         "epochs": 2,
         "batch_size": 8,
+        "processes": 1,
         "order": "published",
         "learning_rate": 5e-5,
         "weight_decay": 0.1,

@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The recipe and the artifacts of a run up to its training."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
+        patch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
         return steps_until_trained(FolderStore(folder / "store"), write_data(folder, {}), "scratch")
 
 

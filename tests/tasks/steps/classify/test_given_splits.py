@@ -91,7 +91,7 @@ def test_a_given_test_set_arrives_in_the_evaluation_as_it_is(
     store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unheard = nullcontext(NOBODY)  # no MLflow run is there to hear of the training
-    monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda *_: unheard)
+    monkeypatch.setattr("tasks.steps.together.watched", lambda *_: unheard)
     files = {
         "train": [written(tmp_path / "a.csv", TRAIN[:30]), written(tmp_path / "b.csv", TRAIN[30:])],
         "test": written(tmp_path / "t.csv", TEST),

@@ -12,7 +12,7 @@ STEPS = """
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-import tasks.steps.classify.finetune as training
+import tasks.steps.together as training
 from lib.progress import NOBODY
 from lib.store.folder import FolderStore
 from tests.support.steps import finetuned, write_data

@@ -28,7 +28,7 @@ LORA = {"keep": True, "rank": 2, "alpha": 8, "blocks": 1}
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without the pages of MLflow and Prefect."""
-    monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda work, step: nullcontext(NOBODY))
+    monkeypatch.setattr("tasks.steps.together.watched", lambda work, step: nullcontext(NOBODY))
 
 
 def adapted(store: FolderStore, folder: Path, weights: Path | str, **classifier: Any) -> Artifact:

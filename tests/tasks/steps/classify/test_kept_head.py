@@ -44,7 +44,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without the pages of MLflow and Prefect."""
-    monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda work, step: nullcontext(NOBODY))
+    monkeypatch.setattr("tasks.steps.together.watched", lambda work, step: nullcontext(NOBODY))
 
 
 @pytest.fixture

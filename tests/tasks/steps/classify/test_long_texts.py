@@ -72,7 +72,7 @@ CASES = Path(__file__).parents[4].parent / "shared" / "cases"
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without the pages of MLflow and Prefect."""
-    monkeypatch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
+    monkeypatch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def in_windows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Made:
     """A run in windows up to its evaluation, with features."""
     store = FolderStore(tmp_path_factory.mktemp("windows") / "store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.steps.classify.finetune.watched", lambda *_: nullcontext(NOBODY))
+        patch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
         recipe, made = trained(store, data, {"long_texts": "windows"}, training={**TRAINING, "epochs": 1})
     made["engine"] = perform(store, recipe, engine, **{name: made[name] for name in engine.inputs})
     made["cross_validate"] = perform(store, recipe, cross_validate, **{n: made[n] for n in cross_validate.inputs})

@@ -64,7 +64,7 @@ def run(store: FolderStore, chosen: InstructRecipe, *, until: Any = evaluate_ans
     """The artifacts of the steps up to one, by name."""
     made: dict[str, Artifact] = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("tasks.steps.instruct.finetune.watched", unheard)  # there is no MLflow run here
+        monkeypatch.setattr("tasks.steps.together.watched", unheard)  # there is no MLflow run here
         for step in STEPS:
             made[step.name] = perform(store, chosen, step, **{name: made[name] for name in step.inputs})
             if step is until:

@@ -1,0 +1,109 @@
+"""Joins this process with those that it trains with, by torch.distributed: gloo between CPUs, NCCL between cards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from accelerate import DistributedDataParallelKwargs
+from torch import Tensor
+
+from lib.errors import RecipeError
+from lib.processes.stopping import Held, signals_held
+from lib.training.distributed.place import Place
+
+Result = TypeVar("Result")
+
+
+class Group:
+    """A team of several processes; see `lib.training.team`.
+
+    What the hosts tell each other goes by gloo, so that no card waits for it.
+    """
+
+    def __init__(self) -> None:
+        self.size, self.rank = dist.get_world_size(), dist.get_rank()
+        self._hosts = dist.new_group(backend="gloo")
+        self._asking: tuple[Any, Tensor] | None = None
+
+    def share(self, rows: list[int]) -> list[int]:
+        """Every so manieth row: batches may be sorted by length, and all shall have equally much to do."""
+        return rows[self.rank :: self.size]
+
+    def first(self, make: Callable[[], Result]) -> Result:
+        """Sends what the first process makes to the others."""
+        made = [make() if self.rank == 0 else None]
+        dist.broadcast_object_list(made, src=0, group=self._hosts)
+        return cast(Result, made[0])
+
+    def first_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sends the first process's tensors one by one, so that none is held twice."""
+        kinds = self.first(lambda: {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+        sent = {}
+        for name, (shape, dtype) in kinds.items():
+            tensor = tensors[name].contiguous() if self.rank == 0 else torch.empty(shape, dtype=dtype)
+            dist.broadcast(tensor, src=0, group=self._hosts)
+            sent[name] = tensor
+        return sent
+
+    def all(self, value: Result) -> list[Result]:
+        """Sends what each process has to all others."""
+        every: list[Result | None] = [None] * self.size
+        dist.all_gather_object(every, value, group=self._hosts)
+        return cast(list[Result], every)
+
+    def any_asked(self, asked: bool) -> bool:
+        """Answers by what all processes said at the last call, so that nobody waits for an answer."""
+        flag = torch.tensor(int(asked))
+        before, self._asking = self._asking, (dist.all_reduce(flag, group=self._hosts, async_op=True), flag)
+        if before is None:
+            return False
+        work, earlier = before
+        work.wait()
+        return bool(earlier.item())
+
+    def asked(self) -> AbstractContextManager[Held]:
+        """Heeds this process's signals, of which its launcher sends one."""
+        return signals_held()
+
+    def handlers(self) -> list[Any]:
+        """Parameters that a batch leaves unused, such as a pooler, have no gradient, as in one process. Looking for
+        them also keeps the order in which gradients are added up: torch would change it after the first step, and so a
+        resumed training would round otherwise."""
+        return [DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)]
+
+
+@contextmanager
+def joined(place: Place, store: dist.Store) -> Iterator[Group]:
+    """Meets the other processes of a training at `store`, and leaves them at the end of the block.
+
+    Raises RecipeError where this machine has fewer cards than processes.
+    """
+    if place.device == "cuda":
+        _take_card(place)
+    before = {name: os.environ.get(name) for name in place.variables}
+    os.environ |= place.variables  # Accelerate reads them
+    backend = "nccl" if place.device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
+    yield Group()
+    # Not after an error: the others may be where they do not answer, and this process ends.
+    dist.destroy_process_group()
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+def _take_card(place: Place) -> None:
+    cards = torch.cuda.device_count()
+    if place.local_size > cards:
+        raise RecipeError(
+            f"training.processes puts {place.local_size} processes on this machine, and torch finds {cards} cards here,"
+            " of which each needs one: lower it, or set training.device to cpu"
+        )
+    torch.cuda.set_device(place.local_rank)

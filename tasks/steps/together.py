@@ -1,0 +1,99 @@
+"""Has a training done by as many processes as the recipe says: each computes the same step, and the first keeps it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.model.machine.memory import memory_suffices
+from lib.progress import Listener
+from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.instruct import InstructRecipe
+from lib.store.artifacts import Artifact
+from tasks.engine.step import AnyRecipe, DeclaredFields, Step, Work
+from tasks.record.live import watched
+from tasks.store import artifact_store
+
+if TYPE_CHECKING:
+    from lib.training.team import Team
+
+LOG = logging.getLogger("finetune.training")
+RECIPES: dict[str, type[AnyRecipe]] = {"ClassifyRecipe": ClassifyRecipe, "InstructRecipe": InstructRecipe}
+Compute = Callable[..., None]
+
+
+def together(recipe: type[AnyRecipe]) -> Callable[[Compute], Compute]:
+    """Returns a decorator of a step's function that trains.
+
+    The function is called with a listener that is followed live: in this process, or in each of `training.processes`,
+    where `work.team` says which one it is in.
+    """
+
+    def decorate(compute: Compute) -> Compute:
+        @wraps(compute)
+        def computed(work: Work[Any], **inputs: Artifact) -> None:
+            with watched(work, compute.__name__) as listener:
+                here = replace(work, listener=listener)
+                if work.recipe.training.processes == 1:
+                    compute(here, **inputs)
+                else:
+                    _start(here, f"{compute.__module__}:{compute.__name__}", recipe.__name__, inputs)
+
+        return computed
+
+    return decorate
+
+
+def _start(work: Work[Any], step: str, recipe: str, inputs: dict[str, Artifact]) -> None:
+    """Has the processes of a training started here do the step."""
+    from lib.training.distributed.job import Job
+    from lib.training.distributed.launch import train_together
+    from lib.training.distributed.messages import Told
+
+    arguments = {
+        "step": step,
+        "recipe": [recipe, dict(work.whole_recipe)],
+        "inputs": {name: artifact.model_dump() for name, artifact in inputs.items()},
+        "folder": str(work.folder),
+        "scratch": str(work.scratch),
+        "identity": dict(work.identity),
+    }
+    job = Job(f"{__name__}:do_part", arguments, work.recipe.training.processes, work.identity["device"])
+    train_together(job, Told(work.listener, work.log.log))
+
+
+def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
+    """Does this process's part of a step, of which the first one fills the folder."""
+    module, _, name = arguments["step"].partition(":")
+    step: Step = getattr(importlib.import_module(module), name)
+    kind, values = arguments["recipe"]
+    fields: Any = DeclaredFields(RECIPES[kind].model_validate(values), step.reads + step.unkeyed, step.name)
+    log = LOG if team.rank == 0 else LOG.getChild("others")
+    log.disabled = team.rank > 0  # they would all say the same
+    store = artifact_store(warn=log.warning)
+    inputs = {each: store.bound(Artifact.model_validate(made)) for each, made in arguments["inputs"].items()}
+    with ExitStack() as ends:
+        folder = Path(arguments["folder"])
+        if team.rank > 0:
+            folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="finetune-train-")))
+        work: Work[Any] = Work(
+            recipe=fields,
+            whole_recipe=values,
+            folder=folder,
+            scratch=Path(arguments["scratch"]),
+            log=log,
+            progress=listener.progress,
+            tracking_run="",
+            identity=arguments["identity"],
+            listener=listener,
+            team=team,
+        )
+        ends.enter_context(memory_suffices(f"the step {step.name}"))
+        step.alone(work, **inputs)
