@@ -12,6 +12,7 @@ from flows.terminal.program import Command, Parser, Program, Recipe
 from lib.errors import RecipeError
 from lib.recipes.fields import RecipeField, recipe_fields, section_names, unnamed_fields, value_at
 from lib.recipes.mistakes import unknown_field
+from lib.training.distributed.launched import Launched, follow, launched, leading, require_processes
 from lib.visible import visible
 from tasks.environment import home
 
@@ -20,23 +21,35 @@ FLAGS = "[--recipe NAME] [--FIELD VALUE ...] [--explain] [--json] [--log-format 
 
 
 def main(argv: Sequence[str], program: Program[Recipe]) -> int:
-    """Runs what the arguments ask for; returns the exit status."""
+    """Runs what the arguments ask for; returns the exit status. Of processes that a launcher started together, the
+    first one does; the others take part in its training."""
+    start = launched()
     return exit_status_of(
-        lambda: _do(argv, program),
+        lambda: _do(argv, program) if start is None else _do_together(argv, program, start),
         kept="finished steps and the last checkpoint are kept, and the same command goes on from there",
     )
 
 
-def _do(argv: Sequence[str], program: Program[Recipe]) -> int:
+def _do(argv: Sequence[str], program: Program[Recipe], start: Launched | None = None) -> int:
     if argv and argv[0] in program.commands:
         return program.commands[argv[0]](argv[1:])
     options, recipe = parse(argv, program)
+    if start is not None:
+        require_processes(recipe.training.processes, start)
     announce(f"finetune {program.name}: recipe {recipe.name}; everything lies in {home()}")
     from flows.terminal.runs import explain, run  # here, because a mistake shows before what a run needs is imported
 
     if options.explain:
         return explain(recipe, program, as_json=options.json)
     return run(recipe, program, as_json=options.json, log_format=options.log_format)
+
+
+def _do_together(argv: Sequence[str], program: Program[Recipe], start: Launched) -> int:
+    if start.rank > 0:
+        follow(start)
+        return 0
+    with leading(start):
+        return _do(argv, program, start)
 
 
 def parser(program: Program[Recipe]) -> Parser:

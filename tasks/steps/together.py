@@ -44,21 +44,22 @@ def together(recipe: type[AnyRecipe]) -> Callable[[Compute], Compute]:
                 if work.recipe.training.processes == 1:
                     compute(here, **inputs)
                 else:
-                    _start(here, f"{compute.__module__}:{compute.__name__}", recipe.__name__, inputs)
+                    _start(here, compute, recipe.__name__, inputs)
 
         return computed
 
     return decorate
 
 
-def _start(work: Work[Any], step: str, recipe: str, inputs: dict[str, Artifact]) -> None:
-    """Has the processes of a training started here do the step."""
+def _start(work: Work[Any], compute: Compute, recipe: str, inputs: dict[str, Artifact]) -> None:
+    """Has the processes of a training do the step: those that this one was started with, or new ones."""
     from lib.training.distributed.job import Job
     from lib.training.distributed.launch import train_together
+    from lib.training.distributed.launched import launched, team_of
     from lib.training.distributed.messages import Told
 
     arguments = {
-        "step": step,
+        "step": f"{compute.__module__}:{compute.__name__}",
         "recipe": [recipe, dict(work.whole_recipe)],
         "inputs": {name: artifact.model_dump() for name, artifact in inputs.items()},
         "folder": str(work.folder),
@@ -66,7 +67,12 @@ def _start(work: Work[Any], step: str, recipe: str, inputs: dict[str, Artifact])
         "identity": dict(work.identity),
     }
     job = Job(f"{__name__}:do_part", arguments, work.recipe.training.processes, work.identity["device"])
-    train_together(job, Told(work.listener, work.log.log))
+    start = launched()
+    if start is None:
+        train_together(job, Told(work.listener, work.log.log))
+    else:
+        with team_of(job, start) as team:
+            compute(replace(work, team=team), **inputs)
 
 
 def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
