@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness import Measured, Row
 from benchmarks.workload import Bench
 from lib.cluster.cluster import Cluster
-from lib.cluster.on_ray import ENVIRONMENT
+from lib.cluster.joining import ENVIRONMENT
 from lib.cluster.opening import Choice, open_cluster
 from lib.extras import installed
 

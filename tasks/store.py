@@ -17,7 +17,12 @@ CACHE_SIZE = 50 * 10**9  # bytes of what is fetched from a store on a server
 
 def artifact_store(warn: Callable[[str], None] = lambda sentence: None) -> Store:
     """Returns the store; `warn` gets one sentence for each damaged artifact that is come upon."""
-    return store_at(os.environ.get("FINETUNE_STORE") or store_folder(), warn)
+    return store_at(store_place(), warn)
+
+
+def store_place() -> str:
+    """Returns the folder or the address of the store."""
+    return os.environ.get("FINETUNE_STORE") or str(store_folder())
 
 
 def store_at(place: str | Path, warn: Callable[[str], None] = lambda sentence: None) -> Store:

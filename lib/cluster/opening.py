@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from lib.cluster.cluster import HERE, Cluster
 
 if TYPE_CHECKING:
+    from lib.cluster.workplace import Workplace
     from lib.store.artifacts import Artifact
     from lib.store.store import Making
 
@@ -40,21 +41,25 @@ def open_cluster(
             yield cluster
         return
     from lib.cluster.on_ray import RayCluster
-    from lib.cluster.seen import noted
-    from lib.cluster.workplace import SharedFolders, SharedStore, Workplace
 
-    elsewhere = making.elsewhere if making is not None else None
-    with noted(scratch) if elsewhere is None else nullcontext() as note:
-        workplace: Workplace
-        if elsewhere is not None and making is not None:
-            workplace = SharedStore.of(elsewhere, making.folder, scratch, inputs)
-        else:
-            assert note is not None
-            workplace = SharedFolders(note)
-        with RayCluster(
-            choice.address, workers=choice.workers, workplace=workplace, making=making, cards=cards
-        ) as cluster:
-            yield cluster
+    with (
+        workplace_of(scratch, making, inputs) as workplace,
+        RayCluster(choice.address, workers=choice.workers, workplace=workplace, making=making, cards=cards) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
+def workplace_of(scratch: Path, making: Making | None, inputs: Sequence[Artifact]) -> Iterator[Workplace]:
+    """Yields where workers on other machines read and write; see `open_cluster`."""
+    from lib.cluster.seen import noted
+    from lib.cluster.workplace import SharedFolders, SharedStore
+
+    if making is not None and making.elsewhere is not None:
+        yield SharedStore.of(making.elsewhere, making.folder, scratch, inputs)
+    else:
+        with noted(scratch) as note:
+            yield SharedFolders(note)
 
 
 @contextmanager

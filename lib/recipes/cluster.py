@@ -15,7 +15,8 @@ ADDRESS = re.compile(r"(ray://)?(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}"
 
 class Cluster(Section):
     """Where the parts of a step are computed: messages are read, tokenized, turned into features, predicted and scored
-    some thousands at a time. Results are the same wherever that happens, so no cache key has these fields."""
+    some thousands at a time; and where the processes of a training are, if there are several. Results are the same
+    wherever that happens, so no cache key has these fields."""
 
     kind: Literal["local", "ray"] = Field(
         default="local",

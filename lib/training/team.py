@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lib.processes.stopping import Held, signals_held
@@ -48,6 +49,9 @@ class Team(Protocol):
     def asked(self) -> AbstractContextManager[Held]:
         """Lets wishes to stop wait inside the block (see `lib.processes.stopping`)."""
 
+    def saved(self, folder: Path) -> None:
+        """Is told by the first process of each new checkpoint, which lies in the folder."""
+
     def handlers(self) -> list[Any]:
         """What Accelerate is to be told of the processes."""
 
@@ -80,6 +84,9 @@ class Alone:
     def asked(self) -> AbstractContextManager[Held]:
         """Heeds this process's signals."""
         return signals_held()
+
+    def saved(self, folder: Path) -> None:
+        """Nobody else needs it."""
 
     def handlers(self) -> list[Any]:
         """Nothing."""

@@ -84,6 +84,7 @@ def train(
 
     def save(checkpoint: Checkpoint, number: int) -> None:
         write_checkpoint(scratch, checkpoint, number=number, fingerprint=mark)
+        team.saved(scratch)
 
     with (
         memory_suffices(),

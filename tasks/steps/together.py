@@ -19,13 +19,14 @@ from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import Artifact
 from tasks.engine.step import AnyRecipe, DeclaredFields, Step, Work
 from tasks.record.live import watched
-from tasks.store import artifact_store
+from tasks.store import store_at, store_place
 
 if TYPE_CHECKING:
     from lib.training.team import Team
 
 LOG = logging.getLogger("finetune.training")
 RECIPES: dict[str, type[AnyRecipe]] = {"ClassifyRecipe": ClassifyRecipe, "InstructRecipe": InstructRecipe}
+TOGETHER = ("cluster.kind", "cluster.address")  # the fields that say where, which belong to the step's `unkeyed`
 Compute = Callable[..., None]
 
 
@@ -62,17 +63,32 @@ def _start(work: Work[Any], compute: Compute, recipe: str, inputs: dict[str, Art
         "step": f"{compute.__module__}:{compute.__name__}",
         "recipe": [recipe, dict(work.whole_recipe)],
         "inputs": {name: artifact.model_dump() for name, artifact in inputs.items()},
+        "store": store_place(),
         "folder": str(work.folder),
         "scratch": str(work.scratch),
         "identity": dict(work.identity),
     }
     job = Job(f"{__name__}:do_part", arguments, work.recipe.training.processes, work.identity["device"])
-    start = launched()
-    if start is None:
-        train_together(job, Told(work.listener, work.log.log))
-    else:
+    start, cluster, told = launched(), work.recipe.cluster, Told(work.listener, work.log.log)
+    if start is not None:
         with team_of(job, start) as team:
             compute(replace(work, team=team), **inputs)
+    elif cluster.kind == "ray":
+        from lib.cluster.agreement import Agreement
+        from lib.cluster.opening import workplace_of
+        from lib.training.distributed.on_ray import train_on_ray
+
+        with workplace_of(work.scratch, work.making, list(inputs.values())) as workplace:
+            train_on_ray(
+                job,
+                told,
+                address=cluster.address,
+                agreement=Agreement.here(compute.__module__),
+                workplace=workplace,
+                making=work.making,
+            )
+    else:
+        train_together(job, told)
 
 
 def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
@@ -83,7 +99,7 @@ def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
     fields: Any = DeclaredFields(RECIPES[kind].model_validate(values), step.reads + step.unkeyed, step.name)
     log = LOG if team.rank == 0 else LOG.getChild("others")
     log.disabled = team.rank > 0  # they would all say the same
-    store = artifact_store(warn=log.warning)
+    store = store_at(arguments["store"], log.warning)
     inputs = {each: store.bound(Artifact.model_validate(made)) for each, made in arguments["inputs"].items()}
     with ExitStack() as ends:
         folder = Path(arguments["folder"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -22,13 +23,15 @@ Result = TypeVar("Result")
 class Group:
     """A team of several processes; see `lib.training.team`.
 
-    What the hosts tell each other goes by gloo, so that no card waits for it.
+    What the hosts tell each other goes by gloo, so that no card waits for it. asked: lets wishes to stop wait. saved:
+    gets the folder of each new checkpoint, in the first process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Callable[[], AbstractContextManager[Held]], saved: Callable[[Path], None]) -> None:
         self.size, self.rank = dist.get_world_size(), dist.get_rank()
         self._hosts = dist.new_group(backend="gloo")
         self._asking: tuple[Any, Tensor] | None = None
+        self._asked, self._saved = asked, saved
 
     def share(self, rows: list[int]) -> list[int]:
         """Every so manieth row: batches may be sorted by length, and all shall have equally much to do."""
@@ -67,8 +70,12 @@ class Group:
         return bool(earlier.item())
 
     def asked(self) -> AbstractContextManager[Held]:
-        """Heeds this process's signals, of which its launcher sends one."""
-        return signals_held()
+        """Does what this process's launcher has for it."""
+        return self._asked()
+
+    def saved(self, folder: Path) -> None:
+        """Does what this process's launcher has for it."""
+        self._saved(folder)
 
     def handlers(self) -> list[Any]:
         """Parameters that a batch leaves unused, such as a pooler, have no gradient, as in one process. Looking for
@@ -78,20 +85,30 @@ class Group:
 
 
 @contextmanager
-def joined(place: Place, store: dist.Store) -> Iterator[Group]:
-    """Meets the other processes of a training at `store`, and leaves them at the end of the block.
+def joined(
+    place: Place,
+    *,
+    store: dist.Store | None = None,
+    asked: Callable[[], AbstractContextManager[Held]] = signals_held,
+    saved: Callable[[Path], None] = lambda folder: None,
+) -> Iterator[Group]:
+    """Meets the other processes of a training, and leaves them at the end of the block.
 
-    Raises RecipeError where this machine has fewer cards than processes.
+    store: where they meet (None: somebody else has brought them together). asked: lets wishes to stop wait; by default
+    this process's signals, of which its launcher sends one. saved: see `Group`. Raises RecipeError where this machine
+    has fewer cards than processes.
     """
     if place.device == "cuda":
         _take_card(place)
     before = {name: os.environ.get(name) for name in place.variables}
     os.environ |= place.variables  # Accelerate reads them
-    backend = "nccl" if place.device == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
-    yield Group()
+    if store is not None:
+        backend = "nccl" if place.device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
+    yield Group(asked, saved)
     # Not after an error: the others may be where they do not answer, and this process ends.
-    dist.destroy_process_group()
+    if store is not None:
+        dist.destroy_process_group()
     for name, value in before.items():
         if value is None:
             del os.environ[name]

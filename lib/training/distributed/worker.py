@@ -52,7 +52,7 @@ def _work(job: Job, place: Place, meeting: str, channel: Channel) -> None:
 
     logging.getLogger("finetune").addHandler(Relay(channel.send))
     logging.getLogger("finetune").setLevel(logging.INFO)
-    with joined(place, FileStore(meeting, place.size)) as team:
+    with joined(place, store=FileStore(meeting, place.size)) as team:
         job.do(team, told_to(channel.send, first=place.rank == 0))
 
 

@@ -18,7 +18,7 @@ from lib.recipes.classify import ClassifyRecipe
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
 from tasks.steps.classify.network import could_keep_head, objective_of, untrained_classifier
-from tasks.steps.together import together
+from tasks.steps.together import TOGETHER, together
 from tasks.steps.tokenizer import tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
@@ -43,6 +43,7 @@ ADAPTER = "adapter"  # the folder of adapters that are kept
         "training.feature_budget",
         "evaluation.positive_label",
         "evaluation.threshold",
+        *TOGETHER,
     ],
     identity=device_identity,
     noted=NOTED,

@@ -18,7 +18,7 @@ from lib.text.tokenizer import load_tokenizer
 from tasks.engine.step import Work, step
 from tasks.steps.backbone import facts_of
 from tasks.steps.instruct.tokenize import answerable, encoded_splits
-from tasks.steps.together import together
+from tasks.steps.together import TOGETHER, together
 from tasks.steps.tokenizer import context_length, tokenizer_files
 from tasks.steps.training import NOTED, device_identity, save_training, training_settings
 
@@ -35,7 +35,7 @@ SAMPLE_TOKENS = 50  # of the answer after each epoch, as published
 @step(
     "finetune_instructions",
     reads=["model.dropout", "model.tied_output", "prompt", "lora", "training"],
-    unkeyed=["training.checkpoint_every", "training.device"],
+    unkeyed=["training.checkpoint_every", "training.device", *TOGETHER],
     identity=device_identity,
     noted=NOTED,
     tags=["gpu"],
