@@ -21,6 +21,7 @@ from lib.model.machine.cuda import on_device, to_host
 from lib.model.machine.device import device_name
 from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room, parts, within_memory
+from lib.model.machine.shards import is_sharded
 from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
 from lib.model.usage import LABELS, Usage, load_labels
@@ -217,8 +218,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Inside the block the model computes without dropout or gradients; its mode is left as it was."""
     was_training = model.training
     model.eval()
+    # What FSDP gathers in inference mode could not be learned from afterwards.
+    gradless = torch.no_grad if is_sharded(next(model.parameters())) else torch.inference_mode
     try:
-        with torch.inference_mode():
+        with gradless():
             yield
     finally:
         model.train(was_training)

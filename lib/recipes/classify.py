@@ -140,6 +140,15 @@ class ClassifyRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _windows_are_of_whole_models(self) -> ClassifyRecipe:
+        if self.encoding.long_texts == "windows" and self.training.sharding == "full":
+            raise ValueError(
+                "encoding.long_texts is 'windows', of which each process computes as many as its texts have, and with"
+                " training.sharding 'full' all must compute equally many: set one of them to another value"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _windows_are_padded_in_batches(self) -> ClassifyRecipe:
         if self.encoding.long_texts == "windows" and self.classifier.padding != "batch":
             raise ValueError(

@@ -371,6 +371,11 @@ class Optimisation(Section):
         description="how many processes train together, in step: their batches count as one, which is so many times as"
         " large; on CUDA each has a card of its own",
     )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="of several processes: none: each has the whole model; full: each has its part of the weights, of"
+        " the gradients and of the optimizer's moments (FSDP), for a model that does not fit into one card",
+    )
     learning_rate: float = Field(default=5e-5, gt=0, description="AdamW's, after warm-up")
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW's")
     schedule: Literal["constant", "cosine"] = Field(
@@ -412,6 +417,15 @@ class Optimisation(Section):
             raise ValueError(
                 f"training.published_figures is true, and training.processes is {self.processes}: the published"
                 " procedure has one process, so set that to 1, or leave those figures out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _several_processes_have_parts(self) -> Optimisation:
+        if self.sharding == "full" and self.processes == 1:
+            raise ValueError(
+                "training.sharding is 'full', and training.processes is 1, which would have all of the model: raise"
+                " that, or set training.sharding to none"
             )
         return self
 

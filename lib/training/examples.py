@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lib.model.classifier import evaluating
 from lib.model.machine.cuda import on_device
-from lib.model.machine.memory import Room, parts, within_memory
+from lib.model.machine.memory import Room, memory_suffices, parts, within_memory
+from lib.model.machine.shards import is_sharded
 from lib.training.objective import Objective
 from lib.training.team import ALONE, Team
 
@@ -92,12 +93,23 @@ class Examples:
             batches = (self.split.batch(rows[part]) for part in parts(len(rows), at_once))
             return [(_output(model, batch), batch.targets) for batch in batches]
 
+        if is_sharded(next(model.parameters())):  # no second try, which the others would not make
+            with memory_suffices("a process's batch of training.batch_size"):
+                return work(len(rows))
         return within_memory(work, len(rows), self.room)
+
+    def _outputs_of_share(self, model: nn.Module, rows: list[int]) -> Measured:
+        """Returns what `outputs` finds for this process's share of a batch. Where nothing is left for it, a sharded
+        model computes a row that counts nothing: all have to take part."""
+        share = self.team.share(rows)
+        if not share and is_sharded(next(model.parameters())):
+            self.outputs(model, rows[:1])
+        return self.outputs(model, share)
 
     def measure(self, model: nn.Module, batches: Sequence[list[int]]) -> dict[str, float]:
         """Returns `loss` (mean of the batch means) and the objective's measures, without dropout or gradients."""
         with evaluating(model):
-            found = self._together([self.outputs(model, self.team.share(rows)) for rows in batches])
+            found = self._together([self._outputs_of_share(model, rows) for rows in batches])
             losses: list[Tensor] = []  # read together at the end: reading makes a GPU wait
             for of_batch in found:
                 shares = self._shares([targets for _, targets in of_batch])

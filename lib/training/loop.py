@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from itertools import count
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lib.errors import TrainingError
 from lib.model.machine.graphs import Replayed, ReplayedModule, replays
 from lib.model.machine.memory import memory_suffices, within_memory
+from lib.model.machine.shards import as_part, whole
 from lib.processes.stopping import Held, Stopped
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
@@ -60,6 +61,7 @@ class Loop:
     memory and the team. Each process of a team has the same loop, in step with the others."""
 
     accelerator: Accelerator
+    given: nn.Module  # as it was before that
     model: nn.Module
     optimizer: torch.optim.Optimizer
     settings: Settings
@@ -75,13 +77,14 @@ class Loop:
     def __post_init__(self) -> None:
         plain = self.accelerator.unwrap_model(self.model)  # without the wrapper of a data-parallel training
         self.learning = {name: p for name, p in plain.named_parameters() if p.requires_grad}
+        self.sharded = self.settings.sharding == "full"
         self.unchecked: list[Tensor] = []  # losses not yet checked to be finite; checking makes a GPU wait
         self.tokens = 0  # read by this process and not yet in `state.tokens_seen`
         self.room, self.team = self.train.room, self.train.team
         device = self.accelerator.device
-        self.measured = self.model if self.team.size == 1 else plain  # each process measures on its own
+        self.measured = plain if self.team.size > 1 and not self.sharded else self.model  # each process on its own
         self.replayed: Replayed | None = None
-        if self.train.split.recordable and self.validation.split.recordable:
+        if self.train.split.recordable and self.validation.split.recordable and not self.sharded:
             self.measured = ReplayedModule(self.measured, device)
             if self.settings.gradient_accumulation == 1 and self.team.size == 1 and replays(plain):
                 self.replayed = Replayed(self._learn, device)
@@ -126,8 +129,17 @@ class Loop:
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0
             if self.sample is not None:
                 self._settle()  # with weights that are not numbers a GPT cannot write
+                self.give_back()
                 state.samples.append(self.team.first(self.sample))
                 self.listener.on_sample(state.epoch, state.samples[-1])
+
+    def give_back(self) -> None:
+        """Copies what a sharded model has learned into the model that it is of."""
+        if self.sharded:
+            given = dict(self.given.named_parameters())
+            with torch.no_grad():
+                for name, parameter in self.learning.items():
+                    given[name].copy_(whole(parameter))
 
     def checkpoint(self) -> Checkpoint:
         """Returns all that `restore` needs. Call only between two optimizer steps: gradients are not kept."""
@@ -140,13 +152,18 @@ class Loop:
             "order.begins": torch.from_numpy(state.batches.begins),
             "order.size": torch.tensor(state.batches.size),
         }
-        tensors |= {f"weights.{name}": parameter.detach() for name, parameter in self.learning.items()}
         tensors |= {f"best.{name}": weight for name, weight in state.best.items()}
         for rank, states in enumerate(self.team.all(generator_states(self.accelerator.device))):
             tensors |= {f"{_generator(rank)}{name}": numbers for name, numbers in states.items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in moments.items()}
+        gathered = ((name, whole(tensor)) for name, tensor in self._learned())
+        tensors |= {name: tensor for name, tensor in gathered if self.team.rank == 0}  # the others only take part
         return Checkpoint({name: getattr(state, name) for name in PLAIN}, tensors)
+
+    def _learned(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields the weights that learn, and the optimizer's moments, by their names in a checkpoint."""
+        yield from ((f"weights.{name}", parameter) for name, parameter in self.learning.items())
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            yield from ((f"optimizer.{index}.{name}", tensor) for name, tensor in moments.items())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Resumes from `checkpoint`; replays its rows and samples, which may never have been stored."""
@@ -159,10 +176,13 @@ class Loop:
         self.saved_at = self.state.steps
         with torch.no_grad():
             for name, weight in _under("weights.", tensors).items():
-                self.learning[name].copy_(weight)
+                self.learning[name].copy_(as_part(weight, self.learning[name]))
+        learning = list(self.learning.values())
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", tensors).items():
             index, _, moment = name.partition(".")
+            if tensor.dim():  # unlike the number of steps
+                tensor = as_part(tensor, learning[int(index)])
             moments.setdefault(int(index), {})[moment] = tensor.clone()  # the file's pages are not the optimizer's
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         restore_generators(_under(_generator(self.team.rank), tensors), self.accelerator.device)
@@ -268,7 +288,7 @@ class Loop:
         row = first(lambda: row)  # what is decided by it is decided alike, also where processors round differently
         state.rows.append(row)
         if self.settings.keep == "best" and best_row(state.rows) == len(state.rows) - 1:
-            state.best = {name: parameter.detach().cpu().clone() for name, parameter in self.learning.items()}
+            state.best = {name: whole(parameter).cpu().clone() for name, parameter in self.learning.items()}
         self.listener.on_row(row)
 
     def _checkpoint_is_due(self) -> bool:

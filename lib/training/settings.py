@@ -11,6 +11,7 @@ class Settings:
     epochs: int = 5  # passes over the training split
     batch_size: int = 8  # messages or entries, of each process
     processes: int = 1  # that train together
+    sharding: str = "none"  # or "full": each process has its part of weights, gradients and the optimizer's moments
     learning_rate: float = 5e-5  # AdamW's, after warm-up
     weight_decay: float = 0.1  # AdamW's
     schedule: str = "constant"  # or "cosine"
@@ -39,7 +40,7 @@ class Settings:
 
     def alone(self) -> "Settings":
         """Returns the settings with which one process computes what several do together, but for rounding."""
-        return replace(self, batch_size=self.whole_batch, processes=1)
+        return replace(self, batch_size=self.whole_batch, processes=1, sharding="none")
 
     def procedure(self) -> dict[str, Any]:
         """Returns what a result depends on: everything but the interval of checkpoints."""

@@ -95,6 +95,7 @@ def train(
             split.prepare(accelerator.device)
         loop = Loop(
             accelerator=accelerator,
+            given=model,
             model=prepared,
             optimizer=optimizer,
             settings=settings,
@@ -113,6 +114,7 @@ def train(
         if checkpoint is not None:
             loop.restore(checkpoint)
         loop.run()
+        loop.give_back()
         rows = loop.state.rows
         kept = len(rows) - 1
         if settings.keep == "best":
@@ -148,11 +150,17 @@ def _accelerated(
     precision = "bf16" if settings.precision == "bfloat16" else "no"
     cpu = device_name(settings.device) == "cpu"
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=team.handlers())
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     own = set(vars(model))
     try:
-        yield accelerator, *accelerator.prepare(model, optimizer)
+        if settings.sharding == "full":
+            from lib.training.distributed.sharding import sharded
+
+            with sharded(model, accelerator.device) as parts:
+                # For evaluation: as it is but for its precision, and not as one that each process has for itself.
+                prepared = accelerator.prepare_model(parts, device_placement=False, evaluation_mode=True)
+                yield accelerator, prepared, accelerator.prepare(_optimizer(parts, settings))
+        else:
+            yield accelerator, *accelerator.prepare(model, _optimizer(model, settings))
     finally:
         # Accelerate keeps one state for a process; the next training may want another device or precision.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -160,6 +168,11 @@ def _accelerated(
             delattr(model, name)
         model.zero_grad()
         model.cpu().eval()
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(learning, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def mark_of(settings: Mapping[str, object], model: nn.Module, data: Iterable[bytes]) -> str:

@@ -70,10 +70,21 @@ def part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
     if rank == team.rank:
         disturbed = replace(disturbed, batches=when[0], note=Path(when[1]))
     listener = replace(listener, progress=disturbed)
+    if fields.get("sharding") == "full":
+        _compute_as_large_ones()
     trainings = fields.pop("trainings")
     for name in trainings:
         its_scratch = scratch if len(trainings) == 1 else scratch / name
         train(name, folder / name, its_scratch, team=team, listener=listener, processes=team.size, **fields)
+
+
+def _compute_as_large_ones() -> None:
+    """Lets the small layers here compute as large ones do, by a `forward` of each one's own, on any processor."""
+    import torch
+
+    from lib.model.machine import products
+
+    vars(products).update(LARGE=0, onednn_is_faster=torch.backends.mkldnn.is_available)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ BOOK = {
         "epochs": 5,
         "batch_size": 8,
         "processes": 1,
+        "sharding": "none",
         "learning_rate": 5e-5,
         "weight_decay": 0.1,
         "schedule": "constant",
@@ -399,6 +400,19 @@ def test_each_goal_goes_with_its_fields() -> None:
     costly = {"threshold": "auto", "goal": "cost", "false_positive_cost": 2, "false_negative_cost": 5}
     assert build_recipe({**SAMPLE, "evaluation": costly}).evaluation.false_negative_cost == 5
     assert build_recipe({**SAMPLE, "evaluation": {"threshold": 0.9, "calibrate": True}}).evaluation.threshold == 0.9
+
+
+def test_parts_of_a_model_need_several_processes_and_texts_in_one_row() -> None:
+    assert refusal({**SAMPLE, "training": {"sharding": "full"}}) == (
+        "the recipe: training.sharding is 'full', and training.processes is 1, which would have all of the model: raise"
+        " that, or set training.sharding to none"
+    )
+    parts = {**SAMPLE, "training": {"sharding": "full", "processes": 2}}
+    build_recipe(parts)
+    assert refusal({**parts, "encoding": {"long_texts": "windows"}}) == (
+        "the recipe: encoding.long_texts is 'windows', of which each process computes as many as its texts have, and"
+        " with training.sharding 'full' all must compute equally many: set one of them to another value"
+    )
 
 
 def test_published_figures_need_published_batches() -> None:

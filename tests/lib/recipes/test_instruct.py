@@ -62,6 +62,7 @@ BOOK = {
         "epochs": 2,
         "batch_size": 8,
         "processes": 1,
+        "sharding": "none",
         "order": "published",
         "learning_rate": 5e-5,
         "weight_decay": 0.1,

@@ -34,9 +34,10 @@ SAME = 1e-5
 STOP_SECONDS = 10
 
 
-def test_two_processes_compute_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_compute_what_one_does_with_twice_the_batch(tmp_path: Path, sharding: str) -> None:
     rows: list[object] = []
-    train_together(job(tmp_path, list(TRAININGS)), told(Listener(on_row=rows.append)))
+    train_together(job(tmp_path, list(TRAININGS), sharding=sharding), told(Listener(on_row=rows.append)))
     for name, fields in TRAININGS.items():
         alone = train(
             name, tmp_path / "alone" / name, tmp_path / "alone" / "scratch" / name, batch_size=2 * fields["batch_size"]
@@ -93,6 +94,14 @@ def test_killed_and_stopped_and_killed_again_they_end_with_the_bits_of_undisturb
     assert warnings == [
         "Process 2 of the 2 that train together was killed (SIGKILL): all of them go on from the last checkpoint"
     ]
+
+
+def test_with_shards_they_end_with_the_bits_of_undisturbed_ones_too(tmp_path: Path) -> None:
+    train_together(job(tmp_path / "undisturbed", ["messages"], sharding="full", **LONGER), told())
+    killed = [1, 22, str(tmp_path / "killed")]
+    train_together(job(tmp_path / "disturbed", ["messages"], sharding="full", kill=killed, **LONGER), told())
+    assert_same(tmp_path / "disturbed" / "messages", tmp_path / "undisturbed" / "messages")
+    assert resumed_at(tmp_path / "disturbed" / "messages") == 20
 
 
 def test_an_error_that_a_user_can_correct_comes_through_from_any_process(tmp_path: Path) -> None:
