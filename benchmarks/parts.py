@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Measured, Row
 from benchmarks.workload import Bench
+from lib.cluster import laptop
 from lib.cluster.cluster import Cluster
-from lib.cluster.joining import ENVIRONMENT
 from lib.cluster.opening import Choice, open_cluster
 from lib.extras import installed
 
@@ -39,23 +37,10 @@ def rows(bench: Bench) -> Iterator[Row]:
         if not installed(["ray"]):
             return
         bench.say("parts on Ray")
-        with two_nodes() as address, open_cluster(Choice("ray", address, WORKERS), scratch=Path(folder)) as ray:
-            yield _row("a Ray cluster of two nodes on this machine", ray, count, here)
-
-
-@contextmanager
-def two_nodes() -> Iterator[str]:
-    """Starts a Ray cluster of two nodes on this machine; its address."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    from ray.cluster_utils import Cluster as Nodes
-
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": WORKERS, "include_dashboard": False})
-    try:
-        nodes.add_node(num_cpus=WORKERS)
-        yield str(nodes.address)
-    finally:
-        nodes.shutdown()  # type: ignore[no-untyped-call]
+        with laptop.started(WORKERS) as nodes:
+            laptop.add_node(nodes, WORKERS)
+            with open_cluster(Choice("ray", nodes.address, WORKERS), scratch=Path(folder)) as ray:
+                yield _row("a Ray cluster of two nodes on this machine", ray, count, here)
 
 
 def _row(what: str, cluster: Cluster, count: int, here: float) -> Row:

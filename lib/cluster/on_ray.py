@@ -21,6 +21,7 @@ from lib.store.store import Making
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+STOP_SECONDS = 3.0  # in which a task must have ended that is not wanted any more
 AGAIN = 2  # times that Ray computes a part again whose worker died
 
 
@@ -77,12 +78,16 @@ class RayCluster:
             self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        """Ends the tasks whose results nobody wants any more."""
+        """Ends the tasks whose results nobody wants any more, and waits until their machines know."""
         import ray
 
-        while self._waiting:
+        tasks, self._waiting = list(self._waiting), {}
+        for task in tasks:
             with suppress(Exception):  # it has ended, or its machine has
-                ray.cancel(self._waiting.popitem()[0], force=True)
+                ray.cancel(task, force=True)
+        if tasks:
+            with suppress(Exception):
+                ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
 
     def _finished(self) -> list[tuple[int, Done]]:
         import ray

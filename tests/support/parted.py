@@ -34,6 +34,12 @@ def struck(item: tuple[int, Path]) -> int:
     return number
 
 
+def endless(folder: Path) -> None:
+    """Leaves this process's number in a folder, and goes on for longer than a test."""
+    (folder / f"{os.getpid()}").touch()
+    time.sleep(600)
+
+
 def stuck(item: tuple[Callable[[Any], Any], Any, str, Path]) -> Any:
     """Calls a function with an item. Once, on the node of Ray that is named, it then leaves a marker and no answer, so
     that the node can be killed when work is done and nobody knows it; work on other nodes waits for that."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from lib.cluster import laptop
+from lib.cluster.joining import ENVIRONMENT
 from lib.extras import installed
 
 PROJECT = Path(__file__).resolve().parents[2]
-WITHOUT = {"include_dashboard": False, "no_monitor": True, "include_log_monitor": False}  # seconds of each start
 
 
 @dataclass
@@ -38,7 +38,7 @@ class RayNodes:
     def start_second(self) -> None:
         """Starts the second node unless it runs. Its processes end with the thread that does this."""
         if self.second is None:
-            self.second = self.cluster.add_node(num_cpus=self.processors)
+            self.second = laptop.add_node(self.cluster, self.processors)
 
     def kill_second(self, *, again: bool = True) -> None:
         """Ends the second node as a machine ends that loses its power, and may start another one."""
@@ -54,8 +54,7 @@ def ray_nodes(home: Path, *, processors: int = 2) -> Iterator[RayNodes]:
     if not installed(["ray"]):
         pytest.skip("needs Ray, of the extra cluster")
     settings = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **ENVIRONMENT,
         "RAY_worker_niceness": "0",  # of tests beside others
         "RAY_health_check_period_ms": "1000",  # a node that is gone is missed sooner than after half a minute
         "RAY_health_check_failure_threshold": "3",
@@ -66,14 +65,5 @@ def ray_nodes(home: Path, *, processors: int = 2) -> Iterator[RayNodes]:
         settings["RAY_TMPDIR"] = folder  # short, because names of sockets are
         for name, value in settings.items():
             patch.setenv(name, value)
-        import ray
-        from ray.cluster_utils import Cluster
-
-        before = signal.getsignal(signal.SIGTERM)  # Ray's would end nodes, and stay
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": processors, **WITHOUT})
-        try:
+        with laptop.started(processors) as cluster:
             yield RayNodes(cluster, home, processors)
-        finally:
-            ray.shutdown()  # one that is still connected would wait for nodes that have ended
-            cluster.shutdown()  # type: ignore[no-untyped-call]
-            signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from lib.cluster.cluster import HERE, Cluster
@@ -41,8 +42,9 @@ from lib.store.objects import ObjectStore
 from lib.store.store import Store
 from tasks.engine import cluster as steps_cluster
 from tests.support.asked import served_in
+from tests.support.e2e import wait_until
 from tests.support.object_servers import BUCKET, SECRET, environment, moto
-from tests.support.parted import refused, struck, stuck, whoami
+from tests.support.parted import endless, refused, struck, stuck, whoami
 from tests.support.ray_nodes import RayNodes, ray_nodes
 from tests.support.recipes import load_recipe
 from tests.support.saved import LABELS, save_gpt2_classifier
@@ -119,9 +121,21 @@ def test_no_cluster_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 @RAY
-def test_ray_computes_in_order_on_its_nodes_and_again_what_a_dead_worker_did(nodes: RayNodes, tmp_path: Path) -> None:
-    choice = Choice("ray", nodes.address, 4)
-    with open_cluster(choice, scratch=tmp_path) as cluster:
+def test_ray_computes_in_order_again_what_a_dead_worker_did_and_no_more_than_is_wanted(
+    nodes: RayNodes, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+
+    def interrupted() -> Iterator[Path]:
+        yield from [begun, begun]
+        wait_until(lambda: any(begun.iterdir()), seconds=60, what="a part has begun")
+        raise KeyboardInterrupt
+
+    with (  # noqa: PT012 - it is left by what is raised
+        pytest.raises(KeyboardInterrupt),
+        open_cluster(Choice("ray", nodes.address, 4), scratch=tmp_path) as cluster,
+    ):
         found = list(cluster.run(whoami, [(number, 0.5 if number < 4 else 0.0) for number in range(8)]))
         assert [number for number, _ in found] == list(range(8))
         assert os.getpid() not in {process for _, process in found}
@@ -129,7 +143,10 @@ def test_ray_computes_in_order_on_its_nodes_and_again_what_a_dead_worker_did(nod
         with pytest.raises(SourceError, match=r"^file 3 is not there: look for it$") as refusal:
             list(cluster.run(refused, range(6)))
         assert refusal.value.temporary
-    assert [file.name for file in tmp_path.iterdir()] == ["struck"]
+        list(cluster.run(endless, interrupted()))
+    processes = [int(file.name) for file in begun.iterdir()]
+    wait_until(lambda: not any(map(psutil.pid_exists, processes)), seconds=5, what="no worker goes on")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["begun", "struck"]
 
 
 @dataclass
