@@ -157,7 +157,7 @@ class Step:
 
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
         """Makes the artifact. Prefect calls this only on a cache miss, and holds the key's lock."""
-        self._load_code()
+        self.load_code(self.code)
         require_room()
         key = key_of(ingredients)
         log = run_log()
@@ -184,13 +184,13 @@ class Step:
         assert artifact is not None, "an artifact that was just published is there"
         return artifact
 
-    def _load_code(self) -> None:
-        """Imports the step's code, so that later edits cannot affect this process. Raises StoreError if the code no
-        longer matches the key."""
-        for module in self.code:
+    def load_code(self, code: Mapping[str, str]) -> None:
+        """Imports the step's code, so that later edits cannot affect this process. code: its fingerprint in the key.
+        Raises StoreError if it no longer is."""
+        for module in code:
             importlib.import_module(module)
         now = code_fingerprint(self.compute.__module__)
-        changed = sorted(module for module in now | dict(self.code) if now.get(module) != self.code.get(module))
+        changed = sorted(module for module in {*now, *code} if now.get(module) != code.get(module))
         if changed:
             raise StoreError(f"the code of {', '.join(changed)} changed after this run began: run again")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -59,8 +60,10 @@ def _start(work: Work[Any], compute: Compute, recipe: str, inputs: dict[str, Art
     from lib.training.distributed.launched import launched, team_of
     from lib.training.distributed.messages import Told
 
+    step: Step = getattr(sys.modules[compute.__module__], compute.__name__)
     arguments = {
         "step": f"{compute.__module__}:{compute.__name__}",
+        "code": dict(step.code),
         "recipe": [recipe, dict(work.whole_recipe)],
         "inputs": {name: artifact.model_dump() for name, artifact in inputs.items()},
         "store": store_place(),
@@ -95,6 +98,7 @@ def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
     """Does this process's part of a step, of which the first one fills the folder."""
     module, _, name = arguments["step"].partition(":")
     step: Step = getattr(importlib.import_module(module), name)
+    step.load_code(arguments["code"])
     kind, values = arguments["recipe"]
     fields: Any = DeclaredFields(RECIPES[kind].model_validate(values), step.reads + step.unkeyed, step.name)
     log = LOG if team.rank == 0 else LOG.getChild("others")

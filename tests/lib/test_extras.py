@@ -116,8 +116,8 @@ def test_what_steps_and_doors_import_needs_no_extra() -> None:
         "import sys\n"
         "sys.modules |= dict.fromkeys(['peft', 'ollama', 'psycopg2', 'sacrebleu'])\n"  # None: importing it fails
         "import flows.up, flows.deployments\n"
-        "for step in flows.deployments.CLASSIFY.all_steps: step._load_code()\n"
+        "for step in flows.deployments.CLASSIFY.all_steps: step.load_code(step.code)\n"
         "del sys.modules['sacrebleu']\n"  # which every recipe of instructions needs
-        "for step in flows.deployments.INSTRUCT.all_steps: step._load_code()\n"
+        "for step in flows.deployments.INSTRUCT.all_steps: step.load_code(step.code)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)

@@ -107,8 +107,9 @@ def test_the_fingerprint_of_training_covers_the_model_without_importing_torch() 
 
 def test_no_import_in_lib_is_hidden_from_the_fingerprint() -> None:
     hidden = [
-        str(file)
+        file.relative_to(PROJECT).as_posix()
         for file in (PROJECT / "lib").rglob("*.py")
         if "importlib.import_module" in file.read_text() or "__import__" in file.read_text()
     ]
-    assert hidden == []
+    # A training's process imports the step that trains, whose fingerprint it compares with the run's.
+    assert hidden == ["lib/training/distributed/job.py"]

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.errors import StoreError
 from lib.progress import NOBODY
 from lib.store.artifacts import Artifact
 from lib.store.folder import FolderStore
 from lib.training.history import read_history
+from lib.training.team import ALONE
 from tasks.steps.classify.finetune import finetune
+from tasks.steps.together import do_part
 from tests.support.procedure import perform
 from tests.support.steps import recipe_for, steps_until_trained, write_data
 
@@ -33,6 +36,13 @@ def test_two_processes_make_the_artifact_of_one_with_twice_the_batch(
     assert together.key != one.key
     assert files(together) == files(one)
     np.testing.assert_allclose(curve(together), curve(one), rtol=0, atol=1e-5)
+
+
+def test_a_process_with_other_code_than_the_run_takes_no_part() -> None:
+    edited = {**finetune.code, "lib.training.loop": "edited"}
+    arguments = {"step": "tasks.steps.classify.finetune:finetune", "code": edited}
+    with pytest.raises(StoreError, match=r"^the code of lib\.training\.loop changed after this run began: run again$"):
+        do_part(arguments, ALONE, NOBODY)
 
 
 def curve(artifact: Artifact) -> pd.DataFrame:
