@@ -37,8 +37,8 @@ def rows(bench: Bench) -> Iterator[Row]:
         if not installed(["ray"]):
             return
         bench.say("parts on Ray")
-        with laptop.started(WORKERS) as nodes:
-            laptop.add_node(nodes, WORKERS)
+        with laptop.started(WORKERS // 2) as nodes:  # no more workers than are there after the first parts
+            laptop.add_node(nodes, WORKERS // 2)
             with open_cluster(Choice("ray", nodes.address, WORKERS), scratch=Path(folder)) as ray:
                 yield _row("a Ray cluster of two nodes on this machine", ray, count, here)
 
