@@ -41,7 +41,7 @@ def limits(case: Case, measured: Measured) -> list[Limit]:
 
 def _of_memory(case: Case, measured: Measured) -> Sequence[Limit]:
     room, pieces = case.machine.memory * GB - measured.empty, measured.pieces
-    frozen = measured.each("publish", "anonymous") / TEST
+    published, evaluated = (measured.each(step, "anonymous") for step in ("publish", "evaluate"))
     holds = (
         (
             "`split` ends for lack of memory with `split.method: published`, which a recipe has if it says nothing",
@@ -50,24 +50,16 @@ def _of_memory(case: Case, measured: Measured) -> Sequence[Limit]:
             "`split.method: hashed`, which holds a part",
         ),
         (
-            "`tasks.registry.decide`: publishing ends for lack of memory",
-            case.test * frozen,
-            f"{frozen:,.0f} bytes of a test message: text, label, answers of the frozen test set",
-            "a smaller `split.test`: a million messages tell two models apart",
-        ),
-        (
-            "`cross_validate` ends for lack of memory",
-            pieces["judged"]["memory"],
-            f"{pieces['judged']['memory']:,.0f} bytes of a message: a frame of ids, targets and groups of all of them,"
-            " before 50,000 are drawn",
-            "a machine with more memory; there is no setting",
+            "`publish` ends for lack of memory",
+            published,
+            f"{published:,.0f} bytes of a message, as it grew up to 10 million",
+            "a machine with more memory",
         ),
         (
             "`evaluate` ends for lack of memory",
-            pieces["evaluation"]["memory"] + 8 * 2 * (case.classes - 2),
-            f"{pieces['evaluation']['memory']:,.0f} bytes of a message with two labels, 16 more for each further one:"
-            " probabilities, targets and keys of all splits",
-            "smaller splits of validation and test do not help: train is measured, too",
+            evaluated,
+            f"{evaluated:,.0f} bytes of a message, as it grew up to 10 million; what is measured from lies in files",
+            "a machine with more memory",
         ),
         (
             "`finetune` ends for lack of memory",

@@ -35,7 +35,6 @@ JUDGED: Count = lambda n: min(n, MOST_JUDGED)  # noqa: E731
 COMPARED: Count = lambda n: n if n <= MOST_COMPARED else 0.0  # noqa: E731
 TRAINED: Count = lambda n: TRAIN * n  # noqa: E731
 LEARNED: Count = lambda n: min(TRAIN * n, MOST_ROWS)  # noqa: E731
-HALF: Count = lambda n: n / 2  # noqa: E731
 PART: Count = lambda n: min(n, ROWS_PER_PART)  # noqa: E731 - what a step that makes tables holds
 # What is fitted of a step beside what it takes before it begins; of the others EACH.
 FITTED: dict[tuple[str, Fact], Sequence[Count]] = {
@@ -44,21 +43,15 @@ FITTED: dict[tuple[str, Fact], Sequence[Count]] = {
     ("cross_validate", "anonymous"): (),
     ("cross_validate", "size"): (JUDGED,),
     ("finetune", "anonymous"): (),
-    ("evaluate", "anonymous"): (),
+    ("evaluate", "anonymous"): (EACH, LEARNED),
 }
-# The pieces that a step is made of, and how many messages each has. Of several phases the largest counts: when n-grams
-# are compared, and the baseline is fitted, half of what an evaluation holds is there.
+# The pieces that a step is made of, and how many messages each has. Of several phases the largest counts.
 Phase = Mapping[str, Count]
 MADE_OF: dict[tuple[str, Fact], Sequence[Phase]] = {
     ("cross_validate", "processor"): ({"judged": EACH, "doubts": JUDGED},),
     ("cross_validate", "anonymous"): ({"judged": EACH}, {"doubts": JUDGED}),
     ("finetune", "anonymous"): ({"training": TRAINED},),
     ("evaluate", "processor"): ({"grams": COMPARED, "baseline": LEARNED},),
-    ("evaluate", "anonymous"): (
-        {"evaluation": EACH},
-        {"evaluation": HALF, "grams": COMPARED},
-        {"evaluation": HALF, "baseline": LEARNED},
-    ),
 }
 
 

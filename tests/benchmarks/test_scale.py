@@ -92,7 +92,7 @@ def test_limits_come_in_order_and_those_of_memory_with_the_machine() -> None:
     less = {each.what: each.messages for each in limits(small, measured)}
     shrunk = [each for each in found if less[each.what] < each.messages]
     assert {each.what for each in shrunk} == {each.what for each in found if "memory" in each.what}
-    assert len(shrunk) == 6
+    assert len(shrunk) == 5
 
 
 def test_the_page_is_what_the_simulator_says() -> None:
