@@ -336,10 +336,9 @@ def _on_paper(runs: Sequence[Json], count: int) -> str:
         sum(run["processor"] for run in runs if run["step"] in steps) * times / 3600 for steps in (TABLES, MEASURED)
     )
     size = sum(run["size"] for run in runs) * times
-    peak = max(run["anonymous"] for run in runs)
     return (
         f"On paper, {PAPER:,} messages at the rates of {count:,}: {tables:,.1f} hours of the processor for the five"
-        f" tables, {every:,.1f} for all, {size / 1e9:,.0f} GB on the disk, and {peak / 2**20:,.0f} MiB at a time."
+        f" tables, {every:,.1f} for all, and {size / 1e9:,.0f} GB on the disk."
     )
 
 

@@ -58,28 +58,26 @@ def train(work: Job, nodes: RayNodes, listener: Listener = NOBODY, making: Any =
         )
 
 
-@pytest.mark.parametrize("lost", ["process", "node"])
-def test_it_ends_with_the_bits_of_an_undisturbed_training(
-    nodes: RayNodes, undisturbed: Path, tmp_path: Path, lost: str
+def test_where_a_node_is_lost_it_ends_with_the_bits_of_an_undisturbed_training(
+    nodes: RayNodes, undisturbed: Path, tmp_path: Path
 ) -> None:
     rows: list[object] = []
     killed: list[int] = []
 
     def progress(done: int, total: int | None, unit: str) -> None:
-        if lost == "node" and done > 20 and not killed:
+        if done > 20 and not killed:
             killed.append(done)
             nodes.kill_second()
 
-    more = {"kill": [1, 22, str(tmp_path / "killed")]} if lost == "process" else {"pause": 0.2}
     listener = Listener(on_row=rows.append, progress=progress)
-    train(job(tmp_path, ["messages"], **more, **LONGER), nodes, listener)
-    assert killed or lost == "process"
+    train(job(tmp_path, ["messages"], pause=0.2, **LONGER), nodes, listener)
+    assert killed
     assert_same(tmp_path / "messages", undisturbed)
     assert (resumed_at(tmp_path / "messages") or 0) >= 20
     assert len(rows) == len(history_in(undisturbed))
 
 
-def test_in_a_bucket_checkpoints_come_to_the_machine_of_the_step_and_back(
+def test_where_a_process_is_killed_checkpoints_come_through_the_cluster_and_a_bucket_has_the_same_bits(
     nodes: RayNodes, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with moto() as endpoint:
