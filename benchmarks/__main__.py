@@ -92,7 +92,7 @@ def run(bench: Bench, groups: Sequence[str], output: Path | None, console: Conso
         report.print_table(rows, console)
         results = report.merged({**results, "rows": rows}, file, list(GROUPS))
         report.write_results(results, file)
-    picture = report.picture_file(report.PICTURES if folder == report.RESULTS else folder, facts)
+    picture = report.picture_file(report.PICTURES if folder == report.RESULTS else folder, file)
     report.draw_picture(results, picture)
     console.print(f"{file}\n{picture}")
     if folder == report.RESULTS:

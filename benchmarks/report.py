@@ -5,6 +5,7 @@ benchmarks.report` makes pictures and tables anew from the JSON files.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,13 @@ def merged(new: Json, file: Path, groups: Sequence[str]) -> Json:
 
 
 def result_file(folder: Path, machine: Mapping[str, Any]) -> Path:
-    """Where the results of such machines are."""
-    return folder / f"{machine_kind(dict(machine))}.json"
+    """Where the results of such machines are: beside the file of their kind where that is of another processor, whose
+    figures are not to be lost."""
+    kind = machine_kind(dict(machine))
+    file = folder / f"{kind}.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8"))["machine"]["processor"] != machine["processor"]:
+        return folder / f"{kind}-{'-'.join(machine['processor'].lower().split())}.json"
+    return file
 
 
 def write_results(results: Json, file: Path) -> None:
@@ -76,10 +82,10 @@ def write_results(results: Json, file: Path) -> None:
     file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def picture_file(folder: Path, machine: Mapping[str, Any]) -> Path:
-    """The picture's place: the CPU's has the plain name."""
-    kind = machine_kind(dict(machine))
-    return folder / ("benchmarks.png" if kind.startswith("cpu") else f"benchmarks-{kind}.png")
+def picture_file(folder: Path, results: Path) -> Path:
+    """The picture's place, by the file of its results: the CPU's has the plain name."""
+    plain = re.fullmatch(r"cpu-\d+-cores", results.stem)
+    return folder / ("benchmarks.png" if plain else f"benchmarks-{results.stem}.png")
 
 
 def draw_picture(results: Json, file: Path) -> None:
@@ -170,7 +176,7 @@ def redraw() -> None:
     """Pictures and page anew from the results that are there."""
     for file in RESULTS.glob("*.json"):
         results = json.loads(file.read_text(encoding="utf-8"))
-        draw_picture(results, picture_file(PICTURES, results["machine"]))
+        draw_picture(results, picture_file(PICTURES, file))
     write_page(PAGE, RESULTS)
 
 

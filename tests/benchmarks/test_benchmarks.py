@@ -196,6 +196,17 @@ def test_rows_of_another_machine_are_not_kept(tmp_path: Path) -> None:
     assert report.merged(elsewhere, file, list(GROUPS)) == elsewhere
 
 
+def test_another_processor_has_files_of_its_own(tmp_path: Path) -> None:
+    one, other = ({"cores": 2, "processor": name} for name in ("Fast One avx512f", "Slow One avx2"))
+    file = report.result_file(tmp_path, one)
+    report.write_results({"machine": one, "setting": {}, "rows": []}, file)
+    beside = report.result_file(tmp_path, other)
+    assert [file.name, beside.name] == ["cpu-2-cores.json", "cpu-2-cores-slow-one-avx2.json"]
+    assert report.result_file(tmp_path, one) == file
+    pictures = [report.picture_file(tmp_path, each).name for each in (file, beside)]
+    assert pictures == ["benchmarks.png", "benchmarks-cpu-2-cores-slow-one-avx2.png"]
+
+
 def test_the_load_tests_clients_share_the_requests_and_count_each_failure() -> None:
     asked: list[Any] = []
 
