@@ -38,20 +38,28 @@ def joined(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        _require_open(address)
-        ray._private.worker.print_to_stdstream = _warn
-        ray.init(address=address or "auto", log_to_driver=False, configure_logging=False)
-    except Exception as error:  # of many classes, and with words for developers of Ray
-        _not_there(address, error)
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray's would end the process without a word
+    with sigterm_kept():
+        try:
+            _require_open(address)
+            ray._private.worker.print_to_stdstream = _warn
+            ray.init(address=address or "auto", log_to_driver=False, configure_logging=False)
+        except Exception as error:  # of many classes, and with words for developers of Ray
+            _not_there(address, error)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Keeps this process's handler of SIGTERM: the one that Ray sets in the block would end it without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _require_open(address: str | None) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from lib.cluster.joining import ENVIRONMENT
+from lib.cluster.joining import ENVIRONMENT, sigterm_kept
 from lib.extras import require
 
 PORT = 6379  # Ray's own
@@ -33,9 +33,9 @@ def started(processors: int, *, port: int = 0) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    before = signal.getsignal(signal.SIGTERM)  # Ray's would stay
-    cluster = Cluster(initialize_head=True, head_node_args=_node(processors, gcs_server_port=port or None, **WITHOUT))
-    signal.signal(signal.SIGTERM, before)
+    first = _node(processors, gcs_server_port=port or None, **WITHOUT)
+    with sigterm_kept():
+        cluster = Cluster(initialize_head=True, head_node_args=first)
     try:
         yield cluster
     finally:
@@ -45,11 +45,8 @@ def started(processors: int, *, port: int = 0) -> Iterator[Any]:
 
 def add_node(cluster: Any, processors: int) -> Any:
     """Starts another node, whose processes end with the thread that does this; returns it."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
+    with sigterm_kept():
         return cluster.add_node(**_node(processors))
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _node(processors: int, **more: Any) -> dict[str, Any]:

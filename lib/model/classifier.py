@@ -21,7 +21,7 @@ from lib.model.machine.cuda import on_device, to_host
 from lib.model.machine.device import device_name
 from lib.model.machine.fast import fast
 from lib.model.machine.memory import Room, parts, within_memory
-from lib.model.machine.shards import is_sharded
+from lib.model.machine.shards import has_parts
 from lib.model.padding import pad_batch
 from lib.model.trainable import Trainable
 from lib.model.usage import LABELS, Usage, load_labels
@@ -219,7 +219,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     was_training = model.training
     model.eval()
     # What FSDP gathers in inference mode could not be learned from afterwards.
-    gradless = torch.no_grad if is_sharded(next(model.parameters())) else torch.inference_mode
+    gradless = torch.no_grad if has_parts(model) else torch.inference_mode
     try:
         with gradless():
             yield

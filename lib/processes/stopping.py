@@ -135,6 +135,11 @@ class Held:
     wake: Callable[[int, FrameType | None], Any] | None = None  # raises Stopped; None: nobody waits for signals here
     heard: bool = False
 
+    def stop(self) -> NoReturn:
+        """Raises Stopped, of this process's signal or because another process that works with it has heard one."""
+        self.obey()
+        raise Stopped(signal.SIGTERM)
+
     def obey(self) -> None:
         """Raises Stopped if there was such a wish."""
         if self.heard and self.wake is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lib.model.classifier import evaluating
 from lib.model.machine.cuda import on_device
 from lib.model.machine.memory import Room, memory_suffices, parts, within_memory
-from lib.model.machine.shards import is_sharded
+from lib.model.machine.shards import has_parts
 from lib.training.objective import Objective
 from lib.training.team import ALONE, Team
 
@@ -93,7 +93,7 @@ class Examples:
             batches = (self.split.batch(rows[part]) for part in parts(len(rows), at_once))
             return [(_output(model, batch), batch.targets) for batch in batches]
 
-        if is_sharded(next(model.parameters())):  # no second try, which the others would not make
+        if has_parts(model):  # no second try, which the others would not make
             with memory_suffices("a process's batch of training.batch_size"):
                 return work(len(rows))
         return within_memory(work, len(rows), self.room)
@@ -102,7 +102,7 @@ class Examples:
         """Returns what `outputs` finds for this process's share of a batch. Where nothing is left for it, a sharded
         model computes a row that counts nothing: all have to take part."""
         share = self.team.share(rows)
-        if not share and is_sharded(next(model.parameters())):
+        if not share and has_parts(model):
             self.outputs(model, rows[:1])
         return self.outputs(model, share)
 

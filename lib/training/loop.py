@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from itertools import count
-from signal import SIGTERM
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from lib.errors import TrainingError
 from lib.model.machine.graphs import Replayed, ReplayedModule, replays
 from lib.model.machine.memory import memory_suffices, within_memory
 from lib.model.machine.shards import as_part, whole
-from lib.processes.stopping import Held, Stopped
+from lib.processes.stopping import Held
 from lib.progress import Listener
 from lib.training.batches import Batches, Order
 from lib.training.checkpoint import Checkpoint, generator_states, restore_generators
@@ -122,8 +121,7 @@ class Loop:
                     self.saved_at = state.steps
                     self.save(self.checkpoint(), state.steps)
                 if stop:
-                    held.obey()
-                    raise Stopped(SIGTERM)  # another process was asked
+                    held.stop()
             if self.evaluate_epochs:
                 self._evaluate()
             state.epoch, state.batches, state.done = state.epoch + 1, None, 0

@@ -32,6 +32,7 @@ from sqlalchemy.pool import NullPool
 from lib.errors import FinetuneError, ServiceError, chain_of
 from lib.evaluation.flat import metric_name
 from lib.extras import missing_package, require
+from lib.processes.variables import variables_set
 from lib.secrets import redacted, revealed
 from tasks.engine.log import run_log
 from tasks.environment import (
@@ -128,16 +129,8 @@ def asked_once(seconds: float | None = None) -> Iterator[None]:
     wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     if seconds is not None:
         wanted["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{math.ceil(seconds)}"
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with variables_set(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _local_client(uri: str) -> MlflowClient:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from lib.model.machine.memory import memory_suffices
@@ -60,9 +59,10 @@ def _start(work: Work[Any], compute: Compute, recipe: str, inputs: dict[str, Art
     from lib.training.distributed.launched import launched, team_of
     from lib.training.distributed.messages import Told
 
-    step: Step = getattr(sys.modules[compute.__module__], compute.__name__)
+    name = f"{compute.__module__}:{compute.__name__}"
+    step: Step = resolve_name(name)
     arguments = {
-        "step": f"{compute.__module__}:{compute.__name__}",
+        "step": name,
         "code": dict(step.code),
         "recipe": [recipe, dict(work.whole_recipe)],
         "inputs": {name: artifact.model_dump() for name, artifact in inputs.items()},
@@ -96,8 +96,7 @@ def _start(work: Work[Any], compute: Compute, recipe: str, inputs: dict[str, Art
 
 def do_part(arguments: dict[str, Any], team: Team, listener: Listener) -> None:
     """Does this process's part of a step, of which the first one fills the folder."""
-    module, _, name = arguments["step"].partition(":")
-    step: Step = getattr(importlib.import_module(module), name)
+    step: Step = resolve_name(arguments["step"])
     step.load_code(arguments["code"])
     kind, values = arguments["recipe"]
     fields: Any = DeclaredFields(RECIPES[kind].model_validate(values), step.reads + step.unkeyed, step.name)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_sharded(tensor: Tensor) -> bool:
     """Whether other processes have the rest of it. Asks without importing torch.distributed."""
     return hasattr(tensor, "full_tensor")
+
+
+def has_parts(model: nn.Module) -> bool:
+    """Whether this process has but a part of the model's weights."""
+    return is_sharded(next(model.parameters()))
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from lib.errors import RecipeError
 from lib.processes.stopping import Held, signals_held
+from lib.processes.variables import variables_set
 from lib.training.distributed.place import Place
 
 Result = TypeVar("Result")
@@ -100,20 +100,14 @@ def joined(
     """
     if place.device == "cuda":
         _take_card(place)
-    before = {name: os.environ.get(name) for name in place.variables}
-    os.environ |= place.variables  # Accelerate reads them
-    if store is not None:
-        backend = "nccl" if place.device == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
-    yield Group(asked, saved)
-    # Not after an error: the others may be where they do not answer, and this process ends.
-    if store is not None:
-        dist.destroy_process_group()
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+    with variables_set(place.variables):  # Accelerate reads them
+        if store is not None:
+            backend = "nccl" if place.device == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size)
+        yield Group(asked, saved)
+        # Not after an error: the others may be where they do not answer, and this process ends.
+        if store is not None:
+            dist.destroy_process_group()
 
 
 def _take_card(place: Place) -> None:

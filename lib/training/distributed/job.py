@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from lib.progress import Listener
@@ -29,8 +29,7 @@ class Job:
 
     def do(self, team: Team, listener: Listener) -> None:
         """Does this process's part."""
-        module, _, name = self.function.partition(":")
-        work: Work = getattr(importlib.import_module(module), name)
+        work: Work = resolve_name(self.function)
         work(self.arguments, team, listener)
 
     def json(self) -> dict[str, Any]:

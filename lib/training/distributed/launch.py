@@ -18,7 +18,7 @@ from pathlib import Path
 from lib.errors import FinetuneError, TrainingError
 from lib.model.machine.processor import processors
 from lib.processes.kept import Kept
-from lib.processes.stopping import Held, Stopped, signals_held
+from lib.processes.stopping import Held, signals_held
 from lib.training.distributed.job import Job
 from lib.training.distributed.messages import Channel, Message, Told, is_for_listeners, known_error
 from lib.training.distributed.place import Place
@@ -163,9 +163,7 @@ def _listen(workers: Workers, told: Told, held: Held) -> None:
                 break
     _raise_failure(workers)
     if held.heard or any("stopped" in worker.last for worker in workers.each):
-        held.heard = True
-        held.obey()
-        raise Stopped(signal.SIGTERM)
+        held.stop()
 
 
 def _ask_to_stop(workers: Workers) -> None:

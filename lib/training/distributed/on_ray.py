@@ -8,7 +8,6 @@ folder is shared.
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -34,12 +33,12 @@ from lib.training.distributed.place import Place
 
 LOOK_SECONDS = 0.1
 FOLDER, SCRATCH = "folder", "scratch"  # the arguments of a job that name folders of the step's process
-ORDER, OVER, STOP = "order", "over", "stop"  # what is said to all processes
+ASSIGNMENT, OVER, STOP = "assignment", "over", "stop"  # what is said to all processes
 TRAIN = {"RAY_CHDIR_TO_TRIAL_DIR": "0"}  # before Ray is imported: paths are of the folder that it was started in
 
 
 @dataclass(frozen=True)
-class Order:
+class Assignment:
     """What each process gets, by the mailbox: Ray's dashboard shows what Ray Train is told. threads: of each."""
 
     job: Job
@@ -77,8 +76,8 @@ def train_on_ray(
         mailbox: Any = ray.remote(num_cpus=0, scheduling_strategy=beside)(Mailbox).remote()
         folders = {name: Path(job.arguments[name]) for name in (FOLDER, SCRATCH)}
         arguments = workplace.packed({**job.arguments, **folders})
-        order = Order(job, agreement, workplace, arguments, _threads(job))
-        ray.get(mailbox.say.remote(ORDER, order))
+        assignment = Assignment(job, agreement, workplace, arguments, _threads(job))
+        ray.get(mailbox.say.remote(ASSIGNMENT, assignment))
         run = _Run(job, mailbox)
         thread = threading.Thread(target=run, name="ray-train", daemon=True)
         try:
@@ -161,9 +160,7 @@ def _listen(
         error: FinetuneError = known_error(last)
         raise error
     if held.heard or "stopped" in last:
-        held.heard = True
-        held.obey()
-        raise Stopped(signal.SIGTERM)
+        held.stop()
     if run.error is not None:
         failures: dict[int, Exception] = getattr(run.error, "worker_failures", {})
         if "failed" in last and not any(isinstance(each, ray.exceptions.RayError) for each in failures.values()):
@@ -201,16 +198,16 @@ def _part(config: dict[str, Any]) -> None:
     mailbox, context = config["mailbox"], get_context()
     if ray.get(mailbox.said.remote(OVER)):
         return
-    order: Order = ray.get(mailbox.said.remote(ORDER))
+    assignment: Assignment = ray.get(mailbox.said.remote(ASSIGNMENT))
     rank = context.get_world_rank()
     place = Place(
-        rank, context.get_world_size(), context.get_local_rank(), context.get_local_world_size(), order.job.device
+        rank, context.get_world_size(), context.get_local_rank(), context.get_local_world_size(), assignment.job.device
     )
     if rank == 0:
         ray.get(mailbox.put.remote({"started": True}))
     try:
-        require_agreement(order.agreement)
-        done = order.workplace.done(_Part(order, place, mailbox), order.arguments)
+        require_agreement(assignment.agreement)
+        done = assignment.workplace.done(_Part(assignment, place, mailbox), assignment.arguments)
         if done.answer.error is not None:
             raise done.answer.error
         if done.answer.words:
@@ -229,7 +226,7 @@ def _part(config: dict[str, Any]) -> None:
 class _Part:
     """One process's part of a job, as a function of its arguments on this machine."""
 
-    order: Order
+    assignment: Assignment
     place: Place
     mailbox: Any
 
@@ -241,9 +238,9 @@ class _Part:
         from lib.training.distributed.group import joined
         from lib.training.distributed.messages import Relay
 
-        if self.order.threads is not None:
-            torch.set_num_threads(self.order.threads)
-        first, carries = self.place.rank == 0, self.order.carries
+        if self.assignment.threads is not None:
+            torch.set_num_threads(self.assignment.threads)
+        first, carries = self.place.rank == 0, self.assignment.carries
         if first and carries:
             fetch(self.mailbox, arguments[SCRATCH])
         relay, log = Relay(self._put), logging.getLogger("finetune")
@@ -251,7 +248,7 @@ class _Part:
         log.setLevel(logging.INFO)
         try:
             with joined(self.place, asked=self._asked, saved=self._saved) as team:
-                replace(self.order.job, arguments=arguments).do(team, told_to(self._put, first=first))
+                replace(self.assignment.job, arguments=arguments).do(team, told_to(self._put, first=first))
         finally:
             log.removeHandler(relay)
 
@@ -259,7 +256,7 @@ class _Part:
         self.mailbox.put.remote(message)
 
     def _saved(self, folder: Path) -> None:
-        if self.order.carries:
+        if self.assignment.carries:
             send(self.mailbox, folder)
 
     @contextmanager
