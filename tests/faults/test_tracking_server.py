@@ -37,7 +37,7 @@ from tests.support.unreliable_server import Mode, UnreliableServer, unreliable
 pytestmark = [pytest.mark.faults, pytest.mark.e2e]
 
 SLOW = scale(ci=0, full=5)  # seconds that an answer is late
-PATIENCE = "1"  # seconds after which a silent server is given up: less than in earnest
+PATIENCE = f"{scale(ci=1, full=3)}"  # seconds after which a silent server is given up: less than in earnest
 # What differs between two runs that are the same.
 OF_THE_RUN = ("prefect.flow_run", "mlflow.log-model.history", "finetune.record", "finetune.process", "mlflow.runName")
 NAMED = ("recipe.yaml", "report.html")  # files that name the run or its model
@@ -246,7 +246,7 @@ def test_a_server_that_fails_at_any_request_and_stays_so_gets_the_rest_later(
     place: Place, undisturbed: dict[str, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
 ) -> None:
     choice = random.Random(way)
-    for number in range(scale(ci=1, full=30)):
+    for number in range(scale(ci=1, full=12)):
         after = choice.randrange(REQUESTS)
         with outcomes.trying(f"the tracking server fails in the middle of a run and stays so: {WORDS[way]}"):
             place.proxy.behave(way, after=after)
@@ -260,7 +260,7 @@ def test_a_server_that_fails_for_a_moment_gets_all_of_it_once(
     place: Place, undisturbed: dict[str, Any], way: Mode, tmp_path: Path, outcomes: Outcomes
 ) -> None:
     choice = random.Random(f"a moment, {way}")
-    for number in range(scale(ci=1, full=60)):
+    for number in range(scale(ci=1, full=24)):
         after = choice.randrange(REQUESTS)
         with outcomes.trying(f"one request to the tracking server fails: {WORDS[way]}"):
             place.proxy.behave(way, after=after, during=1)
@@ -370,7 +370,7 @@ def test_one_lost_request_decides_about_no_challenger(
     expected, requests = challenged
     fetching = [number for number, request in enumerate(requests) if "GET /api/2.0/mlflow-artifacts" in request]
     choice = random.Random(f"a challenger, {way}")
-    for number in range(scale(ci=1, full=40)):
+    for number in range(scale(ci=1, full=14)):
         after = choice.choice(range(len(requests)) if number % 2 else fetching)
         with outcomes.trying(f"one request fails while a challenger is compared: {WORDS[way]}"):
             place.proxy.behave("well")
