@@ -122,8 +122,9 @@ class Output:
     @contextmanager
     def writing(self, schemas: Mapping[str, pa.Schema]) -> Iterator[PartWriter]:
         """Opens a part for writing with the schemas of `SCORED` and `UNSCORABLE`; discards it if unpublished."""
-        writer = PartWriter(self._place, schemas)
+        writer = PartWriter(self._place)
         try:
+            writer.begin(schemas)
             yield writer
         finally:
             writer.discard()
@@ -132,11 +133,14 @@ class Output:
 class PartWriter:
     """A part being written; rows go to disk as they come."""
 
-    def __init__(self, place: Place, schemas: Mapping[str, pa.Schema]) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self._writers = {
-            kind: pq.ParquetWriter(place.begun(kind), schema, compression="zstd") for kind, schema in schemas.items()
-        }
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def begin(self, schemas: Mapping[str, pa.Schema]) -> None:
+        """Opens both files."""
+        for kind, schema in schemas.items():
+            self._writers[kind] = pq.ParquetWriter(self._place.begun(kind), schema, compression="zstd")
 
     def add(self, kind: str, table: pa.Table) -> None:
         """Writes rows of `SCORED` or `UNSCORABLE` as one row group."""
@@ -146,9 +150,10 @@ class PartWriter:
     def publish(self, part: Part) -> None:
         """Publishes the part, replacing an earlier one of the same rows."""
         for kind in (UNSCORABLE, SCORED):  # a part counts as finished once its scored rows exist
-            writer = self._writers.pop(kind)
+            writer = self._writers[kind]
             writer.add_key_value_metadata({RECORD.decode(): part.model_dump_json()})
             writer.close()
+            del self._writers[kind]
             if kind == UNSCORABLE and not part.unscorable:
                 self._place.remove(kind, part.name)
             else:
@@ -156,9 +161,10 @@ class PartWriter:
 
     def discard(self) -> None:
         """Deletes what was not published."""
-        try:
-            for writer in self._writers.values():
+        for writer in self._writers.values():
+            try:
                 writer.close()
-        finally:
-            for kind in KINDS:
-                self._place.begun(kind).unlink(missing_ok=True)
+            except OSError:  # of a full disk, say, which ends the part anyway
+                writer.is_open = False  # or it would try again where it is collected, and print a traceback
+        for kind in KINDS:
+            self._place.begun(kind).unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
 import os
 import signal
@@ -23,7 +25,7 @@ from lib.inference.predictor import Predictor, SavedPredictor
 from lib.scoring import score as scoring
 from lib.scoring.inputs import find_inputs
 from lib.scoring.parts import Output
-from lib.scoring.places import Folder
+from lib.scoring.places import KINDS, SCORED, UNSCORABLE, Folder
 from lib.scoring.result import Model, Result
 from lib.scoring.rows import Columns
 from lib.scoring.score import score
@@ -257,6 +259,31 @@ def test_windows_are_bounded_by_rows_and_by_characters(
     whole, small = (pd.read_parquet(tmp_path / name / "scored") for name in ("whole", "small"))
     assert list(whole["label"]) == list(small["label"])
     assert list(whole["probability_ham"]) == pytest.approx(list(small["probability_ham"]), abs=1e-6)
+
+
+def test_a_part_that_cannot_be_begun_or_ended_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unheard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unheard.append)
+    schemas = dict.fromkeys(KINDS, pa.schema({"text": pa.string()}))
+    whole = pq.ParquetWriter.close
+
+    def full(writer: pq.ParquetWriter) -> None:
+        if writer.is_open:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(writer)
+
+    with Output(Folder(tmp_path / "out")).opened() as output:
+        (tmp_path / "out" / UNSCORABLE / ".writing.parquet").mkdir(parents=True)
+        with pytest.raises(IsADirectoryError), output.writing(schemas):
+            pass
+        assert not (tmp_path / "out" / SCORED / ".writing.parquet").exists()
+        (tmp_path / "out" / UNSCORABLE / ".writing.parquet").rmdir()
+        monkeypatch.setattr(pq.ParquetWriter, "close", full)
+        with output.writing(schemas):
+            pass
+    gc.collect()  # what is collected then must not try again
+    assert not [file for file in tmp_path.rglob("*.parquet")]
+    assert unheard == []
 
 
 def test_a_bad_file_is_found_before_anything_is_scored(table: Path, tmp_path: Path, classifier_folder: Path) -> None:
