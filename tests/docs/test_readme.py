@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,13 @@ def blocks(title: str) -> list[str]:
 
 
 BLOCKS = blocks("More than one machine")
+
+
+def test_the_table_of_extras_is_the_projects() -> None:
+    (table,) = re.findall(r"^\| extra \| for \|\n(.*?)\n\n", README, flags=re.MULTILINE | re.DOTALL)
+    told = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    with (PROJECT / "pyproject.toml").open("rb") as file:
+        assert told | {"dev"} == tomllib.load(file)["project"]["optional-dependencies"].keys()
 
 
 @pytest.fixture(scope="module")

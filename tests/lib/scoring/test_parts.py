@@ -282,7 +282,7 @@ def test_a_part_that_cannot_be_begun_or_ended_leaves_nothing(tmp_path: Path, mon
         with output.writing(schemas):
             pass
     gc.collect()  # what is collected then must not try again
-    assert not [file for file in tmp_path.rglob("*.parquet")]
+    assert not list(tmp_path.rglob("*.parquet"))
     assert unheard == []
 
 
