@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.e2e import PROJECT, Home, free_port, wait_until
+from tests.support.forked import run_forked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -23,7 +25,8 @@ SHIPPED = ("flows", "tasks", "lib", "recipes", "docs", "deploy", "prefect.yaml",
 HERE = "/home/me/finetune-flows"  # where the page's project lies
 PORTS = ("4200", "5000", "5050")
 ELSEWHERE = ("make ",)  # what other tests run
-BLOCKING = (".venv/bin/finetune up", ".venv/bin/finetune serve")
+PROGRAM = ".venv/bin/finetune "
+BLOCKING = (f"{PROGRAM}up", f"{PROGRAM}serve")
 SECONDS = 240  # of one command
 BORDERS = re.compile("[─━│┃┌┐└┘├┤┬┴┼┏┓┗┛┡┩╇┳┻]+")
 NUMBERS = re.compile(r"\b[0-9a-f]{10,}\b|\d(?:[\d,.:]*\d)?(?:e-?\d+)?")
@@ -93,7 +96,16 @@ class Terminal:
             self.environment[name] = value
         if commands.startswith(BLOCKING):
             return self.start(commands.strip())
-        done = subprocess.run(
+        other, program, arguments = commands.rpartition(PROGRAM)
+        done = [self.bash(other)] if other else []
+        if program:
+            done.append(self.fork(arguments))
+        printed = "".join(each.stdout for each in done)
+        assert not any(each.returncode for each in done), f"{commands}\n{printed}"
+        return printed.replace(str(self.folder), HERE)
+
+    def bash(self, commands: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["bash", "-e", "-c", commands],
             cwd=self.folder,
             env=self.environment,
@@ -103,8 +115,13 @@ class Terminal:
             timeout=SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}"
-        return done.stdout.replace(str(self.folder), HERE)
+
+    def fork(self, arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the program with arguments as a shell would take them."""
+        words = shlex.split(arguments.replace("\\\n", " ").replace("$PWD", str(self.folder)))
+        return run_forked(
+            ["flows", *words], folder=self.folder, environment=self.environment, together=True, seconds=SECONDS
+        )
 
     def start(self, command: str) -> str:
         """Starts what runs until Ctrl-C; what it prints until it is ready."""

@@ -178,14 +178,14 @@ def test_the_same_bytes_after_an_edit_reuse_what_follows(own_code: Home) -> None
     assert ran(own_code.run()) == ["download"]
 
 
-def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> None:
+def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(copied: Home) -> None:
     long = ["--training.epochs=6", "--training.checkpoint_every=5"]
-    victim = home.start(*long)
+    victim = copied.start(*long)
     try:
-        scratch = home.folder / "store" / ".scratch" / "finetune"
+        scratch = copied.folder / "store" / ".scratch" / "finetune"
         wait_until(lambda: any(scratch.rglob("checkpoint.json")), seconds=120, what="a checkpoint")
         os.kill(victim.pid, signal.SIGSTOP)  # it must not finish before the other one waits for it
-        waiting = home.start(*long)
+        waiting = copied.start(*long)
         said = waiting.stderr
         assert said is not None
         wait_until(lambda: "waiting for it" in said.readline(), seconds=60, what="the second run's wait")
@@ -194,6 +194,6 @@ def test_kill_9_blocks_neither_the_run_that_waits_nor_the_next(home: Home) -> No
         victim.wait()
     out, err = waiting.communicate(timeout=240)
     assert waiting.returncode == 0, out + err
-    assert ran(json.loads(out.splitlines()[-1])) == STEPS[STEPS.index("finetune") :]
+    assert ran(json.loads(out.splitlines()[-1])) == FROM_FINETUNE_ON
     assert "went on from a checkpoint" in err
-    assert ran(home.run(*long)) == []
+    assert ran(copied.run(*long)) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -118,10 +120,31 @@ def test_a_wrong_parameter_is_refused_by_the_api(running: Up, parameters: dict[s
 # -- runs -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Runs of both deployments that were asked for at once, at their end."""
+
+    completed: Any
+    contradiction: Any
+    wrong_text: Any
+
+
 @pytest.fixture(scope="module")
-def completed(running: Up, small_data: Path) -> Any:
+def asked(running: Up, small_data: Path) -> Asked:
+    first = running.start(ADHOC, quick(small_data))
+    contradiction = {"overrides": "classifier: {pooling: padded_last, padding: batch}"}
+    second = running.start(NIGHTLY, {"recipe": "quickstart", "changes": contradiction})
+    parameters = {"recipe": "quickstart", "changes": {"overrides": "training.epoch: 3"}}
+    third = {"name": "third try", "parameters": parameters, "state": {"type": "SCHEDULED"}}
+    deployment = running.deployment(NIGHTLY)["id"]
+    named = running.post(f"deployments/{deployment}/create_flow_run", third)["id"]
+    return Asked(running.ended(first), running.ended(second), running.ended(named))
+
+
+@pytest.fixture(scope="module")
+def completed(asked: Asked) -> Any:
     """A run of the deployment for requests, at its end."""
-    return running.run(ADHOC, quick(small_data))
+    return asked.completed
 
 
 def test_a_run_goes_to_its_end_as_one_flow_run_named_by_its_recipe(running: Up, completed: Any) -> None:
@@ -136,32 +159,24 @@ def test_a_run_goes_to_its_end_as_one_flow_run_named_by_its_recipe(running: Up, 
     assert running.mlflow_runs() == [tracked]
 
 
-def test_a_recipe_that_contradicts_itself_fails_in_one_sentence_and_is_not_tried_again(running: Up) -> None:
-    contradiction = "classifier: {pooling: padded_last, padding: batch}"
-    run = running.run(NIGHTLY, {"recipe": "quickstart", "changes": {"overrides": contradiction}})
+def test_a_recipe_that_contradicts_itself_fails_in_one_sentence_and_is_not_tried_again(asked: Asked) -> None:
+    run = asked.contradiction
     assert run["state_type"] == "FAILED"
     assert "classifier.pooling 'padded_last'" in run["state"]["message"]
     assert run["run_count"] == 1
     assert run["name"].endswith(" quickstart")
 
 
-def test_a_wrong_text_of_overrides_fails_in_one_sentence_under_the_name_that_was_typed(running: Up) -> None:
-    deployment = running.deployment(NIGHTLY)["id"]
-    parameters = {"recipe": "quickstart", "changes": {"overrides": "training.epoch: 3"}}
-    asked = {"name": "third try", "parameters": parameters, "state": {"type": "SCHEDULED"}}
-    run = running.ended(running.post(f"deployments/{deployment}/create_flow_run", asked)["id"])
+def test_a_wrong_text_of_overrides_fails_in_one_sentence_under_the_name_that_was_typed(asked: Asked) -> None:
+    run = asked.wrong_text
     assert (run["state_type"], run["run_count"], run["name"]) == ("FAILED", 1, "third try")
     assert "there is no flag --training.epoch: did you mean --training.epochs?" in run["state"]["message"]
 
 
-def test_two_runs_of_different_deployments_go_one_after_the_other(
-    running: Up, completed: Any, small_data: Path
-) -> None:
-    first = running.start(NIGHTLY, quick(small_data, learning_rate=0.002))
-    second = running.start(ADHOC, quick(small_data, learning_rate=0.003))
-    runs = sorted((running.ended(first), running.ended(second)), key=lambda run: run["start_time"])
-    assert [run["state_type"] for run in runs] == ["COMPLETED", "COMPLETED"]
-    assert runs[0]["end_time"] <= runs[1]["start_time"]
+def test_runs_of_different_deployments_go_one_after_the_other(asked: Asked) -> None:
+    runs = sorted((asked.completed, asked.contradiction, asked.wrong_text), key=lambda run: run["start_time"])
+    assert len({run["deployment_id"] for run in runs}) == 2
+    assert all(one["end_time"] <= other["start_time"] for one, other in pairwise(runs))
 
 
 def test_a_schedule_starts_a_run_with_its_own_parameters(running: Up, completed: Any, small_data: Path) -> None:

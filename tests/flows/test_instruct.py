@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -27,7 +26,9 @@ from lib.files.jsonfile import load_json
 from lib.text.prompts import STYLES
 from lib.training.history import read_history
 from tests.support.cases import case
-from tests.support.e2e import Home, copy_of, evaluations_told, free_port, told_of, wait_until
+from tests.support.e2e import PROJECT, Home, copy_of, evaluations_told, free_port, told_of
+from tests.support.forked import run_forked
+from tests.support.killed import Moment
 from tests.support.ollama_server import Chat, OllamaServer
 from tests.support.said import after_the_first_line
 
@@ -364,24 +365,13 @@ def test_kill_9_while_training_ends_with_the_same_bytes(
     place: Instructing, judge: OllamaServer, tmp_path: Path
 ) -> None:
     """The second attempt goes on from the checkpoint of the first."""
-    fields = ["--training.checkpoint_every=2", "--training.epochs=4", "--training.seed=5"]
+    fields = ["--training.checkpoint_every=2", "--training.epochs=2", "--training.seed=5"]
     whole, killed = place.copy(tmp_path / "whole"), place.copy(tmp_path / "killed")
     expected = whole.run(*fields)
 
-    arguments = killed.arguments("--json", *fields)
-    process = subprocess.Popen(
-        killed.home.command(*arguments, module="flows.instruct"),
-        cwd=killed.home.project,
-        env=killed.home.env(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    scratch = killed.home.folder / "store" / ".scratch" / "finetune_instructions"
-    try:
-        wait_until(lambda: any(scratch.glob("*/checkpoint.json")), seconds=120, what="a checkpoint")
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    moment = Moment("lib.training.checkpoint:write_checkpoint", 1, "after")
+    command = ["tests.support.killed", moment.json(), "flows.instruct", *killed.arguments("--json", *fields)]
+    assert run_forked(command, folder=PROJECT, environment=killed.home.env()).returncode == -signal.SIGKILL
     done = killed.call(*fields)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -69,6 +69,12 @@ LABELS = ("negative", "positive")
 CASES = Path(__file__).parents[4].parent / "shared" / "cases"
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
+    """One store for all tests here, which share what is the same in their runs."""
+    return FolderStore(tmp_path_factory.mktemp("shared") / "store")
+
+
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without the pages of MLflow and Prefect."""
@@ -134,7 +140,7 @@ def test_the_end_of_real_documents_decides(
     encoding: dict[str, Any], least: float, most: float, reports: Path, minilm: Path, store: FolderStore
 ) -> None:
     training = {"epochs": 8, "learning_rate": 1e-3, "evaluate_batches": 1}
-    _, made = trained(store, reports, {**encoding, "max_length": 256}, weights=minilm, training=training)
+    _, made = trained(store, reports, {**encoding, "max_length": 128}, weights=minilm, training=training)
     held_out = pd.concat([load_parts(made["holdout"].file(name), SPLIT) for name in ("validation", "test")])
     given = Predictor.load(made["finetune"].folder, device="cpu").predict(held_out["text"])
     right = np.mean([each.label == label for each, label in zip(given, held_out["label"], strict=True)])
@@ -142,9 +148,8 @@ def test_the_end_of_real_documents_decides(
 
 
 @pytest.fixture(scope="module")
-def in_windows(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Made:
+def in_windows(store: FolderStore, data: Path) -> Made:
     """A run in windows up to its evaluation, with features."""
-    store = FolderStore(tmp_path_factory.mktemp("windows") / "store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
         recipe, made = trained(store, data, {"long_texts": "windows"}, training={**TRAINING, "epochs": 1})
