@@ -60,15 +60,14 @@ def steps_until_trained(
 
 def recipe_for(data: Path, weights: str | Path, **sections: dict[str, Any]) -> ClassifyRecipe:
     """A recipe for texts of a CSV file, with the sections as they are given."""
-    fields = {
+    fields: dict[str, dict[str, Any]] = {
         "data": {"source": "file", "url": str(data), "format": "csv", "text_column": "text", "label_column": "label"},
         "model": {"weights": str(weights), "size": "tiny" if weights == "scratch" else "from-weights"},
-        "classifier": {"trainable": "last_block", **sections.get("classifier", {})},
-        "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu", **sections.get("training", {})},
-        "lora": sections.get("lora", {}),
-        "serving": sections.get("serving", {}),
-        "encoding": sections.get("encoding", {}),
+        "classifier": {"trainable": "last_block"},
+        "training": {"epochs": 6, "learning_rate": 5e-3, "device": "cpu"},
     }
+    for name, section in sections.items():
+        fields[name] = {**fields.get(name, {}), **section}
     return build_recipe(fields)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 
 from lib.cluster.agreement import Agreement
@@ -15,17 +14,16 @@ from lib.cluster.opening import workplace_of
 from lib.errors import ClusterError, MessagesError
 from lib.progress import NOBODY, Listener
 from lib.store.folder import FolderStore
-from lib.store.objects import ObjectStore
-from lib.training.checkpoint import STATE
 from lib.training.distributed.job import Job
 from lib.training.distributed.launch import train_together
 from lib.training.distributed.on_ray import train_on_ray
 from tasks.steps.classify.finetune import finetune
+from tasks.store import store_at, store_place
 from tests.support import trained_together
 from tests.support.object_servers import BUCKET, environment, moto
 from tests.support.procedure import perform
 from tests.support.ray_nodes import RayNodes, ray_nodes
-from tests.support.steps import recipe_for, steps_until_trained, write_data
+from tests.support.steps import STEPS, performed, recipe_for, write_data
 from tests.support.trained_together import LONGER, assert_same, history_in, job, resumed_at, told
 
 pytestmark = pytest.mark.cluster
@@ -37,30 +35,23 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
         yield nodes
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    train_together(job(folder, ["messages"], **LONGER), told())
-    return folder / "messages"
-
-
-def train(work: Job, nodes: RayNodes, listener: Listener = NOBODY, making: Any = None) -> None:
+def train(work: Job, nodes: RayNodes, listener: Listener = NOBODY) -> None:
     scratch = Path(work.arguments["scratch"])
     scratch.mkdir(parents=True, exist_ok=True)
-    with workplace_of(scratch, making, []) as workplace:
+    with workplace_of(scratch, None, []) as workplace:
         train_on_ray(
             work,
             told(listener),
             address=nodes.address,
             agreement=Agreement.here(trained_together.__name__),
             workplace=workplace,
-            making=making,
+            making=None,
         )
 
 
-def test_where_a_node_is_lost_it_ends_with_the_bits_of_an_undisturbed_training(
-    nodes: RayNodes, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_where_a_node_is_lost_it_ends_with_the_bits_of_an_undisturbed_training(nodes: RayNodes, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed" / "messages"
+    train_together(job(undisturbed.parent, ["messages"], **LONGER), told())
     rows: list[object] = []
     killed: list[int] = []
 
@@ -77,37 +68,47 @@ def test_where_a_node_is_lost_it_ends_with_the_bits_of_an_undisturbed_training(
     assert len(rows) == len(history_in(undisturbed))
 
 
-def test_where_a_process_is_killed_checkpoints_come_through_the_cluster_and_a_bucket_has_the_same_bits(
-    nodes: RayNodes, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_step_over_a_bucket_of_which_a_process_is_killed_has_the_digest_that_two_processes_of_this_machine_make(
+    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The bucket is all that the cluster's machines share: checkpoints come through the cluster."""
+    caplog.set_level("WARNING")
+    killed: list[int] = []
+
+    def progress(done: int, total: int | None, unit: str) -> None:
+        if done > 20 and not killed:
+            killed.extend(kill_one_that_trains(nodes))
+
     with moto() as endpoint:
         for name, value in environment(endpoint).items():
             monkeypatch.setenv(name, value)
-        store = ObjectStore(f"s3://{BUCKET}/store", local=tmp_path / "local", cache_size=10**9)
-        with store.writing("finetune", "0" * 64, {}) as making:
-            work = job(making.folder, ["messages"], kill=[0, 22, str(tmp_path / "killed")], **LONGER)
-            work.arguments["scratch"] = str(tmp_path / "scratch")
-            train(work, nodes, making=making)
-            assert not (making.folder / "messages").exists()
-            assert (tmp_path / "scratch" / STATE).exists()
-        artifact = store.find("finetune", "0" * 64)
-        assert artifact is not None
-        assert_same(artifact.folder / "messages", undisturbed)
-        assert (resumed_at(artifact.folder / "messages") or 0) >= 20
-
-
-def test_a_step_has_the_digest_that_two_processes_of_this_machine_make(
-    nodes: RayNodes, store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FINETUNE_STORE", str(store.root))
-    monkeypatch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
-    data, training = write_data(tmp_path, {}), {"epochs": 2, "evaluate_every": 4, "batch_size": 7, "processes": 2}
-    _, made = steps_until_trained(store, data, "scratch", training=training)
-    here = made["finetune"]
-    shutil.rmtree(here.folder)
-    on_ray = recipe_for(data, "scratch", training=training, cluster={"kind": "ray", "address": nodes.address})
-    there = perform(store, on_ray, finetune, **{name: made[name] for name in finetune.inputs})
+        monkeypatch.setenv("FINETUNE_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("FINETUNE_STORE", f"s3://{BUCKET}/store")
+        data = write_data(tmp_path, {})
+        training = {"epochs": 20, "evaluate_every": 40, "checkpoint_every": 4, "batch_size": 7, "processes": 2}
+        recipe = recipe_for(data, "scratch", training=training)
+        store = store_at(store_place())
+        made = performed(store, recipe, STEPS[:-1])
+        inputs = {name: made[name] for name in finetune.inputs}
+        monkeypatch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(NOBODY))
+        here = perform(FolderStore(tmp_path / "here"), recipe, finetune, **inputs)
+        monkeypatch.setattr("tasks.steps.together.watched", lambda *_: nullcontext(Listener(progress=progress)))
+        on_ray = recipe_for(data, "scratch", training=training, cluster={"kind": "ray", "address": nodes.address})
+        there = perform(store, on_ray, finetune, **inputs)
+    assert len(killed) == 1
+    assert "went on from a checkpoint after " in caplog.text
     assert (there.key, there.digest) == (here.key, here.digest)
+
+
+def kill_one_that_trains(nodes: RayNodes) -> list[int]:
+    """Kills one of Ray Train's workers of this cluster; returns which."""
+    for process in psutil.process_iter(["name", "cmdline"]):
+        with suppress(psutil.Error):
+            named = " ".join(process.info["cmdline"] or [])
+            if "RayTrainWorker" in named and process.environ().get("FINETUNE_HOME") == str(nodes.home):
+                process.kill()
+                return [process.pid]
+    return []
 
 
 def test_an_error_that_a_user_can_correct_comes_through(nodes: RayNodes, tmp_path: Path) -> None:
