@@ -96,7 +96,8 @@ class Terminal:
             self.environment[name] = value
         if commands.startswith(BLOCKING):
             return self.start(commands.strip())
-        other, program, arguments = commands.rpartition(PROGRAM)
+        first, program, arguments = commands.rpartition(PROGRAM)
+        other = first if program else commands
         done = [self.bash(other)] if other else []
         if program:
             done.append(self.fork(arguments))

@@ -370,7 +370,7 @@ def test_one_lost_request_decides_about_no_challenger(
     expected, requests = challenged
     fetching = [number for number, request in enumerate(requests) if "GET /api/2.0/mlflow-artifacts" in request]
     choice = random.Random(f"a challenger, {way}")
-    for number in range(scale(ci=1, full=14)):
+    for number in range(scale(ci=1, full=8)):
         after = choice.choice(range(len(requests)) if number % 2 else fetching)
         with outcomes.trying(f"one request fails while a challenger is compared: {WORDS[way]}"):
             place.proxy.behave("well")
