@@ -47,7 +47,7 @@ class Connections:
 
     def protocol(self, **of_the_server: Any) -> Connection:
         """Makes the protocol of a new connection, as uvicorn asks for it."""
-        return Connection(H11Protocol(**of_the_server), self, asyncio.get_running_loop().time)
+        return Connection(_Protocol(**of_the_server), self, asyncio.get_running_loop().time)
 
     async def watch(self) -> None:
         """Gives up what is too slow, until it is cancelled."""
@@ -155,6 +155,16 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._inner.resume_writing()
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol; what is no HTTP it answers itself."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers, and lets nothing be sent after it: the application may have begun to answer the request's header."""
+        super().send_400_response(msg)
+        if self.cycle is not None:
+            self.cycle.disconnected = True
 
 
 def client_of(peer: Any) -> str:

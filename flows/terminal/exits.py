@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -41,6 +42,8 @@ def exit_status_of(
                 _tell_stopped(kind, kept)
 
     heard = Heard()
+    # It logs what a stop in the middle of a query leaves open, with a traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         with stoppable(heard, tell, seconds=seconds), unusable_home_is_clear():
             status = work()

@@ -99,5 +99,4 @@ def keep_errors_off_the_terminal() -> None:
             handler.addFilter(is_for_people)
     logging.raiseExceptions = False  # otherwise Prefect writes that a log was not sent past all handlers
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised, too
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # what Ctrl-C in the middle of a query leaves open
     logging.getLogger("mlflow.utils.validation").addFilter(lambda record: "is truncated to" not in record.getMessage())
