@@ -79,11 +79,26 @@ def log_model(
             )
             client.set_logged_model_tags(model.model_id, {SHA256_TAG: write_listing(saved)})
             client.log_model_artifacts(model.model_id, str(saved))
+            _require_files(client, model, saved)
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     except BaseException:
         discard(client, model)
         raise
+
+
+def _require_files(client: MlflowClient, model: LoggedModel, saved: Path) -> None:
+    """Raises MlflowException unless a server that takes files has all of the model's, with their sizes: what a proxy
+    answers in its place, MLflow's client takes for its answer."""
+    if not model.artifact_location.startswith("mlflow-artifacts:"):
+        return
+    sizes = {path.relative_to(saved): path.stat().st_size for path in saved.rglob("*") if path.is_file()}
+    for folder in sorted({path.parent for path in sizes}):
+        place = None if folder == Path() else folder.as_posix()
+        there = {each.path: each.file_size for each in client.list_logged_model_artifacts(model.model_id, place)}
+        for path, size in sizes.items():
+            if path.parent == folder and there.get(path.as_posix()) != size:
+                raise MlflowException(f"{path} of the model {model.model_id} was taken, and is not there")
 
 
 def discard(client: MlflowClient, model: LoggedModel) -> None:

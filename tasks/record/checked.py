@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlflow import MlflowClient
@@ -37,6 +39,7 @@ OF_RUNS = (
     *("get_experiment_by_name", "get_metric_history", "list_artifacts"),
     *("search_experiments", "search_logged_models", "search_runs"),
 )
+UPLOADS = ("log_artifact", "log_artifacts")
 OF_MODELS = ("search_model_versions", "search_registered_models")
 
 
@@ -51,7 +54,8 @@ class CheckedClient(MlflowClient):
     """MLflow's client, which raises EmptyAnswerError for what MLflow would not answer.
 
     A list is believed to be empty if the next question, for what cannot be there, is answered as MLflow does, and the
-    list is empty still. Databases answer themselves, and nothing is asked twice of them.
+    list is empty still; files are believed to be there if they are listed, with their sizes. Databases answer
+    themselves, and nothing is asked twice of them.
     """
 
     def __init__(self, tracking: str, registry: str) -> None:
@@ -75,6 +79,8 @@ class CheckedClient(MlflowClient):
                 if not answer and self._served.get(name):
                     self._require_sense(name)
                     answer = found(*arguments, **named)
+                if name in UPLOADS and self._served["list_artifacts"]:
+                    self._require_files(*signature(found).bind(*arguments, **named).args)
             except BaseException:
                 self._answered = None
                 raise
@@ -87,6 +93,21 @@ class CheckedClient(MlflowClient):
         """Whether the last request was answered, and a moment ago."""
         return self._answered is not None and time.monotonic() - self._answered < LATELY
 
+    def _require_files(self, run_id: str, local: str, folder: str | None = None) -> None:
+        """Raises unless the server has the file, or the folder's files, in that folder of the run."""
+        begin = Path(local)
+        files = [begin] if begin.is_file() else [path for path in begin.rglob("*") if path.is_file()]
+        sizes: dict[str, dict[str, int]] = {}
+        for file in files:
+            below = file.parent.relative_to(begin.parent if begin.is_file() else begin)
+            place = PurePosixPath(folder or "", below.as_posix())
+            sizes.setdefault(f"{place}", {})[f"{place / file.name}"] = file.stat().st_size
+        for within, expected in sizes.items():
+            there = {
+                each.path: each.file_size for each in self.list_artifacts(run_id, None if within == "." else within)
+            }
+            require_uploaded(expected, there)
+
     def _require_sense(self, name: str) -> None:
         """Raises unless the server says of what cannot be there that it is not."""
         ask = super().get_registered_model if name in OF_MODELS else super().get_run
@@ -97,6 +118,13 @@ class CheckedClient(MlflowClient):
                 raise
         else:
             raise EmptyAnswerError
+
+
+def require_uploaded(expected: Mapping[str, int], there: Mapping[str, int | None]) -> None:
+    """Raises EmptyAnswerError unless all files, by their path, are there with their sizes in bytes."""
+    for path, size in expected.items():
+        if there.get(path) != size:
+            raise EmptyAnswerError(f"which took {path} and did not keep it")
 
 
 def says_missing(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from tasks.record.mlflow_run import FAILURES, client, loss_warned
 from tasks.registry.champions import CHAMPIONS_TAG, champion_before, champion_of, crown, restore
 from tasks.registry.frozen import FROZEN_TAG, FrozenTest, frozen_test, note_frozen
 from tasks.registry.models import CHALLENGER, CHAMPION
-from tasks.registry.register import PROMOTION_TAG, Registered, versions_of
+from tasks.registry.register import PROMOTION_TAG, STAYS, Registered, stays_if_it_may_pass, versions_of
 from tasks.secrets import secrets_kept
 
 WHY_TAG = f"{PROMOTION_TAG}.why"
@@ -41,6 +41,7 @@ class Decided(BaseModel):
     cache_policy=NO_CACHE,
 )
 @secrets_kept()
+@stays_if_it_may_pass()
 def promote(registered: Registered, decided: Decided | None = None) -> Registered:
     """Writes the decision and returns the version with its new aliases; restores everything if a part fails.
 
@@ -96,7 +97,7 @@ def _show(registered: Registered, decided: Decided) -> None:
 def unpromote(transaction: Transaction) -> None:
     """Undoes a complete promotion if the run is cancelled or crashes afterwards."""
     before: tuple[RegisteredModel, ModelVersion] | None = transaction.get("before", None)
-    if before is not None:
+    if before is not None and not transaction.get(STAYS, False):
         _take_back(client(), *before)
 
 

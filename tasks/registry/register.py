@@ -1,13 +1,14 @@
 """Registers a candidate in MLflow: one version for each model that answers differently.
 
-`register` and `promote` run inside one Prefect transaction: if the second fails, the first is rolled back.
+`register` and `promote` run inside one Prefect transaction: if the second fails for good, the first is rolled back.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from lib.processes.identity import this_process
 from lib.store.artifacts import Artifact, key_of
 from tasks.engine.log import run_log
 from tasks.record.checked import says_missing
-from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client
+from tasks.record.mlflow_run import FAILURES, RefusedNameError, asked_once, client, may_pass
 from tasks.registry.leftovers import REGISTERING_TAG, discard_leftovers
 from tasks.registry.models import KIND_TAG, Kind
 from tasks.secrets import secrets_kept
@@ -38,6 +39,7 @@ from tasks.store import artifact_store
 IDENTITY_TAG = "finetune.identity"  # of a version: each model is registered once under a name
 PROMOTION_TAG = "finetune.promotion"  # of a version: the decision about it, and the prefix of its numbers' tags
 DIGEST_TAG = "finetune.digest"  # of a version: the artifact with its weights
+STAYS = "stays"  # in a transaction of Prefect's: whether nothing of it is taken back
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,23 @@ def register(run_id: str, candidate: Candidate) -> Registered:
 
 @register.on_rollback
 def unregister(transaction: Transaction) -> None:
-    """Withdraws a version if what follows fails."""
+    """Withdraws a version if what follows fails for good."""
     registered: Registered | None = transaction.get("registered", None)
-    if registered is not None:
+    if registered is not None and not transaction.get(STAYS, False):
         withdraw(registered)
+
+
+@contextmanager
+def stays_if_it_may_pass() -> Iterator[None]:
+    """Has Prefect take nothing back of the present transaction if the block fails in a way that may pass: the record's
+    next delivery goes on from what is there."""
+    try:
+        yield
+    except Exception as error:
+        transaction = get_transaction()
+        if transaction is not None and may_pass(error):
+            (transaction.get_parent() or transaction).set(STAYS, True)
+        raise
 
 
 def withdraw(registered: Registered) -> None:
