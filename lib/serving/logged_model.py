@@ -95,7 +95,8 @@ def _require_files(client: MlflowClient, model: LoggedModel, saved: Path) -> Non
     sizes = {path.relative_to(saved): path.stat().st_size for path in saved.rglob("*") if path.is_file()}
     for folder in sorted({path.parent for path in sizes}):
         place = None if folder == Path() else folder.as_posix()
-        there = {each.path: each.file_size for each in client.list_logged_model_artifacts(model.model_id, place)}
+        found = client.list_logged_model_artifacts(model.model_id, place)
+        there = {each.path: each.file_size or 0 for each in found}  # of an empty file nothing is said
         for path, size in sizes.items():
             if path.parent == folder and there.get(path.as_posix()) != size:
                 raise MlflowException(f"{path} of the model {model.model_id} was taken, and is not there")

@@ -103,10 +103,11 @@ class CheckedClient(MlflowClient):
             place = PurePosixPath(folder or "", below.as_posix())
             sizes.setdefault(f"{place}", {})[f"{place / file.name}"] = file.stat().st_size
         for within, expected in sizes.items():
-            there = {
-                each.path: each.file_size for each in self.list_artifacts(run_id, None if within == "." else within)
-            }
-            require_uploaded(expected, there)
+            found = self.list_artifacts(run_id, None if within == "." else within)
+            there = {each.path: each.file_size or 0 for each in found}  # of an empty file nothing is said
+            for path, size in expected.items():
+                if there.get(path) != size:
+                    raise EmptyAnswerError(f"which took {path} and did not keep it")
 
     def _require_sense(self, name: str) -> None:
         """Raises unless the server says of what cannot be there that it is not."""
@@ -118,13 +119,6 @@ class CheckedClient(MlflowClient):
                 raise
         else:
             raise EmptyAnswerError
-
-
-def require_uploaded(expected: Mapping[str, int], there: Mapping[str, int | None]) -> None:
-    """Raises EmptyAnswerError unless all files, by their path, are there with their sizes in bytes."""
-    for path, size in expected.items():
-        if there.get(path) != size:
-            raise EmptyAnswerError(f"which took {path} and did not keep it")
 
 
 def says_missing(error: Exception) -> bool:

@@ -271,6 +271,29 @@ def test_a_server_that_fails_for_a_moment_gets_all_of_it_once(
             delivered(place, name, result, undisturbed, tmp_path / f"{number}")
 
 
+def test_what_was_not_taken_is_sent_again_and_a_version_stays(
+    place: Place, undisturbed: dict[str, Any], tmp_path: Path, outcomes: Outcomes
+) -> None:
+    """A proxy that answers an upload in MLflow's place, and a decision of which a part was not written."""
+    place.proxy.behave("well")
+    place.run()
+    requests = list(place.proxy.requests)
+    uploads = [number for number, request in enumerate(requests) if request.startswith("PUT ")]
+    of_models = [number for number in uploads if "/models/" in requests[number]]
+    of_runs = sorted({*uploads} - {*of_models})
+    written = [number for number, request in enumerate(requests) if request.endswith("model-versions/set-tag")]
+    moments: dict[str, tuple[Mode, list[int]]] = {
+        "a file of a run is answered by something else": ("html", of_runs),
+        "a file of a model is answered by something else": ("empty", of_models),
+        "a decision is written by half": ("away", written),
+    }
+    for number, (fault, (way, when)) in enumerate(moments.items()):
+        with outcomes.trying(fault):
+            place.proxy.behave(way, after=when[len(when) // 2], during=1)
+            name, result = place.run()
+            delivered(place, name, result, undisturbed, tmp_path / f"{number}")
+
+
 def test_a_registry_that_is_away_postpones_publishing_alone(
     place: Place, undisturbed: dict[str, Any], tmp_path: Path, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
