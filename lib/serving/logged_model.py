@@ -17,6 +17,7 @@ from mlflow.models import Model, ModelSignature
 from lib.files.disk import copy_folder
 from lib.files.jsonfile import load_json
 from lib.files.listing import SHA256_TAG, write_listing
+from lib.files.uploads import Sizes, missing_upload
 from lib.inference.engines.engine import ONNXRUNTIME
 from lib.inference.engines.saved import ENGINE, saved_engine
 from lib.model.weights.saved import INFERENCE
@@ -92,14 +93,13 @@ def _require_files(client: MlflowClient, model: LoggedModel, saved: Path) -> Non
     answers in its place, MLflow's client takes for its answer."""
     if not model.artifact_location.startswith("mlflow-artifacts:"):
         return
-    sizes = {path.relative_to(saved): path.stat().st_size for path in saved.rglob("*") if path.is_file()}
-    for folder in sorted({path.parent for path in sizes}):
-        place = None if folder == Path() else folder.as_posix()
-        found = client.list_logged_model_artifacts(model.model_id, place)
-        there = {each.path: each.file_size or 0 for each in found}  # of an empty file nothing is said
-        for path, size in sizes.items():
-            if path.parent == folder and there.get(path.as_posix()) != size:
-                raise MlflowException(f"{path} of the model {model.model_id} was taken, and is not there")
+
+    def sizes_in(place: str) -> Sizes:
+        return {each.path: each.file_size for each in client.list_logged_model_artifacts(model.model_id, place or None)}
+
+    missing = missing_upload(saved, "", sizes_in)
+    if missing is not None:
+        raise MlflowException(f"{missing} of the model {model.model_id} was taken, and is not there")
 
 
 def discard(client: MlflowClient, model: LoggedModel) -> None:

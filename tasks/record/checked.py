@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from inspect import signature
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, ErrorCode
+
+from lib.files.uploads import Sizes, missing_upload
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
 NO_ANSWER_OF_MLFLOW = "API request to endpoint"  # how MLflow's client begins its error for any page with status 404
@@ -95,19 +97,13 @@ class CheckedClient(MlflowClient):
 
     def _require_files(self, run_id: str, local: str, folder: str | None = None) -> None:
         """Raises unless the server has the file, or the folder's files, in that folder of the run."""
-        begin = Path(local)
-        files = [begin] if begin.is_file() else [path for path in begin.rglob("*") if path.is_file()]
-        sizes: dict[str, dict[str, int]] = {}
-        for file in files:
-            below = file.parent.relative_to(begin.parent if begin.is_file() else begin)
-            place = PurePosixPath(folder or "", below.as_posix())
-            sizes.setdefault(f"{place}", {})[f"{place / file.name}"] = file.stat().st_size
-        for within, expected in sizes.items():
-            found = self.list_artifacts(run_id, None if within == "." else within)
-            there = {each.path: each.file_size or 0 for each in found}  # of an empty file nothing is said
-            for path, size in expected.items():
-                if there.get(path) != size:
-                    raise EmptyAnswerError(f"which took {path} and did not keep it")
+
+        def sizes_in(place: str) -> Sizes:
+            return {each.path: each.file_size for each in self.list_artifacts(run_id, place or None)}
+
+        missing = missing_upload(Path(local), folder or "", sizes_in)
+        if missing is not None:
+            raise EmptyAnswerError(f"which took {missing} and did not keep it")
 
     def _require_sense(self, name: str) -> None:
         """Raises unless the server says of what cannot be there that it is not."""
