@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from lib.evaluation.classify.calibration import Scaling
 from lib.inference.predictor import Predictor
+from tasks.record.mlflow_run import RefusedNameError
 from tasks.registry import promote as promoting
 from tasks.registry.candidates import classifier_candidate
 from tasks.registry.champions import CHAMPIONS_TAG
@@ -26,14 +27,30 @@ def logged_models(tracking: MlflowClient) -> int:
     return len(tracking.search_logged_models([experiment_id(tracking, EXPERIMENT)]))
 
 
-def test_a_failed_promotion_leaves_no_version_and_no_model(published: MlflowClient) -> None:
+def refused(*arguments: Any) -> None:
+    raise RefusedNameError("no such name")
+
+
+def test_a_refused_promotion_leaves_no_version_and_no_model(
+    published: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = logged_models(published)
-    with pytest.raises(MlflowException, match="99"):
-        publish(run_of(published), recipe("another"), artifacts(), version="99")
+    monkeypatch.setattr(promoting, "_write", refused)
+    with pytest.raises(RefusedNameError):
+        publish(run_of(published), recipe("another"), artifacts())
     assert published.search_model_versions("name = 'another'") == []
     assert published.get_registered_model("another").aliases == {}
     assert FROZEN_TAG not in published.get_registered_model("another").tags
     assert logged_models(published) == before
+
+
+def test_a_promotion_that_mlflow_fails_keeps_its_version_for_the_next_delivery(published: MlflowClient) -> None:
+    with pytest.raises(MlflowException, match="99"):
+        publish(run_of(published), recipe("undecided"), artifacts(), version="99")
+    (version,) = published.search_model_versions("name = 'undecided'")
+    assert published.get_registered_model("undecided").aliases == {}
+    promoted = publish(run_of(published), recipe("undecided"), artifacts())
+    assert (promoted.version, promoted.new, promoted.promotion) == (str(version.version), False, "first")
 
 
 def test_a_failed_promotion_keeps_a_version_that_was_there_before(published: MlflowClient) -> None:
@@ -48,6 +65,11 @@ def test_a_failed_promotion_keeps_a_version_that_was_there_before(published: Mlf
 def written_and_lost(*arguments: Any) -> None:
     write(*arguments)
     raise ConnectionError("Prefect is gone")
+
+
+def written_and_refused(*arguments: Any) -> None:
+    write(*arguments)
+    refused()
 
 
 write = promoting._write
@@ -65,15 +87,15 @@ def test_a_page_that_prefect_does_not_take_undoes_no_promotion(
     assert "Prefect does not show what became of the version (Prefect is gone)" in caplog.text
 
 
-def test_a_promotion_that_fails_at_its_very_end_is_taken_back_whole(
+def test_a_promotion_refused_at_its_very_end_is_taken_back_whole(
     published: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, models = published.get_registered_model("e2e"), logged_models(published)
     with monkeypatch.context() as patched:
-        patched.setattr(promoting, "_write", written_and_lost)  # the last thing that a promotion does
+        patched.setattr(promoting, "_write", written_and_refused)  # the last thing that a promotion does
         for name in ("e2e", "another"):
             # Another threshold makes another version; under `e2e` it is compared with the champion first.
-            with pytest.raises(ConnectionError, match="Prefect is gone"):
+            with pytest.raises(RefusedNameError):
                 publish(run_of(published), recipe(name), deciding(artifacts(), tmp_path / name, threshold=0.6))
     after = published.get_registered_model("e2e")
     assert (after.aliases, after.tags) == (before.aliases, before.tags)
