@@ -155,6 +155,14 @@ class Step:
             **options,
         )
 
+    def without_prefect(self, run: Run, inputs: Inputs) -> Artifact:
+        """Returns the artifact, found or made, where no flow run shows that; one process at a time makes it."""
+        ingredients = self.ingredients(run.recipe, inputs)
+        store, key = artifact_store(warn=run_log().warning), key_of(ingredients)
+        with store.lock(self.name, key):
+            found = store.find(self.name, key)
+            return found or self._run(run, ingredients, dict(inputs))
+
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
         """Makes the artifact. Prefect calls this only on a cache miss, and holds the key's lock."""
         self.load_code(self.code)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from lib.progress import Listener, Progress, in_words
+from tasks.engine.page import has_page
 
 if TYPE_CHECKING:
     from tasks.engine.step import Work
@@ -68,7 +69,7 @@ class PrefectProgress:
         from prefect.exceptions import PrefectException
 
         self._terminal(done, total, unit)
-        if not total or (time.monotonic() < self._next and done < total):
+        if not has_page() or not total or (time.monotonic() < self._next and done < total):
             return
         pause = PREFECT_SECONDS
         try:

@@ -14,7 +14,7 @@ from lib.files.jsonfile import load_json
 from lib.inference.engines.saved import ENGINE, TABLE, default_engine, saved_engine
 from lib.markdown import plain
 from lib.model.labels import MOST_PROBABLE
-from lib.model.weights.saved import INFERENCE
+from lib.model.weights.saved import COST, INFERENCE
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.instruct import InstructRecipe
 from lib.store.artifacts import MANIFEST, Artifact, key_of
@@ -23,7 +23,7 @@ from tasks.registry.register import Candidate
 
 NAMED_LABELS = 10  # labels named in a registered model's description
 EVALUATION_FILES = ("drift_profile.json",)  # of the classifier's evaluation, for drift
-REWRITTEN = (INFERENCE, "recipe.json", MANIFEST)  # of a trained artifact: not copied as they are
+REWRITTEN = (INFERENCE, "recipe.json", COST, MANIFEST)  # of a trained artifact: not copied as they are
 ALIASES = f"The alias {CHAMPION} is the version to use, {CHALLENGER} the latest candidate."
 
 

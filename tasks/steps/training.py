@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib.files.jsonfile import save_json
 from lib.model.machine.device import device_here
+from lib.model.weights.saved import COST
+from lib.processes.usage import peak_memory
 
 if TYPE_CHECKING:
     from lib.recipes.sections import Optimisation
@@ -14,9 +16,9 @@ if TYPE_CHECKING:
     from lib.training.train import Trained
     from tasks.engine.step import AnyRecipe, Inputs, Work
 
-# The recipe's name and addresses, for example, and the history's seconds differ between runs; neither may make a later
-# step run again.
-NOTED = ("recipe.json", "history.parquet")
+# The recipe's name and addresses, for example, the history's seconds and the memory that was taken differ between runs;
+# none of them may make a later step run again.
+NOTED = ("recipe.json", "history.parquet", COST)
 
 
 def device_identity(recipe: AnyRecipe, inputs: Inputs) -> dict[str, str]:  # noqa: ARG001 - what an identity is given
@@ -37,12 +39,15 @@ def training_settings(section: Optimisation, device: str) -> Settings:
 
 
 def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts: Any) -> None:
-    """Writes `history.parquet`, `training.json` with more `facts`, and `recipe.json` with the `max_length` found."""
+    """Writes `history.parquet`, `training.json` with more `facts`, `recipe.json` with the `max_length` found, and
+    `cost.json`: seconds of computing, and the most bytes that this process had in memory so far, at its peak."""
     from lib.training.history import history_checksum, write_history
 
     if trained.resumed_at is not None:
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
     write_history(trained.history, work.folder / "history.parquet")
+    seconds = float(trained.history["seconds"].iloc[-1])
+    save_json({"seconds": round(seconds, 3), "peak_memory": peak_memory()}, work.folder / COST)
     encoding = {**work.whole_recipe["encoding"], "max_length": max_length}
     save_json({**work.whole_recipe, "encoding": encoding}, work.folder / "recipe.json")
     told = {

@@ -44,6 +44,7 @@ STEPS = {
     "backbone": ["backbone.json", "config.json", "model.safetensors", "sanity.txt"],
     "finetune_instructions": [
         "config.json",
+        "cost.json",
         "history.parquet",
         "inference.json",
         "model.safetensors",

@@ -42,6 +42,7 @@ FILES = {
     "features": ["features.json"],  # everything learns, so nothing is frozen
     "finetune": [
         "config.json",
+        "cost.json",
         "history.parquet",
         "inference.json",
         "labels.json",
@@ -275,7 +276,7 @@ def test_the_curve_is_part_of_what_an_evaluation_depends_on(finished: tuple[Home
     facts = json.loads((folder / "training.json").read_text())
     assert facts["history_sha256"] == hashlib.sha256(history.to_csv().encode()).hexdigest()
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert {file["name"] for file in manifest["files"] if file["noted"]} == {"history.parquet", "recipe.json"}
+    assert {file["name"] for file in manifest["files"] if file["noted"]} == {"cost.json", "history.parquet", "recipe.json"}
 
 
 def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:

@@ -18,6 +18,7 @@ NETWORK = "network"  # the network's own fields, in the config.json of such a cl
 ONE_LABEL = "single_label_classification"  # transformers' `problem_type`
 
 INFERENCE = "inference.json"  # what using the model needs besides its weights, shape and labels
+COST = "cost.json"  # the seconds and the memory that its training took; no part of the model
 
 
 class SavedFields:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from lib.data.lookup import FirstTimes, look_up
+from lib.data.lookup import look_up
 from lib.data.parts import Parts
 from lib.data.tables import KEYED_SPLIT, LINES, SPLITS, TOKENS
-from lib.data.tokens import REPORT
 from lib.files.checksum import file_sha256
 from lib.files.jsonfile import load_json
 from lib.model.places import SCRATCH
-from lib.progress import Listener
 from tasks.engine.step import Work, step
-from tasks.record.live import PrefectProgress
 from tasks.steps.classify.finetune import finetune
+from tasks.steps.classify.folds import inputs_of, judged_by_folds, messages_in, once
 from tasks.steps.classify.messages import FILES, LINES_OF_MESSAGES
-from tasks.steps.classify.network import objective_of, untrained_classifier
-from tasks.steps.training import device_identity, training_settings
+from tasks.steps.classify.network import untrained_classifier
+from tasks.steps.training import device_identity
 
 if TYPE_CHECKING:
     from lib.evaluation.classify.suspects import OutOfFold
-    from lib.model.classifier import Classifier
-    from lib.model.features.inputs import AllInputs
     from lib.recipes.classify import ClassifyRecipe
     from lib.store.artifacts import Artifact
     from tasks.engine.step import Inputs
@@ -83,14 +77,14 @@ def cross_validate(
     from lib.evaluation.classify.suspects import judged_rows, spread, suspects
 
     splits = [Parts(holdout.file(name), KEYED_SPLIT) for name in SPLITS]
-    rows, folds = sum(int(once.sum()) for _, _, once in _once(splits)), work.recipe.evaluation.folds
+    rows, folds = sum(int(first.sum()) for _, _, first in once(splits)), work.recipe.evaluation.folds
     labels = Parts(tokenize.file("train"), TOKENS).labels
-    table = _messages(splits, judged_rows(rows, len(labels)) if folds is None else range(rows))
+    table = messages_in(splits, judged_rows(rows, len(labels)) if folds is None else range(rows))
     if folds is None:
         predictions, by = _second_opinion(work, table, splits, len(labels), tokenize, features)
     else:
         new = partial(untrained_classifier, work.recipe, tokenizer, backbone, labels)
-        predictions = _by_folds(work, table, new, folds, tokenize, features)
+        predictions = judged_by_folds(work, table, SPLITS, new, folds, tokenize, features)
         by = "the classifier, trained on each fold"
     targets = table["target"].to_numpy(np.int64)
     accuracies = spread(targets, predictions)
@@ -109,32 +103,6 @@ def cross_validate(
     sentence = doubts_warning(check)
     if sentence is not None:
         work.warn(sentence)
-
-
-def _once(splits: Sequence[Parts]) -> Iterator[tuple[int, pa.RecordBatch, NDArray[np.bool_]]]:
-    """Yields the rows of all splits, with the number of theirs and whether each is the first of its message."""
-    first_times = FirstTimes()
-    for number, each in enumerate(splits):
-        for batch in each.batches(["id", "target", "near_high"]):
-            yield number, batch, first_times.mark(batch.column("id").to_numpy())
-
-
-def _messages(splits: Sequence[Parts], chosen: Sequence[int]) -> pd.DataFrame:
-    """Returns of some messages of all splits, which are counted each once, numbers: id, target, that of the `split`,
-    the number `group` of those that are near-duplicates, and their `place` among the rows of all splits.
-
-    chosen: which ones, ascending.
-    """
-    wanted, found, before, places = np.asarray(chosen, np.int64), [], 0, 0
-    for number, batch, once in _once(splits):
-        rows = np.flatnonzero(once)
-        low, high = np.searchsorted(wanted, [before, before + len(rows)])
-        some = rows[wanted[low:high] - before]
-        columns = {name: batch.column(name).to_numpy()[some] for name in batch.schema.names}
-        found.append(pd.DataFrame({**columns, "place": places + some, "split": number}))
-        before, places = before + len(rows), places + len(batch)
-    table = pd.concat(found, ignore_index=True)
-    return table.assign(group=pd.factorize(table["near_high"])[0]).drop(columns="near_high")
 
 
 def _described(table: pd.DataFrame, splits: Sequence[Parts], messages: Artifact) -> pd.DataFrame:
@@ -165,13 +133,6 @@ def _said(table: pd.DataFrame, splits: Sequence[Parts]) -> pd.DataFrame:
     return said
 
 
-def _inputs(table: pd.DataFrame, tokenize: Artifact, features: Artifact) -> AllInputs:
-    from lib.model.features.inputs import AllInputs, split_inputs
-
-    splits = [split_inputs(tokenize.folder, features.folder, name) for name in SPLITS]
-    return AllInputs(splits, table["place"].to_numpy())
-
-
 def _second_opinion(
     work: Work[ClassifyRecipe],
     table: pd.DataFrame,
@@ -187,47 +148,10 @@ def _second_opinion(
 
     if work.recipe.model.weights != SCRATCH and load_json(features.file("features.json"))["kept"]:
         of = "frozen features"
-        read = mean_features(_inputs(table, tokenize, features).take(range(len(table))))
+        read = mean_features(inputs_of(table, SPLITS, tokenize, features).take(range(len(table))))
     else:
         of = "character n-grams"
         read = text_features(_said(table, splits)["text"].tolist())
     groups = table["group"].to_numpy(np.int64)
     predictions = out_of_fold(read, table["target"].to_numpy(np.int64), classes=classes, groups=groups)
     return predictions, f"logistic regression on {of}"
-
-
-def _by_folds(
-    work: Work[ClassifyRecipe],
-    table: pd.DataFrame,
-    new: Callable[[], Classifier],
-    folds: int,
-    tokenize: Artifact,
-    features: Artifact,
-) -> OutOfFold:
-    """Trains the classifier on each fold as the single one is trained, and tells how accurate it is."""
-    from lib.evaluation.classify.cross_validation import Messages, Procedure
-    from lib.evaluation.classify.cross_validation import cross_validate as train_on_folds
-
-    recipe = work.recipe
-    targets = table["target"].to_numpy(np.int64)
-    train, validation = np.bincount(table["split"], minlength=len(SPLITS))[:2]
-    procedure = Procedure(
-        settings=training_settings(recipe.training, work.identity["device"]).alone(),
-        padding=recipe.classifier.padding,
-        max_length=load_json(tokenize.file(REPORT))["max_length"],
-        objective=objective_of(recipe, targets.tolist()),
-        validation_share=float(validation / (train + validation)),
-        balance=recipe.balance.method,
-        balance_seed=recipe.balance.seed,
-        fingerprint=features.digest,
-    )
-    progress = PrefectProgress("cross_validate", work.progress, work.log.warning, of="cross-validation")
-    return train_on_folds(
-        new,
-        Messages(_inputs(table, tokenize, features), targets, table["group"].to_numpy(np.int64)),
-        folds,
-        procedure,
-        scratch=work.scratch,
-        listener=Listener(progress=progress, warn=work.log.warning),
-        on_fold=lambda number, accuracy: work.log.info("fold %s of %s: accuracy %.2f%%", number, folds, 100 * accuracy),
-    )

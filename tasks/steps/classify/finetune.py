@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lib.model.classifier import Classifier
     from lib.store.artifacts import Artifact
 
+TRAINED_WITH = ("train", "validation")  # the splits that a training learns from, and chooses its weights by
 ADAPTER = "adapter"  # the folder of adapters that are kept
 
 
@@ -65,20 +66,22 @@ def finetune(
     labels = Parts(tokenize.file("train"), TOKENS).labels
     evaluation = recipe.evaluation
     positive_class(labels, evaluation.positive_label, evaluation.threshold)  # refuse before the training
-    targets = {name: load_tokens(tokenize.folder, name).targets for name in SPLITS}
+    # The test split is opened only by who asks for its figures: a comparison chooses among trainings that never saw it.
+    seen = SPLITS if recipe.training.published_figures else TRAINED_WITH
+    targets = {name: load_tokens(tokenize.folder, name).targets for name in seen}
     if evaluation.threshold == AUTO:
         require_both(targets["validation"])
     if could_keep_head(recipe, backbone, labels):
         work.log.info("the head is new; classifier.head keep would go on with that of %s", recipe.model.weights)
     splits = {
-        name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), targets[name]) for name in SPLITS
+        name: EncodedMessages(split_inputs(tokenize.folder, features.folder, name), targets[name]) for name in seen
     }
     max_length = load_json(tokenize.file(REPORT))["max_length"]
     classifier = untrained_classifier(recipe, tokenizer, backbone, labels)
     keep = _keep_adapters(recipe, classifier.backbone, len(labels), work.folder / ADAPTER)
     trained = train_classifier(
         classifier,
-        splits if recipe.training.published_figures else {name: splits[name] for name in ("train", "validation")},
+        splits,
         settings=training_settings(recipe.training, work.identity["device"]),
         padding=recipe.classifier.padding,
         max_length=max_length,

@@ -103,7 +103,7 @@ def test_a_saved_model_says_how_it_is_asked(saved: Path) -> None:
     assert {file.name for file in saved.iterdir()} == {
         *("config.json", "generation_config.json", "model.safetensors", "inference.json", "manifest.json"),
         *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-        *("history.parquet", "training.json", "recipe.json"),
+        *("history.parquet", "cost.json", "training.json", "recipe.json"),
     }
     assert json.loads((saved / "inference.json").read_text()) == {
         "network": "transformers",
