@@ -26,6 +26,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("training",),
         ("inference",),
         ("evaluation",),
+        ("comparison",),
         ("scoring",),
         ("export",),
         ("serving",),

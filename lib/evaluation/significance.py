@@ -38,7 +38,7 @@ class PairedTest:
         return (self.wins - self.losses) / self.messages
 
 
-def wilson_interval(hits: int, rows: int, confidence: float) -> tuple[float, float]:
+def wilson_interval(hits: float, rows: float, confidence: float) -> tuple[float, float]:
     """Returns the score interval of a proportion, which stays inside 0..1 and is accurate near both ends.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
