@@ -17,6 +17,7 @@ AREAS = {
     "flows": "The command line",
     "lib.recipes": "Recipes",
     "lib.cluster": "Other processes and machines",
+    "lib.search": "A search",
     "lib.data.source": "Files: fetched, unpacked, read",
     "lib.data": "Messages and entries",
     "lib.text": "Tokenizers, prompts and lengths",

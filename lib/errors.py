@@ -66,7 +66,7 @@ class ExtraError(FinetuneError):
     """A package that only some runs need is not installed.
 
     Why: some packages are large and needed by few, so they are extras: `cluster`, `judge`, `lora`, `metrics`, `onnx`,
-    `postgres`, `s3`.
+    `postgres`, `s3`, `search`.
     A run asks for its extra before its first step.
 
     What to do: run the command that the sentence ends with, in the environment that runs `finetune`, or leave the field
@@ -162,6 +162,18 @@ class TrainingError(FinetuneError):
     What to do: lower `training.learning_rate` by a factor of ten, add `training.warmup_steps`, set
     `training.gradient_clip` to 1, or use `training.precision float32`. Where processes are killed, lower
     `training.processes` or `training.batch_size`; the same command goes on from the last checkpoint.
+    """
+
+
+class SearchError(FinetuneError):
+    """A search for values that cannot go on: its trials cannot be read or written, or are those of another search.
+
+    Why: all that a search has tried is kept in a file of the home, or in the database that `search.storage` names. That
+    server may be away or refuse the user, its database may be missing, or the disk may be full.
+
+    What to do: start or correct what the sentence names, then give the same command again: what was tried is not tried
+    again, and a training that was interrupted goes on. A search in other spaces is another search, which needs another
+    name.
     """
 
 

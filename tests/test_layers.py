@@ -20,6 +20,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("text",),
         ("store",),
         ("cluster",),
+        ("search",),  # whose spaces a recipe names
         ("recipes",),  # a recipe's prompt styles are those of `lib.text.prompts`
         ("data",),
         ("model",),

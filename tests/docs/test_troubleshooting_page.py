@@ -31,6 +31,7 @@ PASSED_ON = {
     "lib.evaluation.judge.asking",
     "lib.export.candidates",
     "lib.recipes.reading",
+    "lib.recipes.search",
     "lib.store.folder",
     "lib.store.objects",
     "tasks.steps.classify.features",
