@@ -61,12 +61,14 @@ def suggested(
     trials that are running for bad ones, so that it looks elsewhere."""
     import optuna
 
+    silence()
     # A generator of its own for each trial: one that goes on from trial to trial would be lost with its process.
     own = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
     sampler = optuna.samplers.TPESampler(n_startup_trials=AT_RANDOM, multivariate=True, constant_liar=True, seed=own)
     study = optuna.create_study(direction=direction, sampler=sampler)
     study.add_trials(trials)
-    return study.ask(dict(distributions)).params
+    values = study.ask(dict(distributions)).params
+    return {field: value.item() if isinstance(value, np.generic) else value for field, value in values.items()}
 
 
 def is_to_be_pruned(study: Study, trial: FrozenTrial, step: int) -> bool:
@@ -86,6 +88,7 @@ def importance(trials: Sequence[FrozenTrial], *, direction: Direction, seed: int
     values."""
     import optuna
 
+    silence()
     complete = [each for each in trials if each.state.name == "COMPLETE" and math.isfinite(each.values[0])]
     if len(complete) < IMPORTANCE_AFTER or len({each.values[0] for each in complete}) == 1:
         return {}

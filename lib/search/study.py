@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -47,7 +47,7 @@ class Trial:
 @dataclass(frozen=True)
 class Ended:
     """A trial that is over. value: of a complete one what it came to, of a pruned one what it reported last (None:
-    nothing); reason: why it failed; seconds: as long as processes were at it."""
+    nothing); reason: why it failed; seconds: for which the process that ended it was at it."""
 
     number: int
     values: Mapping[str, Value]
@@ -55,6 +55,14 @@ class Ended:
     state: Literal["complete", "pruned", "failed"]
     reason: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Mine:
+    """A trial that was handed out: by what the storage knows it, and when that was, in seconds of a monotonic clock."""
+
+    key: int
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Study:
@@ -87,7 +95,7 @@ class Study:
         self._distributions = {field: optuna_study.distribution(space) for field, space in spaces.items()}
         self._first = _first_values(spaces, first or {})
         self._direction, self._seed, self._prune = direction, seed, prune
-        self._mine: dict[int, float] = {}  # trials handed out, and when each would have begun without a break
+        self._mine: dict[int, _Mine] = {}  # the trials that were handed out, by number
         self._lock = threading.RLock()
         self._storage = open_storage(storage)
         self._kept = self._storage.trials
@@ -112,8 +120,8 @@ class Study:
                 process = trial.user_attrs.get(PROCESS, "")
                 if trial.state.is_finished() or trial.number in self._mine or (process != me and lives(process)):
                     continue
-                self._kept.set_trial_user_attr(self._id(trial.number), PROCESS, me)
-                self._mine[trial.number] = time.monotonic() - trial.user_attrs.get(SECONDS, 0.0)
+                self._kept.set_trial_user_attr(trial._trial_id, PROCESS, me)
+                self._mine[trial.number] = _Mine(trial._trial_id)
                 found.append(Trial(trial.number, trial.params))
         return found
 
@@ -132,22 +140,25 @@ class Study:
                 distributions=self._distributions,
                 user_attrs={PROCESS: this_process().name},
             )
-            self._study.add_trial(new)
             number = len(trials)
-            self._mine[number] = time.monotonic()
+            self._mine[number] = _Mine(self._kept.create_new_trial(self._study._study_id, new))
             return Trial(number, values)
 
     def report(self, trial: Trial, step: int, value: float) -> bool:
         """Keeps what a trial came to at a step, which must mean the same in all trials, such as an epoch. Returns
         whether to end it: its best so far is worse than the median of the complete trials at that step. What was
         reported before, and is reported again by a trial that is continued, changes nothing."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        key = self._mine[trial.number].key
         with self._reading():
-            if self._has_ended(trial):  # by another process
-                return self._of(trial).state.name == "PRUNED"
-            key = self._id(trial.number)
-            self._kept.set_trial_intermediate_value(key, step, float(value))
-            self._kept.set_trial_user_attr(key, SECONDS, self._seconds(trial))
-            return self._prune and optuna_study.is_to_be_pruned(self._study, self._of(trial), step)
+            try:
+                self._kept.set_trial_intermediate_value(key, step, float(value))
+            except UpdateFinishedTrialError:  # another process was faster
+                return self._kept.get_trial(key).state.name == "PRUNED"
+            if not self._prune:
+                return False
+            return optuna_study.is_to_be_pruned(self._study, self._kept.get_trial(key), step)
 
     def tell(self, trial: Trial, value: float) -> None:
         """Ends a trial with what it came to; with nan it has failed. One that has ended stays as it is, here and
@@ -241,29 +252,16 @@ class Study:
         """Returns all trials by number; they are Optuna's own, not to be changed."""
         return self._study.get_trials(deepcopy=False)
 
-    def _id(self, number: int) -> int:
-        return self._kept.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
-
-    def _of(self, trial: Trial) -> FrozenTrial:
-        return self._kept.get_trial(self._id(trial.number))
-
-    def _has_ended(self, trial: Trial) -> bool:
-        return self._of(trial).state.is_finished()
-
-    def _seconds(self, trial: Trial) -> float:
-        return time.monotonic() - self._mine[trial.number]
-
     def _end(self, trial: Trial, state: str, *, value: float | None = None, reason: str = "") -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        with self._reading():
-            if self._has_ended(trial):
-                return
-            key = self._id(trial.number)
-            self._kept.set_trial_user_attr(key, SECONDS, self._seconds(trial))
+        mine = self._mine[trial.number]
+        with self._reading(), suppress(UpdateFinishedTrialError):
+            self._kept.set_trial_user_attr(mine.key, SECONDS, time.monotonic() - mine.begun)
             if reason:
-                self._kept.set_trial_user_attr(key, REASON, reason)
-            self._study.tell(trial.number, value, TrialState[state], skip_if_finished=True)
+                self._kept.set_trial_user_attr(mine.key, REASON, reason)
+            self._kept.set_trial_state_values(mine.key, TrialState[state], None if value is None else [value])
 
 
 def _first_values(spaces: Spaces, first: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -276,10 +274,12 @@ def _first_values(spaces: Spaces, first: Mapping[str, Any]) -> dict[str, Value] 
 
 
 def _ended(trial: FrozenTrial) -> Ended:
+    reported = trial.intermediate_values
+    last = reported[max(reported)] if reported else None
     return Ended(
         number=trial.number,
-        values=dict(trial.params),
-        value=trial.values[0] if trial.values else None,
+        values=trial.params,
+        value=trial.values[0] if trial.values else last if trial.state.name == "PRUNED" else None,
         state=STATES[trial.state.name],
         reason=trial.user_attrs.get(REASON, ""),
         seconds=trial.user_attrs.get(SECONDS, 0.0),
