@@ -31,12 +31,12 @@ SPACES: Spaces = {
     "model.dropout": Interval(0.0, 0.3),
 }
 BASE = {"training.learning_rate": 5e-5, "training.batch_size": 8, "training.epochs": 2, "model.dropout": 0}
-TRIALS, STEPS = 20, 2
+TRIALS, STEPS = 14, 2
 
 
 def opened(place: Path | str, spaces: Spaces = SPACES, **changed: Any) -> Study:
-    settings: dict[str, Any] = {"direction": "maximize", "seed": 1, "prune": True, "first": BASE, **changed}
-    return Study(str(place), "mine", spaces, **settings)
+    settings = {"name": "mine", "direction": "maximize", "seed": 1, "prune": True, "first": BASE, **changed}
+    return Study(str(place), spaces=spaces, **settings)
 
 
 def accuracy(values: Mapping[str, Any]) -> float:
@@ -120,13 +120,13 @@ def test_a_search_that_is_killed_again_and_again_goes_on_as_if_it_had_not_been(
     place, moments = tmp_path / "search {}%20?#.db", random.Random(1)
     ends, interrupted = [], 0
     while 0 not in ends:
-        process = begun(searched_until, place, moments.randint(1, 70))
+        process = begun(searched_until, place, moments.randint(1, 90))
         process.join()
         ends.append(process.exitcode)
         interrupted += states(place).count("RUNNING")
     assert set(ends) == {0, -signal.SIGKILL}
-    assert len(ends) > 4
-    assert interrupted > 2
+    assert len(ends) > 3
+    assert interrupted > 1
     assert without_seconds(searched(place)) == without_seconds(uninterrupted)
     assert capfd.readouterr() == ("", "")
 
@@ -142,15 +142,13 @@ def test_the_first_trial_is_the_base_and_the_best_is_better(uninterrupted: list[
     assert "pruned" in {each.state for each in uninterrupted}
 
 
-@pytest.mark.parametrize("changed", [{"model.dropout": 0.5}, {"training.epochs": 3}, {"training.batch_size": None}])
-def test_a_base_outside_of_the_spaces_is_no_trial(
-    changed: dict[str, Any], uninterrupted: list[Ended], tmp_path: Path
-) -> None:
-    first = {name: value for name, value in {**BASE, **changed}.items() if value is not None}
-    with opened(tmp_path / "search.db", first=first) as study:
-        trial = study.ask()
-    assert trial.number == 0
-    assert trial.values not in (BASE, first)
+def test_a_base_outside_of_the_spaces_is_no_trial(tmp_path: Path) -> None:
+    lacking = {name: value for name, value in BASE.items() if name != "training.batch_size"}
+    for name, first in enumerate([{**BASE, "model.dropout": 0.5}, {**BASE, "training.epochs": 3}, lacking]):
+        with opened(tmp_path / "search.db", name=str(name), first=first) as study:
+            trial = study.ask()
+        assert trial.number == 0
+        assert trial.values not in (BASE, first)
 
 
 # -- several at a time ------------------------------------------------------------------------------------------
@@ -346,7 +344,7 @@ def test_a_search_needs_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.e2e
 def test_a_search_on_postgresql_is_the_same_search(uninterrupted: list[Ended], monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = 10
+    trials = 6
     monkeypatch.setenv("SEARCH_PASSWORD", PASSWORD)
     with postgres_server() as server:
         place = re.sub(r":[^:@]+@", ":${SEARCH_PASSWORD}@", server.address) + "trials"
@@ -360,7 +358,7 @@ def test_a_search_on_postgresql_is_the_same_search(uninterrupted: list[Ended], m
         process.join(1.5)
         killed(process)
         assert without_seconds(searched(place, trials)) == without_seconds(uninterrupted[:trials])
-        workers = [begun(searched, place, trials + 4) for _ in range(2)]
+        workers = [begun(searched, place, trials + 3) for _ in range(2)]
         for worker in workers:
             worker.join(120)
         assert [worker.exitcode for worker in workers] == [0, 0]
