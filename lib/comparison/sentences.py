@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from lib.comparison.values import METRICS, SMALLER_IS_BETTER, Comparison, Row, written
 from lib.errors import listed
+from lib.evaluation.classify.report.parts import p_value
 from lib.evaluation.classify.verdict import THAN
 
 LONGEST_NAME = 60  # characters of a variant's name in a sentence or a table
@@ -18,9 +19,9 @@ def shown(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-def p_value_written(value: float) -> str:
-    """Writes a p-value in a sentence."""
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.4f}" if value < 0.1 else f"p = {value:.2f}"
+def _p(value: float) -> str:
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def sentences(comparison: Comparison) -> tuple[str, ...]:
@@ -73,13 +74,13 @@ def _choice(chosen: Row, measured: int, comparison: Comparison) -> str:
 def _against(chosen: Row, reference: Row, comparison: Comparison) -> str:
     tests = sum(row.p_value is not None for row in comparison.rows)
     corrected = f", corrected for {tests} comparisons" if tests > 1 else ""
-    p_value = p_value_written(1.0 if chosen.adjusted is None else chosen.adjusted)
+    by_chance = _p(1.0 if chosen.adjusted is None else chosen.adjusted)
     share = written("accuracy", reference.accuracy)
     if comparison.metric == "accuracy":
-        return f"It is {THAN[chosen.relation or 'level']} {shown(reference.name)} ({share}; {p_value}{corrected})."
+        return f"It is {THAN[chosen.relation or 'level']} {shown(reference.name)} ({share}; {by_chance}{corrected})."
     return (
         f"By its right labels, {written('accuracy', chosen.accuracy)}, it is {THAN[chosen.relation or 'level']}"
-        f" {shown(reference.name)}, {share} ({p_value}{corrected})."
+        f" {shown(reference.name)}, {share} ({by_chance}{corrected})."
     )
 
 
@@ -110,8 +111,9 @@ def _outsider(row: Row, measured: Sequence[Row], comparison: Comparison) -> str:
     if len(measured) == 1:
         said = "and the variant is better" if better else "and the variant no better"
     else:
-        some = "all" if better == len(measured) else "none" if not better else f"{better}"
-        said = f"and {some} of the {len(measured)} variants {'is' if better < 2 else 'are'} better"
+        every = "both" if len(measured) == 2 else f"all {len(measured)}"
+        some = every if better == len(measured) else f"{better or 'none'} of the {len(measured)}"
+        said = f"and {some} variants {'is' if better < 2 else 'are'} better"
     return f"{shown(row.name)}, which cannot be chosen, comes to {written(comparison.metric, row.value)}, {said}."
 
 

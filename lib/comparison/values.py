@@ -138,6 +138,18 @@ class Comparison:
         """The variant that the others are compared with."""
         return next((row for row in self.rows if row.name == self.reference), None)
 
+    def first_rows(self, most: int) -> tuple[Row, ...]:
+        """Returns at most so many rows, in their order: the chosen one, the reference, what is no candidate, then the
+        best."""
+        sign = 1 if self.metric in SMALLER_IS_BETTER else -1
+
+        def rank(row: Row) -> tuple[bool, bool, bool, float]:
+            asked = row.name == self.reference or not row.candidate
+            return not row.chosen, not asked, row.value is None, sign * (row.value or 0.0)
+
+        names = {row.name for row in sorted(self.rows, key=rank)[:most]}
+        return tuple(row for row in self.rows if row.name in names)
+
 
 def written(metric: Metric, value: float | None) -> str:
     """Writes a metric's value: accuracy as a percentage, the others with four digits."""

@@ -4,7 +4,8 @@ Equal numbers give equal bytes: files have no date, the font is matplotlib's own
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,21 @@ METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[str]:
-    """Writes what `draw` returns into `folder`, as PNG and PDF; returns the names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # A user's own matplotlibrc must not change the bytes.
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draws what is drawn inside in this project's style, whatever a user's own matplotlibrc says."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type] # typed for literal keys only
         # A label in a script that the font lacks is drawn as boxes; the report shows it in full.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        yield
+
+
+def save_figures(folder: Path, draw: Callable[[], dict[str, Figure]]) -> list[str]:
+    """Writes what `draw` returns into `folder`, as PNG and PDF; returns the names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with styled():
         drawn = draw()
         for name, figure in drawn.items():
             figure.set_dpi(DPI)

@@ -229,10 +229,10 @@ def test_equal_variants_are_seldom_told_apart(repeats: int) -> None:
     """Of comparisons of six equal variants, those with any claim; seeds and messages both differ."""
     generator = np.random.default_rng(repeats)
     claims = 0
-    for _ in range(200):
+    for _ in range(100):
         hard = generator.normal(4, 2, MESSAGES) + generator.normal(0, 1, (6, 1, MESSAGES))
         logits = hard + generator.normal(0, 0.3 if repeats > 1 else 0, (6, repeats, 1))
         right = logits + generator.logistic(size=(6, repeats, MESSAGES)) > 0
         comparison = found(*(tried(f"{place}", *map(run, of_variant)) for place, of_variant in enumerate(right)))
         claims += any(row.beyond_noise for row in comparison.rows)
-    assert claims <= 0.05 * 200 + 2 * np.sqrt(200 * 0.05 * 0.95)
+    assert claims <= 0.05 * 100 + 2 * np.sqrt(100 * 0.05 * 0.95)

@@ -6,7 +6,6 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from lib.evaluation.classify.suspects import Spread
 from lib.evaluation.classify.threshold import Goal, Threshold
 from lib.evaluation.classify.verdict import Challenge, Rival
 from tests.support.chromium import Browser, chromium, missing
+from tests.support.elements import Elements
 from tests.support.findings import FINDINGS, METRICS, TEST
 
 HOSTILE = "<script>document.title='taken'</script><img src=http://example.org/x>"
@@ -95,25 +95,6 @@ def facts() -> ReportFacts:
         left_out={"empty text": 3},
         engines=ENGINES,
     )
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes, and the text between."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
