@@ -17,11 +17,16 @@ from pydantic import BaseModel
 from docs.reliability import outcomes_table
 from docs.troubleshooting import tables
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.compare import CompareRecipe
 from lib.recipes.fields import RecipeField, recipe_fields
 from lib.recipes.instruct import InstructRecipe
 
 FOLDER = Path(__file__).resolve().parent
-PAGES: dict[str, type[BaseModel]] = {"recipes.md": ClassifyRecipe, "instruct-recipes.md": InstructRecipe}
+PAGES: dict[str, type[BaseModel]] = {
+    "recipes.md": ClassifyRecipe,
+    "instruct-recipes.md": InstructRecipe,
+    "comparing.md": CompareRecipe,
+}
 SENTENCES = "troubleshooting.md"
 OUTCOMES = "reliability.md"
 

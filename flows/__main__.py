@@ -26,6 +26,7 @@ PREDICT, CHAMPION = "flows.terminal.predict", "flows.terminal.champion"
 DOORS = {
     "classify": Door("flows.classify", "fine-tune, evaluate and register a text classifier"),
     "instruct": Door("flows.instruct", "teach a GPT to follow instructions, and have its answers judged"),
+    "compare": Door("flows.compare", "compare recipes on validation, or search for a better one"),
     "predict": Door("flows.classify", "label texts with a classifier", ("predict",), f"{PREDICT}:predict_parser"),
     "answer": Door("flows.instruct", "answer instructions with a model", ("answer",), f"{PREDICT}:answer_parser"),
     "score": Door("flows.score", "score files with a classifier"),

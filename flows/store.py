@@ -28,6 +28,7 @@ from lib.progress import Progress
 from lib.sizes import SIZE_EXAMPLES, parsed_size
 from lib.store.housekeeping import Copied, Damage, Entry, Pruned, copy, list_artifacts, prune, verify
 from lib.store.store import Reference, Store
+from tasks.compare.names import MEASURES
 from tasks.store import artifact_store, store_at
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _needed() -> tuple[set[str], set[Reference]]:
     from tasks.record.mlflow_run import artifacts_of_runs
     from tasks.record.outbox import Outbox
 
-    final = {step.name for use_case in (CLASSIFY, INSTRUCT) for step in use_case.final}
+    final = {step.name for use_case in (CLASSIFY, INSTRUCT) for step in use_case.final} | MEASURES
     return final, artifacts_of_runs() | Outbox().references()
 
 

@@ -56,6 +56,7 @@ ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("registry",),
         ("report",),
         ("steps",),
+        ("compare",),
         ("use",),
     ),
     "tasks.steps": (("*",), ("classify", "instruct")),
@@ -178,7 +179,7 @@ def test_the_root_of_flows_holds_doors_only() -> None:
     folders = {"flows.http", "flows.run", "flows.servers", "flows.terminal", "flows.use_cases"}
     assert doors - folders == {
         *("flows.classify", "flows.instruct", "flows.score", "flows.deployments", "flows.serve", "flows.store"),
-        "flows.deliver",
+        *("flows.compare", "flows.deliver"),
         "flows.inspect",
         *("flows.up", "flows.ui", "flows.deploy", "flows.database", "flows.__main__", "flows.completion"),
         *("flows.export", "flows.push"),

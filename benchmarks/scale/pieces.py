@@ -60,10 +60,10 @@ class Piece:
 
 def _judged(given: Given) -> Work:
     from lib.evaluation.classify.suspects import judged_rows
-    from tasks.steps.classify.cross_validate import _messages
+    from tasks.steps.classify.folds import messages_in
 
     splits = list(given.splits.values())
-    return lambda: _messages(splits, judged_rows(sum(map(len, splits)), 2))
+    return lambda: messages_in(splits, judged_rows(sum(map(len, splits)), 2))
 
 
 def _grams(given: Given) -> Work:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lib.secrets import redacted
+from tasks.compare.names import COMPARING, OPENED_TAG, REGISTERS_TAG
 from tasks.engine.log import run_log
 from tasks.record.mlflow_run import RefusedNameError, client, reason_of
 from tasks.record.outbox import KILLED, Outbox, Record, artifacts_of, now, servers
@@ -133,6 +134,8 @@ def _prepare(recording: Recording) -> None:
         recording.note(server=server, registry=registry, run="", half_published=False)
     if record.status == "RUNNING":
         recording.note(status="FAILED", ended=now(), error=KILLED)
+    elif record.status == "FINISHED" and record.experiment == COMPARING:
+        recording.tell = _comparing(recording)
     elif record.status == "FINISHED" and record.recipe is not None:
         recording.tell = _telling(recording)
     elif record.status == "FINISHED" and record.experiment == SCORING:
@@ -148,6 +151,28 @@ def _telling(recording: Recording) -> Callable[[], None]:
     use_case = _use_case(record.experiment)
     recipe = use_case.recipe.model_validate(record.recipe)
     return Telling(use_case, recipe, recording, artifacts_of(record)).rest
+
+
+def _comparing(recording: Recording) -> Callable[[], None]:
+    """Tells of a comparison, of one of its trainings, or of the one that was chosen."""
+    from flows.run.telling import Telling
+    from flows.use_cases.classify import CLASSIFY
+    from tasks.compare.recording import put_below, tell_comparison, tell_training
+
+    record = recording.record
+    if record.recipe is None:
+        return partial(tell_comparison, recording)
+    if OPENED_TAG not in record.tags:
+        return partial(tell_training, recording)
+    recipe = CLASSIFY.recipe.model_validate(record.recipe)
+    registers = REGISTERS_TAG in record.tags
+    telling = Telling(CLASSIFY, recipe, recording, artifacts_of(record), registers=registers)
+
+    def tell() -> None:
+        put_below(recording)
+        telling.rest()
+
+    return tell
 
 
 def _use_case(flow: str) -> UseCase:

@@ -34,6 +34,7 @@ class Telling:
     recipe: Any
     recording: Recording
     made: dict[str, Artifact]  # by step
+    registers: bool = True  # whether its model becomes a version
     registered: Registered | None = None
     conclusion: Conclusion = NOT_SAID
     report: Path | None = None
@@ -63,7 +64,7 @@ class Telling:
     def rest(self) -> None:
         """Tells all that MLflow does not have yet; what it does not take, `recording` notes."""
         self.away = False
-        for part in (self.track, self.publish, self.conclude):
+        for part in (self.track, *([self.publish] if self.registers else ()), self.conclude):
             if part.__name__ not in self.done:
                 part()
         self._tried("track_last", lambda: self.use_case.track_last(self.recording, self.made))
@@ -141,6 +142,6 @@ class Telling:
 
     def _conclusion(self) -> Conclusion:
         conclusion = self.use_case.conclude(self.finished, self.pages)
-        if self.registered is not None:
+        if self.registered is not None or not self.registers:
             return conclusion
         return replace(conclusion, sentences=(*conclusion.sentences, WAITS))

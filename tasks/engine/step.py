@@ -130,6 +130,12 @@ class Step:
             ingredients["identity"] = self.identity(recipe, inputs)
         return ingredients
 
+    def mark(self, recipe: AnyRecipe, inputs: Inputs) -> str:
+        """Returns a hash of all that the step can see of a recipe and its inputs: within one run, where nothing outside
+        changes, two recipes with the same have the same artifact. Asks for no identity, unlike `ingredients`."""
+        seen = dict(_leaves(recipe, [*self.reads, *self.unkeyed]))
+        return key_of({"inputs": {name: artifact.digest for name, artifact in inputs.items()}, "fields": seen})
+
     def task(self, *, reused: bool = False) -> Task[..., Artifact]:
         """Returns the Prefect task, called with a Run, the ingredients and the input artifacts by name.
 

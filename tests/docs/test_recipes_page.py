@@ -1,4 +1,4 @@
-"""docs/recipes.md and docs/instruct-recipes.md say what the code does."""
+"""The pages about recipes of each kind say what the code does."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ import pytest
 import yaml
 
 from lib.recipes.classify import ClassifyRecipe
+from lib.recipes.compare import CompareRecipe
 from lib.recipes.fields import recipe_fields
 from lib.recipes.instruct import InstructRecipe
 from lib.recipes.reading import RECIPES, build_recipe
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-KINDS = {"recipes.md": ("classify", ClassifyRecipe), "instruct-recipes.md": ("instruct", InstructRecipe)}
+AnyRecipe = ClassifyRecipe | InstructRecipe | CompareRecipe
+KINDS: dict[str, tuple[str, type[AnyRecipe]]] = {
+    "recipes.md": ("classify", ClassifyRecipe),
+    "instruct-recipes.md": ("instruct", InstructRecipe),
+    "comparing.md": ("compare", CompareRecipe),
+}
 TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in KINDS}
 EXAMPLES = [
     pytest.param(example, KINDS[name][1], id=f"{name}: {example.split()[1]}")
@@ -50,7 +56,7 @@ def test_the_table_has_a_row_for_every_field(name: str, generate: dict[str, Any]
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_stale_table_is_replaced_and_the_rest_stays(name: str, generate: dict[str, Any]) -> None:
-    stale = TEXTS[name].replace("passes over the training split", "something else")
+    stale = TEXTS[name].replace(recipe_fields(KINDS[name][1])[0].description, "something else")
     assert stale != TEXTS[name]
     assert generate["written"](name, stale) == TEXTS[name]
 
@@ -75,13 +81,13 @@ def test_the_command_writes_the_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("example", "recipe"), EXAMPLES)
-def test_an_example_is_a_recipe(example: str, recipe: type[ClassifyRecipe | InstructRecipe]) -> None:
+def test_an_example_is_a_recipe(example: str, recipe: type[AnyRecipe]) -> None:
     values = yaml.safe_load(example)
     assert build_recipe(values, model=recipe).name == values["name"]
 
 
 def test_the_examples_show_all_formats() -> None:
-    assert len(EXAMPLES) == 6 + 4
+    assert len(EXAMPLES) == 6 + 4 + 2
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -276,7 +276,8 @@ def test_the_curve_is_part_of_what_an_evaluation_depends_on(finished: tuple[Home
     facts = json.loads((folder / "training.json").read_text())
     assert facts["history_sha256"] == hashlib.sha256(history.to_csv().encode()).hexdigest()
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert {file["name"] for file in manifest["files"] if file["noted"]} == {"cost.json", "history.parquet", "recipe.json"}
+    noted = {file["name"] for file in manifest["files"] if file["noted"]}
+    assert noted == {"cost.json", "history.parquet", "recipe.json"}
 
 
 def test_predict_answers_from_the_champion_and_from_a_run(finished: tuple[Home, Any]) -> None:

@@ -52,7 +52,8 @@ def write_validated(
 def right_answers(folder: Path) -> NDArray[np.bool_]:
     """Returns whether each message got its label (messages,), from the file that `write_validated` wrote."""
     answers = Parts(folder / ANSWERS, ANSWERED)
-    return answers.numbers("target") == answers.numbers("given")
+    right: NDArray[np.bool_] = answers.numbers("target") == answers.numbers("given")
+    return right
 
 
 def validated_metrics(folder: Path) -> dict[str, float]:
