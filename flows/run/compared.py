@@ -5,6 +5,7 @@ Variants are chosen on validation messages; only the chosen one is measured on t
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from lib.model.machine.device import device_here
 from lib.model.machine.processor import processors
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.compare import CompareRecipe
-from lib.recipes.fields import value_at
+from lib.recipes.fields import recipe_fields, value_at
 from lib.recipes.search import spaces_of
 from lib.recipes.variants import Variant, repeated, variants_of
 from lib.search.spaces import described
@@ -55,7 +56,7 @@ from tasks.record.curves import LiveCurves
 from tasks.record.live import with_curves
 from tasks.record.mlflow_run import loss_warned
 from tasks.record.outbox import Made, new_record, now
-from tasks.record.pages import flatten, page_in_mlflow, paragraphs
+from tasks.record.pages import page_in_mlflow, paragraphs
 from tasks.record.recording import Recording, recorded, tell_what_waits
 from tasks.record.view import IN_MLFLOW
 from tasks.registry.register import Registered
@@ -142,7 +143,7 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
     record = new_record(
         experiment=COMPARING,
         name=str(runtime.flow_run.name),
-        params=flatten(comparison.model_dump(mode="json")),
+        params=_params(comparison),
         tags=link_tags("flows/compare.py"),
     )
     with recorded(record) as recording:
@@ -172,6 +173,13 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")
+
+
+def _params(comparison: CompareRecipe) -> dict[str, str]:
+    """Returns the fields for MLflow, those with people's own names in them as JSON: MLflow may refuse a name."""
+    values = comparison.model_dump(mode="json")
+    fields = {field.path: value_at(values, field.path) for field in recipe_fields(CompareRecipe)}
+    return {path: value if isinstance(value, str) else json.dumps(value) for path, value in fields.items()}
 
 
 @dataclass(frozen=True)
