@@ -152,7 +152,7 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
         comparing.train()
         opened = comparing.open_test()
         comparing.conclude(opened, seconds=time.monotonic() - started)
-    waits = comparing.waits or tell_what_waits(recording)
+    waits = tell_what_waits(recording) or _waits(comparing.waits)
     if not waits:
         deliver_others(record)
     compared = comparing.compared
@@ -173,6 +173,16 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")
+
+
+def _waits(reason: str) -> str:
+    """Returns a sentence if the record of a training, or of the chosen one, waits for a reason."""
+    if not reason:
+        return ""
+    return (
+        f"MLflow does not have all runs of this comparison yet ({reason}): their records wait in the outbox, and"
+        " `finetune deliver` sends them, as the next run does"
+    )
 
 
 def _params(comparison: CompareRecipe) -> dict[str, str]:
@@ -269,7 +279,7 @@ class Comparing:
                 telling.publish()
             telling.conclude()
             recording.tell = telling.rest
-        self.waits = self.waits or tell_what_waits(recording)
+        self.waits = self.waits or recording.waits
         metrics = telling.pages.metrics
         return Opened(
             test={name: value for name, value in metrics.items() if name.startswith("test/")},
