@@ -35,6 +35,7 @@ from tests.support.e2e import free_port  # noqa: E402
 
 RECIPE = "quickstart"
 OTHER_LEARNING_RATE = "1e-4"
+COMPARISON = "learning-rates"
 GAP = 60  # pixels between two curves
 CURVES_WIDTH = 1600  # pixels of both
 CHARTS_HEIGHT = 720  # pixels of MLflow's page down to the end of the first row of charts
@@ -72,7 +73,8 @@ def started(environment: dict[str, str], ready: str, *command: str) -> Iterator[
 
 def run(environment: dict[str, str], *arguments: str, flow: str = "flows.classify") -> dict[str, Any]:
     """Runs the recipe; what `--json` prints."""
-    command = [sys.executable, "-m", flow, "--recipe", RECIPE, "--json", *arguments]
+    recipe = [] if flow == "flows.compare" else ["--recipe", RECIPE]
+    command = [sys.executable, "-m", flow, *recipe, "--json", *arguments]
     done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -173,6 +175,20 @@ def version_page(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
     save_window(browser, "mlflow-model")
 
 
+def comparison_pages(browser: Browser, mlflow: str, result: dict[str, Any]) -> None:
+    """The beginning of a comparison's page, and its run in MLflow with those of its trainings below it."""
+    browser.open((Path(result["folder"]) / "comparison.html").as_uri())
+    browser.see(result["chosen"])
+    save_window(browser, "comparison")
+    experiment = MlflowClient(mlflow).get_run(result["mlflow_run"]).info.experiment_id
+    browser.open(f"{mlflow}{runs_page(MlflowClient(mlflow), experiment)}")
+    browser.see("validation/accuracy", "cost/seconds")
+    save_window(browser, "comparison-mlflow")
+    browser.open(f"{mlflow}/#/experiments/{experiment}/runs/{result['mlflow_run']}?{IN_MLFLOW}")
+    browser.see("is chosen", "comparison.html")
+    save_window(browser, "comparison-run")
+
+
 def deployments_page(browser: Browser, prefect: str) -> None:
     """What `make up` has registered."""
     browser.open(f"{prefect}/deployments")
@@ -205,6 +221,7 @@ def main() -> None:
             second = run(environment, f"--training.learning_rate={OTHER_LEARNING_RATE}")
             run(environment)
             third = run(environment, flow="flows.instruct")
+            compared = run(environment, COMPARISON, flow="flows.compare")
             curves(first)
             terminal(first)
             with chromium() as browser:
@@ -214,6 +231,7 @@ def main() -> None:
                 report_page(browser, first)
                 version_page(browser, mlflow, first)
                 answers_page(browser, mlflow, third)
+                comparison_pages(browser, mlflow, compared)
                 with started(environment, serving, "flows.serve", "--port", ports[2]):
                     try_page(browser, serving)
 

@@ -374,7 +374,7 @@ class Comparing:
             first=first,
         )
         ends.enter_context(study)
-        ends.callback(lambda: setattr(self, "_searched", _told_of(study)))
+        ends.callback(lambda: setattr(self, "_searched", _told_of(study, losses=less)))
         return SearchDesk(self._comparison, study, first, self.shared.made_for, self.results)
 
     def _crew(self) -> AbstractContextManager[Crew]:
@@ -429,11 +429,13 @@ class Comparing:
         )
 
 
-def _told_of(study: Study) -> Searched:
-    """Returns what the page shows of a search."""
+def _told_of(study: Study, *, losses: bool) -> Searched:
+    """Returns what the page shows of a search. losses: whether trials come to a loss, as those that are pruned had one;
+    nothing else is known of these."""
     finished, best = study.finished, study.best
+    kept = [each.value if losses or each.state == "complete" else None for each in finished]
     return Searched(
-        history=[(each.number, each.value if each.state == "complete" else None, each.state) for each in finished],
+        history=[(each.number, value, each.state) for each, value in zip(finished, kept, strict=True)],
         importance=study.importance(),
         best=dict(best.values) if best else {},
         trials=len(finished),
