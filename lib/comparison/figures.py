@@ -24,6 +24,8 @@ TOP, BOTTOM, ROW, PLOT, VALUE = 0.6, 1.08, 0.27, 3.7, 0.75
 MOST_ROWS = 40  # of the picture of values
 LONGEST_NAME = 38  # characters of a name beside a row
 LONGEST_LABEL = 26  # characters of a name beside a point
+MOST_POINTS = 200  # of the picture of values and times
+MOST_NAMES = 50  # points, beyond which only those have names that matter most
 CROWDED = 12  # points of a picture, from which on intervals are drawn faintly
 HEADROOM = 0.05  # of the scale, above it, for names
 MUCH_LONGER = 8.0  # times as long
@@ -40,9 +42,14 @@ def draw(comparison: Comparison) -> dict[str, Figure]:
     """Returns the pictures that there is something to draw of, by name. For `lib.evaluation.figures.save_figures`."""
     measured = [row for row in comparison.rows if row.value is not None]
     drawn = {"values": draw_values(comparison)} if measured else {}
-    if sum(row.seconds is not None for row in measured) > 1:
+    if len(timed(comparison)) > 1:
         drawn["front"] = draw_front(comparison)
     return drawn
+
+
+def timed(comparison: Comparison) -> list[Row]:
+    """Returns the variants that have a value and a time of training."""
+    return [row for row in comparison.rows if row.value is not None and row.seconds is not None]
 
 
 def colour_of(row: Row) -> str:
@@ -53,7 +60,8 @@ def colour_of(row: Row) -> str:
 def draw_front(comparison: Comparison) -> Figure:
     """Draws each variant's value over the time of its training, and the line of those that none beats in as little."""
     metric = comparison.metric
-    rows = [row for row in comparison.rows if row.value is not None and row.seconds is not None]
+    best = {row.name for row in comparison.first_rows(MOST_POINTS)}
+    rows = [row for row in timed(comparison) if row.name in best or row.on_front]
     scale = _scale(rows, metric)
     names, words = short_names(rows)
     figure = Figure(figsize=(WIDTH, 4.9))
@@ -75,16 +83,21 @@ def draw_front(comparison: Comparison) -> Figure:
             scale.kept(row.value or 0.0),
             middle_cut(names[row.name], LONGEST_LABEL)
             + ("" if scale.has(row.value or 0.0) else f", {written(metric, row.value)}"),
-            wanted=row.on_front or not row.candidate or row.name == comparison.reference,
             bold=row.chosen,
         )
-        for row in sorted(rows, key=lambda row: not row.chosen)
+        for row in sorted(rows, key=lambda row: (not row.chosen, not _wanted(row, comparison)))
     ]
-    left = name_points(figure, axes, named, lines)
+    wanted = sum(_wanted(row, comparison) for row in rows)
+    left = name_points(figure, axes, named, lines, most=len(rows) if len(rows) <= MOST_NAMES else wanted)
     told = [f"called by {middle_cut(words, LONGEST_NAME)}"] if words else []
-    told += [f"no room for {left} {'name' if left == 1 else 'names'}"] if left else []
+    told += [f"{left} without {'its name' if left == 1 else 'their names'}"] if left else []
     figure.text(0.965, 0.125, "; ".join(told), fontsize=8.5, color=MUTED, ha="right", va="bottom")
     return figure
+
+
+def _wanted(row: Row, comparison: Comparison) -> bool:
+    """Whether a variant's name matters more than others'."""
+    return row.chosen or row.on_front or not row.candidate or row.name == comparison.reference
 
 
 def _as_time(axes: Axes, seconds: Sequence[float]) -> float:
@@ -99,12 +112,12 @@ def _as_time(axes: Axes, seconds: Sequence[float]) -> float:
         axes.set_xticks(inside[:: 1 + len(inside) // MOST_TICKS])
         axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("time of training")
+        axes.set_xlabel("time of training", loc="left")
         return 1.0
     name, unit = next((name, unit) for name, unit, least in UNITS if longest >= least)
     room = 0.12 * (longest - shortest or longest or 1.0)
     axes.set_xlim(max(0.0, shortest - room) / unit, (longest + room) / unit)
-    axes.set_xlabel(f"{name} of training")
+    axes.set_xlabel(f"{name} of training", loc="left")
     return unit
 
 

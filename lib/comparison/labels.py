@@ -30,19 +30,18 @@ Line = tuple[tuple[float, float], tuple[float, float]]  # from one point to anot
 
 @dataclass(frozen=True)
 class Named:
-    """A point of a picture. wanted: whether its name matters most; such ones are placed first."""
+    """A point of a picture."""
 
     x: float
     y: float
     name: str
-    wanted: bool = False
     bold: bool = False
 
 
-def name_points(figure: Figure, axes: Axes, points: Sequence[Named], lines: Sequence[Line] = ()) -> int:
-    """Writes as many names as there is room for, the first and the wanted ones before the others, each where it crosses
-    the fewest of the lines, and far from its point with a line to it; returns how many have no room. Limits, scales and
-    the place of the axes must be final."""
+def name_points(figure: Figure, axes: Axes, points: Sequence[Named], lines: Sequence[Line] = (), *, most: int) -> int:
+    """Writes as many names of points as there is room for, `most` at most, the first ones before the others, each where
+    it crosses the fewest of the lines, and far from its point with a line to it; returns how many have none. Limits,
+    scales and the place of the axes must be final."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     unit = figure.dpi / 72
     inside = axes.get_window_extent(renderer)
@@ -50,9 +49,9 @@ def name_points(figure: Figure, axes: Axes, points: Sequence[Named], lines: Sequ
     taken = [_box(middle, MARKER * unit) for middle in middles]
     names: list[Bbox] = []
     crossed: list[Floats] = [axes.transData.transform(line) for line in lines]
-    left = 0
-    for place in sorted(range(len(points)), key=lambda place: not (points[place].bold or points[place].wanted)):
-        size, middle = _size(figure, points[place], renderer), middles[place]
+    left = len(points[most:])
+    for point, middle in zip(points[:most], middles, strict=False):
+        size = _size(figure, point, renderer)
         least, chosen = np.inf, None
         for distance, cost in DISTANCES.items():
             for side in SIDES:
@@ -70,7 +69,7 @@ def name_points(figure: Figure, axes: Axes, points: Sequence[Named], lines: Sequ
             left += 1
             continue
         offset, box, leader = chosen
-        _write(axes, points[place], offset, with_line=leader is not None)
+        _write(axes, point, offset, with_line=leader is not None)
         taken.append(box)
         names.append(box)
         crossed += [] if leader is None else [leader]

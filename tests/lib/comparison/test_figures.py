@@ -96,7 +96,12 @@ def test_published_figures_of_the_same_split_stand_beside_ours() -> None:
     assert "published" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_of_many_variants_the_best_are_drawn() -> None:
+def test_of_many_variants_the_best_and_those_of_the_front_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.comparison.figures.MOST_POINTS", 5)
+    comparison = grid(20)
+    drawn = [line for line in axes_of(draw_front(comparison)).lines if line.get_marker() in ("o", "s")]
+    front = {row.name for row in comparison.rows if row.on_front}
+    assert len(drawn) == len(front | {row.name for row in comparison.first_rows(5)})
     axes = axes_of(draw_values(grid(60)))
     assert len(axes.get_yticklabels()) == MOST_ROWS
     assert axes.get_yticklabels()[-1].get_text() == "TF-IDF"
