@@ -14,7 +14,7 @@ from flows.terminal.program import Parser
 from lib.errors import RecipeError
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.compare import CompareRecipe
-from lib.recipes.fields import recipe_fields, section_names, unnamed_fields
+from lib.recipes.fields import recipe_fields, unnamed_fields
 from lib.recipes.mistakes import unknown_field
 from lib.recipes.reading import bundled_recipes, load_recipe
 from lib.recipes.variants import beside, changed_everywhere
@@ -79,7 +79,6 @@ def _run(argv: Sequence[str]) -> int:
 def _changes(rest: Sequence[str]) -> Mapping[str, str]:
     """`--training.epochs 3` and `--training.epochs=3`, fields of a recipe, as changes of all variants."""
     known = {field.path for field in recipe_fields(ClassifyRecipe)} | unnamed_fields(ClassifyRecipe).keys()
-    known |= set(section_names(ClassifyRecipe))
     changes, waiting = dict[str, str](), list(rest)
     while waiting:
         flag = waiting.pop(0)

@@ -35,15 +35,15 @@ from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.compare import CompareRecipe
 from lib.recipes.fields import recipe_fields, value_at
 from lib.recipes.search import spaces_of
-from lib.recipes.variants import Variant, repeated, variants_of
+from lib.recipes.variants import TFIDF, Variant, repeated, variants_of
 from lib.search.spaces import described
-from lib.store.artifacts import Artifact, key_of
+from lib.store.artifacts import Artifact, Manifest, key_of
 from tasks.compare.children import Children
 from tasks.compare.crew import Crew, LocalCrew
 from tasks.compare.desks import ListDesk, Results, SearchDesk, in_order, steps_for, trainings_of
-from tasks.compare.job import BASELINE
+from tasks.compare.job import BASELINE, steps_of
 from tasks.compare.names import CHOSEN_TAG, COMPARING, OPENED_TAG, REGISTERS_TAG
-from tasks.compare.recording import cost_of, folder_of, measured_by, tell_comparison
+from tasks.compare.recording import cost_of, folder_of, measured_by, put_below, tell_comparison
 from tasks.compare.shared import DATA, Forecasts, Shared, require_same_messages
 from tasks.compare.trainings import Desk, Ended, Training, go_through, training_name
 from tasks.engine.log import run_log
@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     from lib.search.study import Study
 
 MOST_AT_ONCE = 4  # trainings on one machine, if nobody says how many: each has a network in memory
-TFIDF = "TF-IDF"
 
 
 class VariantResult(BaseModel):
@@ -140,6 +139,9 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
     started = time.monotonic()
     tell_of_secrets(comparison.model_dump())
     variants = variants_of(comparison)
+    comparison.search.require_extras()
+    for variant in variants:
+        variant.recipe.require_extras()
     record = new_record(
         experiment=COMPARING,
         name=str(runtime.flow_run.name),
@@ -150,8 +152,9 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
         recording.tell = partial(tell_comparison, recording)
         comparing = Comparing(comparison, variants, recording, link_tags("flows/compare.py"))
         comparing.train()
+        comparing.write(None, seconds=time.monotonic() - started)  # what is known, whatever becomes of the rest
         opened = comparing.open_test()
-        comparing.conclude(opened, seconds=time.monotonic() - started)
+        comparing.show(comparing.write(opened, seconds=time.monotonic() - started))
     waits = tell_what_waits(recording) or _waits(comparing.waits)
     if not waits:
         deliver_others(record)
@@ -215,6 +218,7 @@ class Comparing:
         self.waits = ""
         self.compared: Comparison
         self.results: Results
+        self._study: Study | None = None
         self._searched: Searched | None = None
         self._trained: dict[str, Training] = {}  # the first training of each variant, by its name
 
@@ -234,19 +238,24 @@ class Comparing:
                 log=run_log().log,
             )
             self.waits = children.waits
+            if self._study is not None:
+                self._searched = _told_of(self._study, losses=self._comparison.metric in SMALLER_IS_BETTER)
         tried = self._tried()
         if not any(each.runs and each.candidate for each in tried):
-            reasons = [each.reason for each in tried if each.reason]
-            raise TrainingError(f"no variant could be measured: {reasons[0]}")
+            reasons = [each.reason for each in tried if each.reason] or ["the search had no time: raise search.seconds"]
+            raise TrainingError(f"No variant could be measured: {reasons[0]}")
         folds = self._recipe.evaluation.folds
         self.compared = compare(
             tried,
             metric=self._comparison.metric,
             confidence=self._recipe.evaluation.confidence,
-            measured_on="validation messages"
-            if folds is None
-            else f"messages of train and validation, in {folds} folds",
+            measured_on="validation messages" if folds is None else f"messages in {folds} folds",
         )
+        if self.compared.chosen is None:
+            raise TrainingError(
+                f"No variant has the metric {self._comparison.metric}, which cannot be measured on these messages: set"
+                " metric to another one"
+            )
 
     def open_test(self) -> Opened | None:
         """Has the chosen variant measured on the test split, and registered if that is asked for."""
@@ -278,7 +287,7 @@ class Comparing:
             if self._comparison.register_chosen:
                 telling.publish()
             telling.conclude()
-            recording.tell = telling.rest
+            recording.tell = partial(_rest, recording, telling)
         self.waits = self.waits or recording.waits
         metrics = telling.pages.metrics
         return Opened(
@@ -297,8 +306,8 @@ class Comparing:
             steps=performer.outcomes,
         )
 
-    def conclude(self, opened: Opened | None, *, seconds: float) -> None:
-        """Writes the page, the table and the pictures, and shows them on both servers' pages."""
+    def write(self, opened: Opened | None, *, seconds: float) -> Story:
+        """Writes the page, the table and the pictures, and notes what MLflow is told of them."""
         story = Story(
             name=self._comparison.name,
             base=self._comparison.recipe or ", ".join(self._comparison.recipes),
@@ -317,6 +326,10 @@ class Comparing:
             told[OPENED_TAG] = chosen.name
             metrics |= {name: opened.test[name] for name in COMPARED if name in opened.test}
         self._recording.note(told=told, metrics=metrics, measured=now())
+        return story
+
+    def show(self, story: Story) -> None:
+        """Shows the table on Prefect's page."""
         with loss_warned("Prefect does not show all that this comparison comes to"):
             self._show(story)
 
@@ -363,10 +376,18 @@ class Comparing:
         spaces = spaces_of(search, ClassifyRecipe)
         first = {path: value_at(base, path) for path in spaces}
         less = self._comparison.metric in SMALLER_IS_BETTER
-        asked = {"recipe": {**base, "name": ""}, "metric": self._comparison.metric, "spaces": described(spaces)}
+        # Trials are worth nothing for other messages, and nothing for other code.
+        holdout = self.shared.made_for(self._recipe, only=DATA)["holdout"]
+        code = {step.name: dict(step.code) for step in steps_of(steps_for(self._recipe))}
+        asked: dict[str, Any] = {
+            "recipe": {**base, "name": ""},
+            "metric": self._comparison.metric,
+            "spaces": described(spaces),
+        }
+        asked |= {"messages": holdout.digest, "code": code, "seed": search.seed}
         study = Study(
             search.storage or str(home() / "search.db"),
-            f"{self._comparison.name} {key_of({**asked, 'seed': search.seed})[:8]}",
+            f"{self._comparison.name} {key_of(asked)[:8]}",
             spaces,
             direction="minimize" if less else "maximize",
             seed=search.seed,
@@ -374,7 +395,7 @@ class Comparing:
             first=first,
         )
         ends.enter_context(study)
-        ends.callback(lambda: setattr(self, "_searched", _told_of(study, losses=less)))
+        self._study = study
         return SearchDesk(self._comparison, study, first, self.shared.made_for, self.results)
 
     def _crew(self) -> AbstractContextManager[Crew]:
@@ -394,7 +415,8 @@ class Comparing:
         """Returns all variants as they are compared."""
         found, published = [], self._comparison.published
         for variant, trainings, hindered in in_order(self.results):
-            done = [(training, ended) for training, ended in trainings if ended.state in ("ran", "cached")]
+            failed = any(ended.state == "failed" for _, ended in trainings)  # of repeats, one is enough
+            done = [each for each in trainings if each[1].state in ("ran", "cached") and not failed]
             for training, _ in done[:1]:
                 self._trained[variant.name] = training
             reasons = _reasons(trainings, hindered)
@@ -460,19 +482,33 @@ def _reasons(trainings: list[tuple[Training, Ended]], hindered: Ended | None) ->
     return [each.reason for each in ended if each.reason]
 
 
+def _rest(recording: Recording, telling: Telling) -> None:
+    """Tells MLflow all that it does not know yet of the chosen one, and below which comparison it is."""
+    put_below(recording)
+    telling.rest()
+
+
 def _looks(holdout: Artifact) -> int:
-    """Counts the evaluations in the store that have opened a test split."""
-    return sum(
-        manifest.ingredients["inputs"].get("holdout") == holdout.digest
-        for manifest in artifact_store().manifests("evaluate")
-    )
+    """Counts the evaluations in the store that have opened the test split of this artifact, whatever was trained."""
+    store = artifact_store()
+    tests = {manifest.digest: _test_files(manifest) for manifest in store.manifests("holdout")}
+    wanted = tests[holdout.digest]
+    opened = (manifest.ingredients["inputs"].get("holdout") for manifest in store.manifests("evaluate"))
+    return sum(tests.get(digest) == wanted for digest in opened)
+
+
+def _test_files(manifest: Manifest) -> list[tuple[str, str]]:
+    return [(file.name, file.sha256) for file in manifest.files if file.name.startswith("test/")]
 
 
 def forecasts(comparison: CompareRecipe) -> Forecasts:
     """Says of each step that variants share, and of each training, whether it would run; runs nothing."""
     found = Forecasts()
-    for variant in variants_of(comparison):
+    variants = variants_of(comparison)
+    for variant in variants:
         for repeat in range(comparison.repeats):
             recipe = repeated(variant, repeat)
             found.add(variant.name, training_name(variant, repeat), recipe, steps_for(recipe))
+    if comparison.baseline:
+        found.add(TFIDF, TFIDF, variants[0].recipe, BASELINE, before=DATA)
     return found

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lib.secrets import redacted
-from tasks.compare.names import COMPARING, OPENED_TAG, REGISTERS_TAG
+from tasks.compare.names import COMPARING, COMPARISON_TAG, OPENED_TAG, REGISTERS_TAG
 from tasks.engine.log import run_log
 from tasks.record.mlflow_run import RefusedNameError, client, reason_of
 from tasks.record.outbox import KILLED, Outbox, Record, artifacts_of, now, servers
@@ -134,6 +134,10 @@ def _prepare(recording: Recording) -> None:
         recording.note(server=server, registry=registry, run="", half_published=False)
     if record.status == "RUNNING":
         recording.note(status="FAILED", ended=now(), error=KILLED)
+    elif COMPARISON_TAG in record.tags and record.status != "FINISHED":
+        from tasks.compare.recording import put_below
+
+        recording.tell = partial(put_below, recording)
     elif record.status == "FINISHED" and record.experiment == COMPARING:
         recording.tell = _comparing(recording)
     elif record.status == "FINISHED" and record.recipe is not None:

@@ -22,7 +22,6 @@ from lib.recipes.compare import CompareRecipe
 
 def run(comparison: CompareRecipe, *, as_json: bool) -> int:
     """Compares the recipes and shows what came of it; returns the exit status."""
-    comparison.search.require_extras()
     keep_errors_off_the_terminal()
     with prefect_server(), no_heartbeats(), progress_bars(console(stderr=True)):
         printed = run_beside_prefect(lambda: compare_recipes(comparison), say_warning)
@@ -53,12 +52,14 @@ def explain(comparison: CompareRecipe, *, as_json: bool) -> int:
     console().print(table)
     if comparison.search.spaces:
         console().print(f"and up to {comparison.search.trials} trials in all, which the search suggests")
+    if comparison.open_test:
+        console().print("and of the variant that is chosen: engine, cross_validate, evaluate")
     return 0
 
 
 def _show(console: Console, result: Result) -> None:
     console.print(Text(" ".join(result.sentences)), soft_wrap=True)
-    table = Table(title=f"{result.comparison}: {result.seconds:.1f} s", title_justify="left")
+    table = Table(title=Text(f"{result.comparison}: {result.seconds:.1f} s"), title_justify="left")
     for heading in ("variant", result.metric.replace("_", " "), "difference", "p", "seconds", "learning", "memory"):
         table.add_column(heading, justify="left" if heading == "variant" else "right", overflow="fold")
     for variant in result.variants:

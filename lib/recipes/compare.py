@@ -10,14 +10,24 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from lib.recipes.fields import MAPPING, either
 from lib.recipes.search import Search
 from lib.recipes.sections import REGISTERED_NAME, Described, Section, Share, Text
+from lib.secrets import Address
 
 Metric = Literal["accuracy", "f1", "mcc", "roc_auc", "log_loss"]
 MOST_VARIANTS = 1000  # more is a mistake in a grid
 
 
+def _kept(value: Any) -> Any:
+    """Takes the secrets out of addresses, here where they enter, as a recipe's own fields do."""
+    if isinstance(value, str):
+        return Address(value) if "://" in value else value
+    if isinstance(value, list | tuple):
+        return type(value)(_kept(each) for each in value)
+    return {name: _kept(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
 def _as_they_are(given: Any) -> Any:
     """Makes names of fields texts; what they are set to, the recipe that gets them checks."""
-    return {str(name): value for name, value in given.items()} if isinstance(given, Mapping) else given
+    return {str(name): _kept(value) for name, value in given.items()} if isinstance(given, Mapping) else given
 
 
 def _by_name(given: Any) -> Any:
@@ -31,7 +41,8 @@ def _values(given: Any) -> Any:
     """Converts one value to a list of one."""
     if not isinstance(given, Mapping):
         return given
-    return {str(name): tuple(each) if isinstance(each, list | tuple) else (each,) for name, each in given.items()}
+    lists = {str(name): each if isinstance(each, list | tuple) else [each] for name, each in given.items()}
+    return {name: tuple(_kept(value) for value in each) for name, each in lists.items()}
 
 
 Changes = Annotated[
@@ -103,7 +114,7 @@ class CompareRecipe(Section):
         default=None,
         ge=1,
         description="processors of each training, on this machine or on a Ray cluster (null: an equal share here, one"
-        " there); a GPU each where training.device is one",
+        " there); on a Ray cluster also a GPU each, with training.device cuda",
     )
     open_test: bool = Field(
         default=True, description="let the chosen variant, and no other, be measured on the test split at the end"

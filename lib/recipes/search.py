@@ -13,7 +13,7 @@ from lib.recipes.fields import MAPPING, RecipeField, recipe_fields
 from lib.recipes.mistakes import refusal, shown, unknown_field
 from lib.recipes.sections import Described, Place, Section, Seed, Text
 from lib.search.spaces import Interval, Space, Value
-from lib.secrets import has_reference
+from lib.secrets import Address, has_reference
 
 POSTGRES = ("postgresql", "postgresql+psycopg2", "postgres")
 SPACES = "search.spaces"
@@ -70,7 +70,7 @@ def _checked_space(origin: str, space: Any) -> Range | Choices:
             raise ValueError(f"{origin}: {shown(each)} is no choice: name numbers, texts, true, false or null")
         if space.count(each) > 1:  # also 1 and true, which Python takes for the same
             raise ValueError(f"{origin}: {shown(each)} is there twice: name each choice once")
-    return tuple(space)
+    return tuple(Address(each) if isinstance(each, str) and "://" in each else each for each in space)
 
 
 Spaces = Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,13 +11,17 @@ from typing import Any
 from lib.errors import RecipeError, listed
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.compare import MOST_VARIANTS, CompareRecipe
-from lib.recipes.fields import recipe_fields, unnamed_fields
+from lib.recipes.fields import recipe_fields, unnamed_fields, value_at
 from lib.recipes.mistakes import unknown_field
 from lib.recipes.reading import bundled_recipes, load_recipe
 from lib.visible import visible
 
 CLASSIFY = "classify"
-REGISTRY_NAME = "registry.name"
+REGISTRY_NAME, PUBLISHED_FIGURES = "registry.name", "training.published_figures"
+TFIDF = "TF-IDF"  # what the baseline is called among the variants
+SEARCHED = ("encoding", "model", "classifier", "lora", "training")  # the sections that choose no messages
+# Of these a comparison has one value, whatever variants say of themselves.
+OF_ALL = ("cluster", "training.device", "evaluation.confidence", "evaluation.folds")
 SCRATCH = "scratch"  # as `model.weights`
 
 
@@ -37,6 +41,9 @@ def variants_of(comparison: CompareRecipe) -> tuple[Variant, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RecipeError(f"{comparison.name}: two variants are called {listed(twice)}: give each a name of its own")
+    if TFIDF in names:
+        raise RecipeError(f"{comparison.name}: a variant is called {TFIDF}, as the baseline is: choose another name")
+    _require_one_way_of_measuring(comparison, found)
     unknown = sorted(comparison.published.keys() - set(names))
     if unknown:
         raise RecipeError(f"{comparison.name}: published names {listed(unknown)}, and no variant is called so")
@@ -73,6 +80,12 @@ def _variants(comparison: CompareRecipe) -> Iterator[Variant]:
             recipe = _recipe(comparison, name, name, {})
             yield Variant(recipe.name, recipe, {})
     elif comparison.search.spaces:
+        for path in comparison.search.spaces:
+            if path.partition(".")[0] not in SEARCHED or path in OF_ALL:
+                raise RecipeError(
+                    f"{comparison.name}: search.spaces has {path}, but trials can only be compared by the same messages"
+                    f" and in the same way: search fields of {listed(SEARCHED)}"
+                )
         yield varied(comparison, "as it is", {})
     elif comparison.grid:
         many = 1
@@ -93,16 +106,40 @@ def _recipe(comparison: CompareRecipe, recipe: str, name: str, changes: Mapping[
     for path in (*comparison.changes, *changes):
         if path not in known:
             raise RecipeError(f"{comparison.name}, {visible(name)}: {unknown_field(path, model=ClassifyRecipe)}")
-    all_changes = {REGISTRY_NAME: comparison.name, **comparison.changes, **changes}
+    all_changes = {REGISTRY_NAME: comparison.name, PUBLISHED_FIGURES: False, **comparison.changes, **changes}
     try:
-        return load_recipe(recipe, all_changes, folder=CLASSIFY, model=ClassifyRecipe)
+        loaded = load_recipe(recipe, all_changes, folder=CLASSIFY, model=ClassifyRecipe)
     except RecipeError as error:
         raise RecipeError(f"{comparison.name}, {visible(name)}: {error}") from None
+    if loaded.training.published_figures:
+        raise RecipeError(
+            f"{comparison.name}, {visible(name)}: {PUBLISHED_FIGURES} is true, and those are also of the test split,"
+            " which a comparison does not open before it has chosen: leave it out"
+        )
+    return loaded
+
+
+def _require_one_way_of_measuring(comparison: CompareRecipe, variants: Sequence[Variant]) -> None:
+    """Raises RecipeError if variants differ in what is the comparison's, not theirs."""
+    first, *others = variants
+    for path in OF_ALL:
+        wanted = value_at(first.recipe.model_dump(mode="json"), path)
+        for other in others:
+            if value_at(other.recipe.model_dump(mode="json"), path) != wanted:
+                raise RecipeError(
+                    f"{comparison.name}: variants {visible(first.name)} and {visible(other.name)} have another {path},"
+                    " and a comparison has one: set it in changes"
+                )
+    if comparison.baseline and first.recipe.evaluation.folds is not None:
+        raise RecipeError(
+            f"{comparison.name}: baseline is true, but with evaluation.folds the variants are measured on folds, and"
+            " TF-IDF is on validation alone: leave one of the two out"
+        )
 
 
 def changed_everywhere(comparison: CompareRecipe, changes: Mapping[str, Any]) -> CompareRecipe:
-    """Returns the comparison with fields set in all variants, whatever these say. Raises RecipeError if that leaves
-    nothing to compare."""
+    """Returns the comparison with fields set in all variants, whatever these say. Raises RecipeError if one of them is
+    what a grid or a search tries."""
     for path in changes:
         for way, varies in (("grid", comparison.grid), ("search", comparison.search.spaces)):
             if path in varies:

@@ -10,7 +10,7 @@ from typing import Self
 from lib.errors import TrainingError
 from lib.progress import Listener, in_words
 from tasks.compare.names import COMPARING, COMPARISON_TAG, PARENT_TAG, PRUNED_TAG, VARIANT_TAG
-from tasks.compare.recording import put_below, tell_training
+from tasks.compare.recording import tell_training
 from tasks.compare.trainings import Ended, Training
 from tasks.engine.log import run_log
 from tasks.record.curves import LiveCurves
@@ -65,7 +65,6 @@ class Children:
         stack, recording = self._open.pop(training.number)
         if outcome.state == "failed":
             error = TrainingError(outcome.reason)
-            recording.tell = lambda: put_below(recording)
             with suppress(TrainingError):
                 stack.__exit__(TrainingError, error, None)
         else:

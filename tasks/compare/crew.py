@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from lib.processes.asked import heed_only
-from lib.processes.stopping import HOLD_SECONDS
+from lib.processes.stopping import HOLD_SECONDS, Stopped
 from lib.training.distributed.messages import Message
 from tasks.compare.job import Job, do
 
@@ -138,11 +138,16 @@ def work(values: dict[str, Any], connection: Connection, environment: dict[str, 
         with lock:
             connection.send_bytes(json.dumps(message).encode())
 
-    heed_only(_received(connection))
-    job = Job.of(values)
-    os.environ.update(job.environment)
-    done = do(job, send)
-    os._exit(0 if done else 1)  # threads may wait
+    done = False
+    try:
+        heed_only(_received(connection))
+        job = Job.of(values)
+        os.environ.update(job.environment)
+        done = do(job, send)
+    except Stopped:
+        pass  # before there was anything to stop
+    finally:
+        os._exit(0 if done else 1)  # threads may wait
 
 
 def _received(connection: Connection) -> Iterator[Message]:

@@ -131,7 +131,7 @@ class SearchDesk:
     def next(self) -> Training | None:
         """Returns a trial that a killed process had begun, or a new one, unless there were enough or time is up."""
         for ended in self._known:
-            known = self._again(ended)
+            known = self._known_one(ended)
             if known is not None:
                 return known
         while (trial := next(self._left, None) or self._asked()) is not None:
@@ -184,7 +184,7 @@ class SearchDesk:
         self._study.add_seconds(now - self._began)
         self._began = now
 
-    def _again(self, ended: Any) -> Training | None:
+    def _known_one(self, ended: Any) -> Training | None:
         """Returns a trial that an earlier start finished, whose artifacts are in the store; None for one without."""
         if ended.state == "complete":
             training = self._training(ended.number, ended.values)
@@ -192,7 +192,10 @@ class SearchDesk:
                 return training
             self._results.unable.append(training)
             return None
-        variant = self._variant(ended.number, ended.values)
+        try:
+            variant = self._variant(ended.number, ended.values)
+        except FinetuneError:
+            variant = self._impossible(ended.number, ended.values)
         self._results.unable.append(Unable(ended.number, variant, Ended(ended.state, reason=ended.reason)))
         return None
 
@@ -200,8 +203,7 @@ class SearchDesk:
         try:
             variant = self._variant(number, values)
         except FinetuneError as error:
-            base = varied(self._comparison, f"trial {number}", {})
-            return Unable(number, Variant(base.name, base.recipe, values), Ended("failed", reason=f"{error}"))
+            return Unable(number, self._impossible(number, values), Ended("failed", reason=f"{error}"))
         try:
             made = dict(self._prepare(variant.recipe))
         except FinetuneError as error:
@@ -209,8 +211,13 @@ class SearchDesk:
         return Training(number, variant, 0, variant.recipe, steps_for(variant.recipe), made)
 
     def _variant(self, number: int, values: Mapping[str, Any]) -> Variant:
-        name = "as it is" if values == self._first else f"trial {number}: {called(values)}"
-        return varied(self._comparison, name, values)
+        as_it_is = number == 0 and values == self._first
+        return varied(self._comparison, "as it is" if as_it_is else f"trial {number}: {called(values)}", values)
+
+    def _impossible(self, number: int, values: Mapping[str, Any]) -> Variant:
+        """Returns the variant of values that contradict each other, with the recipe as it is."""
+        base = varied(self._comparison, f"trial {number}: {called(values)}", {})
+        return Variant(base.name, base.recipe, values)
 
 
 Tried = tuple[Variant, list[tuple[Training, Ended]], Ended | None]

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from lib.cluster.agreement import Agreement, require_agreement
 from lib.cluster.joining import joined
-from lib.cluster.on_ray import AGAIN
 from lib.cluster.seen import Note, noted, require_seen
 from lib.cluster.workplace import OF_A_MACHINE
 from lib.errors import FinetuneError
@@ -67,7 +66,9 @@ class RayCrew:
         """Has a training begin, once the cluster has room for it."""
         import ray
 
-        task = ray.remote(max_retries=AGAIN, scheduling_strategy="SPREAD")(_work).options(
+        # A worker for each, which then ends: what it took, it took for this training. Who hears that one is lost begins
+        # it again.
+        task = ray.remote(max_calls=1, max_retries=0, scheduling_strategy="SPREAD")(_work).options(
             name=job.tracking_run or "training", num_cpus=job.processors or 1, num_gpus=int(job.cards)
         )
         values = {**job.json(), "environment": self._environment}

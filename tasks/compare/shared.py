@@ -70,13 +70,21 @@ class Forecasts:
         self.variants = 0
         self._names: set[str] = set()
 
-    def add(self, variant: str, training: str, recipe: ClassifyRecipe, steps: Sequence[str]) -> None:
-        """Adds a training. steps: its own, as `module:name`."""
+    def add(
+        self,
+        variant: str,
+        training: str,
+        recipe: ClassifyRecipe,
+        steps: Sequence[str],
+        *,
+        before: Sequence[str] | None = None,
+    ) -> None:
+        """Adds a training. steps: its own, as `module:name`. before: the names of those before them, if not all."""
         explainer = Explainer(Run(recipe))
         self._names.add(variant)
         self.variants = len(self._names)
         marks: dict[str, str] = {}
-        for step in steps_of(BEFORE):
+        for step in (each for each in steps_of(BEFORE) if before is None or each.name in before):
             known = {name: explainer.found[name] for name in step.inputs if name in explainer.found}
             own = {**step.ingredients(recipe, known), "inputs": [marks[name] for name in step.inputs]}
             marks[step.name] = key_of(own)

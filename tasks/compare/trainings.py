@@ -141,7 +141,7 @@ class _Running:
             self.told(message)
             if "row" in message and self.told.rows > known and desk.prunes(self.training, message["row"]):
                 crew.drop(self.training.number)
-                return Ended("pruned", reason=f"given up after {int(message['row']['step']) + 1} batches")
+                return Ended("pruned", reason=f"given up after {message['row']['epoch']:.3g} epochs")
             return None
         if "done" in message:
             return self._done(message["done"])

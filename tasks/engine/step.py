@@ -170,7 +170,7 @@ class Step:
             return found or self._run(run, ingredients, dict(inputs))
 
     def _run(self, run: Run, ingredients: dict[str, Any], inputs: dict[str, Artifact]) -> Artifact:
-        """Makes the artifact. Prefect calls this only on a cache miss, and holds the key's lock."""
+        """Makes the artifact. Called only where there is none, by whoever holds the key's lock."""
         self.load_code(self.code)
         require_room()
         key = key_of(ingredients)

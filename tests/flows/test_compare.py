@@ -18,7 +18,7 @@ from mlflow.entities import Run
 
 from lib.store.artifacts import Manifest
 from lib.store.folder import FolderStore
-from tests.support.e2e import Home, experiment_id
+from tests.support.e2e import Home, copy_of, experiment_id
 from tests.support.killed import Moment
 
 pytestmark = pytest.mark.e2e
@@ -206,6 +206,27 @@ def test_what_was_compared_is_referenced(twice: Twice) -> None:
     )
 
 
+def test_what_mlflow_does_not_take_is_delivered_later_each_run_below_its_comparison(
+    twice: Twice, tmp_path: Path
+) -> None:
+    home = copy_of(twice.home, tmp_path / "home")
+    database = home.folder / "mlflow.db"
+    database.write_bytes(b"this is no database")
+    result = printed(compare(home, EIGHT))
+    assert result["mlflow_run"] == ""
+    assert "`finetune deliver` sends" in result["waits"]
+    assert result["chosen"] == twice.result["chosen"]
+    database.unlink()
+    done = home.call(module="flows.deliver")
+    assert done.returncode == 0, done.stdout + done.stderr
+    tracking = MlflowClient(f"sqlite:///{database}")
+    runs = tracking.search_runs([experiment_id(tracking, "compare-recipes")])
+    (whole,) = [run for run in runs if "finetune.chosen" in run.data.tags]
+    below = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == whole.info.run_id]
+    assert len(below) == len(runs) - 1 == len(EIGHT["variants"]) + 2
+    assert "comparison.html" in {file.path for file in tracking.list_artifacts(whole.info.run_id)}
+
+
 def test_a_search_that_is_killed_goes_on_to_the_same_best(
     tmp_path: Path, small_data: Path, prefect_api: str, twice: Twice
 ) -> None:
@@ -237,5 +258,9 @@ def test_a_search_that_is_killed_goes_on_to_the_same_best(
     assert first["chosen"] == second["chosen"]
     assert first["variants"][0]["name"] == "as it is"
     assert (first["test"], first["registered"]) == ({}, None)
+    registered = printed(compare(home, {**values, "open_test": True, "register_chosen": True}))
+    assert {each["state"] for each in registered["variants"]} <= {"cached", "pruned"}
+    assert (registered["registered"]["name"], registered["registered"]["version"]) == ("search", "1")
+    assert registered["test"]["test/accuracy"] > 0.5
     pictures = {file.name for file in (Path(first["folder"]) / "figures").glob("*.png")}
     assert {"history.png", "importance.png"} <= pictures

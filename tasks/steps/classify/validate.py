@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MEASURED_BY = (*FIELDS, "evaluation.confidence")
 
 
-@step("validate", reads=MEASURED_BY, unkeyed=["training.device"], identity=device_identity, tags=["gpu"])
+@step("validate", reads=MEASURED_BY, unkeyed=["training.device"], identity=device_identity)
 def validate(work: Work[ClassifyRecipe], tokenize: Artifact, features: Artifact, finetune: Artifact) -> None:
     """Measures the trained classifier on every validation message, by torch as it was trained: `validated.parquet`,
     `metrics.json`."""
@@ -66,7 +66,6 @@ def _folds_identity(recipe: ClassifyRecipe, inputs: Inputs) -> dict[str, str]:
     unkeyed=["balance", "model.weights", *finetune.reads, *(each for each in finetune.unkeyed if each not in FIELDS)],
     identity=_folds_identity,
     noted=(COST,),
-    tags=["gpu"],
 )
 def validate_folds(
     work: Work[ClassifyRecipe],

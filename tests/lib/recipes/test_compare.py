@@ -11,6 +11,7 @@ from lib.errors import RecipeError
 from lib.recipes.compare import CompareRecipe
 from lib.recipes.reading import build_recipe, bundled_recipes, load_recipe
 from lib.recipes.variants import called, changed_everywhere, repeated, variants_of
+from lib.secrets import revealed
 
 RATE, BATCH = "training.learning_rate", "training.batch_size"
 
@@ -149,3 +150,42 @@ def test_the_ablations_are_the_published_ones_with_their_figures() -> None:
         given = {path: f"{value}".replace("False", "false") for path, value in changes.items()}
         assert {path: given[path] for path in written} == written
         assert given.keys() - written.keys() <= {"model.size"}
+
+
+def test_the_published_figures_are_left_out_because_they_are_of_the_test_split_too() -> None:
+    (variant,) = variants_of(comparison(recipe="book", variants={"a": {}}))
+    assert not variant.recipe.training.published_figures
+    assert refusal(recipe="book", variants={"a": {"training.published_figures": True}}) == (
+        "mine, a: training.published_figures is true, and those are also of the test split, which a comparison does not"
+        " open before it has chosen: leave it out"
+    )
+
+
+def test_variants_are_measured_in_one_way() -> None:
+    assert refusal(variants={"a": {}, "b": {"evaluation.confidence": 0.9}}) == (
+        "mine: variants a and b have another evaluation.confidence, and a comparison has one: set it in changes"
+    )
+    assert refusal(variants={"a": {}}, changes={"evaluation.folds": 3}, baseline=True).startswith(
+        "mine: baseline is true, but with evaluation.folds"
+    )
+    assert refusal(variants={"TF-IDF": {}}).startswith("mine: a variant is called TF-IDF, as the baseline is")
+    for path in ("split.seed", "data.url", "evaluation.folds", "registry.name", "training.device"):
+        assert refusal(search={"spaces": {path: ["a", "b"]}}).startswith(f"mine: search.spaces has {path}, but trials")
+
+
+def test_secrets_of_addresses_reach_the_recipe_and_nothing_that_is_shown() -> None:
+    written = "https://bob:s3cretword@example.org/texts.csv"
+    for given in (
+        {"changes": {"data.source": "file", "data.url": written}, "variants": {"a": {}}},
+        {"changes": {"data.source": "file"}, "grid": {"data.url": [written]}},
+        {"changes": {"data.source": "file"}, "variants": {"a": {"data.url": written}}},
+    ):
+        found = comparison(**given)
+        (variant,) = variants_of(found)
+        shown = f"{found.model_dump(mode='json')} {variant.name} {variant.changes}"
+        assert "s3cretword" not in shown
+        url = variant.recipe.data.url
+        assert isinstance(url, str)
+        assert revealed(url) == written
+    searched = comparison(search={"spaces": {"model.weights": [written, "scratch"]}})
+    assert "s3cretword" not in f"{searched.model_dump(mode='json')}"

@@ -139,7 +139,7 @@ def test_one_that_is_given_up_ends_at_once_and_leaves_no_process(shared: Any) ->
     with LocalCrew() as crew:
         desk = go(Desk([given_up], prune="given up"), crew)
         assert crew._workers == {}
-    assert desk.outcomes["given up"] == Ended("pruned", reason="given up after 1 batches")
+    assert desk.outcomes["given up"] == Ended("pruned", reason="given up after 0.0909 epochs")
 
 
 def test_folds_leave_the_test_split_alone(shared: Any) -> None:
