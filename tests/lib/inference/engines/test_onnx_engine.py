@@ -104,9 +104,9 @@ def test_families_answer_as_torch_does(family: str, pooling: Pooling, causal_mas
     )
 
 
-@pytest.mark.parametrize(("pooling", "causal_mask"), [("last_token", True), ("mean", False), ("first_token", False)])
-def test_our_gpt2_answers_as_torch_does(pooling: Pooling, causal_mask: bool, tmp_path: Path) -> None:
-    require_torchs_answers(save_gpt2_classifier(tmp_path / "saved", pooling=pooling, causal_mask=causal_mask))
+def test_our_gpt2_answers_as_torch_does(tmp_path: Path) -> None:
+    """With the pooling that tests/lib/export/test_onnx.py leaves out."""
+    require_torchs_answers(save_gpt2_classifier(tmp_path / "saved", pooling="first_token", causal_mask=False))
 
 
 def test_long_texts_are_cut_and_empty_ones_refused(exported: Path) -> None:
