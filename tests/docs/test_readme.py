@@ -21,7 +21,6 @@ import pytest
 from lib.cluster import laptop
 from lib.extras import installed
 from tests.support.e2e import PROJECT, STEPS, Home, answers, copy_of, digests, free_port, ran, wait_until
-from tests.support.forked import run_forked
 from tests.support.object_servers import WEED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -95,21 +94,20 @@ def started(
         server.wait(30)
 
 
-def followed(commands: str, home: Home, objects: tuple[str, int], *more: str) -> dict[str, Any]:
+def followed(commands: str, home: Home, objects: tuple[str, int], more: str = "") -> dict[str, Any]:
     """What a run said that the README's commands start, with the small recipe in place of the quickstart."""
     keys, port = objects
-    *exports, command = f"{keys}\n{commands}".replace("8333", f"{port}").splitlines()
-    shell = ["bash", "-ec", "\n".join([*exports, "env -0"])]
-    told = subprocess.run(shell, env=home.env(), capture_output=True, text=True, check=True).stdout
-    environment = dict(each.split("=", 1) for each in told.split("\0") if each)
-    assert command.startswith(RUN)
-    arguments = [*home.arguments("--json"), *shlex.split(command.removeprefix(RUN)), *more]
-    program = ["flows.classify", *arguments]
-    if "--cluster" in command:
-        process = [sys.executable, "-m", *program]
-        done = subprocess.run(process, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-    else:
-        done = run_forked(program, folder=PROJECT, environment=environment)
+    ours = shlex.join(home.command(*home.arguments("--json")))
+    assert RUN in commands
+    commands = commands.replace(RUN, ours).replace("8333", f"{port}")
+    done = subprocess.run(
+        ["bash", "-ec", f"{keys}\n{commands.rstrip()} {more}"],
+        cwd=PROJECT,
+        env=home.env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

@@ -1,7 +1,7 @@
 """Runs the project's commands as processes that are forked from one which has imported torch, Prefect and the like.
 
 Importing takes most of the time of a short command. A command is a process of its own nevertheless, with the arguments,
-environment, folder and streams that it is given, and it imports the project's own code itself, but for `lib`.
+environment, folder and streams that it is given, and it imports the project's own code itself.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ CONTEXT.set_forkserver_preload(["tests.support.imported"])
 PATH = [*sys.path]
 APPENDING = os.O_WRONLY | os.O_APPEND
 # What only the project's own code reads, which a fork imports itself, or Prefect, or what is read when it is needed.
-READ_LATE = (
-    *("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_", "MLFLOW_S3_", "AWS_"),
-    *("NO_PROXY", "HF_TOKEN", "OPENAI_API_KEY", "ZQ_", "DATABASE", "COLUMNS", "TMPDIR"),
-)
+READ_LATE = ("FINETUNE_", "PREFECT_", "MLFLOW_TRACKING_URI", "DATABASE", "COLUMNS")
 
 
 def can_be_forked(environment: Mapping[str, str]) -> bool:
@@ -85,14 +82,12 @@ def _run(
     """In the fork: what the interpreter does with `python -m {arguments}`, from its streams to its exit status."""
     sys.path[:] = [folder, *path]
     if Path(folder) != PROJECT:  # which has code of its own
-        _forget()
-    elif arguments[0].startswith("tests."):  # it may replace functions before others import them
-        _forget(but=("lib", "lib.store", "lib.store.fingerprint"))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("flows", "tasks", "lib")]:
+            del sys.modules[name]
     logging_before = _logging_variables()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    tempfile.tempdir = None  # for another TMPDIR
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, APPENDING, APPENDING), strict=True)):
         opened = os.open(stream, flags)
         os.dup2(opened, number)
@@ -115,12 +110,6 @@ def _run(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _forget(but: Sequence[str] = ()) -> None:
-    """Has the project's code imported anew."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "lib" and name not in but]:
-        del sys.modules[name]
 
 
 def _logging_variables() -> dict[str, str]:

@@ -1,9 +1,7 @@
 """Imports what takes long, for commands that are forked from the process which does (`forked.py`)."""
 
 import gc
-import importlib
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import accelerate  # noqa: F401
@@ -31,22 +29,18 @@ import mlflow.store.model_registry.sqlalchemy_store  # isort: skip
 import mlflow.store.tracking.sqlalchemy_store  # isort: skip
 import mlflow.pyfunc  # noqa: F401 # isort: skip
 from mlflow.utils.requirements_utils import _init_packages_to_modules_map  # isort: skip
+from lib.store.fingerprint import code_fingerprint  # isort: skip
 
 _init_packages_to_modules_map()  # type: ignore[no-untyped-call] # of what is installed, which does not change
-# Each command's own environment decides what the project's code does: it imports that itself, but for `lib`, which has
-# none. What `tasks` told it is forgotten.
-for name in [name for name in sys.modules if name.partition(".")[0] in ("tasks", "lib")]:
-    del sys.modules[name]
-from lib.store.fingerprint import code_fingerprint  # noqa: E402 # isort: skip
-
 # The hashes of the sources, which a command looks up by their times and sizes.
-reached = {"lib.recipes.classify", "lib.recipes.instruct", "lib.evaluation.classify.report.page"}
 for file in sorted(Path("tasks/steps").rglob("[!_]*.py")):
-    reached.update(code_fingerprint(".".join(file.with_suffix("").parts)))
-for name in sorted(reached):
-    if name.startswith("lib."):
-        with suppress(ImportError):  # of an extra that is not installed
-            importlib.import_module(name)
+    code_fingerprint(".".join(file.with_suffix("").parts))
+
+# Each command's own environment decides what the project's code does: it imports that itself.
+KEPT = ("lib", "lib.store", "lib.store.fingerprint")
+for name in [*sys.modules]:
+    if name.partition(".")[0] in ("flows", "tasks", "lib") and name not in KEPT:
+        del sys.modules[name]
 
 # A fork leaves what was imported here out of its garbage collections, each of which would take a part of a second.
 gc.collect()

@@ -13,6 +13,7 @@ import os
 import runpy
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -98,9 +99,10 @@ def _strike(moment: Moment) -> None:
 
 
 def main(moment: str, *command: str) -> None:
-    """Becomes the command, in a session and group of its own."""
+    """Becomes the command, in a session and group of its own, with temporary folders where the environment says."""
     with suppress(PermissionError):  # it has one already
         os.setsid()
+    tempfile.tempdir = None
     import tasks  # noqa: F401 - before anything that imports Prefect or MLflow
 
     if moment:
