@@ -263,4 +263,4 @@ def test_a_search_that_is_killed_goes_on_to_the_same_best(
     assert (registered["registered"]["name"], registered["registered"]["version"]) == ("search", "1")
     assert registered["test"]["test/accuracy"] > 0.5
     pictures = {file.name for file in (Path(first["folder"]) / "figures").glob("*.png")}
-    assert {"history.png", "importance.png"} <= pictures
+    assert {"front.png", "history.png", "values.png"} <= pictures
