@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.comparing import said
 from lib.recipes.classify import ClassifyRecipe
 from lib.recipes.compare import CompareRecipe
 from lib.recipes.fields import recipe_fields
@@ -94,3 +96,8 @@ def test_the_examples_show_all_formats() -> None:
 def test_every_bundled_recipe_is_introduced(name: str) -> None:
     for file in (RECIPES / KINDS[name][0]).glob("*.yaml"):
         assert f"| `{file.stem}` |" in TEXTS[name]
+
+
+def test_what_eight_variants_cost_is_what_was_measured() -> None:
+    results = DOCS.parent / "benchmarks" / "results" / "comparing" / "cpu-2-cores.json"
+    assert said(json.loads(results.read_text())) in TEXTS["comparing.md"]
