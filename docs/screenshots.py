@@ -48,6 +48,8 @@ style.textContent = '* { animation: none !important; transition: none !important
 document.head.append(style)
 """
 COLOURS = ("#0072B2", "#D55E00")  # of the two runs; MLflow would choose by chance
+# The runs below the first one.
+EXPAND = "[...document.querySelectorAll('[role=gridcell] button')].find(each => each.querySelector('svg')).click()"
 # MLflow opens a panel with a chat on every first visit.
 NO_PANEL = """
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')
@@ -183,9 +185,11 @@ def comparison_pages(browser: Browser, mlflow: str, result: dict[str, Any]) -> N
     experiment = MlflowClient(mlflow).get_run(result["mlflow_run"]).info.experiment_id
     browser.open(f"{mlflow}{runs_page(MlflowClient(mlflow), experiment)}")
     browser.see("validation/accuracy", "cost/seconds")
+    browser.run(EXPAND)
+    browser.see("TF-IDF")
     save_window(browser, "comparison-mlflow")
     browser.open(f"{mlflow}/#/experiments/{experiment}/runs/{result['mlflow_run']}?{IN_MLFLOW}")
-    browser.see("is chosen", "comparison.html")
+    browser.see("is chosen", "Child runs")
     save_window(browser, "comparison-run")
 
 
