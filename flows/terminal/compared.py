@@ -18,6 +18,7 @@ from flows.terminal.drawing import console
 from flows.terminal.exits import say_warning
 from flows.terminal.runs import keep_errors_off_the_terminal
 from lib.recipes.compare import CompareRecipe
+from tasks.compare.shared import Forecasts
 
 
 def run(comparison: CompareRecipe, *, as_json: bool) -> int:
@@ -41,20 +42,25 @@ def explain(comparison: CompareRecipe, *, as_json: bool) -> int:
     if as_json:
         shared = [{**asdict(forecast), "variants": names} for forecast, names in found.shared.values()]
         own = [{**asdict(forecast), "training": name} for name, forecast in found.own]
-        print(json.dumps({"comparison": comparison.name, "shared": shared, "trainings": own}))  # noqa: T201
-        return 0
+        printed = {"comparison": comparison.name, "shared": shared, "trainings": own}
+        print(json.dumps(printed))  # noqa: T201
+    else:
+        _show_forecasts(console(), comparison, found)
+    return 0
+
+
+def _show_forecasts(console: Console, comparison: CompareRecipe, found: Forecasts) -> None:
     table = Table("step", "of", "would", "because")
     for forecast, names in found.shared.values():
         of = "all variants" if len(names) == found.variants and len(names) > 1 else ", ".join(names)
         table.add_row(forecast.step, Text(of), forecast.would, Text("\n".join(forecast.reasons)))
     for name, forecast in found.own:
         table.add_row(forecast.step, Text(name), forecast.would, Text("\n".join(forecast.reasons)))
-    console().print(table)
+    console.print(table)
     if comparison.search.spaces:
-        console().print(f"and up to {comparison.search.trials} trials in all, which the search suggests")
+        console.print(f"and up to {comparison.search.trials} trials in all, which the search suggests")
     if comparison.open_test:
-        console().print("and of the variant that is chosen: engine, cross_validate, evaluate")
-    return 0
+        console.print("and of the variant that is chosen: engine, cross_validate, evaluate")
 
 
 def _show(console: Console, result: Result) -> None:
