@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, runtime
 from pydantic import BaseModel
 
-from flows.run.delivery import deliver_older, deliver_others
+from flows.run.delivery import deliver_older, deliver_others, tell_chosen
 from flows.run.names import link_tags, name_of_run
 from flows.run.result import LISTENER, PROGRESS
 from flows.run.telling import Telling
@@ -43,7 +43,7 @@ from tasks.compare.crew import Crew, LocalCrew
 from tasks.compare.desks import ListDesk, Results, SearchDesk, in_order, steps_for, trainings_of
 from tasks.compare.job import BASELINE, steps_of
 from tasks.compare.names import CHOSEN_TAG, COMPARING, OPENED_TAG, REGISTERS_TAG
-from tasks.compare.recording import cost_of, folder_of, measured_by, put_below, tell_comparison
+from tasks.compare.recording import cost_of, folder_of, measured_by, tell_comparison
 from tasks.compare.shared import DATA, Forecasts, Shared, require_same_messages
 from tasks.compare.trainings import Desk, Ended, Training, go_through, training_name
 from tasks.engine.log import run_log
@@ -55,13 +55,11 @@ from tasks.record.classify import COMPARED
 from tasks.record.curves import LiveCurves
 from tasks.record.live import with_curves
 from tasks.record.mlflow_run import loss_warned
-from tasks.record.outbox import Made, new_record, now
-from tasks.record.pages import page_in_mlflow, paragraphs
+from tasks.record.outbox import made_of, new_record, now
+from tasks.record.pages import address_in_mlflow, page_in_mlflow, paragraphs
 from tasks.record.recording import Recording, recorded, tell_what_waits
-from tasks.record.view import IN_MLFLOW
 from tasks.registry.register import Registered
 from tasks.report.conclusion import NOTE
-from tasks.running import tracking_page
 from tasks.secrets import secrets_kept, tell_of_secrets
 from tasks.store import artifact_store
 from tasks.temporary import temporary_files
@@ -142,15 +140,11 @@ def perform(comparison: CompareRecipe) -> dict[str, Any]:
     comparison.search.require_extras()
     for variant in variants:
         variant.recipe.require_extras()
-    record = new_record(
-        experiment=COMPARING,
-        name=str(runtime.flow_run.name),
-        params=_params(comparison),
-        tags=link_tags("flows/compare.py"),
-    )
+    tags = link_tags("flows/compare.py")
+    record = new_record(experiment=COMPARING, name=str(runtime.flow_run.name), params=_params(comparison), tags=tags)
     with recorded(record) as recording:
         recording.tell = partial(tell_comparison, recording)
-        comparing = Comparing(comparison, variants, recording, link_tags("flows/compare.py"))
+        comparing = Comparing(comparison, variants, recording, tags)
         comparing.train()
         comparing.write(None, seconds=time.monotonic() - started)  # what is known, whatever becomes of the rest
         opened = comparing.open_test()
@@ -276,8 +270,7 @@ class Comparing:
             for step in CLASSIFY.steps:
                 if step.name not in performer.made:
                     performer(step)
-            made = [Made(step=each.step, key=each.key, digest=each.digest) for each in performer.made.values()]
-            recording.note(made=made, computed=performer.computed, measured=now())
+            recording.note(made=made_of(performer.made.values()), computed=performer.computed, measured=now())
             telling = Telling(
                 CLASSIFY, training.recipe, recording, performer.made, registers=self._comparison.register_chosen
             )
@@ -287,7 +280,7 @@ class Comparing:
             if self._comparison.register_chosen:
                 telling.publish()
             telling.conclude()
-            recording.tell = partial(_rest, recording, telling)
+            recording.tell = partial(tell_chosen, recording, telling)
         self.waits = self.waits or recording.waits
         metrics = telling.pages.metrics
         return Opened(
@@ -438,7 +431,7 @@ class Comparing:
 
     def _link(self, run: str) -> str:
         experiment = self._recording.experiment
-        return f"{tracking_page()}/#/experiments/{experiment}/runs/{run}?{IN_MLFLOW}" if run and experiment else ""
+        return address_in_mlflow(experiment, run) if run and experiment else ""
 
     def _show(self, story: Story) -> None:
         page = page_in_mlflow(self._recording)
@@ -480,12 +473,6 @@ def _measured(training: Training) -> Measured:
 def _reasons(trainings: list[tuple[Training, Ended]], hindered: Ended | None) -> list[str]:
     ended = [each for _, each in trainings] + ([hindered] if hindered else [])
     return [each.reason for each in ended if each.reason]
-
-
-def _rest(recording: Recording, telling: Telling) -> None:
-    """Tells MLflow all that it does not know yet of the chosen one, and below which comparison it is."""
-    put_below(recording)
-    telling.rest()
 
 
 def _looks(holdout: Artifact) -> int:

@@ -18,6 +18,7 @@ from tasks.record.recording import LONGEST_ERROR, Recording, deliver
 from tasks.report.drift import SCORING
 
 if TYPE_CHECKING:
+    from flows.run.telling import Telling
     from flows.use_cases.use_case import UseCase
 
 BRIEFLY = 30.0  # seconds that a run has for other records, before its own and after it
@@ -161,7 +162,7 @@ def _comparing(recording: Recording) -> Callable[[], None]:
     """Tells of a comparison, of one of its trainings, or of the one that was chosen."""
     from flows.run.telling import Telling
     from flows.use_cases.classify import CLASSIFY
-    from tasks.compare.recording import put_below, tell_comparison, tell_training
+    from tasks.compare.recording import tell_comparison, tell_training
 
     record = recording.record
     if record.recipe is None:
@@ -171,12 +172,15 @@ def _comparing(recording: Recording) -> Callable[[], None]:
     recipe = CLASSIFY.recipe.model_validate(record.recipe)
     registers = REGISTERS_TAG in record.tags
     telling = Telling(CLASSIFY, recipe, recording, artifacts_of(record), registers=registers)
+    return partial(tell_chosen, recording, telling)
 
-    def tell() -> None:
-        put_below(recording)
-        telling.rest()
 
-    return tell
+def tell_chosen(recording: Recording, telling: Telling) -> None:
+    """Tells MLflow all that it does not know yet of a comparison's chosen one, and below which comparison it is."""
+    from tasks.compare.recording import put_below
+
+    put_below(recording)
+    telling.rest()
 
 
 def _use_case(flow: str) -> UseCase:

@@ -19,7 +19,7 @@ from tasks.engine.step import AnyRecipe, Run
 from tasks.record.curves import LiveCurves
 from tasks.record.live import with_curves
 from tasks.record.mlflow_run import loss_warned
-from tasks.record.outbox import Made, new_record, now
+from tasks.record.outbox import made_of, new_record, now
 from tasks.record.pages import flatten, page_in_mlflow
 from tasks.record.recording import recorded, tell_what_waits
 from tasks.record.track import show_tables
@@ -62,7 +62,7 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         for step in use_case.steps:
             perform(step)
         to_come = [step.name for step in use_case.last if not perform.would_reuse(step)]
-        recording.note(made=made_by(perform), computed=[*perform.computed, *to_come], measured=now())
+        recording.note(made=made_of(perform.made.values()), computed=[*perform.computed, *to_come], measured=now())
         deliver_older(record)
         telling = Telling(use_case, recipe, recording, perform.made)
         with perform.timing("track") as timed:
@@ -72,7 +72,7 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         telling.conclude()
         show(telling, renamed=recording.record.name != record.name)
         told = use_case.afterwards(perform)
-        recording.note(made=made_by(perform), told=recording.record.told | told)
+        recording.note(made=made_of(perform.made.values()), told=recording.record.told | told)
         recording.tell = telling.rest
     waits = tell_what_waits(recording)
     if not waits:
@@ -91,11 +91,6 @@ def perform(use_case: UseCase, recipe: AnyRecipe) -> dict[str, Any]:
         seconds=round(time.monotonic() - started, 2),
     )
     return result.model_dump(mode="json")
-
-
-def made_by(performed: Performer) -> list[Made]:
-    """What a record names of the artifacts so far."""
-    return [Made(step=made.step, key=made.key, digest=made.digest) for made in performed.made.values()]
 
 
 def show(telling: Telling, *, renamed: bool) -> None:

@@ -31,6 +31,12 @@ PARTS = ".parts"  # the folder on a worker's machine in which it makes what it t
 OUT, SCRATCH = 0, 1  # the numbers of folders in which a worker writes; inputs come after them
 
 
+def credentials() -> dict[str, str]:
+    """Returns the variables of this process that let another machine reach a store on a server."""
+    sent = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return {name: value for name, value in sent.items() if name not in OF_A_MACHINE}
+
+
 @dataclass(frozen=True)
 class Done:
     """What a worker answers, and the files that it has added to the artifact."""
@@ -82,13 +88,7 @@ class SharedStore:
     def of(cls, elsewhere: Elsewhere, out: Path, scratch: Path, inputs: Sequence[Artifact]) -> SharedStore:
         """Returns what a worker needs, with the credentials of this process."""
         folders = (out, scratch, *(artifact.file("") for artifact in inputs))
-        sent = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        return cls(
-            elsewhere,
-            tuple(inputs),
-            folders,
-            {name: value for name, value in sent.items() if name not in OF_A_MACHINE},
-        )
+        return cls(elsewhere, tuple(inputs), folders, credentials())
 
     def packed(self, item: Any) -> Any:
         """Returns an item as it travels."""

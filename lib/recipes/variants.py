@@ -122,10 +122,11 @@ def _recipe(comparison: CompareRecipe, recipe: str, name: str, changes: Mapping[
 def _require_one_way_of_measuring(comparison: CompareRecipe, variants: Sequence[Variant]) -> None:
     """Raises RecipeError if variants differ in what is the comparison's, not theirs."""
     first, *others = variants
+    wanted = first.recipe.model_dump(mode="json")
+    values = [(other, other.recipe.model_dump(mode="json")) for other in others]
     for path in OF_ALL:
-        wanted = value_at(first.recipe.model_dump(mode="json"), path)
-        for other in others:
-            if value_at(other.recipe.model_dump(mode="json"), path) != wanted:
+        for other, its in values:
+            if value_at(its, path) != value_at(wanted, path):
                 raise RecipeError(
                     f"{comparison.name}: variants {visible(first.name)} and {visible(other.name)} have another {path},"
                     " and a comparison has one: set it in changes"

@@ -14,7 +14,7 @@ from tasks.compare.recording import tell_training
 from tasks.compare.trainings import Ended, Training
 from tasks.engine.log import run_log
 from tasks.record.curves import LiveCurves
-from tasks.record.outbox import Made, Record, new_record, now
+from tasks.record.outbox import Record, made_of, new_record, now
 from tasks.record.pages import flatten
 from tasks.record.recording import Recording, recorded
 from tasks.record.view import COMPUTED_TAG
@@ -68,7 +68,7 @@ class Children:
             with suppress(TrainingError):
                 stack.__exit__(TrainingError, error, None)
         else:
-            made = [Made(step=each.step, key=each.key, digest=each.digest) for each in training.made.values()]
+            made = made_of(training.made.values())
             told = {COMPUTED_TAG: ", ".join(outcome.computed) or "nothing"}
             if outcome.state == "pruned":
                 told = {PRUNED_TAG: outcome.reason}

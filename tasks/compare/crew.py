@@ -26,6 +26,7 @@ from lib.training.distributed.messages import Message
 from tasks.compare.job import Job, do
 
 IMPORTED = ["tasks.compare.imported"]  # before a process is forked
+LAST_WORDS = frozenset({"done", "error", "failed", "stopped"})  # of a process, by what they are about
 LOOK_SECONDS = 0.5  # at most between two looks at what the processes say
 STARTS = 3  # of a training whose process is killed: what killed it will do it again
 
@@ -100,7 +101,7 @@ class LocalCrew:
             while worker.connection.poll():
                 message: Message = json.loads(worker.connection.recv_bytes())
                 yield number, message
-                worker.ended |= message.keys() <= {"done", "error", "failed", "stopped"}
+                worker.ended |= message.keys() <= LAST_WORDS
         except (EOFError, OSError):
             status = self._end(number, 1.0)
             if not worker.ended:

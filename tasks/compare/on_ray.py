@@ -13,11 +13,11 @@ from typing import Any, Self
 from lib.cluster.agreement import Agreement, require_agreement
 from lib.cluster.joining import joined
 from lib.cluster.seen import Note, noted, require_seen
-from lib.cluster.workplace import OF_A_MACHINE
+from lib.cluster.workplace import credentials
 from lib.errors import FinetuneError
 from lib.training.distributed.mailbox import Mailbox
 from lib.training.distributed.messages import Message, error_message
-from tasks.compare.crew import LOOK_SECONDS
+from tasks.compare.crew import LAST_WORDS, LOOK_SECONDS
 from tasks.compare.job import Job, do
 from tasks.store import artifact_store, store_place
 
@@ -48,11 +48,7 @@ class RayCrew:
         store = artifact_store()
         in_a_folder = "://" not in store_place()
         self._note = self._membership.enter_context(noted(store.local)) if in_a_folder else None
-        sent = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        self._environment = {
-            **{name: value for name, value in sent.items() if name not in OF_A_MACHINE},
-            "FINETUNE_STORE": store_place(),
-        }
+        self._environment = {**credentials(), "FINETUNE_STORE": store_place()}
         return self
 
     def __exit__(
@@ -105,7 +101,7 @@ def _work(agreement: Agreement, note: Note | None, values: dict[str, Any], numbe
 
     def send(message: Message) -> None:
         sent = mailbox.put.remote({"number": number, "message": message})
-        if message.keys() <= {"done", "error", "failed", "stopped"}:
+        if message.keys() <= LAST_WORDS:
             ray.get(sent)
 
     try:

@@ -67,8 +67,12 @@ class Forecasts:
     def __init__(self) -> None:
         self.shared: dict[tuple[str, str], tuple[Forecast, list[str]]] = {}  # with the variants that share each
         self.own: list[tuple[str, Forecast]] = []  # with the training's name
-        self.variants = 0
         self._names: set[str] = set()
+
+    @property
+    def variants(self) -> int:
+        """How many variants there are."""
+        return len(self._names)
 
     def add(
         self,
@@ -82,7 +86,6 @@ class Forecasts:
         """Adds a training. steps: its own, as `module:name`. before: the names of those before them, if not all."""
         explainer = Explainer(Run(recipe))
         self._names.add(variant)
-        self.variants = len(self._names)
         marks: dict[str, str] = {}
         for step in (each for each in steps_of(BEFORE) if before is None or each.name in before):
             known = {name: explainer.found[name] for name in step.inputs if name in explainer.found}

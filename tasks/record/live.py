@@ -28,7 +28,7 @@ def watched(work: Work[Any], key: str) -> Iterator[Listener]:
     yield replace(
         work.listener,
         on_row=each_row_to(lambda row: work.log.info("%s", in_words(row)), work.listener.on_row),
-        progress=PrefectProgress(key, work.progress, work.log.warning),
+        progress=progress_shown(key, work.progress, work.log.warning),
         warn=work.log.warning,
         remark=work.warn,
     )
@@ -54,6 +54,15 @@ def each_row_to(*listeners: Callable[[Mapping[str, float]], None]) -> Callable[[
     return tell
 
 
+def progress_shown(key: str, terminal: Progress, warn: Callable[[str], None], *, of: str = "fine-tuning") -> Progress:
+    """Returns what shows progress on Prefect's page too, where this process is a run's; elsewhere the terminal's."""
+    from prefect.context import TaskRunContext
+
+    if has_page() or TaskRunContext.get() is not None:
+        return PrefectProgress(key, terminal, warn, of=of)
+    return terminal
+
+
 class PrefectProgress:
     """Shows the progress of long work, `of`, on Prefect's page too, at a readable rate. A lost request does not end the
     work; `warn` is called once."""
@@ -69,7 +78,7 @@ class PrefectProgress:
         from prefect.exceptions import PrefectException
 
         self._terminal(done, total, unit)
-        if not has_page() or not total or (time.monotonic() < self._next and done < total):
+        if not total or (time.monotonic() < self._next and done < total):
             return
         pause = PREFECT_SECONDS
         try:

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,11 @@ class Made(BaseModel):
     step: str
     key: str
     digest: str
+
+
+def made_of(artifacts: Iterable[Artifact]) -> list[Made]:
+    """Returns what a record names of artifacts."""
+    return [Made(step=each.step, key=each.key, digest=each.digest) for each in artifacts]
 
 
 class Record(BaseModel):

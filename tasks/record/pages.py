@@ -137,9 +137,12 @@ def _run_or(tracking: MlflowClient, name: str, otherwise: Run) -> Run:
 
 def page_in_mlflow(recording: Recording) -> str | None:
     """Returns the address of the run's page in MLflow; None if MLflow does not have it yet."""
-    if not recording.experiment:
-        return None
-    return f"{tracking_page()}/#/experiments/{recording.experiment}/runs/{recording.record.run}?{IN_MLFLOW}"
+    return address_in_mlflow(recording.experiment, recording.record.run) if recording.experiment else None
+
+
+def address_in_mlflow(experiment: str, run: str) -> str:
+    """Returns the address of a run's page in MLflow."""
+    return f"{tracking_page()}/#/experiments/{experiment}/runs/{run}?{IN_MLFLOW}"
 
 
 def show_in_prefect(

@@ -46,8 +46,7 @@ def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts
     if trained.resumed_at is not None:
         work.log.warning("went on from a checkpoint after %s batches", trained.resumed_at)
     write_history(trained.history, work.folder / "history.parquet")
-    seconds = float(trained.history["seconds"].iloc[-1])
-    save_json({"seconds": round(seconds, 3), "peak_memory": peak_memory()}, work.folder / COST)
+    save_cost(work, float(trained.history["seconds"].iloc[-1]))
     encoding = {**work.whole_recipe["encoding"], "max_length": max_length}
     save_json({**work.whole_recipe, "encoding": encoding}, work.folder / "recipe.json")
     told = {
@@ -60,3 +59,8 @@ def save_training(work: Work[Any], trained: Trained, *, max_length: int, **facts
         **facts,
     }
     save_json(told, work.folder / "training.json")
+
+
+def save_cost(work: Work[Any], seconds: float) -> None:
+    """Writes `cost.json`: so many seconds, and the peak of this process's memory so far in bytes."""
+    save_json({"seconds": round(seconds, 3), "peak_memory": peak_memory()}, work.folder / COST)

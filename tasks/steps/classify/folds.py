@@ -15,7 +15,7 @@ from lib.data.parts import Parts
 from lib.data.tokens import REPORT
 from lib.files.jsonfile import load_json
 from lib.progress import Listener
-from tasks.record.live import PrefectProgress
+from tasks.record.live import progress_shown
 from tasks.steps.classify.network import objective_of
 from tasks.steps.training import training_settings
 
@@ -89,7 +89,7 @@ def judged_by_folds(
         balance_seed=recipe.balance.seed,
         fingerprint=features.digest,
     )
-    progress = PrefectProgress("cross_validate", work.progress, work.log.warning, of="cross-validation")
+    progress = progress_shown("cross_validate", work.progress, work.log.warning, of="cross-validation")
     return train_on_folds(
         new,
         Messages(inputs_of(table, splits, tokenize, features), targets, table["group"].to_numpy(np.int64)),

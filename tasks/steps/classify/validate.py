@@ -16,13 +16,12 @@ from lib.data.tables import KEYED_SPLIT, TOKENS
 from lib.data.tokens import load_tokens
 from lib.files.jsonfile import save_json
 from lib.model.weights.saved import COST
-from lib.processes.usage import peak_memory
 from tasks.engine.step import Work, step
 from tasks.steps.classify.decision import FIELDS, wanted
 from tasks.steps.classify.finetune import TRAINED_WITH, finetune
 from tasks.steps.classify.folds import judged_by_folds, messages_in, once
 from tasks.steps.classify.network import untrained_classifier
-from tasks.steps.training import device_identity
+from tasks.steps.training import device_identity, save_cost
 
 if TYPE_CHECKING:
     from lib.recipes.classify import ClassifyRecipe
@@ -98,7 +97,7 @@ def validate_folds(
     )
     size = {"parameters": sum(each.numel() for each in model.parameters()), "trainable_parameters": learning}
     save_json(size, work.folder / "training.json")
-    _save_cost(work, began)
+    save_cost(work, time.monotonic() - began)
 
 
 @step("validate_baseline", reads=MEASURED_BY, noted=(COST,))
@@ -127,8 +126,4 @@ def validate_baseline(work: Work[ClassifyRecipe], holdout: Artifact) -> None:
         wanted=wanted(work.recipe.evaluation),
         confidence=work.recipe.evaluation.confidence,
     )
-    _save_cost(work, began)
-
-
-def _save_cost(work: Work[ClassifyRecipe], began: float) -> None:
-    save_json({"seconds": round(time.monotonic() - began, 3), "peak_memory": peak_memory()}, work.folder / COST)
+    save_cost(work, time.monotonic() - began)

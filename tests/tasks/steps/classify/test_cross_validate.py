@@ -54,7 +54,7 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FolderSt
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training without Prefect's page."""
-    monkeypatch.setattr("tasks.steps.classify.folds.PrefectProgress", lambda *_, **__: silent)
+    monkeypatch.setattr("tasks.steps.classify.folds.progress_shown", lambda *_, **__: silent)
 
 
 def with_folds(recipe: Recipe, folds: int | None = 3, **training: Any) -> Recipe:
